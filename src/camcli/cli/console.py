@@ -1,0 +1,76 @@
+"""The process's streams and its one error boundary: stdout is data, stderr is people."""
+
+from __future__ import annotations
+
+import os
+import sys
+import traceback
+from collections.abc import Callable, Iterator
+from contextlib import contextmanager
+from functools import wraps
+from typing import ParamSpec
+
+import typer
+
+from camcli.errors import CamcliError, ExitCode
+
+P = ParamSpec("P")
+
+REPORT = "this is a bug in camcli: please report it with the output of --debug and `camcli doctor --json`"
+
+
+def out(text: str) -> None:
+    """One line of data, flushed: whoever reads the pipe sees it now."""
+    sys.stdout.write(text + "\n")
+    sys.stdout.flush()
+
+
+def say(text: str) -> None:
+    """One line for people. Plain: Rich would wrap it at 80 columns where stderr is a file."""
+    sys.stderr.write(f"camcli: {text}\n")
+
+
+def guarded(command: Callable[P, ExitCode | None]) -> Callable[P, None]:
+    """The boundary around a command: each way it can end becomes one line and the exit code of the contract."""
+
+    @wraps(command)
+    def run(*args: P.args, **kwargs: P.kwargs) -> None:
+        try:
+            code = command(*args, **kwargs) or ExitCode.OK
+        except CamcliError as error:
+            if kwargs.get("debug"):
+                traceback.print_exc()
+            say(f"error: {error}")
+            code = error.exit_code
+        except KeyboardInterrupt:
+            say("interrupted")
+            code = ExitCode.INTERRUPTED
+        except BrokenPipeError:
+            # The reader has left (`| head`): nothing to say, and the interpreter's last flush must not complain.
+            os.dup2(os.open(os.devnull, os.O_WRONLY), sys.stdout.fileno())
+            code = ExitCode.READER_GONE
+        except Exception as error:  # noqa: BLE001  the one boundary
+            if kwargs.get("debug"):
+                traceback.print_exc()
+            say(f"error: {type(error).__name__}: {error}; {REPORT}")
+            code = ExitCode.BUG
+        if code:
+            raise typer.Exit(int(code))
+
+    return run
+
+
+@contextmanager
+def progress(quiet: bool) -> Iterator[Callable[[str], None]]:
+    """A counter on stderr while it is a terminal; the function it gives takes the name of what was just done."""
+    if quiet or not sys.stderr.isatty():
+        yield lambda done: None
+        return
+    from rich.console import Console
+    from rich.markup import escape
+    from rich.progress import MofNCompleteColumn, Progress, SpinnerColumn, TextColumn, TimeElapsedColumn
+
+    columns = (SpinnerColumn(), MofNCompleteColumn(), TimeElapsedColumn(), TextColumn("{task.description}"))
+    with Progress(*columns, console=Console(stderr=True), transient=True) as bar:
+        task = bar.add_task("loading the model", total=None)
+        yield lambda done: bar.update(task, advance=1, description=escape(done))

@@ -1,0 +1,209 @@
+"""`camcli explain` and `camcli classify`: from flags to a run, from results to rows and an exit code."""
+
+from __future__ import annotations
+
+import sys
+import time
+from collections.abc import Callable, Iterator, Sequence
+from functools import partial
+from itertools import chain, islice
+from pathlib import Path
+from typing import cast, get_args
+
+from camcli import inputs as inputs_
+from camcli import methods, models
+from camcli.cli import console, options, report
+from camcli.errors import ExitCode, RequestError
+from camcli.records import Failed, Fit, Norm, OutputSpec, Picture, PictureFormat, Ref, Spec
+from camcli.render import COLORMAPS
+from camcli.sinks import as_row, dump, open_sinks
+
+
+@console.guarded
+def explain(
+    inputs: options.Inputs,
+    model: options.ModelName = options.BUNDLED,
+    weights: options.Weights = "DEFAULT",
+    method: options.Methods = ["grad-cam"],  # noqa: B006  Typer wants a list and copies it
+    class_: options.Classes = ["top1"],  # noqa: B006
+    layer: options.Layers = None,
+    output: options.Output = "camcli_out",
+    save: options.Save = "overlay",
+    fit: options.FitOption = "crop",
+    colormap: options.ColormapOption = "turbo",
+    opacity: options.Opacity = 0.5,
+    norm: options.NormOption = "image",
+    norm_max: options.NormMax = None,
+    max_side: options.MaxSide = None,
+    format: options.Format = "jpg",
+    top: options.Top = 5,
+    batch_size: options.BatchSize = 16,
+    device: options.Device = "auto",
+    recursive: options.Recursive = True,
+    fail_fast: options.FailFast = False,
+    json: options.Json = False,
+    quiet: options.Quiet = False,
+    debug: options.Debug = False,
+) -> ExitCode:
+    """Show where the model looked: heatmap overlays and a top-k report, for pictures, folders or a pipe.
+
+    The default model is bundled and needs no network. Guided Backprop, Guided Grad-CAM and the deconvnet
+    barely depend on the class and the weights (arXiv:1810.03292): read them beside Grad-CAM, not instead.
+    """
+    problems = _Problems()
+    problems.catch(lambda: models.check_name(model))
+    for name in method:
+        problems.catch(partial(methods.get, name))
+    pictures = () if save == "none" else tuple(part.strip() for part in save.split(","))
+    for picture in pictures:
+        problems.choice("--save", picture, (*get_args(Picture), "none"))
+    problems.choice("--fit", fit, get_args(Fit))
+    problems.choice("--colormap", colormap, COLORMAPS)
+    problems.choice("--norm", norm, get_args(Norm))
+    problems.choice("--format", format, get_args(PictureFormat))
+    if (norm == "fixed") != (norm_max is not None):
+        problems.add('--norm fixed and --norm-max VALUE go together (rows give each answer\'s own "max")')
+    elif norm_max is not None and norm_max <= 0:
+        problems.add("--norm-max must be above 0")
+    folder, file = options.output_path(output) if pictures else (None, None)
+    if file is not None:
+        one = len(method) * len(class_) * max(1, len(layer or ())) * len(pictures) == 1
+        if not one or any(
+            text.strip().lower().startswith("top") and text.strip()[3:] not in ("", "1") for text in class_
+        ):
+            problems.add(f"-o {file} takes one picture: one method, one class, one layer and one --save kind")
+        if file == "-" and json:
+            problems.add("-o - and --json both want stdout")
+        if file == "-" and sys.stdout.isatty():
+            problems.add("-o - would write a picture to the terminal: pipe it or redirect it to a file")
+    problems.raise_any()
+    spec = Spec(
+        model=model,
+        weights=weights,
+        methods=tuple(method),
+        classes=tuple(class_),
+        layers=tuple(layer or ()),
+        fit=cast(Fit, fit),
+        top=top,
+        device=device,
+        batch_size=batch_size,
+    )
+    where = OutputSpec(
+        folder=folder,
+        file=file,
+        pictures=cast(tuple[Picture, ...], pictures),
+        colormap=colormap,
+        opacity=opacity,
+        norm=cast(Norm, norm),
+        norm_max=norm_max,
+        max_side=max_side,
+        format=cast(PictureFormat, format),
+    )
+    return _run(inputs, spec, where, recursive, fail_fast, json, quiet)
+
+
+@console.guarded
+def classify(
+    inputs: options.Inputs,
+    model: options.ModelName = options.BUNDLED,
+    weights: options.Weights = "DEFAULT",
+    fit: options.FitOption = "crop",
+    top: options.Top = 5,
+    batch_size: options.BatchSize = 16,
+    device: options.Device = "auto",
+    recursive: options.Recursive = True,
+    fail_fast: options.FailFast = False,
+    json: options.Json = False,
+    quiet: options.Quiet = False,
+    debug: options.Debug = False,
+) -> ExitCode:
+    """Report the top-k classes only: no gradients, no files."""
+    problems = _Problems()
+    problems.catch(lambda: models.check_name(model))
+    problems.choice("--fit", fit, get_args(Fit))
+    problems.raise_any()
+    spec = Spec(
+        model=model,
+        weights=weights,
+        methods=(),
+        classes=(),
+        fit=cast(Fit, fit),
+        top=top,
+        device=device,
+        batch_size=batch_size,
+    )
+    return _run(inputs, spec, OutputSpec(pictures=()), recursive, fail_fast, json, quiet)
+
+
+class _Problems:
+    """All that is wrong with the flags, refused at once and before anything heavy is imported."""
+
+    def __init__(self) -> None:
+        self._found: list[str] = []
+
+    def add(self, problem: str) -> None:
+        self._found.append(problem)
+
+    def choice(self, flag: str, given: str, choices: Sequence[str]) -> None:
+        if given not in choices:
+            self.add(f"{flag} {given!r} is none of {', '.join(choices)}")
+
+    def catch(self, check: Callable[[], object]) -> None:
+        try:
+            check()
+        except RequestError as error:
+            self.add(str(error))
+
+    def raise_any(self) -> None:
+        if self._found:
+            raise RequestError("; ".join(self._found))
+
+
+def _run(
+    arguments: list[str],
+    spec: Spec,
+    where: OutputSpec,
+    recursive: bool,
+    fail_fast: bool,
+    json: bool,
+    quiet: bool,
+) -> ExitCode:
+    started = time.perf_counter()
+    refs = inputs_.expand(arguments, recursive=recursive, skip=where.folder, stdin=sys.stdin.buffer)
+    if where.file is not None:
+        refs = _only_one(refs, where.file)
+    single = len(arguments) == 1 and Path(arguments[0]).is_file()
+    done = refused = 0
+    with open_sinks(where) as files:
+        # Seconds of imports: only now that the request is known to be right.
+        from camcli.engine import Engine
+
+        engine = Engine(spec, progress=not quiet and sys.stderr.isatty())
+        for remark in engine.remarks:
+            console.say(remark)
+        with console.progress(quiet or single) as advance:
+            for result in engine.explain(refs):
+                row = as_row(result, files.write(result))
+                advance(row["input"])
+                done += 1
+                refused += isinstance(result, Failed)
+                if json:
+                    console.out(dump(row))
+                elif isinstance(result, Failed):
+                    console.say(f"refused {row['input']}: {result.message}")
+                elif where.file != "-":
+                    report.show(row, in_full=single)
+                if refused and fail_fast:
+                    break
+    if not quiet and not single:
+        seconds = time.perf_counter() - started
+        to = f"; files in {where.folder}" if where.folder else ""
+        console.say(f"{done - refused} of {done} pictures answered, {refused} refused, {seconds:.1f} s{to}")
+    return ExitCode.SOME_FAILED if refused else ExitCode.OK
+
+
+def _only_one(refs: Iterator[Ref], file: str) -> Iterator[Ref]:
+    first = list(islice(refs, 2))
+    if len(first) > 1:
+        raise RequestError(f"-o {file} takes one picture, and there are several: name a folder")
+    return chain(first, refs)

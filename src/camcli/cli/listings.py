@@ -1,0 +1,108 @@
+"""`camcli models`, `layers`, `methods` and `classes`: what there is to choose from."""
+
+from __future__ import annotations
+
+import json as json_
+from fnmatch import fnmatchcase
+from typing import Annotated
+
+import typer
+
+from camcli import methods as methods_
+from camcli.cli import console, options, report
+from camcli.errors import RequestError
+from camcli.models import catalog
+
+Pattern = Annotated[str, typer.Argument(help="Name or wildcard, such as 'res*'.")]
+
+
+@console.guarded
+def models(pattern: Pattern = "*", json: options.Json = False, debug: options.Debug = False) -> None:
+    """List the models that can be asked for by name, and their weights. Imports no torch."""
+    found = [entry for entry in catalog.entries().values() if fnmatchcase(entry.name, pattern.lower())]
+    if not found:
+        raise RequestError(f"no model matches {pattern!r}: `camcli models` lists them all")
+    if json:
+        for entry in found:
+            console.out(json_.dumps({"name": entry.name, "family": entry.family, "weights": list(entry.weights)}))
+        return
+    rows = [(entry.name, entry.family, ", ".join(entry.weights)) for entry in found]
+    report.table(("model", "family", "weights"), rows)
+
+
+@console.guarded
+def layers(
+    model: options.ModelArgument = options.BUNDLED, json: options.Json = False, debug: options.Debug = False
+) -> None:
+    """Print a model's modules with their output shapes, and mark the layer that is explained. No download."""
+    import torch
+
+    from camcli.evidence import trace
+    from camcli.layers import choose, map_shape
+    from camcli.models import blueprint
+
+    plan = blueprint(model)
+    side = plan.preset.crop
+    traced = trace(plan.net, torch.empty(1, 3, side, side, device="meta"))
+    chosen = choose(plan.net, traced, model)
+    modules = [
+        {"name": name, "type": type(module).__name__, "shape": list(run.shape[1:]) if run else None}
+        for name, module in plan.net.named_modules()
+        if name
+        for run in [traced.last(name)]
+    ]
+    if json:
+        top = {"model": model, "layer": chosen.name, "shape": list(chosen.shape), "why": chosen.why}
+        console.out(json_.dumps({**top, "modules": modules}))
+        return
+    usable = {str(m["name"]) for m in modules if map_shape(plan.net, traced, str(m["name"]))}
+    rows = []
+    for module in modules:
+        name = str(module["name"])
+        mark = "=>" if name == chosen.name else "*" if name in usable else ""
+        shape = "x".join(map(str, module["shape"])) if module["shape"] else "-"
+        rows.append((mark, "  " * name.count(".") + name, module["type"], shape))
+    report.table(("", "layer", "type", f"output at {side}x{side}"), rows)
+    shape = "x".join(map(str, chosen.shape))
+    console.say(f"=> {chosen.name} ({shape}): {chosen.why}; * can be named with --layer")
+
+
+@console.guarded
+def methods(json: options.Json = False, debug: options.Debug = False) -> None:
+    """List the methods: what they give, what they cost, where they come from. Imports no torch."""
+    found = [methods_.get(name) for name in methods_.names()]
+    if json:
+        for m in found:
+            row = {
+                "name": m.name,
+                "kind": m.kind,
+                "paper": m.paper,
+                "forwards": m.forwards,
+                "backwards": m.backwards,
+            }
+            console.out(json_.dumps(row))
+        return
+    rows = [(m.name, m.kind, m.paper, m.summary) for m in found]
+    report.table(("method", "kind", "paper", "what it is"), rows)
+
+
+@console.guarded
+def classes(
+    model: options.ModelArgument = options.BUNDLED,
+    query: Annotated[str, typer.Argument(help="Only classes whose name contains this.", show_default=False)] = "",
+    json: options.Json = False,
+    debug: options.Debug = False,
+) -> None:
+    """List a model's classes with their ids. No download."""
+    from camcli.models import labels_of
+    from camcli.targets import matching
+
+    labels = labels_of(model)
+    found = matching(query, labels) if query else list(range(len(labels)))
+    if not found:
+        raise RequestError(f"no class of {model} contains {query!r}")
+    if json:
+        for i in found:
+            console.out(json_.dumps({"id": i, "label": labels[i]}))
+        return
+    report.table(("id", "class"), [(i, labels[i]) for i in found], right=(0,))

@@ -1,0 +1,62 @@
+"""Rows as people read them, on stdout: a table for one picture, a line a picture for many."""
+
+from __future__ import annotations
+
+import sys
+from collections.abc import Iterable, Mapping, Sequence
+from typing import Any
+
+from camcli.cli import console
+
+_BAR = 24
+
+
+def show(row: Mapping[str, Any], *, in_full: bool) -> None:
+    """One answered row."""
+    if in_full:
+        _show_in_full(row)
+    else:
+        best = row["top"][0]
+        files = [path for explanation in row["explanations"] for path in explanation["files"].values()]
+        more = f" (+{len(files) - 1})" if len(files) > 1 else ""
+        arrow = f"  -> {_plain(files[0])}{more}" if files else ""
+        console.out(f"{_plain(row['input'])}  {best['id']} {best['label']}  {best['probability']:.3f}{arrow}")
+
+
+def table(titles: Sequence[str], rows: Iterable[Sequence[object]], *, right: Sequence[int] = ()) -> None:
+    """A table on stdout: Rich on a terminal, tab-separated text elsewhere."""
+    if not sys.stdout.isatty():
+        for row in rows:
+            console.out("\t".join(_plain(str(cell)) for cell in row))
+        return
+    from rich.console import Console
+    from rich.table import Table
+    from rich.text import Text
+
+    grid = Table(box=None, pad_edge=False, header_style="bold")
+    for index, title in enumerate(titles):
+        grid.add_column(title, justify="right" if index in right else "left", overflow="fold")
+    for row in rows:
+        grid.add_row(*(Text(_plain(str(cell))) for cell in row))
+    Console(file=sys.stdout).print(grid)
+
+
+def _show_in_full(row: Mapping[str, Any]) -> None:
+    width, height = row["size"]
+    layer = f", layer {row['layer']}" if row["layer"] else ""
+    console.out(f"{_plain(row['input'])}  {width}x{height}  {row['model']} ({row['weights']}){layer}")
+    table(
+        ("id", "class", "probability", ""),
+        [(s["id"], s["label"], f"{s['probability']:.4f}", "█" * round(s["probability"] * _BAR)) for s in row["top"]],
+        right=(0, 2),
+    )
+    for explanation in row["explanations"]:
+        target = explanation["target"]
+        note = f"  [{explanation['note']}]" if "note" in explanation else ""
+        paths = "  ".join(_plain(path) for path in explanation["files"].values())
+        console.out(f"{explanation['method']} of {target['id']} {target['label']}{note}  {paths}".rstrip())
+
+
+def _plain(text: str) -> str:
+    """No control characters: a file name must not drive the terminal."""
+    return "".join(character if character.isprintable() else "\N{REPLACEMENT CHARACTER}" for character in text)

@@ -1,0 +1,226 @@
+"""Refs in, results out: one result per ref, in order, a batch at a time.
+
+A bad request is raised by `Engine(spec)` before any picture is read; a bad picture becomes a `Failed` record.
+"""
+
+from __future__ import annotations
+
+import time
+from collections.abc import Iterable, Iterator, Sequence
+from dataclasses import dataclass, field
+
+import numpy as np
+import torch
+from numpy.typing import NDArray
+from torch import Tensor
+
+from camcli import images, layers, methods, models, targets
+from camcli.errors import InputError, RequestError, SetupError
+from camcli.evidence import Forward, trace
+from camcli.layers import Layer
+from camcli.methods import Method
+from camcli.records import Attribution, ClassScore, Explained, Failed, Frame, Ref, Result, Spec, View
+
+# A batch ends early when its decoded frames hold this many pixels (3 bytes each), so that memory does not
+# depend on how large the pictures are.
+MAX_BATCH_PIXELS = 100_000_000
+
+
+@dataclass(slots=True)
+class _Item:
+    """One ref on its way through a batch."""
+
+    ref: Ref
+    ms: dict[str, float] = field(default_factory=dict)
+    frame: Frame | None = None
+    view: View | None = None
+    result: Result | None = None
+
+
+@dataclass(frozen=True, slots=True)
+class _Prediction:
+    """One picture's scores: class ids best first, logits and softmax probabilities float32 (K,) by id."""
+
+    labels: Sequence[str]
+    ranking: list[int]
+    logits: NDArray[np.float32]
+    probabilities: NDArray[np.float32]
+
+    def score(self, class_id: int) -> ClassScore:
+        probability, logit = float(self.probabilities[class_id]), float(self.logits[class_id])
+        return ClassScore(class_id, self.labels[class_id], probability, logit)
+
+
+class Engine:
+    """A loaded model with the methods, layers and targets of one spec.
+
+    Raises:
+        RequestError: an unknown model, weights, method, class or layer.
+        SetupError: weights unreachable, no device, or a method that does not apply to the model.
+    """
+
+    def __init__(self, spec: Spec, *, progress: bool = False) -> None:
+        if spec.batch_size < 1 or spec.top < 1:
+            raise RequestError("batch size and top must be at least 1")
+        # Everything that can be refused without the weights is refused before they are fetched.
+        self.methods: list[Method] = [methods.get(name) for name in dict.fromkeys(spec.methods)]
+        labels = models.labels_of(spec.model, spec.weights)
+        self._selectors = targets.parse(spec.classes, labels, spec.model)
+        self.model = models.load_model(spec.model, spec.weights, spec.device, progress=progress)
+        if spec.fit == "full" and self.model.fixed_size:
+            side = self.model.preset.crop
+            raise SetupError(f"{spec.model} takes {side}x{side} pictures only: use --fit crop, squash or pad")
+        self.spec = spec
+        self.layers: list[Layer] = []
+        self.remarks: list[str] = []
+        if self.methods:
+            self._inspect()
+
+    def explain(self, refs: Iterable[Ref]) -> Iterator[Result]:
+        """One result per ref, in order. Memory is one batch, whatever the number of refs."""
+        batch: list[_Item] = []
+        pixels = 0
+        for ref in refs:
+            batch.append(item := self._decode(ref))
+            pixels += item.frame.rgb.size // 3 if item.frame else 0
+            if len(batch) >= self.spec.batch_size or pixels >= MAX_BATCH_PIXELS:
+                yield from self._explain_batch(batch)
+                batch, pixels = [], 0
+        yield from self._explain_batch(batch)
+
+    def _inspect(self) -> None:
+        side = self.model.preset.crop
+        traced = trace(self.model.net, torch.zeros(1, 3, side, side, device=self.model.device))
+        for method in self.methods:
+            if not method.bends_relu:
+                continue
+            others = ", ".join(f"{name} x{count}" for name, count in traced.others.items())
+            if traced.rectifiers == 0:
+                raise SetupError(
+                    f"{method.name} does not apply to {self.model.name}: it bends the gradient of ReLU, and none "
+                    f"of this model's activations is one ({others or 'none at all'}); use grad-cam or gradient"
+                )
+            if others:
+                self.remarks.append(
+                    f"{method.name}: {traced.rectifiers} ReLU activations are bent; {others} keep their own gradient"
+                )
+        if any(method.at_layer for method in self.methods):
+            self.layers = layers.resolve(self.model.net, traced, self.spec.layers, self.model.name)
+
+    def _decode(self, ref: Ref) -> _Item:
+        item = _Item(ref)
+        started = time.perf_counter()
+        try:
+            item.frame = images.read_frame(ref)
+            decoded = time.perf_counter()
+            item.view = images.view_of(item.frame, self.model.preset, self.spec.fit)
+            item.ms = {"decode": _ms(started, decoded), "preprocess": _ms(decoded, time.perf_counter())}
+        except InputError as error:
+            item.result = Failed(ref, error.stage, error.kind, str(error))
+        return item
+
+    def _explain_batch(self, batch: Sequence[_Item]) -> Iterator[Result]:
+        by_shape: dict[tuple[int, ...], list[_Item]] = {}
+        for item in batch:
+            if item.view is not None:
+                by_shape.setdefault(item.view.pixels.shape, []).append(item)
+        for same in by_shape.values():
+            self._explain_same_shape(same)
+        for item in batch:
+            assert item.result is not None
+            yield item.result
+
+    def _explain_same_shape(self, items: Sequence[_Item]) -> None:
+        started = time.perf_counter()
+        stacked = torch.from_numpy(np.stack([item.view.pixels for item in items if item.view]))
+        forward = Forward(
+            self.model.net,
+            stacked.to(self.model.device),
+            self.layers,
+            to_pixels=any(method.to_pixels for method in self.methods),
+        )
+        predictions = self._predictions(forward.logits)
+        predicted = time.perf_counter()
+        attributions = self._attributions(forward, predictions)
+        shared = {
+            "forward": _ms(started, predicted) / len(items),
+            "explain": _ms(predicted, time.perf_counter()) / len(items),
+        }
+        for item, prediction, answers in zip(items, predictions, attributions, strict=True):
+            item.result = self._result(item, prediction, answers, shared)
+
+    def _result(
+        self, item: _Item, prediction: _Prediction, answers: list[Attribution], shared: dict[str, float]
+    ) -> Result:
+        assert item.frame is not None
+        assert item.view is not None
+        if not np.isfinite(prediction.logits).all():
+            return Failed(item.ref, "predict", "not-finite", "the model's scores are not finite (NaN or infinity)")
+        if not all(np.isfinite(answer.values).all() for answer in answers):
+            return Failed(item.ref, "explain", "not-finite", "the gradients are not finite (NaN or infinity)")
+        return Explained(
+            frame=item.frame,
+            box=item.view.box,
+            model=self.model.name,
+            weights=self.model.weights,
+            layer=self.layers[0].name if self.layers else None,
+            top=tuple(prediction.score(i) for i in prediction.ranking[: self.spec.top]),
+            attributions=tuple(answers),
+            ms={**item.ms, **shared},
+        )
+
+    def _predictions(self, logits: Tensor) -> list[_Prediction]:
+        logits = logits.cpu().float()
+        probabilities = logits.softmax(1).numpy()
+        rankings = logits.argsort(dim=1, descending=True, stable=True).tolist()
+        labels = self.model.labels
+        return [
+            _Prediction(labels, ranking, own_logits, own_probabilities)
+            for ranking, own_logits, own_probabilities in zip(rankings, logits.numpy(), probabilities, strict=True)
+        ]
+
+    def _attributions(self, forward: Forward, predictions: Sequence[_Prediction]) -> list[list[Attribution]]:
+        answers: list[list[Attribution]] = [[] for _ in predictions]
+        if not self.methods:
+            return answers
+        chosen = [targets.select(self._selectors, prediction.ranking) for prediction in predictions]
+        # Every picture explains its own n-th class in one backward; one with fewer classes repeats its last.
+        for nth in range(max(map(len, chosen))):
+            ids = [own[min(nth, len(own) - 1)] for own in chosen]
+            class_ids = torch.tensor(ids, device=forward.logits.device)
+            for method, layer in self._questions():
+                values = method.function(forward.at(class_ids, layer)).float().cpu().numpy()
+                for picture, own in enumerate(chosen):
+                    if nth < len(own):
+                        target = predictions[picture].score(own[nth])
+                        note = _why_blank(values[picture], forward, class_ids, layer, picture)
+                        name = layer.name if layer else None
+                        answers[picture].append(
+                            Attribution(method.name, method.kind, name, target, values[picture], note)
+                        )
+        return answers
+
+    def _questions(self) -> Iterator[tuple[Method, Layer | None]]:
+        for method in self.methods:
+            for layer in self.layers if method.at_layer else [None]:
+                yield method, layer
+
+
+def explain(refs: Iterable[Ref], spec: Spec) -> Iterator[Result]:
+    """One result per ref, in order; see `Engine` for what is raised."""
+    yield from Engine(spec).explain(refs)
+
+
+def _why_blank(
+    values: NDArray[np.float32], forward: Forward, class_ids: Tensor, layer: Layer | None, picture: int
+) -> str | None:
+    if values.any():
+        return None
+    where = layer.name if layer else "the picture"
+    if not forward.gradient("gradient", class_ids, layer)[picture].any():
+        return f"blank: the class's gradient at {where} is zero everywhere"
+    return f"blank: no positive evidence for this class at {where}"
+
+
+def _ms(start: float, end: float) -> float:
+    return (end - start) * 1e3

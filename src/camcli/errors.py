@@ -1,0 +1,58 @@
+"""What can go wrong, by who can mend it, and the exit code that says so.
+
+A bad *request* is raised before any work starts; a machine that *cannot* is raised as soon as it is known;
+a bad *input* never stops the others: the engine turns it into a `Failed` record.
+"""
+
+from collections.abc import Iterable
+from difflib import get_close_matches
+from enum import IntEnum
+
+
+class ExitCode(IntEnum):
+    """The public contract of the process; see the README's table."""
+
+    OK = 0
+    BUG = 1
+    REQUEST = 2
+    SETUP = 3
+    SOME_FAILED = 4
+    INTERRUPTED = 130
+    READER_GONE = 141
+
+
+class CamcliError(Exception):
+    """Anything the user can act on; the message says what to type next."""
+
+    exit_code = ExitCode.BUG
+
+
+class RequestError(CamcliError):
+    """The request is wrong (flag, name, path): nothing was run."""
+
+    exit_code = ExitCode.REQUEST
+
+
+class SetupError(CamcliError):
+    """The request is right but this machine or model can't serve it."""
+
+    exit_code = ExitCode.SETUP
+
+
+class InputError(CamcliError):
+    """One picture can't be explained. `stage` is where it stopped, `kind` a stable word for programs."""
+
+    exit_code = ExitCode.SOME_FAILED
+
+    def __init__(self, stage: str, kind: str, message: str) -> None:
+        super().__init__(message)
+        self.stage = stage
+        self.kind = kind
+
+
+def unknown(what: str, name: str, known: Iterable[str], listing: str) -> RequestError:
+    """The error for a name that is not in `known`: at most three near ones, and the command that lists them all."""
+    by_lower = {k.lower(): k for k in known}
+    near = get_close_matches(name.lower(), by_lower, n=3, cutoff=0.5)
+    hint = f"did you mean {' or '.join(by_lower[n] for n in near)}? " if near else ""
+    return RequestError(f"unknown {what} {name!r}: {hint}`{listing}` lists them all")

@@ -1,0 +1,334 @@
+"""What a network did on one batch. The only file that hooks or differentiates.
+
+`Forward` runs the network once and owns what autograd recorded; `Forward.at(layer, class_ids)` is the `Evidence`
+that a method reads: activations and gradients, each computed when first asked for and then shared by all methods.
+
+- The trunk records no graph: parameters are frozen and the hook on the layer hands on a clone of a detached leaf, so
+  autograd records from the layer to the score only, and a map costs about one plain forward.
+- The clone matters: networks change a layer's output in place right after it (DenseNet's last ReLU, VGG's), and
+  a hook that keeps the live tensor then explains another layer.
+- Guided Backprop and the deconvnet bend the backward rule of ReLU (arXiv:1412.6806, fig. 1). A TorchFunctionMode swaps
+  each call, module or functional, in place or not, for one autograd function; nothing in the model changes.
+- `trace` records what ran, for `layers` to choose from.
+"""
+
+from __future__ import annotations
+
+from collections import Counter
+from collections.abc import Callable, Iterator, Sequence
+from contextlib import ExitStack, contextmanager
+from functools import cached_property
+from typing import Any
+
+import torch
+from torch import Tensor, nn
+from torch.autograd.graph import Node
+from torch.nn import functional
+from torch.overrides import TorchFunctionMode
+
+from camcli.errors import SetupError
+from camcli.layers import Layer, Run, Trace
+
+# torch.nn.functional names of activations that the guided rule does not bend.
+_OTHER_ACTIVATIONS = frozenset(
+    (
+        "celu elu gelu glu hardsigmoid hardswish hardtanh leaky_relu mish prelu rrelu selu sigmoid silu softplus tanh"
+    ).split()
+)
+
+
+class Forward:
+    """One forward of one batch: images float32 (N, 3, H, W), normalised, on the network's device.
+
+    `layers` are kept for maps. With `to_pixels` the graph reaches the images, so that saliencies can be computed from
+    the same forward; without it, and without layers, nothing is recorded at all.
+    """
+
+    def __init__(
+        self, net: nn.Module, images: Tensor, layers: Sequence[Layer] = (), *, to_pixels: bool = False
+    ) -> None:
+        self._layers = {layer.name: layer for layer in layers}
+        self._outputs: dict[str, Tensor] = {}
+        self._gradients: dict[tuple[str, str | None, tuple[int, ...]], Tensor] = {}
+        self._relu = _BentReLU() if to_pixels else None
+        self.images = images.detach().requires_grad_() if to_pixels else images
+        with ExitStack() as stack:
+            stack.enter_context(_frozen(net))
+            stack.enter_context(torch.set_grad_enabled(bool(layers) or to_pixels))
+            for layer in layers:
+                stack.callback(layer.module.register_forward_hook(self._keep(layer.name)).remove)
+            if self._relu is not None:
+                stack.enter_context(self._relu)
+            # A network may change its input in place; the leaf that is differentiated must stay as it is.
+            self._scores: Tensor = net(self.images.clone() if to_pixels else self.images)
+        self.logits = self._scores.detach()
+
+    def at(self, class_ids: Tensor, layer: Layer | None = None) -> Evidence:
+        """The evidence for one class per picture, class_ids int64 (N,), seen from one of the kept layers."""
+        return Evidence(self, class_ids, layer)
+
+    def activations(self, layer: Layer) -> Tensor:
+        """(N, C, h, w): the layer's output, before anything downstream changed it."""
+        return layer.to_map(self._outputs[layer.name].detach())
+
+    def gradient(self, rule: str, class_ids: Tensor, layer: Layer | None) -> Tensor:
+        """d score / d layer (N, C, h, w), or d score / d images (N, 3, H, W) where `layer` is None, under a rule.
+
+        The score is the logit of each picture's own class; in eval mode pictures don't influence each other, so the
+        gradient of the sum is each picture's own.
+        """
+        key = (rule, layer.name if layer else None, tuple(class_ids.tolist()))
+        if key not in self._gradients:
+            source = self._outputs[layer.name] if layer else self.images
+            if not source.requires_grad:
+                raise RuntimeError("the method did not declare in `needs` that it differentiates to the pixels")
+            if self._relu is not None:
+                self._relu.rule = rule
+            score = self._scores.gather(1, class_ids[:, None]).sum()
+            (gradient,) = torch.autograd.grad(score, source, retain_graph=True, allow_unused=True)
+            gradient = torch.zeros_like(source) if gradient is None else gradient
+            self._gradients[key] = layer.to_map(gradient) if layer else gradient
+        return self._gradients[key]
+
+    def _keep(self, name: str) -> Callable[[nn.Module, Any, Any], Tensor]:
+        def hook(module: nn.Module, args: Any, output: Any) -> Tensor:
+            if not isinstance(output, Tensor):
+                raise SetupError(f"layer {name!r} gives no tensor: choose another with --layer")
+            # Behind another kept layer the graph is already there and must not be cut.
+            leaf = output if output.requires_grad else output.detach().requires_grad_()
+            self._outputs[name] = leaf
+            return leaf.clone()
+
+        return hook
+
+
+class Evidence:
+    """What one forward says about one class per picture. Methods are pure functions of this.
+
+    images (N, 3, H, W) · acts, grads (N, C, h, w) at the layer · input_grads, guided_grads, deconv_grads (N, 3, H, W).
+    """
+
+    def __init__(self, forward: Forward, class_ids: Tensor, layer: Layer | None) -> None:
+        self._forward = forward
+        self._class_ids = class_ids
+        self._layer = layer
+
+    @property
+    def images(self) -> Tensor:
+        return self._forward.images.detach()
+
+    @cached_property
+    def acts(self) -> Tensor:
+        """A, the layer's output (N, C, h, w)."""
+        return self._forward.activations(self._at_layer())
+
+    @property
+    def grads(self) -> Tensor:
+        """dy/dA (N, C, h, w), y the class's logit."""
+        return self._forward.gradient("gradient", self._class_ids, self._at_layer())
+
+    @property
+    def input_grads(self) -> Tensor:
+        """dy/dx (N, 3, H, W)."""
+        return self._forward.gradient("gradient", self._class_ids, None)
+
+    @property
+    def guided_grads(self) -> Tensor:
+        """dy/dx with ReLU's backward passing only where both its input and the gradient are positive."""
+        return self._forward.gradient("guided", self._class_ids, None)
+
+    @property
+    def deconv_grads(self) -> Tensor:
+        """dy/dx with ReLU's backward passing wherever the gradient is positive, whatever its input was."""
+        return self._forward.gradient("deconvnet", self._class_ids, None)
+
+    def _at_layer(self) -> Layer:
+        if self._layer is None:
+            raise RuntimeError("the method did not declare in `needs` that it looks at a layer")
+        return self._layer
+
+
+def trace(net: nn.Module, images: Tensor) -> Trace:
+    """Run once and record each module's output: its shape, and whether every path from images to score crosses it.
+
+    Works on the meta device too: no arithmetic, no weights. `images` (1, 3, H, W).
+    """
+    recorder = _Recorder()
+    counter = _CountActivations()
+    with ExitStack() as stack:
+        stack.enter_context(_frozen(net))
+        stack.enter_context(torch.enable_grad())
+        for name, module in net.named_modules():
+            if name:
+                stack.callback(module.register_forward_hook(recorder.after(name)).remove)
+            if isinstance(module, nn.MultiheadAttention):
+                before = module.register_forward_pre_hook(recorder.query, with_kwargs=True)
+                stack.callback(before.remove)
+        stack.enter_context(counter)
+        output = net(images.detach().clone().requires_grad_().clone())
+    if not isinstance(output, Tensor) or output.ndim != 2:
+        raise SetupError("the model gives no (N, classes) tensor: only classifiers can be explained")
+    return recorder.finish(output, counter.rectifiers, counter.others)
+
+
+class _Recorder:
+    """Collects module runs; tensors are known by the autograd node that made them, so views in and out of Identity,
+    Dropout and Sequential are seen to be one tensor."""
+
+    def __init__(self) -> None:
+        self._runs: list[tuple[str, str, tuple[int, ...], Node | None]] = []
+        self._query: Node | None = None
+
+    def after(self, name: str) -> Callable[[nn.Module, Any, Any], None]:
+        def hook(module: nn.Module, args: Any, output: Any) -> None:
+            if isinstance(output, Tensor):
+                self._runs.append((name, type(module).__name__, tuple(output.shape), output.grad_fn))
+            else:
+                self._runs.append((name, type(module).__name__, (), None))
+
+        return hook
+
+    def query(self, module: nn.Module, args: Any, kwargs: dict[str, Any]) -> None:
+        self._query = (args[0] if args else kwargs["query"]).grad_fn
+
+    def finish(self, output: Tensor, rectifiers: int, others: dict[str, int]) -> Trace:
+        assert output.grad_fn is not None
+        gates = _on_every_path(output.grad_fn)
+        numbers: dict[Node, int] = {}
+        runs = tuple(
+            Run(
+                name,
+                kind,
+                shape,
+                tensor=numbers.setdefault(node, len(numbers)) if node is not None else -1,
+                on_every_path=node in gates,
+            )
+            for name, kind, shape, node in self._runs
+        )
+        query = numbers.get(self._query) if self._query is not None else None
+        return Trace(runs, output.shape[1], query, rectifiers, others)
+
+
+def _on_every_path(root: Node) -> set[Node]:
+    """Nodes that every path from the root to a leaf crosses: paths down to it x paths below it = all paths."""
+    order: list[Node] = []
+    seen: set[Node] = set()
+    stack: list[tuple[Node, bool]] = [(root, False)]
+    while stack:
+        node, children_done = stack.pop()
+        if children_done:
+            order.append(node)
+        elif node not in seen:
+            seen.add(node)
+            stack.append((node, True))
+            stack.extend((child, False) for child, _ in node.next_functions if child is not None)
+    below: dict[Node, int] = {}
+    for node in order:
+        children = [child for child, _ in node.next_functions if child is not None]
+        below[node] = sum(below[child] for child in children) if children else 1
+    above = dict.fromkeys(order, 0)
+    above[root] = 1
+    for node in reversed(order):
+        for child, _ in node.next_functions:
+            if child is not None:
+                above[child] += above[node]
+    return {node for node in order if above[node] * below[node] == below[root]}
+
+
+class _Rectifier(torch.autograd.Function):
+    """min(max(x, 0), high) whose backward rule is looked up in `bent` when it runs, so one graph serves all rules."""
+
+    @staticmethod
+    def forward(ctx: Any, x: Tensor, high: float | None, inplace: bool, bent: _BentReLU) -> Tensor:
+        if inplace:
+            ctx.mark_dirty(x)
+        output = x.clamp_(0, high) if inplace else x.clamp(0, high)
+        ctx.save_for_backward(output)
+        ctx.high, ctx.bent = high, bent
+        return output
+
+    @staticmethod
+    def backward(ctx: Any, *grad_outputs: Any) -> tuple[Tensor, None, None, None]:
+        (gradient,) = grad_outputs
+        (output,) = ctx.saved_tensors
+        if ctx.bent.rule != "deconvnet":
+            if ctx.high is None:
+                gradient = torch.ops.aten.threshold_backward(gradient, output, 0)
+            else:
+                gradient = torch.ops.aten.hardtanh_backward(gradient, output, 0, ctx.high)
+        if ctx.bent.rule != "gradient":
+            gradient = gradient.clamp(min=0)
+        return gradient, None, None, None
+
+
+class _BentReLU(TorchFunctionMode):
+    """Swaps every ReLU and ReLU6 call for a `_Rectifier`; `rule` is gradient, guided or deconvnet."""
+
+    rule = "gradient"
+
+    def __torch_function__(self, func: Any, types: Any, args: Any = (), kwargs: dict[str, Any] | None = None) -> Any:
+        rectifier = _as_rectifier(func, args, kwargs or {})
+        if rectifier is None:
+            return func(*args, **(kwargs or {}))
+        return _Rectifier.apply(*rectifier, self)
+
+
+class _CountActivations(TorchFunctionMode):
+    """Counts the activations that the picture passes through; not those that shape a weight (Swin v2's position
+    bias runs ReLUs on a constant table: bending them guides nothing)."""
+
+    def __init__(self) -> None:
+        super().__init__()
+        self.rectifiers = 0
+        self.others: Counter[str] = Counter()
+
+    def __torch_function__(self, func: Any, types: Any, args: Any = (), kwargs: dict[str, Any] | None = None) -> Any:
+        name = getattr(func, "__name__", "").rstrip("_")
+        rectifier = _as_rectifier(func, args, kwargs or {})
+        x = rectifier[0] if rectifier else next(iter(args), None)
+        if isinstance(x, Tensor) and x.requires_grad:
+            if rectifier:
+                self.rectifiers += 1
+            elif name in _OTHER_ACTIVATIONS:
+                self.others[name] += 1
+        return func(*args, **(kwargs or {}))
+
+
+_RELU = (torch.relu, Tensor.relu, functional.relu)
+_RELU_IN_PLACE = (torch.relu_, Tensor.relu_)
+
+
+def _as_rectifier(func: Any, args: Sequence[Any], kwargs: dict[str, Any]) -> tuple[Tensor, float | None, bool] | None:
+    """(input, upper bound, in place) if the call is a ReLU, a ReLU6 or another hardtanh from 0."""
+    if func in _RELU_IN_PLACE:
+        return (args[0] if args else kwargs["input"]), None, True
+    if func not in (*_RELU, functional.relu6, functional.hardtanh):
+        return None
+    names = ("input", "min_val", "max_val", "inplace") if func is functional.hardtanh else ("input", "inplace")
+    given = dict(zip(names, args, strict=False)) | kwargs
+    high = None
+    if func is functional.relu6:
+        high = 6.0
+    elif func is functional.hardtanh:
+        if given.get("min_val", -1.0) != 0:
+            return None
+        high = given.get("max_val", 1.0)
+    return given["input"], high, given.get("inplace", False)
+
+
+@contextmanager
+def _frozen(net: nn.Module) -> Iterator[None]:
+    """Eval mode and frozen parameters for the length of a forward; each flag then goes back to what it was."""
+    learning = [parameter for parameter in net.parameters() if parameter.requires_grad]
+    training = [module for module in net.modules() if module.training]
+    try:
+        for parameter in learning:
+            parameter.requires_grad_(False)
+        for module in training:
+            module.training = False
+        yield
+    finally:
+        for parameter in learning:
+            parameter.requires_grad_(True)
+        for module in training:
+            module.training = True

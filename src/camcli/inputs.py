@@ -1,0 +1,133 @@
+"""Arguments, folders, globs and stdin -> Iterator[Ref], lazily and in a stable order."""
+
+import glob
+import os
+from collections.abc import Iterator, Sequence
+from itertools import chain, count
+from pathlib import Path
+from typing import BinaryIO
+
+from camcli.errors import RequestError
+from camcli.records import Ref
+
+# What is picked up from a folder; a file named on the command line is tried whatever its name is.
+IMAGE_SUFFIXES = frozenset(
+    (
+        ".jpg .jpeg .jpe .jfif .png .apng .webp .gif .bmp .dib .tif .tiff "
+        ".ppm .pgm .pbm .pnm .jp2 .j2k .avif .mpo .ico .tga"
+    ).split()
+)
+
+_SIGNATURES = (
+    b"\xff\xd8\xff",
+    b"\x89PNG\r\n\x1a\n",
+    b"GIF87a",
+    b"GIF89a",
+    b"II*\x00",
+    b"MM\x00*",
+    b"\x00\x00\x00\x0cjP  ",
+    b"\xff\x4f\xff\x51",
+    b"\x00\x00\x01\x00",
+)
+
+
+def expand(
+    arguments: Sequence[str],
+    *,
+    recursive: bool = True,
+    skip: Path | None = None,
+    stdin: BinaryIO | None = None,
+) -> Iterator[Ref]:
+    """One Ref per picture, numbered from 0, in the order named; a folder's files sorted by name, then its folders.
+
+    `-` reads `stdin`: a picture's bytes, or paths separated by newlines (by NULs if one is seen in the first read).
+    `skip` is a folder never walked into: a run's own output.
+
+    Raises:
+        RequestError: a named path is missing, or there is nothing to explain. A path that comes from stdin
+            is not checked here: it is data, and refused as one `Failed` row.
+    """
+    if arguments.count("-") > 1:
+        raise RequestError("`-` can be given once: stdin has one end")
+    if not arguments:
+        raise RequestError("no inputs: name a picture, a folder, or `-` for stdin")
+    for argument in arguments:
+        if argument != "-" and not Path(argument).exists() and not _glob(argument):
+            raise RequestError(f"no such file or folder: {_printable(argument)}")
+    skipped = skip.resolve() if skip is not None else None
+    numbers = count()
+    refs = chain.from_iterable(_refs(argument, numbers, recursive, skipped, stdin) for argument in arguments)
+    first = next(refs, None)
+    if first is None:
+        what = "stdin is empty" if list(arguments) == ["-"] else f"no pictures in {_printable(' '.join(arguments))}"
+        raise RequestError(f"no inputs: {what}")
+    return chain([first], refs)
+
+
+def _refs(
+    argument: str, numbers: Iterator[int], recursive: bool, skip: Path | None, stdin: BinaryIO | None
+) -> Iterator[Ref]:
+    if argument == "-":
+        if stdin is None:
+            raise RequestError("`-` needs a stdin to read")
+        yield from _from_stdin(stdin, numbers, recursive, skip)
+        return
+    for name in [argument] if Path(argument).exists() else _glob(argument):
+        if Path(name).is_dir():
+            yield from _walk(Path(name), numbers, recursive, skip)
+        else:
+            yield Ref(next(numbers), name, path=Path(name), root=Path(name).parent)
+
+
+def _glob(pattern: str) -> list[str]:
+    return sorted(glob.glob(pattern, recursive=True)) if glob.has_magic(pattern) else []
+
+
+def _walk(root: Path, numbers: Iterator[int], recursive: bool, skip: Path | None) -> Iterator[Ref]:
+    for folder, folders, files in os.walk(root):
+        here = Path(folder)
+        folders[:] = sorted(f for f in folders if recursive and f[0] != "." and (here / f).resolve() != skip)
+        if here.resolve() == skip:
+            folders.clear()
+            continue
+        for file in sorted(files):
+            if file[0] != "." and Path(file).suffix.lower() in IMAGE_SUFFIXES:
+                yield Ref(next(numbers), os.fspath(here / file), path=here / file, root=root)
+
+
+def _from_stdin(stdin: BinaryIO, numbers: Iterator[int], recursive: bool, skip: Path | None) -> Iterator[Ref]:
+    # peek, not read: the first bytes decide what this is, and must still be there for whoever reads it then.
+    head: bytes = stdin.peek(16)  # type: ignore[attr-defined]
+    if _is_picture(head):
+        yield Ref(next(numbers), "-", data=stdin.read())
+        return
+    for entry in _entries(stdin, b"\0" if b"\0" in head else b"\n"):
+        name = os.fsdecode(entry)
+        if Path(name).is_dir():
+            yield from _walk(Path(name), numbers, recursive, skip)
+        else:
+            yield Ref(next(numbers), name, path=Path(name), root=Path())
+
+
+def _is_picture(head: bytes) -> bool:
+    return (
+        head.startswith(_SIGNATURES)
+        or (head[:4] == b"RIFF" and head[8:12] == b"WEBP")
+        or (head[:2] == b"BM" and head[6:10] == b"\0\0\0\0")
+        or head[4:8] == b"ftyp"
+        or (head[:1] == b"P" and head[1:2].isdigit() and head[2:3].isspace())
+    )
+
+
+def _entries(stdin: BinaryIO, separator: bytes) -> Iterator[bytes]:
+    """Non-empty entries as they arrive; a list of lines may have Windows endings."""
+    rest = b""
+    while chunk := stdin.read1(65536):  # type: ignore[attr-defined]
+        *whole, rest = (rest + chunk).split(separator)
+        yield from filter(None, (entry.rstrip(b"\r") if separator == b"\n" else entry for entry in whole))
+    if rest.strip():
+        yield rest
+
+
+def _printable(name: str) -> str:
+    return name.encode("utf-8", "replace").decode()

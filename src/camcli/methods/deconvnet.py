@@ -1,0 +1,19 @@
+from __future__ import annotations
+
+from typing import TYPE_CHECKING
+
+from camcli.methods import method
+
+if TYPE_CHECKING:
+    from torch import Tensor
+
+    from camcli.evidence import Evidence
+
+
+@method(kind="saliency", needs={"deconv_grads"}, paper="arXiv:1311.2901 sec. 2.1")
+def deconvnet(evidence: Evidence) -> Tensor:
+    """dy/dx where each ReLU passes positive gradients whatever its input was, (N, 3, H, W). arXiv:1311.2901 sec. 2.1.
+
+    In the form of arXiv:1412.6806 fig. 1; like Guided Backprop it barely depends on the class (arXiv:1810.03292).
+    """
+    return evidence.deconv_grads

@@ -1,0 +1,17 @@
+from __future__ import annotations
+
+from typing import TYPE_CHECKING
+
+from camcli.methods import method
+
+if TYPE_CHECKING:
+    from torch import Tensor
+
+    from camcli.evidence import Evidence
+
+
+@method(kind="map", needs={"acts", "grads"}, paper="arXiv:1610.02391 eq. 1-2")
+def grad_cam(evidence: Evidence) -> Tensor:
+    """relu(sum_k mean_ij(dy/dA_k) * A_k), shape (N, h, w), unnormalised. arXiv:1610.02391 eq. 1-2."""
+    weights = evidence.grads.mean((2, 3), keepdim=True)
+    return (weights * evidence.acts).sum(1).relu()

@@ -1,0 +1,25 @@
+from __future__ import annotations
+
+from typing import TYPE_CHECKING
+
+from camcli.methods import method
+from camcli.methods.grad_cam import grad_cam
+from camcli.methods.guided_backprop import guided_backprop
+
+if TYPE_CHECKING:
+    from torch import Tensor
+
+    from camcli.evidence import Evidence
+
+
+@method(kind="saliency", needs={"acts", "grads", "guided_grads"}, paper="arXiv:1610.02391 sec. 3.2", backwards=2)
+def guided_grad_cam(evidence: Evidence) -> Tensor:
+    """upsample(grad_cam) * guided_backprop, bilinear, (N, 3, H, W), unnormalised. arXiv:1610.02391 sec. 3.2.
+
+    The map selects the region of the class; the detail inside it is Guided Backprop's, with its caveat.
+    """
+    from torch.nn.functional import interpolate
+
+    size = evidence.images.shape[-2:]
+    coarse = interpolate(grad_cam(evidence)[:, None], size, mode="bilinear", align_corners=False)
+    return coarse * guided_backprop(evidence)

@@ -1,0 +1,72 @@
+"""Which models there are, without importing torch: read off torchvision's own source.
+
+Help, completion, `camcli models` and did-you-mean must answer at once, and importing torchvision costs seconds.
+A test holds this against `torchvision.models.list_models`.
+"""
+
+from __future__ import annotations
+
+import ast
+from dataclasses import dataclass
+from functools import cache
+from importlib.util import find_spec
+from pathlib import Path
+
+BUNDLED = "efficientnet_lite0"
+# A weights member for feature extraction only: it has no valid classifier, no labels, and another pixel scale.
+_NOT_CLASSIFIERS = frozenset({"IMAGENET1K_FEATURES"})
+
+
+@dataclass(frozen=True, slots=True)
+class Entry:
+    """A model by name: its family (torchvision's module) and the weights that can be asked for."""
+
+    name: str
+    family: str
+    weights: tuple[str, ...]
+
+
+@cache
+def entries() -> dict[str, Entry]:
+    """All models by name, the bundled one first."""
+    found = {BUNDLED: Entry(BUNDLED, "efficientnet", ("IMAGENET1K",))}
+    spec = find_spec("torchvision")  # finds, does not import
+    if spec is None or spec.origin is None:
+        return found
+    # Detection, segmentation and video live in sub-packages: the files beside them are the classifiers.
+    for file in sorted((Path(spec.origin).parent / "models").glob("*.py")):
+        source = file.read_text(encoding="utf-8")
+        if "@register_model" in source:
+            found |= {entry.name: entry for entry in _registered(ast.parse(source), file.stem)}
+    return found
+
+
+def names() -> list[str]:
+    return list(entries())
+
+
+def _registered(tree: ast.Module, family: str) -> list[Entry]:
+    members = {node.name: _members(node) for node in tree.body if isinstance(node, ast.ClassDef)}
+    return [
+        Entry(node.name, family, members.get(_weights_class(node), ()))
+        for node in tree.body
+        if isinstance(node, ast.FunctionDef) and any("register_model" in ast.unparse(d) for d in node.decorator_list)
+    ]
+
+
+def _members(node: ast.ClassDef) -> tuple[str, ...]:
+    names = [
+        target.id
+        for statement in node.body
+        if isinstance(statement, ast.Assign) and isinstance(statement.value, ast.Call)
+        for target in statement.targets
+        if isinstance(target, ast.Name)
+    ]
+    return tuple(name for name in names if name not in _NOT_CLASSIFIERS)
+
+
+def _weights_class(node: ast.FunctionDef) -> str:
+    """`weights: Optional[ResNet50_Weights]` -> "ResNet50_Weights"."""
+    annotation = next((a.annotation for a in node.args.kwonlyargs if a.arg == "weights"), None)
+    named = [n.id for n in ast.walk(annotation) if isinstance(n, ast.Name)] if annotation else []
+    return next((name for name in named if name.endswith("_Weights")), "")

@@ -1,0 +1,161 @@
+"""The data that flows from one stage to the next: frozen, dumb, free of torch.
+
+Coordinates are pixels, origin top left, x to the right, y down. Boxes are (x0, y0, x1, y1), half open.
+"""
+
+from __future__ import annotations
+
+from dataclasses import dataclass, field
+from pathlib import Path
+from typing import TYPE_CHECKING, Literal
+
+if TYPE_CHECKING:
+    import numpy as np
+    from numpy.typing import NDArray
+
+Box = tuple[int, int, int, int]
+Fit = Literal["crop", "squash", "pad", "full"]
+Kind = Literal["map", "saliency"]
+Picture = Literal["overlay", "heatmap", "panel", "raw"]
+Norm = Literal["image", "run", "fixed"]
+PictureFormat = Literal["jpg", "png"]
+
+
+@dataclass(frozen=True, slots=True)
+class Ref:
+    """One input as it was named: a file (`path`) or the picture's own bytes (`data`), never both.
+
+    `root` is the folder the user named; a sink mirrors the path below it.
+    """
+
+    index: int
+    name: str
+    path: Path | None = None
+    data: bytes | None = None
+    root: Path | None = None
+
+
+@dataclass(frozen=True, slots=True, eq=False)
+class Frame:
+    """The decoded picture: `rgb` uint8 (H, W, 3), EXIF-upright, alpha over white, first frame of an animation."""
+
+    ref: Ref
+    rgb: NDArray[np.uint8]
+
+    @property
+    def size(self) -> tuple[int, int]:
+        """(width, height)."""
+        return self.rgb.shape[1], self.rgb.shape[0]
+
+
+@dataclass(frozen=True, slots=True)
+class Preset:
+    """The preprocessing of the loaded weights: resize the short side, crop the centre, (x - mean) / std."""
+
+    resize: int
+    crop: int
+    mean: tuple[float, float, float]
+    std: tuple[float, float, float]
+    interpolation: str
+
+
+@dataclass(frozen=True, slots=True, eq=False)
+class View:
+    """What the network sees: `pixels` float32 (3, h, w), normalised.
+
+    `box` is where the whole view lies in the frame, in frame pixels; with `pad` it sticks out of the frame.
+    """
+
+    pixels: NDArray[np.float32]
+    box: Box
+
+
+@dataclass(frozen=True, slots=True)
+class ClassScore:
+    """One class of one prediction: softmax probability in [0, 1] and the logit before it."""
+
+    id: int
+    label: str
+    probability: float
+    logit: float
+
+
+@dataclass(frozen=True, slots=True, eq=False)
+class Attribution:
+    """One method's raw, unnormalised answer for one class.
+
+    `values` is float32: a map (h, w) >= 0 at the layer's resolution, or a saliency (3, h, w), signed, on the view.
+    `layer` is None where the method looks at no layer. `note` says why a blank answer is blank.
+    """
+
+    method: str
+    kind: Kind
+    layer: str | None
+    target: ClassScore
+    values: NDArray[np.float32]
+    note: str | None = None
+
+
+@dataclass(frozen=True, slots=True, eq=False)
+class Explained:
+    """One input's answer. `ms` holds wall milliseconds by stage; a batch's share where the batch was one call."""
+
+    frame: Frame
+    box: Box
+    model: str
+    weights: str
+    layer: str | None
+    top: tuple[ClassScore, ...]
+    attributions: tuple[Attribution, ...]
+    ms: dict[str, float]
+
+    @property
+    def ref(self) -> Ref:
+        return self.frame.ref
+
+
+@dataclass(frozen=True, slots=True)
+class Failed:
+    """One input's refusal: the stage that refused, a stable `kind` for programs, a sentence for people."""
+
+    ref: Ref
+    stage: str
+    kind: str
+    message: str
+
+
+Result = Explained | Failed
+
+
+@dataclass(frozen=True, slots=True)
+class Spec:
+    """Everything that decides a run's values. No methods: classify only."""
+
+    model: str = "efficientnet_lite0"
+    weights: str = "DEFAULT"
+    methods: tuple[str, ...] = ("grad-cam",)
+    classes: tuple[str, ...] = ("top1",)
+    layers: tuple[str, ...] = ()
+    fit: Fit = "crop"
+    top: int = 5
+    device: str = "auto"
+    batch_size: int = 16
+
+
+@dataclass(frozen=True, slots=True)
+class OutputSpec:
+    """Where pictures go and how they are drawn. `folder` None keeps everything in the rows.
+
+    `file` names the one picture of a run that makes one; "-" is stdout. `norm_max` is the value drawn as the
+    top of the colour map under norm "fixed", in the units of the raw values.
+    """
+
+    folder: Path | None = None
+    file: str | None = None
+    pictures: tuple[Picture, ...] = field(default=("overlay",))
+    colormap: str = "turbo"
+    opacity: float = 0.5
+    norm: Norm = "image"
+    norm_max: float | None = None
+    max_side: int | None = None
+    format: PictureFormat = "jpg"

@@ -1,0 +1,196 @@
+"""Raw values -> uint8 pictures the size of the original. The only place where values are normalised.
+
+Pictures are RGB uint8 (H, W, 3), or RGBA where what the network never saw is transparent. OpenCV's BGR stays inside.
+"""
+
+from __future__ import annotations
+
+from dataclasses import dataclass
+from typing import TYPE_CHECKING
+
+import numpy as np
+from numpy.typing import NDArray
+
+from camcli.records import Attribution, Box, Frame
+
+if TYPE_CHECKING:
+    from PIL.ImageFont import FreeTypeFont, ImageFont
+
+COLORMAPS = ("turbo", "jet", "viridis", "inferno", "magma", "plasma", "cividis", "hot", "bone", "gray")
+
+# The paper's share of the maximum that a localisation box keeps (arXiv:1610.02391 sec. 4.1).
+BOX_SHARE = 0.15
+# A saliency's few largest values would leave the rest grey: the scale is this percentile of |values|.
+SALIENCY_PERCENTILE = 99.5
+# Brightness of what the network never saw.
+DIMMED = 0.4
+# Side at which peaks and boxes are looked for: finer than any layer's map, cheap for any picture.
+_LOCATE_SIDE = 256
+
+Pixels = NDArray[np.uint8]
+
+
+@dataclass(frozen=True, slots=True)
+class Style:
+    """How values become colours. `top` is the raw value at the end of the scale; None: each one's own `top_of`."""
+
+    colormap: str = "turbo"
+    opacity: float = 0.5
+    top: float | None = None
+    max_side: int | None = None
+
+
+def top_of(attribution: Attribution) -> float:
+    """The raw value that ends the colour scale: a map's maximum, a saliency's 99.5th percentile of |values|."""
+    if attribution.kind == "map":
+        return float(attribution.values.max(initial=0.0))
+    return float(np.percentile(np.abs(attribution.values), SALIENCY_PERCENTILE))
+
+
+def overlay(frame: Frame, box: Box, attribution: Attribution, style: Style) -> Pixels:
+    """The map blended over (or the saliency put in place of) its part of the photo; the rest dimmed. (H, W, 3)."""
+    photo, box = _shrunk(frame, box, style)
+    import cv2
+
+    picture = np.asarray(cv2.convertScaleAbs(photo, alpha=DIMMED), dtype=np.uint8)
+    place, cut = _visible(box, photo)
+    if not attribution.values.any():
+        picture[place] = photo[place]
+        return picture
+    painted = _painted(attribution, box, style)[cut]
+    if attribution.kind == "map":
+        blended = cv2.addWeighted(painted, style.opacity, photo[place], 1.0 - style.opacity, 0.0)
+        painted = np.asarray(blended, dtype=np.uint8)
+    picture[place] = painted
+    return picture
+
+
+def heatmap(frame: Frame, box: Box, attribution: Attribution, style: Style) -> Pixels:
+    """The coloured map or the centred grey saliency alone, (H, W, 4), transparent where the network did not look."""
+    photo, box = _shrunk(frame, box, style)
+    place, cut = _visible(box, photo)
+    picture = np.zeros((*photo.shape[:2], 4), dtype=np.uint8)
+    picture[place][..., :3] = _painted(attribution, box, style)[cut]
+    picture[place][..., 3] = 255
+    return picture
+
+
+def panel(frame: Frame, box: Box, attribution: Attribution, style: Style) -> Pixels:
+    """The photo and its overlay side by side over a caption: class, probability, method, layer."""
+    from PIL import Image, ImageDraw
+
+    photo, _ = _shrunk(frame, box, style)
+    pair = np.concatenate([photo, overlay(frame, box, attribution, style)], axis=1)
+    height, width = pair.shape[:2]
+    text = caption(attribution)
+    font = _font(text, width)
+    line = round(font.size * 1.6) if hasattr(font, "size") else 16
+    canvas = Image.new("RGB", (width, height + line), "white")
+    canvas.paste(Image.fromarray(pair), (0, 0))
+    ImageDraw.Draw(canvas).text((width / 2, height + line / 2), text, fill="black", font=font, anchor="mm")
+    return np.asarray(canvas)
+
+
+def caption(attribution: Attribution) -> str:
+    """One line: id and name, probability, method, layer, and why it is blank where it is."""
+    target = attribution.target
+    parts = [f"{target.id} {target.label}", f"p = {target.probability:.3f}", attribution.method]
+    return "  ·  ".join(parts + [part for part in (attribution.layer, attribution.note) if part])
+
+
+def locate(attribution: Attribution, box: Box, size: tuple[int, int]) -> tuple[tuple[int, int] | None, Box | None]:
+    """(peak, bbox) of a map in frame pixels: its maximum, and the box of the largest connected part above 15 % of it.
+
+    A saliency has a peak (its largest |value| over channels) and no bbox; a blank answer has neither.
+    arXiv:1610.02391 sec. 4.1. `size` is the frame's (width, height).
+    """
+    import cv2
+
+    strength = attribution.values if attribution.kind == "map" else np.abs(attribution.values).max(0)
+    x0, y0, x1, y1 = box
+    scale = min(1.0, _LOCATE_SIDE / max(x1 - x0, y1 - y0))
+    shape = max(1, round((x1 - x0) * scale)), max(1, round((y1 - y0) * scale))
+    fine = cv2.resize(strength, shape, interpolation=cv2.INTER_LINEAR)
+    step_x, step_y = (x1 - x0) / shape[0], (y1 - y0) / shape[1]
+    # With `pad` the view sticks out of the frame: what lies outside is no place in the picture.
+    centre_x = x0 + (np.arange(shape[0]) + 0.5) * step_x
+    centre_y = y0 + (np.arange(shape[1]) + 0.5) * step_y
+    fine[:, (centre_x < 0) | (centre_x >= size[0])] = 0
+    fine[(centre_y < 0) | (centre_y >= size[1])] = 0
+    top = float(fine.max(initial=0.0))
+    if top <= 0:
+        return None, None
+    row, column = np.unravel_index(int(fine.argmax()), fine.shape)
+    peak = int(centre_x[column]), int(centre_y[row])
+    if attribution.kind != "map":
+        return peak, None
+    count, _, stats, _ = cv2.connectedComponentsWithStats((fine >= BOX_SHARE * top).astype(np.uint8))
+    largest = 1 + int(stats[1:count, cv2.CC_STAT_AREA].argmax())
+    left, up, width, height = (int(v) for v in stats[largest, :4])
+    bbox = (
+        max(0, round(x0 + left * step_x)),
+        max(0, round(y0 + up * step_y)),
+        min(size[0], round(x0 + (left + width) * step_x)),
+        min(size[1], round(y0 + (up + height) * step_y)),
+    )
+    return peak, bbox
+
+
+def _painted(attribution: Attribution, box: Box, style: Style) -> Pixels:
+    """Colours over the whole box, bilinear (align_corners=False), (box height, box width, 3)."""
+    import cv2
+
+    size = box[2] - box[0], box[3] - box[1]
+    top = style.top if style.top is not None else top_of(attribution)
+    scaled = attribution.values / np.float32(top) if top > 0 else np.zeros_like(attribution.values)
+    if attribution.kind == "saliency":
+        grey = np.rint(np.clip(scaled, -1, 1) * 127.5 + 127.5).astype(np.uint8).transpose(1, 2, 0)
+        return np.asarray(cv2.resize(grey, size, interpolation=cv2.INTER_LINEAR), dtype=np.uint8)
+    levels = np.rint(np.clip(scaled, 0, 1) * 255).astype(np.uint8)
+    fine = cv2.resize(levels, size, interpolation=cv2.INTER_LINEAR)
+    if style.colormap == "gray":
+        return np.asarray(cv2.cvtColor(fine, cv2.COLOR_GRAY2RGB), dtype=np.uint8)
+    colours = cv2.applyColorMap(fine, getattr(cv2, f"COLORMAP_{style.colormap.upper()}"))
+    return np.asarray(cv2.cvtColor(colours, cv2.COLOR_BGR2RGB), dtype=np.uint8)
+
+
+def _visible(box: Box, photo: Pixels) -> tuple[tuple[slice, slice], tuple[slice, slice]]:
+    """Where the box lies in the photo, and which part of the painted box that is."""
+    height, width = photo.shape[:2]
+    x0, y0, x1, y1 = box
+    left, top, right, bottom = max(0, x0), max(0, y0), min(width, x1), min(height, y1)
+    return (
+        (slice(top, bottom), slice(left, right)),
+        (slice(top - y0, bottom - y0), slice(left - x0, right - x0)),
+    )
+
+
+def _shrunk(frame: Frame, box: Box, style: Style) -> tuple[Pixels, Box]:
+    width, height = frame.size
+    if style.max_side is None or max(width, height) <= style.max_side:
+        return frame.rgb, box
+    import cv2
+
+    scale = style.max_side / max(width, height)
+    size = max(1, round(width * scale)), max(1, round(height * scale))
+    scale_x, scale_y = size[0] / width, size[1] / height
+    x0, y0 = round(box[0] * scale_x), round(box[1] * scale_y)
+    x1, y1 = max(x0 + 1, round(box[2] * scale_x)), max(y0 + 1, round(box[3] * scale_y))
+    return np.asarray(cv2.resize(frame.rgb, size, interpolation=cv2.INTER_AREA), dtype=np.uint8), (
+        x0,
+        y0,
+        x1,
+        y1,
+    )
+
+
+def _font(text: str, width: int) -> ImageFont | FreeTypeFont:
+    """Pillow's own font, as large as lets the caption fit the width."""
+    from PIL import ImageFont
+
+    size = max(10.0, min(width / 40, 48.0))
+    font = ImageFont.load_default(size)
+    while size > 6 and font.getlength(text) > width - 8:
+        size -= 1
+        font = ImageFont.load_default(size)
+    return font

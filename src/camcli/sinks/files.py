@@ -1,0 +1,232 @@
+"""Pictures and raw values to files: `<sub-folder>/<input file name>.<method>.<id>-<class>[.<layer>].<kind>.<ext>`.
+
+A file appears whole or not at all: it is written under a temporary name and renamed.
+"""
+
+from __future__ import annotations
+
+import hashlib
+import io
+import os
+import pickle
+import re
+import sys
+import tempfile
+from collections.abc import Iterator
+from contextlib import contextmanager
+from dataclasses import dataclass
+from pathlib import Path
+from typing import TYPE_CHECKING
+
+import numpy as np
+
+from camcli import images, render
+from camcli.errors import RequestError, SetupError
+from camcli.records import Attribution, Box, Explained, Failed, Frame, OutputSpec, Picture, Ref, Result
+
+if TYPE_CHECKING:
+    from numpy.typing import NDArray
+
+JPEG_QUALITY = 92
+MAX_NAME_BYTES = 255
+
+STDOUT = "-"
+
+
+@contextmanager
+def open_sinks(spec: OutputSpec) -> Iterator[Files]:
+    """A sink for the length of a run.
+
+    Raises:
+        RequestError: the folder can't be made or written to.
+        SetupError: a write failed later (disk full).
+    """
+    files = Files(spec)
+    try:
+        yield files
+    finally:
+        files.close()
+
+
+class Files:
+    """Writes each result's pictures. Under norm "run" they wait until the run's maximum is known: until `close`."""
+
+    def __init__(self, spec: OutputSpec) -> None:
+        self._spec = spec
+        self._taken: set[str] = set()
+        self._waiting = _Waiting() if spec.norm == "run" else None
+        if spec.folder is not None:
+            _check_writable(spec.folder)
+
+    def write(self, result: Result) -> list[dict[Picture, Path]]:
+        """The paths by kind, one mapping per attribution of the result."""
+        if isinstance(result, Failed) or (self._spec.folder is None and self._spec.file is None):
+            return []
+        stem = self._stem(result.ref) if self._spec.folder is not None else None
+        several_layers = len({a.layer for a in result.attributions if a.layer}) > 1
+        written = []
+        for attribution in result.attributions:
+            paths = {kind: self._path(stem, attribution, kind, several_layers) for kind in self._spec.pictures}
+            written.append(paths)
+            if "raw" in paths:
+                _put(_npz(result, attribution), paths["raw"])
+            if self._waiting is not None:
+                self._waiting.add(_Drawing(result.ref, result.box, attribution, paths))
+            else:
+                self._draw(result.frame, result.box, attribution, paths, self._spec.norm_max)
+        return written
+
+    def close(self) -> None:
+        if self._waiting is None:
+            return
+        with self._waiting as waiting:
+            for drawing, top in waiting:
+                # The pixels were not kept: memory must not grow with the run.
+                frame = images.read_frame(drawing.ref)
+                self._draw(frame, drawing.box, drawing.attribution, drawing.paths, top)
+
+    def _draw(
+        self, frame: Frame, box: Box, attribution: Attribution, paths: dict[Picture, Path], top: float | None
+    ) -> None:
+        style = render.Style(self._spec.colormap, self._spec.opacity, top, self._spec.max_side)
+        for kind, path in paths.items():
+            if kind != "raw":
+                draw = {"overlay": render.overlay, "heatmap": render.heatmap, "panel": render.panel}[kind]
+                _put(_encoded(draw(frame, box, attribution, style), path.suffix), path)
+
+    def _path(self, stem: Path | None, attribution: Attribution, kind: Picture, several_layers: bool) -> Path:
+        if stem is None:
+            assert self._spec.file is not None
+            return Path(self._spec.file)
+        suffix = {"raw": "npz", "heatmap": "png"}.get(kind, self._spec.format)
+        target = attribution.target
+        slug = re.sub(r"[^a-z0-9]+", "-", target.label.lower()).strip("-")[:40]
+        layer = f".{attribution.layer}" if several_layers and attribution.layer else ""
+        tail = f".{attribution.method}.{target.id}-{slug}{layer}.{kind}.{suffix}"
+        return stem.with_name(_fitting(stem.name, tail))
+
+    def _stem(self, ref: Ref) -> Path:
+        """Where the input's files go, less their tails: below the output folder whatever the input is called."""
+        assert self._spec.folder is not None
+        if ref.path is None:
+            parts = ["stdin"]
+        else:
+            root = ref.root if ref.root is not None else ref.path.parent
+            below = ref.path.relative_to(root) if ref.path.is_relative_to(root) else Path(ref.path.name)
+            # An absolute path from a list has no folder to mirror.
+            parts = [below.name] if below.is_absolute() else [p for p in below.parts if p not in ("..", ".")]
+        parts = [re.sub(r"[\x00-\x1f\x7f/\\\ud800-\udfff]", "_", part) for part in parts]
+        stem, again = self._spec.folder.joinpath(*parts), 1
+        # Compared without case: two inputs must not share files on a file system that ignores it.
+        while (key := os.fspath(stem).casefold()) in self._taken:
+            again += 1
+            stem = stem.with_name(f"{parts[-1]}~{again}")
+        self._taken.add(key)
+        return stem
+
+
+@dataclass(frozen=True, slots=True)
+class _Drawing:
+    """All that a picture needs but the pixels."""
+
+    ref: Ref
+    box: Box
+    attribution: Attribution
+    paths: dict[Picture, Path]
+
+
+class _Waiting:
+    """Drawings that wait for the run's largest value, per method and layer; their raw values wait on disk."""
+
+    def __init__(self) -> None:
+        self._folder = tempfile.TemporaryDirectory(prefix="camcli-")
+        self._count = 0
+        self._top: dict[tuple[str, str | None], float] = {}
+
+    def add(self, drawing: _Drawing) -> None:
+        own = drawing.attribution
+        with (Path(self._folder.name) / f"{self._count:09}").open("wb") as spool:
+            pickle.dump(drawing, spool)
+        self._count += 1
+        self._top[own.method, own.layer] = max(self._top.get((own.method, own.layer), 0.0), render.top_of(own))
+
+    def __enter__(self) -> Iterator[tuple[_Drawing, float]]:
+        return self._drawings()
+
+    def __exit__(self, *exception: object) -> None:
+        self._folder.cleanup()
+
+    def _drawings(self) -> Iterator[tuple[_Drawing, float]]:
+        for spooled in sorted(Path(self._folder.name).iterdir()):
+            drawing: _Drawing = pickle.loads(spooled.read_bytes())
+            yield drawing, self._top[drawing.attribution.method, drawing.attribution.layer]
+
+
+def _encoded(picture: NDArray[np.uint8], suffix: str) -> bytes:
+    import cv2
+
+    if picture.shape[2] == 4:
+        bgr = cv2.cvtColor(picture, cv2.COLOR_RGBA2BGRA)
+    else:
+        bgr = cv2.cvtColor(picture, cv2.COLOR_RGB2BGR)
+    # 4:4:4: halved colour would smear the colour-coded values over their edges.
+    options = (
+        [
+            cv2.IMWRITE_JPEG_QUALITY,
+            JPEG_QUALITY,
+            cv2.IMWRITE_JPEG_SAMPLING_FACTOR,
+            cv2.IMWRITE_JPEG_SAMPLING_FACTOR_444,
+        ]
+        if suffix.lower() in (".jpg", ".jpeg")
+        else []
+    )
+    return bytes(cv2.imencode(suffix or ".png", bgr, options)[1])
+
+
+def _npz(result: Explained, attribution: Attribution) -> bytes:
+    """float32 `values`: map (h, w) at the layer or saliency (3, h, w) on the view; `box`, `size`; what they answer."""
+    buffer = io.BytesIO()
+    np.savez_compressed(
+        buffer,
+        values=attribution.values,
+        box=np.asarray(result.box),
+        size=np.asarray(result.frame.size),
+        target=np.asarray(attribution.target.id),
+        label=np.asarray(attribution.target.label),
+        method=np.asarray(attribution.method),
+        layer=np.asarray(attribution.layer or ""),
+    )
+    return buffer.getvalue()
+
+
+def _put(content: bytes, path: Path) -> None:
+    if os.fspath(path) == STDOUT:
+        sys.stdout.buffer.write(content)
+        sys.stdout.flush()
+        return
+    temporary = path.with_name(f".camcli-{os.getpid()}.tmp")
+    try:
+        path.parent.mkdir(parents=True, exist_ok=True)
+        temporary.write_bytes(content)
+        temporary.replace(path)
+    except OSError as error:
+        temporary.unlink(missing_ok=True)
+        raise SetupError(f"can't write {path}: {error.strerror}") from None
+
+
+def _check_writable(folder: Path) -> None:
+    """Looks, makes nothing: a run that is refused later must not leave a folder behind."""
+    there = next(path for path in (folder, *folder.absolute().parents) if path.exists() or path.is_symlink())
+    if not there.is_dir():
+        raise RequestError(f"can't write to {folder}: {there} is not a folder; choose another with --output")
+    if not os.access(there, os.W_OK | os.X_OK):
+        raise RequestError(f"can't write to {folder}: no permission in {there}; choose another with --output")
+
+
+def _fitting(name: str, tail: str) -> str:
+    """name + tail within the file system's limit; a name that must be cut keeps a hash of the whole."""
+    if len(os.fsencode(name + tail)) <= MAX_NAME_BYTES:
+        return name + tail
+    digest = "~" + hashlib.sha256(os.fsencode(name)).hexdigest()[:8]
+    room = MAX_NAME_BYTES - len(os.fsencode(digest + tail))
+    return os.fsencode(name)[:room].decode("utf-8", "ignore") + digest + tail

@@ -1,0 +1,71 @@
+"""Results as rows, schema 1: one JSON object an input, no NaN, plain ASCII; documented in the README."""
+
+from __future__ import annotations
+
+import json
+import os
+from collections.abc import Mapping, Sequence
+from pathlib import Path
+from typing import Any
+
+from camcli import render
+from camcli.records import Attribution, ClassScore, Explained, Failed, Picture
+
+SCHEMA = 1
+
+
+def as_row(result: Explained | Failed, files: Sequence[Mapping[Picture, Path]] = ()) -> dict[str, Any]:
+    """One result as JSON-ready data. `files` holds the written paths by kind, one mapping per attribution."""
+    named = {"schema": SCHEMA, "input": _text(result.ref.name)}
+    if isinstance(result, Failed):
+        return {**named, "error": {"stage": result.stage, "kind": result.kind, "message": result.message}}
+    written = list(files) or [{}] * len(result.attributions)
+    return {
+        **named,
+        "size": list(result.frame.size),
+        "box": list(result.box),
+        "model": result.model,
+        "weights": result.weights,
+        "layer": result.layer,
+        "top": [_score(score) for score in result.top],
+        "explanations": [
+            _explanation(attribution, paths, result)
+            for attribution, paths in zip(result.attributions, written, strict=True)
+        ],
+        "ms": {stage: round(value, 2) for stage, value in result.ms.items()},
+    }
+
+
+def dump(row: Mapping[str, Any]) -> str:
+    """One line of JSON, without the line's end."""
+    return json.dumps(row, allow_nan=False)
+
+
+def _explanation(attribution: Attribution, files: Mapping[Picture, Path], result: Explained) -> dict[str, Any]:
+    peak, bbox = render.locate(attribution, result.box, result.frame.size)
+    row: dict[str, Any] = {
+        "method": attribution.method,
+        "target": _score(attribution.target),
+        "layer": attribution.layer,
+        "peak": list(peak) if peak else None,
+        "bbox": list(bbox) if bbox else None,
+        "max": float(f"{abs(attribution.values).max():.6g}"),
+        "files": {kind: _text(os.fspath(path)) for kind, path in files.items()},
+    }
+    if attribution.note:
+        row["note"] = attribution.note
+    return row
+
+
+def _score(score: ClassScore) -> dict[str, Any]:
+    return {
+        "id": score.id,
+        "label": score.label,
+        "probability": round(score.probability, 6),
+        "logit": round(score.logit, 5),
+    }
+
+
+def _text(name: str) -> str:
+    """A file name that is no UTF-8 has no JSON form: its odd bytes become U+FFFD."""
+    return os.fsencode(name).decode("utf-8", "replace")
