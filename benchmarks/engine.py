@@ -35,6 +35,7 @@ def arms(name: str, batch: int, peers: bool) -> Iterator[tuple[str, Callable[[],
     (layer,) = layers.resolve(net, trace(net, images[:1]), (), name)
     with torch.inference_mode():
         ranking = net(images).argsort(1, descending=True)
+    ranking = ranking.clone()  # inference tensors can take no part in autograd
 
     def plain() -> Tensor:
         with torch.inference_mode():

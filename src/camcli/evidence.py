@@ -251,14 +251,13 @@ class _Rectifier(torch.autograd.Function):
     def backward(ctx: Any, *grad_outputs: Any) -> tuple[Tensor, None, None, None]:
         (gradient,) = grad_outputs
         (output,) = ctx.saved_tensors
-        if ctx.bent.rule != "deconvnet":
-            if ctx.high is None:
-                gradient = torch.ops.aten.threshold_backward(gradient, output, 0)
-            else:
-                gradient = torch.ops.aten.hardtanh_backward(gradient, output, 0, ctx.high)
-        if ctx.bent.rule != "gradient":
-            gradient = gradient.clamp(min=0)
-        return gradient, None, None, None
+        if ctx.bent.rule == "deconvnet":
+            return gradient.clamp(min=0), None, None, None
+        if ctx.high is None:
+            gradient = torch.ops.aten.threshold_backward(gradient, output, 0)
+        else:
+            gradient = torch.ops.aten.hardtanh_backward(gradient, output, 0, ctx.high)
+        return gradient.clamp_(min=0) if ctx.bent.rule == "guided" else gradient, None, None, None
 
 
 class _BentReLU(TorchFunctionMode):

@@ -47,8 +47,9 @@ def explain(
 ) -> ExitCode:
     """Show where the model looked: heatmap overlays and a top-k report, for pictures, folders or a pipe.
 
-    The default model is bundled and needs no network. Guided Backprop, Guided Grad-CAM and the deconvnet
-    barely depend on the class and the weights (arXiv:1810.03292): read them beside Grad-CAM, not instead.
+    The default model is bundled and needs no network.
+    Guided methods barely depend on class and weights (arXiv:1810.03292):
+    read them beside Grad-CAM, not instead.
     """
     problems = _Problems()
     problems.catch(lambda: models.check_name(model))

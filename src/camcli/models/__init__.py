@@ -5,7 +5,7 @@ from __future__ import annotations
 from dataclasses import dataclass
 from typing import TYPE_CHECKING
 
-from camcli.errors import SetupError, unknown
+from camcli.errors import RequestError, SetupError, unknown
 from camcli.models import catalog
 from camcli.records import Preset
 
@@ -93,12 +93,20 @@ def check_name(name: str) -> None:
 
 
 def pick_device(name: str) -> str:
-    """`auto`: cuda, else mps, else cpu. Raises: SetupError: the device named is not there."""
+    """`auto`: cuda, else mps, else cpu; or one of them by name, `cuda:1` for the second.
+
+    Raises:
+        RequestError: no such kind of device.
+        SetupError: the device is not there.
+    """
     import torch
 
-    there = {"cpu": True, "cuda": torch.cuda.is_available(), "mps": torch.backends.mps.is_available()}
+    count = {"cuda": torch.cuda.device_count(), "mps": int(torch.backends.mps.is_available()), "cpu": 1}
     if name == "auto":
-        return next(device for device in ("cuda", "mps", "cpu") if there[device])
-    if not there[name.split(":")[0]]:
+        return next(device for device, there in count.items() if there)
+    kind, _, number = name.partition(":")
+    if kind not in count or not (number.isdecimal() or name == kind):
+        raise RequestError(f"--device {name!r} is none of auto, cpu, cuda, cuda:N, mps")
+    if int(number or 0) >= count[kind]:
         raise SetupError(f"no {name} device here: use --device auto")
     return name

@@ -1,0 +1,39 @@
+from __future__ import annotations
+
+from collections.abc import Callable
+from pathlib import Path
+
+import numpy as np
+import pytest
+import shell
+from PIL import Image
+
+
+@pytest.fixture(autouse=True)
+def _in_empty_folder(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
+    """Each test starts in a folder of its own, so that default outputs land there; downloads have nowhere to go."""
+    monkeypatch.chdir(tmp_path)
+    monkeypatch.setenv("TORCH_HOME", str(tmp_path / "torch-home"))
+
+
+@pytest.fixture
+def shared() -> Path:
+    """Real checkpoints and photographs that may not be shipped; see CONTRIBUTING."""
+    if not shell.SHARED.is_dir():
+        pytest.skip("the shared test material is not beside this checkout")
+    return shell.SHARED
+
+
+@pytest.fixture
+def picture(tmp_path: Path) -> Callable[..., Path]:
+    """Make a seeded noise picture: picture("a.jpg", (width, height))."""
+
+    def make(name: str = "a.png", size: tuple[int, int] = (64, 48), **options: object) -> Path:
+        rng = np.random.default_rng(0)
+        path = tmp_path / name
+        path.parent.mkdir(parents=True, exist_ok=True)
+        noise = rng.integers(0, 256, (size[1] // 8 + 1, size[0] // 8 + 1, 3), dtype=np.uint8)
+        Image.fromarray(noise).resize(size, Image.Resampling.BILINEAR).save(path, **options)  # type: ignore[arg-type]
+        return path
+
+    return make

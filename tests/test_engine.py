@@ -1,0 +1,134 @@
+"""The engine's invariants: one result per ref, in order; memory is a batch; each picture explains its own class."""
+
+from __future__ import annotations
+
+import os
+import sys
+from collections.abc import Callable, Iterator
+from pathlib import Path
+
+import numpy as np
+import pytest
+import torch
+from shell import SAMPLES
+
+from camcli import Engine, Explained, Failed, Spec, expand, explain
+from camcli.records import Ref
+
+Picture = Callable[..., Path]
+
+PHOTOS = ("cat_chelsea.jpg", "espresso.jpg", "honey_bee.jpg", "tripod_gray.jpg")
+
+
+def refs(*paths: Path) -> Iterator[Ref]:
+    return (Ref(i, str(path), path=path) for i, path in enumerate(paths))
+
+
+def test_one_result_per_ref_in_order_whatever_fails(tmp_path: Path) -> None:
+    bad = tmp_path / "bad.png"
+    bad.write_bytes(b"no picture")
+    paths = [bad, SAMPLES / PHOTOS[0], tmp_path / "missing.png", SAMPLES / PHOTOS[1], bad]
+    for batch_size in (1, 2, 3, 16):
+        results = list(explain(refs(*paths), Spec(batch_size=batch_size)))
+        assert [result.ref.path for result in results] == paths
+        assert [type(result) for result in results] == [Failed, Explained, Failed, Explained, Failed]
+
+
+def test_a_batch_gives_what_single_pictures_give() -> None:
+    """Each picture explains its own best classes; pictures of different shapes (--fit full) share a batch too."""
+    spec = Spec(methods=("grad-cam", "guided-grad-cam"), classes=("top2",), fit="full")
+    paths = [SAMPLES / name for name in PHOTOS]
+    together = list(explain(refs(*paths), spec))
+    for path, batched in zip(paths, together, strict=True):
+        (alone,) = explain(refs(path), spec)
+        assert isinstance(alone, Explained)
+        assert isinstance(batched, Explained)
+        assert [a.target.id for a in alone.attributions] == [a.target.id for a in batched.attributions]
+        for one, other in zip(alone.attributions, batched.attributions, strict=True):
+            np.testing.assert_allclose(one.values, other.values, atol=2e-4 * np.abs(one.values).max())
+
+
+def test_pictures_with_fewer_classes_are_answered_once_per_class() -> None:
+    """`-c espresso -c top1` is one class where espresso is the best one, and two elsewhere."""
+    results = explain(refs(SAMPLES / PHOTOS[1], SAMPLES / PHOTOS[2]), Spec(classes=("espresso", "top1")))
+    asked = [[a.target.id for a in result.attributions] for result in results if isinstance(result, Explained)]
+    assert asked == [[967], [967, 309]]
+
+
+def test_rows_are_the_same_with_and_without_methods() -> None:
+    (classified,) = explain(refs(SAMPLES / PHOTOS[0]), Spec(methods=()))
+    (explained,) = explain(refs(SAMPLES / PHOTOS[0]), Spec())
+    assert isinstance(classified, Explained)
+    assert isinstance(explained, Explained)
+    assert [s.id for s in classified.top] == [s.id for s in explained.top]
+    assert classified.top[0].logit == pytest.approx(explained.top[0].logit, rel=1e-5)
+
+
+def test_scores_that_are_not_finite_are_a_refusal_not_a_nan() -> None:
+    engine = Engine(Spec())
+    with torch.no_grad():
+        engine.model.net.get_parameter("classifier.1.bias").fill_(float("nan"))
+    (result,) = engine.explain(refs(SAMPLES / PHOTOS[0]))
+    assert isinstance(result, Failed)
+    assert (result.stage, result.kind) == ("predict", "not-finite")
+
+
+def test_results_come_a_batch_at_a_time(picture: Picture) -> None:
+    """The engine asks for no more refs than the batch it is about to answer holds."""
+    path = picture("a.png")
+    asked: list[int] = []
+
+    def endless() -> Iterator[Ref]:
+        index = 0
+        while True:
+            asked.append(index)
+            yield Ref(index, "a.png", path=path)
+            index += 1
+
+    results = Engine(Spec(methods=(), batch_size=4)).explain(endless())
+    next(results)
+    assert asked == [0, 1, 2, 3]
+
+
+def test_large_pictures_end_a_batch_early(picture: Picture, monkeypatch: pytest.MonkeyPatch) -> None:
+    monkeypatch.setattr("camcli.engine.MAX_BATCH_PIXELS", 2 * 64 * 48)
+    sizes: list[int] = []
+    engine = Engine(Spec(methods=()))
+    engine.model.net.register_forward_pre_hook(lambda net, args: sizes.append(len(args[0])))
+    list(engine.explain(refs(*[picture("a.png")] * 5)))
+    assert sizes == [2, 2, 1]
+
+
+@pytest.mark.slow
+@pytest.mark.skipif(not Path("/proc/self/statm").exists(), reason="reads memory from Linux's /proc")
+def test_memory_does_not_grow_with_the_run(picture: Picture) -> None:
+    def megabytes() -> float:
+        pages = int(Path("/proc/self/statm").read_text().split()[1])
+        return pages * os.sysconf("SC_PAGE_SIZE") / 1e6
+
+    path = picture("a.jpg", (320, 240))
+    engine = Engine(Spec(batch_size=8, methods=("grad-cam", "guided-backprop")))
+    after: dict[int, float] = {}
+    for number, _ in enumerate(engine.explain(refs(*[path] * 240)), 1):
+        if number in (40, 240):
+            after[number] = megabytes()
+    # One saliency a picture kept would be 200 x 0.6 MB.
+    assert after[240] - after[40] < 40
+
+
+def test_the_public_names_are_imported_when_used() -> None:
+    import camcli
+
+    for name in camcli.__all__:
+        assert getattr(camcli, name) is not None
+    assert set(camcli.__all__) <= set(dir(camcli))
+    with pytest.raises(AttributeError, match="no attribute 'nothing'"):
+        _ = camcli.nothing
+    assert "camcli.engine" in sys.modules
+
+
+def test_python_users_get_the_same_answer_as_the_shell() -> None:
+    (result,) = explain(expand([str(SAMPLES / "honey_bee.jpg")]), Spec(classes=("bee",)))
+    assert isinstance(result, Explained)
+    assert result.attributions[0].target.label == "bee"
+    assert result.attributions[0].values.shape == (7, 7)

@@ -1,0 +1,389 @@
+"""What a forward leaves behind (nothing), what it computes (derivatives), and what it costs (counted calls)."""
+
+from __future__ import annotations
+
+from collections.abc import Callable
+from typing import Any
+
+import nets
+import pytest
+import torch
+from torch import Tensor, nn
+from torch.nn import functional
+
+from camcli import layers, methods, models
+from camcli.errors import SetupError
+from camcli.evidence import Forward, trace
+from camcli.layers import Layer
+
+CLASS = torch.tensor([1])
+
+
+def _layers(net: nn.Module, images: Tensor, *names: str) -> list[Layer]:
+    return layers.resolve(net, trace(net, images), names, "net")
+
+
+class State:
+    """Everything of a network that explaining it must not change."""
+
+    def __init__(self, net: nn.Module) -> None:
+        self.values = {name: value.clone() for name, value in net.state_dict().items()}
+        self.flags = self._flags(net)
+
+    @staticmethod
+    def _flags(net: nn.Module) -> Any:
+        return (
+            [(name, module.training, dict(module.__dict__).keys()) for name, module in net.named_modules()],
+            [(name, p.requires_grad, p.grad, id(p), p.data_ptr()) for name, p in net.named_parameters()],
+            [
+                (name, hooks, dict(value))
+                for name, module in net.named_modules()
+                for hooks, value in vars(module).items()
+                if "hooks" in hooks
+            ],
+        )
+
+    def check(self, net: nn.Module) -> None:
+        after = net.state_dict()
+        assert list(after) == list(self.values)
+        assert all(torch.equal(after[name], value) for name, value in self.values.items())
+        assert self._flags(net) == self.flags
+        assert not any(hooks for _, _, hooks in self.flags[2])
+        assert all(p.grad is None for p in net.parameters())
+
+
+def _half_frozen() -> nn.Module:
+    """Batch norm that would learn, dropout that would drop, and flags that differ from module to module."""
+    net = nn.Sequential(
+        nn.Conv2d(3, 4, 3, padding=1),
+        nn.BatchNorm2d(4),
+        nn.ReLU(inplace=True),
+        nn.Conv2d(4, 4, 3),
+        nn.ReLU(inplace=True),
+        nn.Dropout(0.5),
+        nn.AdaptiveAvgPool2d(1),
+        nn.Flatten(),
+        nn.Linear(4, 3),
+    )
+    nets.fill(net)
+    net[0].requires_grad_(False)
+    net[3].eval()
+    return net
+
+
+@pytest.mark.parametrize("name", methods.names())
+def test_model_is_bit_identical_after_each_method(name: str) -> None:
+    net, images = _half_frozen(), nets.noise(2, 3, 9, 14)
+    before = State(net)
+    grad_mode = torch.is_grad_enabled()
+    method = methods.get(name)
+    kept = _layers(net, images[:1])
+    before.check(net)
+    forward = Forward(net, images, kept, to_pixels=method.to_pixels)
+    first = method.function(forward.at(torch.tensor([0, 2]), kept[0]))
+    before.check(net)
+    assert torch.is_grad_enabled() == grad_mode
+    # Had dropout or batch statistics been at work, the second run would differ.
+    again = Forward(net, images, kept, to_pixels=method.to_pixels)
+    assert torch.equal(method.function(again.at(torch.tensor([0, 2]), kept[0])), first)
+
+
+class Raises(nn.Module):
+    def __init__(self, error: BaseException) -> None:
+        super().__init__()
+        self.error = error
+
+    def forward(self, x: Tensor) -> Tensor:
+        raise self.error
+
+
+@pytest.mark.parametrize("error", [RuntimeError("boom"), KeyboardInterrupt()])
+def test_model_is_bit_identical_after_the_network_raises(error: BaseException) -> None:
+    net, images = nn.Sequential(*_half_frozen()[:5], Raises(error)).train(), nets.noise(1, 3, 9, 14)
+    layer = Layer("3", net[3], (4, 7, 12), lambda output: output, "")
+    before = State(net)
+    with pytest.raises(type(error)):
+        Forward(net, images, [layer], to_pixels=True)
+    before.check(net)
+    with pytest.raises(type(error)):
+        trace(net, images)
+    before.check(net)
+    assert torch.is_grad_enabled()
+    assert functional.relu(torch.ones(1, requires_grad=True)).grad_fn.__class__.__name__ == "ReluBackward0"
+
+
+def test_model_is_bit_identical_after_a_method_raises() -> None:
+    net, images = _half_frozen(), nets.noise(1, 3, 9, 14)
+    before = State(net)
+    forward = Forward(net, images, _layers(net, images))
+    with pytest.raises(RuntimeError, match="needs"):
+        methods.get("grad-cam").function(forward.at(CLASS, None))
+    with pytest.raises(RuntimeError, match="index 99 is out of bounds"):
+        methods.get("grad-cam").function(forward.at(torch.tensor([99]), _layers(net, images)[0]))
+    before.check(net)
+
+
+def test_images_are_not_touched() -> None:
+    class Scribbles(nets.Convolutional):
+        def forward(self, x: Tensor) -> Tensor:
+            return super().forward(x.mul_(2))
+
+    images = nets.noise(1, 3, 8, 12)
+    before = images.clone()
+    forward = Forward(Scribbles().eval(), images, to_pixels=True)
+    assert torch.equal(images, before)
+    assert torch.equal(forward.at(CLASS).images, before)
+    assert not images.requires_grad
+
+
+def _numeric(function: Callable[[Tensor], Tensor], at: Tensor, where: list[tuple[int, ...]]) -> Tensor:
+    """Central differences of a scalar function at some positions."""
+    step, slopes = 1e-6, []
+    for position in where:
+        up, down = at.clone(), at.clone()
+        up[position] += step
+        down[position] -= step
+        slopes.append((function(up) - function(down)) / (2 * step))
+    return torch.stack(slopes)
+
+
+def test_gradients_are_finite_differences() -> None:
+    net = nets.Convolutional(functional=True, inplace=True).double().eval()
+    images = nets.noise(1, 3, 8, 12).double()
+    (layer,) = _layers(net, images, "conv2")
+    forward = Forward(net, images, [layer], to_pixels=True)
+    evidence = forward.at(CLASS, layer)
+
+    def from_layer(acts: Tensor) -> Tensor:
+        return net.fc(acts.relu().mean((2, 3)))[0, 1]  # type: ignore[no-any-return]
+
+    with torch.no_grad():
+        where = [(0, k, y, x) for k in range(8) for y, x in ((0, 0), (3, 5), (1, 4))]
+        expected = _numeric(from_layer, evidence.acts, where)
+        torch.testing.assert_close(torch.stack([evidence.grads[i] for i in where]), expected, rtol=1e-6, atol=1e-9)
+        assert expected.any()
+        where = [(0, c, y, x) for c in range(3) for y, x in ((0, 0), (7, 11), (3, 6), (5, 2))]
+        expected = _numeric(lambda x: net(x)[0, 1], images, where)
+        found = torch.stack([evidence.input_grads[i] for i in where])
+        torch.testing.assert_close(found, expected, rtol=1e-6, atol=1e-9)
+        assert expected.any()
+
+
+class Calls:
+    """Counts the network's forwards and autograd's backwards."""
+
+    def __init__(self, net: nn.Module, patch: pytest.MonkeyPatch) -> None:
+        self.forwards = self.backwards = 0
+        net.register_forward_pre_hook(self._forward)
+        grad = torch.autograd.grad
+
+        def counted(*args: Any, **kwargs: Any) -> Any:
+            self.backwards += 1
+            return grad(*args, **kwargs)
+
+        patch.setattr(torch.autograd, "grad", counted)
+
+    def _forward(self, module: nn.Module, args: Any) -> None:
+        self.forwards += 1
+
+
+def test_one_forward_and_one_backward_per_rule_source_and_target(monkeypatch: pytest.MonkeyPatch) -> None:
+    net, images = nets.Convolutional().eval(), nets.noise(3, 3, 8, 12)
+    kept = _layers(net, images[:1], "conv1", "conv2")
+    calls = Calls(net, monkeypatch)
+    forward = Forward(net, images, kept, to_pixels=True)
+    class_ids = [torch.tensor(ids) for ids in ([0, 1, 2], [3, 3, 3], [0, 1, 2])]
+    for name in ("grad-cam", "guided-backprop", "guided-grad-cam", "gradient", "deconvnet", "grad-cam"):
+        for ids in class_ids:
+            for layer in kept:
+                methods.get(name).function(forward.at(ids, layer))
+    # Two different targets x (two layers under one rule, the pixels under three).
+    assert (calls.forwards, calls.backwards) == (1, 2 * (2 + 3))
+
+
+def test_trunk_records_no_graph_for_maps_and_nothing_for_predictions() -> None:
+    net, images = nets.Convolutional().eval(), nets.noise(1, 3, 8, 12)
+    seen: list[tuple[bool, bool]] = []
+    (layer,) = _layers(net, images, "conv2")
+
+    def note(module: nn.Module, args: Any, output: Tensor) -> None:
+        seen.append((args[0].requires_grad, output.requires_grad))
+
+    net.conv2.register_forward_hook(note)
+    net.fc.register_forward_hook(note)
+    Forward(net, images, [layer])
+    assert seen == [(False, False), (True, True)]
+    seen.clear()
+    Forward(net, images)
+    assert seen == [(False, False), (False, False)]
+    seen.clear()
+    Forward(net, images, [layer], to_pixels=True)
+    assert seen == [(True, True), (True, True)]
+
+
+class DropsResult(nets.Convolutional):
+    """`self.relu(x)` with its result dropped: the network lives by the side effect."""
+
+    def activate(self, x: Tensor) -> Tensor:
+        if self.relu is None:
+            functional.relu_(x)
+        else:
+            self.relu(x)
+        return x
+
+
+@pytest.mark.parametrize("functional_", [True, False])
+def test_in_place_side_effects_are_kept(functional_: bool) -> None:
+    plain, images = nets.Convolutional().eval(), nets.noise(2, 3, 8, 12)
+    relying = DropsResult(functional=functional_, inplace=True).eval()
+    class_ids = torch.tensor([0, 3])
+    for name in ("gradient", "guided-backprop", "deconvnet", "guided-grad-cam"):
+        (layer,) = _layers(plain, images[:1], "conv2")
+        expected = Forward(plain, images, [layer], to_pixels=True)
+        (layer_,) = _layers(relying, images[:1], "conv2")
+        found = Forward(relying, images, [layer_], to_pixels=True)
+        assert torch.equal(found.logits, expected.logits)
+        function = methods.get(name).function
+        assert torch.equal(function(found.at(class_ids, layer_)), function(expected.at(class_ids, layer)))
+
+
+class Activates(nn.Module):
+    """One activation between two convolutions."""
+
+    def __init__(self, activation: Callable[[Tensor], Tensor]) -> None:
+        super().__init__()
+        parts = nets.Convolutional()
+        self.conv1, self.conv2, self.fc, self.activation = parts.conv1, parts.conv2, parts.fc, activation
+
+    def forward(self, x: Tensor) -> Tensor:
+        scores: Tensor = self.fc(self.conv2(self.activation(3 * self.conv1(x))).mean((2, 3)))
+        return scores
+
+
+RELUS: dict[str, Callable[[Tensor], Tensor]] = {
+    "torch.relu": torch.relu,
+    "torch.relu_": torch.relu_,
+    "Tensor.relu": Tensor.relu,
+    "Tensor.relu_": Tensor.relu_,
+    "x.relu()": lambda x: x.relu(),
+    "F.relu": functional.relu,
+    "F.relu in place": lambda x: functional.relu(x, inplace=True),
+    "F.relu input=": lambda x: functional.relu(input=x),
+    "F.relu_": functional.relu_,
+    "nn.ReLU": nn.ReLU(),
+    "nn.ReLU in place": nn.ReLU(inplace=True),
+}
+RELU6S: dict[str, Callable[[Tensor], Tensor]] = {
+    "nn.ReLU6": nn.ReLU6(),
+    "nn.ReLU6 in place": nn.ReLU6(inplace=True),
+    "F.relu6": functional.relu6,
+    "F.relu6 in place": lambda x: functional.relu6(x, inplace=True),
+    "F.hardtanh(0, 6)": lambda x: functional.hardtanh(x, 0.0, 6.0),
+    "F.hardtanh(0, 6) in place": lambda x: functional.hardtanh(x, min_val=0.0, max_val=6.0, inplace=True),
+    "F.hardtanh_(0, 6)": lambda x: functional.hardtanh_(x, 0.0, 6.0),
+    "nn.Hardtanh(0, 6)": nn.Hardtanh(0.0, 6.0),
+}
+
+
+@pytest.mark.parametrize(("spelling", "high"), [*((s, float("inf")) for s in RELUS), *((s, 6.0) for s in RELU6S)])
+def test_every_spelling_of_relu_is_bent(spelling: str, high: float) -> None:
+    net = Activates((RELUS | RELU6S)[spelling]).eval()
+    images = 4 * nets.noise(1, 3, 8, 12)
+    assert trace(net, images).rectifiers == 1
+    with torch.no_grad():
+        before = 3 * net.conv1(images)
+    assert (before > 6).any()
+    assert (before < 0).any()
+    # The only activation, by hand: back from the score, through the bent rule, back to the pixels.
+    into = torch.zeros(1, 8, 4, 6) + net.fc.weight.detach()[1, None, :, None, None] / 24
+    arriving = functional.conv_transpose2d(into, net.conv2.weight.detach(), stride=2, padding=1, output_padding=1)
+    opened = (before > 0) & (before < high)
+    rules = {"gradient": arriving * opened, "guided-backprop": arriving.clamp(min=0) * opened}
+    rules["deconvnet"] = arriving.clamp(min=0)
+    forward = Forward(net, images, to_pixels=True)
+    for name, leaving in rules.items():
+        expected = functional.conv_transpose2d(3 * leaving, net.conv1.weight.detach(), padding=1)
+        torch.testing.assert_close(methods.get(name).function(forward.at(CLASS)), expected, rtol=1e-5, atol=1e-6)
+
+
+def test_other_activations_are_left_alone_and_counted() -> None:
+    for activation, name in ((nn.Hardtanh(), "hardtanh"), (nn.SiLU(inplace=True), "silu"), (nn.GELU(), "gelu")):
+        net, images = Activates(activation).eval(), nets.noise(1, 3, 8, 12)
+        traced = trace(net, images)
+        assert (traced.rectifiers, traced.others) == (0, {name: 1})
+        evidence = Forward(net, images, to_pixels=True).at(CLASS)
+        assert torch.equal(evidence.guided_grads, evidence.input_grads)
+        assert evidence.input_grads.any()
+
+
+def test_relus_that_shape_a_weight_are_not_counted() -> None:
+    """Swin v2 runs ReLUs on a constant table of positions: bending them guides nothing."""
+    traced = trace(models.blueprint("swin_v2_t").net, torch.zeros(1, 3, 256, 256, device="meta"))
+    assert (traced.rectifiers, set(traced.others)) == (0, {"gelu"})
+
+
+@pytest.mark.parametrize("to_pixels", [False, True])
+def test_two_layers_in_sequence_have_the_gradients_of_each_alone(to_pixels: bool) -> None:
+    net, images = nets.Convolutional(inplace=True).eval(), nets.noise(1, 3, 8, 12)
+    early, late = _layers(net, images, "conv1", "conv2")
+    both = Forward(net, images, [early, late], to_pixels=to_pixels)
+    acts = net.conv1(images).detach().requires_grad_()
+    (expected,) = torch.autograd.grad(net.fc(net.conv2(acts.relu()).relu().mean((2, 3)))[0, 1], acts)
+    torch.testing.assert_close(both.at(CLASS, early).grads, expected, rtol=1e-6, atol=1e-9)
+    assert torch.equal(both.at(CLASS, early).acts, acts)
+    for layer in (early, late):
+        alone = Forward(net, images, [layer]).at(CLASS, layer)
+        assert torch.equal(both.at(CLASS, layer).grads, alone.grads)
+        assert alone.grads.any()
+
+
+def test_last_call_of_a_shared_layer_counts() -> None:
+    class Repeats(nets.Convolutional):
+        def forward(self, x: Tensor) -> Tensor:
+            x = self.conv1(x)
+            for _ in range(3):
+                x = self.shared(x).relu()
+            return self.fc(self.conv2(x).mean((2, 3)))  # type: ignore[no-any-return]
+
+    net, images = Repeats(), nets.noise(1, 3, 8, 12)
+    net.shared = nn.Conv2d(6, 6, 3, padding=1)
+    nets.fill(net.eval())
+    (layer,) = _layers(net, images, "shared")
+    evidence = Forward(net, images, [layer]).at(CLASS, layer)
+    with torch.no_grad():
+        acts = net.conv1(images)
+        for _ in range(2):
+            acts = net.shared(acts).relu()
+        acts = net.shared(acts)
+    acts.requires_grad_()
+    (expected,) = torch.autograd.grad(net.fc(net.conv2(acts.relu()).mean((2, 3)))[0, 1], acts)
+    assert torch.equal(evidence.acts, acts)
+    torch.testing.assert_close(evidence.grads, expected, rtol=1e-6, atol=1e-9)
+
+
+def test_map_is_where_the_class_is_and_moves_with_it() -> None:
+    images = torch.zeros(2, 3, 24, 40)
+    images[0, 0, 4:8, 28:36] = images[1, 0, 16:20, 0:4] = 1  # red
+    images[0, 2, 12:20, 4:8] = images[1, 2, 8:12, 20:24] = 1  # blue
+    net = nets.RedBlue().eval()
+    (layer,) = _layers(net, images[:1])
+    forward = Forward(net, images, [layer])
+    red, blue = (methods.get("grad-cam").function(forward.at(torch.tensor([i, i]), layer)) for i in (0, 1))
+    assert layer.shape == (2, 6, 10)
+    assert red[0].nonzero().tolist() == [[1, 7], [1, 8]]
+    assert blue[0].nonzero().tolist() == [[3, 1], [4, 1]]
+    assert red[1].nonzero().tolist() == [[4, 0]]
+    assert blue[1].nonzero().tolist() == [[2, 5]]
+    # By hand: the detector answers 1, the pool's mean is over 60 places.
+    torch.testing.assert_close(red[0, 1, 7].item(), 1 / 60 / 1, rtol=1e-6, atol=0)
+
+
+def test_outputs_that_are_no_tensor_or_no_classes_are_refused() -> None:
+    net, images = nets.Convolutional().eval(), nets.noise(1, 3, 8, 12)
+    pair = Layer("pair", nn.LSTM(12, 4), (1, 1, 1), lambda output: output, "")
+    pair.module.eval()
+    recurrent = nn.Sequential(pair.module)
+    with pytest.raises(SetupError, match="'pair' gives no tensor"):
+        Forward(recurrent, images[0], [pair])
+    with pytest.raises(SetupError, match="only classifiers"):
+        trace(net.conv1, images)

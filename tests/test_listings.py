@@ -1,0 +1,83 @@
+"""`models`, `layers`, `methods`, `classes` and `doctor`, for people and for programs."""
+
+from __future__ import annotations
+
+import pytest
+from shell import run
+
+
+def test_models_by_wildcard() -> None:
+    outcome = run("models", "resnet1*", "--json")
+    assert [row["name"] for row in outcome.rows] == ["resnet18", "resnet101", "resnet152"]
+    assert outcome.rows[1] == {
+        "name": "resnet101",
+        "family": "resnet",
+        "weights": ["IMAGENET1K_V1", "IMAGENET1K_V2"],
+    }
+    assert len(run("models", "--json").rows) == 81
+    assert run("models", "squeeze*").out.splitlines() == [
+        "squeezenet1_0\tsqueezenet\tIMAGENET1K_V1",
+        "squeezenet1_1\tsqueezenet\tIMAGENET1K_V1",
+    ]
+    assert (run("models", "nothing*").code, run("models", "nothing*").out) == (2, "")
+
+
+def test_layers_marks_the_one_that_is_explained() -> None:
+    outcome = run("layers", "vgg16", "--json")
+    assert outcome.code == 0, outcome.err
+    (row,) = outcome.rows
+    assert (row["model"], row["layer"], row["shape"]) == ("vgg16", "features.29", [512, 14, 14])
+    assert "every path to the score crosses" in row["why"]
+    modules = {module["name"]: module for module in row["modules"]}
+    assert modules["features.30"] == {"name": "features.30", "type": "MaxPool2d", "shape": [512, 7, 7]}
+    listed = run("layers", "vgg16")
+    (marked,) = [line for line in listed.out.splitlines() if line.startswith("=>")]
+    assert marked == "=>\t  features.29\tReLU\t512x14x14"
+    assert "=> features.29 (512x14x14)" in listed.err
+
+
+def test_layers_of_a_model_that_computes_nothing() -> None:
+    """The largest classifier (645 M parameters) is listed without its weights and without its arithmetic."""
+    (row,) = run("layers", "regnet_y_128gf", "--json").rows
+    assert (row["layer"], row["shape"]) == ("trunk_output", [7392, 12, 12])
+
+
+def test_layers_of_an_unknown_model() -> None:
+    outcome = run("layers", "vgg61")
+    assert outcome.code == 2
+    assert "did you mean vgg19 or vgg16" in outcome.err
+
+
+def test_methods() -> None:
+    rows = run("methods", "--json").rows
+    assert [row["name"] for row in rows] == [
+        *("grad-cam", "guided-backprop", "guided-grad-cam", "deconvnet", "gradient")
+    ]
+    assert rows[2] == {
+        "name": "guided-grad-cam",
+        "kind": "saliency",
+        "paper": "arXiv:1610.02391 sec. 3.2",
+        "forwards": 1,
+        "backwards": 2,
+    }
+    assert "grad-cam\tmap\tarXiv:1610.02391 eq. 1-2\trelu(sum_k mean_ij(dy/dA_k) * A_k)" in run("methods").out
+
+
+def test_classes() -> None:
+    assert {"id": 243, "label": "bull mastiff"} in run("classes", "resnet50", "bull", "--json").rows
+    assert run("classes", "resnet50", "TABBY").out == "281\ttabby\n"
+    assert len(run("classes", "efficientnet_lite0", "--json").rows) == 1000
+    assert run("classes", "resnet50", "nothing such").code == 2
+
+
+@pytest.mark.parametrize("flags", [[], ["--json"]])
+def test_doctor_finds_a_working_installation(flags: list[str]) -> None:
+    outcome = run("doctor", *flags)
+    assert outcome.code == 0, outcome.err
+    if flags:
+        (facts,) = outcome.rows
+        assert facts["explains"] is True
+        assert facts["problem"] is None
+        assert facts["torch"]
+    else:
+        assert "explains\tTrue" in outcome.out

@@ -1,0 +1,141 @@
+"""Real processes and real pipes: streaming, readers that leave, signals, and what a start imports."""
+
+from __future__ import annotations
+
+import json
+import os
+import signal
+import subprocess
+import sys
+import threading
+from collections.abc import Callable
+from pathlib import Path
+
+import pytest
+from shell import SAMPLES, finish, run, spawn
+
+Picture = Callable[..., Path]
+
+TORCH_FREE = [
+    ("--help",),
+    ("--version",),
+    ("explain", "--help"),
+    ("models", "res*"),
+    ("methods",),
+    ("methods", "--json"),
+    ("explain", "missing.jpg"),
+    ("explain", "missing.jpg", "-m", "resnet5", "-M", "gradcam"),
+]
+
+
+def imports_torch(arguments: list[str], environment: dict[str, str] | None = None) -> bool:
+    """Whether a camcli process with these arguments has torch in sys.modules at its end."""
+    probe = (
+        "import sys, atexit; from camcli.__main__ import main;"
+        "atexit.register(lambda: sys.stderr.write('TORCH' if 'torch' in sys.modules else 'FREE'));"
+        f"sys.argv = ['camcli', *{arguments!r}]; main()"
+    )
+    done = subprocess.run(
+        [sys.executable, "-c", probe], capture_output=True, text=True, check=False, env=os.environ | (environment or {})
+    )
+    assert done.stderr.endswith(("TORCH", "FREE")), done.stderr
+    return done.stderr.endswith("TORCH")
+
+
+@pytest.mark.parametrize("arguments", TORCH_FREE, ids=" ".join)
+def test_light_commands_leave_torch_out(arguments: tuple[str, ...]) -> None:
+    assert not imports_torch(list(arguments))
+
+
+def test_the_probe_would_notice() -> None:
+    assert imports_torch(["classes", "efficientnet_lite0", "tabby"])
+
+
+def complete(words: str) -> tuple[bool, list[str]]:
+    """(torch was imported, what the shell is offered) for a command line in the middle of being typed."""
+    environment = {
+        "_CAMCLI_COMPLETE": "complete_bash",
+        "COMP_WORDS": words,
+        "COMP_CWORD": str(len(words.split(" ")) - 1),
+    }
+    done = subprocess.run(
+        [sys.executable, "-X", "importtime", "-m", "camcli"],
+        capture_output=True,
+        text=True,
+        check=False,
+        env=os.environ | environment,
+    )
+    imported = any(line.rsplit("|", 1)[-1].strip() == "torch" for line in done.stderr.splitlines())
+    return imported, done.stdout.split()
+
+
+def test_completion_offers_models_methods_and_layers() -> None:
+    assert complete("camcli explain a.jpg --model resnet1") == (False, ["resnet18", "resnet101", "resnet152"])
+    assert complete("camcli layers vgg16") == (False, ["vgg16", "vgg16_bn"])
+    imported, offered = complete("camcli explain a.jpg --method guided")
+    assert (imported, sorted(offered)) == (False, ["guided-backprop", "guided-grad-cam"])
+    # Layer names are only known once the network is built.
+    assert complete("camcli explain a.jpg --model alexnet --layer features.1")[1] == [
+        *("features.1", "features.10", "features.11", "features.12")
+    ]
+
+
+def test_the_first_row_comes_before_the_list_ends(picture: Picture) -> None:
+    """The writer stays open and has sent two batches: the answers to the first are there."""
+    name = picture("a.png").name.encode() + b"\n"
+    with spawn("explain", "-", "--json", "--save", "none", "--batch-size", "4", "-q") as process:
+        assert process.stdin is not None
+        assert process.stdout is not None
+        killer = threading.Timer(60, process.kill)
+        killer.start()
+        process.stdin.write(name * 8)
+        process.stdin.flush()
+        first = json.loads(process.stdout.readline())
+        assert first["top"]
+        assert process.poll() is None
+        process.stdin.close()
+        assert len(process.stdout.readlines()) == 7
+        assert process.wait(60) == 0
+        killer.cancel()
+
+
+def test_ten_thousand_paths_into_head(picture: Picture) -> None:
+    """`| head -1` ends it quietly with 141."""
+    name = picture("a.png").name
+    Path("list.txt").write_text(f"{name}\n" * 10_000)
+    shell = f"{sys.executable} -m camcli explain - --json --save none < list.txt | head -1; echo ${{PIPESTATUS[0]}}"
+    done = subprocess.run(["bash", "-c", shell], capture_output=True, text=True, timeout=120, check=True)
+    row, code = done.stdout.splitlines()
+    assert json.loads(row)["input"] == name
+    assert (code, done.stderr) == ("141", "")
+
+
+def test_interrupted_runs_say_so_and_leave_no_torn_file(picture: Picture) -> None:
+    name = picture("a.png").name.encode() + b"\n"
+    process = spawn("explain", "-", "--json", "-b", "1", "-o", "out")
+    assert process.stdin is not None
+    assert process.stdout is not None
+    process.stdin.write(name * 3)
+    process.stdin.flush()
+    process.stdout.readline()
+    process.send_signal(signal.SIGINT)
+    outcome = finish(process)
+    assert outcome.code == 130
+    assert outcome.err.splitlines()[-1] == "camcli: interrupted"
+    assert [p.name for p in Path("out").iterdir() if p.name.startswith(".")] == []
+
+
+def test_a_pipeline_of_real_tools() -> None:
+    """find -print0 into camcli into another process, on the samples."""
+    find = f"find {SAMPLES} -name '*bee.jpg' -print0 | {sys.executable} -m camcli explain - -o out/ --json"
+    done = subprocess.run(["bash", "-c", find], capture_output=True, text=True, check=True, timeout=120)
+    (row,) = map(json.loads, done.stdout.splitlines())
+    assert row["top"][0]["label"] == "bee"
+    assert Path(row["explanations"][0]["files"]["overlay"]).is_file()
+
+
+def test_the_installed_command_is_there() -> None:
+    command = Path(sys.executable).with_name("camcli")
+    done = subprocess.run([command, "--version"], capture_output=True, text=True, check=True)
+    assert done.stdout == run("--version").out
+    assert done.stdout.startswith("camcli 0.")

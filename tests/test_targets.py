@@ -1,0 +1,138 @@
+from __future__ import annotations
+
+import pytest
+from hypothesis import given, settings
+from hypothesis import strategies as st
+from torchvision.models import ResNet18_Weights
+
+from camcli.errors import RequestError
+from camcli.targets import ClassId, Selector, TopN, matching, parse, select
+
+LABELS: list[str] = ResNet18_Weights.DEFAULT.meta["categories"]
+
+
+def parsed(text: str) -> Selector:
+    (selector,) = parse([text], LABELS, "resnet18")
+    return selector
+
+
+def refusal(text: str) -> str:
+    with pytest.raises(RequestError) as caught:
+        parse(["0", text], LABELS, "resnet18")
+    return str(caught.value)
+
+
+@pytest.mark.parametrize(
+    ("text", "class_id"), [("0", 0), ("243", 243), ("999", 999), ("+7", 7), ("007", 7), (" 5 ", 5)]
+)
+def test_an_id_is_itself(text: str, class_id: int) -> None:
+    assert parsed(text) == ClassId(class_id)
+
+
+@pytest.mark.parametrize(("text", "number"), [("-1", "-1"), ("1000", "1000"), ("5000", "5000"), ("-0001", "-1")])
+def test_an_id_outside_the_model_names_both_numbers(text: str, number: str) -> None:
+    assert refusal(text) == f"class {number} is outside 0-999: resnet18 has 1000 classes"
+
+
+def test_ids_count_from_0_as_torchvisions_do() -> None:
+    """The paper's Lua code counts from 1: its 243 is the boxer, torchvision's the bull mastiff."""
+    assert (LABELS[242], LABELS[243]) == ("boxer", "bull mastiff")
+    assert parsed("boxer") == ClassId(242)
+    assert parsed("bull mastiff") == ClassId(243)
+
+
+@pytest.mark.parametrize(
+    ("text", "class_id"),
+    [
+        ("tabby", 281),
+        ("crane", 517),  # not 134, "crane bird"
+        ("tiger", 292),  # not tiger shark, tiger cat, tiger beetle
+        ("ox", 345),  # not boxer, red fox, mailbox
+        ("TIGER cat", 282),
+        ("  Boxer ", 242),
+        ("tibetan", 244),
+    ],
+)
+def test_a_name_beats_the_names_it_is_part_of(text: str, class_id: int) -> None:
+    assert parsed(text) == ClassId(class_id)
+
+
+@pytest.mark.parametrize("class_id", range(0, 1000, 3))
+def test_every_label_typed_in_full_is_its_own_class(class_id: int) -> None:
+    assert parsed(LABELS[class_id]) == ClassId(class_id)
+
+
+@pytest.mark.parametrize(("text", "class_id"), [("Cardigan", 264), ("cardigan", 474)])
+def test_names_that_differ_by_case_alone_are_two_classes(text: str, class_id: int) -> None:
+    """ImageNet has the dog "Cardigan" and the garment "cardigan"."""
+    assert parsed(text) == ClassId(class_id)
+    assert "264 Cardigan, 474 cardigan" in refusal("CARDIGAN")
+
+
+def test_whole_words_come_before_parts_of_words() -> None:
+    """Five labels hold "cat" as a word; oystercatcher, polecat and catamaran hold it as letters only."""
+    assert [LABELS[i] for i in matching("cat", LABELS)] == [
+        *("tiger cat", "Persian cat", "Siamese cat", "Egyptian cat", "Madagascar cat")
+    ]
+    assert [LABELS[i] for i in matching("catam", LABELS)] == ["catamaran"]
+    assert matching("CAT", LABELS) == matching("cat", LABELS)
+    assert [LABELS[i] for i in matching("jack-o'", LABELS)] == ["jack-o'-lantern"]
+    assert matching("(", LABELS) == matching("no such thing", LABELS) == []
+
+
+def test_an_ambiguous_part_lists_its_matches_with_their_ids() -> None:
+    message = refusal("mastiff")
+    assert message == "class 'mastiff' could be 243 bull mastiff, 244 Tibetan mastiff: give an id or the whole name"
+    many = refusal("terrier")
+    assert many.count("terrier,") == 11
+    assert f" and {sum('terrier' in label.lower() for label in LABELS) - 12} more: give an id" in many
+
+
+@pytest.mark.parametrize(
+    ("text", "near"), [("taby", "tabby"), ("bull mastif", "bull mastiff"), ("Gold fish", "goldfish")]
+)
+def test_an_unknown_name_suggests_near_ones(text: str, near: str) -> None:
+    message = refusal(text)
+    assert message.startswith(f"unknown class {text!r}: did you mean {near}")
+    assert message.count(" or ") <= 2
+    assert message.endswith("`camcli classes resnet18` lists them all")
+
+
+def test_a_name_like_no_other_is_sent_to_the_listing() -> None:
+    assert refusal("zzzzzz") == "unknown class 'zzzzzz': `camcli classes resnet18` lists them all"
+    assert refusal("").startswith("unknown class ''")
+
+
+@pytest.mark.parametrize(("text", "n"), [("top1", 1), ("top5", 5), ("TOP3", 3), ("top1000", 1000)])
+def test_the_n_best(text: str, n: int) -> None:
+    assert parsed(text) == TopN(n)
+
+
+@pytest.mark.parametrize("text", ["top0", "top1001", "top00"])
+def test_more_than_all_or_none_of_the_classes_is_refused(text: str) -> None:
+    assert refusal(text) == f"{text}: resnet18 has 1000 classes, so top1 to top1000"
+
+
+def test_a_model_of_one_class() -> None:
+    assert parse(["0", "top1", "leaf"], ["leaf"], "mine") == [ClassId(0), TopN(1), ClassId(0)]
+    with pytest.raises(RequestError, match=r"class 1 is outside 0-0: mine has 1 classes"):
+        parse(["1"], ["leaf"], "mine")
+
+
+def test_selection_keeps_the_order_asked_for_and_each_class_once() -> None:
+    ranking = [8, 3, 5, 1]
+    assert select([TopN(1)], ranking) == [8]
+    assert select([ClassId(1), TopN(2), ClassId(8)], ranking) == [1, 8, 3]
+    assert select([TopN(3), TopN(2), ClassId(5)], ranking) == [8, 3, 5]
+    assert select([ClassId(99)], ranking) == [99]  # an id need not be among the best
+    assert select([], ranking) == []
+
+
+@settings(max_examples=100, deadline=None)
+@given(st.text(max_size=12))
+def test_any_text_is_a_selector_of_this_model_or_a_refusal(text: str) -> None:
+    try:
+        selector = parsed(text)
+    except RequestError:
+        return
+    assert 0 <= (selector.id if isinstance(selector, ClassId) else selector.n - 1) < 1000
