@@ -153,6 +153,7 @@ def test_gradients_are_finite_differences() -> None:
     (layer,) = _layers(net, images, "conv2")
     forward = Forward(net, images, [layer], to_pixels=True)
     evidence = forward.at(CLASS, layer)
+    grads, input_grads = evidence.grads, evidence.input_grads
 
     def from_layer(acts: Tensor) -> Tensor:
         return net.fc(acts.relu().mean((2, 3)))[0, 1]  # type: ignore[no-any-return]
@@ -160,13 +161,21 @@ def test_gradients_are_finite_differences() -> None:
     with torch.no_grad():
         where = [(0, k, y, x) for k in range(8) for y, x in ((0, 0), (3, 5), (1, 4))]
         expected = _numeric(from_layer, evidence.acts, where)
-        torch.testing.assert_close(torch.stack([evidence.grads[i] for i in where]), expected, rtol=1e-6, atol=1e-9)
+        torch.testing.assert_close(torch.stack([grads[i] for i in where]), expected, rtol=1e-6, atol=1e-9)
         assert expected.any()
         where = [(0, c, y, x) for c in range(3) for y, x in ((0, 0), (7, 11), (3, 6), (5, 2))]
         expected = _numeric(lambda x: net(x)[0, 1], images, where)
-        found = torch.stack([evidence.input_grads[i] for i in where])
+        found = torch.stack([input_grads[i] for i in where])
         torch.testing.assert_close(found, expected, rtol=1e-6, atol=1e-9)
         assert expected.any()
+
+
+def test_callers_no_grad_does_not_matter() -> None:
+    net, images = nets.Convolutional().eval(), nets.noise(1, 3, 8, 12)
+    (layer,) = _layers(net, images, "conv2")
+    expected = Forward(net, images, [layer]).at(CLASS, layer).grads
+    with torch.no_grad():
+        assert torch.equal(Forward(net, images, [layer]).at(CLASS, layer).grads, expected)
 
 
 class Calls:

@@ -77,8 +77,11 @@ def _captum_map(net: nn.Module, layer: Layer, images: Tensor, class_ids: Tensor)
     return flat.reshape(len(images), 4, 4)
 
 
-def _check_grad_cam(name: str) -> None:
+def _check_grad_cam(name: str, monkeypatch: pytest.MonkeyPatch) -> None:
     net, images = nets.zoo(name)
+    if catalog.entries()[name].family == "vision_transformer":
+        # Where no graph is recorded torch fuses attention, and rounds otherwise; captum records one everywhere.
+        monkeypatch.setattr(torch.backends.mha, "get_fastpath_enabled", lambda: False)
     layer = _layer(net, images)
     forward = Forward(net, images, [layer])
     grad_cam = methods.get("grad-cam").function
@@ -89,14 +92,14 @@ def _check_grad_cam(name: str) -> None:
 
 
 @pytest.mark.parametrize("name", TODAY)
-def test_grad_cam_is_captums_on_todays_six(name: str) -> None:
-    _check_grad_cam(name)
+def test_grad_cam_is_captums_on_todays_six(name: str, monkeypatch: pytest.MonkeyPatch) -> None:
+    _check_grad_cam(name, monkeypatch)
 
 
 @pytest.mark.slow
 @pytest.mark.parametrize("name", [name for name in ALL if name not in TODAY])
-def test_grad_cam_is_captums_on_all_others(name: str) -> None:
-    _check_grad_cam(name)
+def test_grad_cam_is_captums_on_all_others(name: str, monkeypatch: pytest.MonkeyPatch) -> None:
+    _check_grad_cam(name, monkeypatch)
 
 
 BENDING = [("guided-backprop", GuidedBackprop), ("deconvnet", Deconvolution)]

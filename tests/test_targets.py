@@ -50,16 +50,15 @@ def test_ids_count_from_0_as_torchvisions_do() -> None:
         ("ox", 345),  # not boxer, red fox, mailbox
         ("TIGER cat", 282),
         ("  Boxer ", 242),
-        ("tibetan", 244),
+        ("tibetan mas", 244),
     ],
 )
 def test_a_name_beats_the_names_it_is_part_of(text: str, class_id: int) -> None:
     assert parsed(text) == ClassId(class_id)
 
 
-@pytest.mark.parametrize("class_id", range(0, 1000, 3))
-def test_every_label_typed_in_full_is_its_own_class(class_id: int) -> None:
-    assert parsed(LABELS[class_id]) == ClassId(class_id)
+def test_every_label_typed_in_full_is_its_own_class() -> None:
+    assert parse(LABELS, LABELS, "resnet18") == [ClassId(i) for i in range(1000)]
 
 
 @pytest.mark.parametrize(("text", "class_id"), [("Cardigan", 264), ("cardigan", 474)])
@@ -85,11 +84,11 @@ def test_an_ambiguous_part_lists_its_matches_with_their_ids() -> None:
     assert message == "class 'mastiff' could be 243 bull mastiff, 244 Tibetan mastiff: give an id or the whole name"
     many = refusal("terrier")
     assert many.count("terrier,") == 11
-    assert f" and {sum('terrier' in label.lower() for label in LABELS) - 12} more: give an id" in many
+    assert " and 6 more: give an id" in many  # 18 of them hold the word
 
 
 @pytest.mark.parametrize(
-    ("text", "near"), [("taby", "tabby"), ("bull mastif", "bull mastiff"), ("Gold fish", "goldfish")]
+    ("text", "near"), [("taby", "tabby"), ("bul mastif", "bull mastiff"), ("Gold fish", "goldfish")]
 )
 def test_an_unknown_name_suggests_near_ones(text: str, near: str) -> None:
     message = refusal(text)

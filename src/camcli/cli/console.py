@@ -7,6 +7,7 @@ import sys
 import traceback
 from collections.abc import Callable, Iterator
 from contextlib import contextmanager
+from dataclasses import dataclass
 from functools import wraps
 from typing import ParamSpec
 
@@ -60,17 +61,32 @@ def guarded(command: Callable[P, ExitCode | None]) -> Callable[P, None]:
     return run
 
 
+@dataclass(frozen=True, slots=True)
+class Board:
+    """Where a run shows itself: `line` prints one line of data, `done` counts one more input, by its name."""
+
+    line: Callable[[str], None]
+    done: Callable[[str], None]
+
+
 @contextmanager
-def progress(quiet: bool) -> Iterator[Callable[[str], None]]:
-    """A counter on stderr while it is a terminal; the function it gives takes the name of what was just done."""
+def progress(quiet: bool) -> Iterator[Board]:
+    """A counter on stderr while it is a terminal, with the data lines above it where stdout is that terminal too."""
     if quiet or not sys.stderr.isatty():
-        yield lambda done: None
+        yield Board(out, lambda name: None)
         return
     from rich.console import Console
     from rich.markup import escape
     from rich.progress import MofNCompleteColumn, Progress, SpinnerColumn, TextColumn, TimeElapsedColumn
 
     columns = (SpinnerColumn(), MofNCompleteColumn(), TimeElapsedColumn(), TextColumn("{task.description}"))
-    with Progress(*columns, console=Console(stderr=True), transient=True) as bar:
-        task = bar.add_task("loading the model", total=None)
-        yield lambda done: bar.update(task, advance=1, description=escape(done))
+    console = Console(stderr=True)
+    with Progress(*columns, console=console, transient=True, redirect_stdout=False) as bar:
+        task = bar.add_task("", total=None)
+
+        def above(text: str) -> None:
+            console.print(text, soft_wrap=True, markup=False, highlight=False)
+
+        yield Board(
+            above if sys.stdout.isatty() else out, lambda name: bar.update(task, advance=1, description=escape(name))
+        )

@@ -182,18 +182,19 @@ def _run(
         engine = Engine(spec, progress=not quiet and sys.stderr.isatty())
         for remark in engine.remarks:
             console.say(remark)
-        with console.progress(quiet or single) as advance:
+        with console.progress(quiet or single) as board:
             for result in engine.explain(refs):
                 row = as_row(result, files.write(result))
-                advance(row["input"])
+                board.done(row["input"])
                 done += 1
                 refused += isinstance(result, Failed)
                 if json:
-                    console.out(dump(row))
+                    board.line(dump(row))
                 elif isinstance(result, Failed):
                     console.say(f"refused {row['input']}: {result.message}")
                 elif where.file != "-":
-                    report.show(row, in_full=single)
+                    show = report.show_in_full if single else report.show_line
+                    show(row, board.line)
                 if refused and fail_fast:
                     break
     if not quiet and not single:

@@ -3,7 +3,7 @@
 from __future__ import annotations
 
 import sys
-from collections.abc import Iterable, Mapping, Sequence
+from collections.abc import Callable, Iterable, Mapping, Sequence
 from typing import Any
 
 from camcli.cli import console
@@ -11,16 +11,29 @@ from camcli.cli import console
 _BAR = 24
 
 
-def show(row: Mapping[str, Any], *, in_full: bool) -> None:
-    """One answered row."""
-    if in_full:
-        _show_in_full(row)
-    else:
-        best = row["top"][0]
-        files = [path for explanation in row["explanations"] for path in explanation["files"].values()]
-        more = f" (+{len(files) - 1})" if len(files) > 1 else ""
-        arrow = f"  -> {_plain(files[0])}{more}" if files else ""
-        console.out(f"{_plain(row['input'])}  {best['id']} {best['label']}  {best['probability']:.3f}{arrow}")
+def show_line(row: Mapping[str, Any], line: Callable[[str], None]) -> None:
+    """One answered row of many: its name, its best class, its first file."""
+    best = row["top"][0]
+    files = [path for explanation in row["explanations"] for path in explanation["files"].values()]
+    more = f" (+{len(files) - 1})" if len(files) > 1 else ""
+    arrow = f"  -> {_plain(files[0])}{more}" if files else ""
+    line(f"{_plain(row['input'])}  {best['id']} {best['label']}  {best['probability']:.3f}{arrow}")
+
+
+def show_in_full(row: Mapping[str, Any], line: Callable[[str], None]) -> None:
+    """The one answered row: what was asked of what, its best classes, its files."""
+    width, height = row["size"]
+    layer = f", layer {row['layer']}" if row["layer"] else ""
+    line(f"{_plain(row['input'])}  {width}x{height}  {row['model']} ({row['weights']}){layer}")
+    bars = [
+        (s["id"], s["label"], f"{s['probability']:.4f}", "█" * round(s["probability"] * _BAR)) for s in row["top"]
+    ]
+    table(("id", "class", "probability", ""), bars, right=(0, 2))
+    for explanation in row["explanations"]:
+        target = explanation["target"]
+        note = f"  [{explanation['note']}]" if "note" in explanation else ""
+        paths = "  ".join(_plain(path) for path in explanation["files"].values())
+        line(f"{explanation['method']} of {target['id']} {target['label']}{note}  {paths}".rstrip())
 
 
 def table(titles: Sequence[str], rows: Iterable[Sequence[object]], *, right: Sequence[int] = ()) -> None:
@@ -39,22 +52,6 @@ def table(titles: Sequence[str], rows: Iterable[Sequence[object]], *, right: Seq
     for row in rows:
         grid.add_row(*(Text(_plain(str(cell))) for cell in row))
     Console(file=sys.stdout).print(grid)
-
-
-def _show_in_full(row: Mapping[str, Any]) -> None:
-    width, height = row["size"]
-    layer = f", layer {row['layer']}" if row["layer"] else ""
-    console.out(f"{_plain(row['input'])}  {width}x{height}  {row['model']} ({row['weights']}){layer}")
-    table(
-        ("id", "class", "probability", ""),
-        [(s["id"], s["label"], f"{s['probability']:.4f}", "█" * round(s["probability"] * _BAR)) for s in row["top"]],
-        right=(0, 2),
-    )
-    for explanation in row["explanations"]:
-        target = explanation["target"]
-        note = f"  [{explanation['note']}]" if "note" in explanation else ""
-        paths = "  ".join(_plain(path) for path in explanation["files"].values())
-        console.out(f"{explanation['method']} of {target['id']} {target['label']}{note}  {paths}".rstrip())
 
 
 def _plain(text: str) -> str:
