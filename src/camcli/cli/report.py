@@ -25,9 +25,7 @@ def show_in_full(row: Mapping[str, Any], line: Callable[[str], None]) -> None:
     width, height = row["size"]
     layer = f", layer {row['layer']}" if row["layer"] else ""
     line(f"{_plain(row['input'])}  {width}x{height}  {row['model']} ({row['weights']}){layer}")
-    bars = [
-        (s["id"], s["label"], f"{s['probability']:.4f}", "█" * round(s["probability"] * _BAR)) for s in row["top"]
-    ]
+    bars = [(s["id"], s["label"], f"{s['probability']:.4f}", "█" * round(s["probability"] * _BAR)) for s in row["top"]]
     table(("id", "class", "probability", ""), bars, right=(0, 2))
     for explanation in row["explanations"]:
         target = explanation["target"]
