@@ -38,10 +38,11 @@ class Outcome:
 
 def run(*arguments: object, stdin: bytes = b"") -> Outcome:
     """Run camcli in this process, with streams of its own that are no terminals."""
-    streams = {
+    stdout, stderr = io.BytesIO(), io.BytesIO()
+    streams: dict[str, Any] = {
         "stdin": io.TextIOWrapper(io.BufferedReader(io.BytesIO(stdin))),  # type: ignore[type-var]
-        "stdout": io.TextIOWrapper(io.BytesIO(), encoding="utf-8", write_through=True),
-        "stderr": io.TextIOWrapper(io.BytesIO(), encoding="utf-8", write_through=True),
+        "stdout": io.TextIOWrapper(stdout, encoding="utf-8", write_through=True),
+        "stderr": io.TextIOWrapper(stderr, encoding="utf-8", write_through=True),
     }
     code = 0
     with patch.multiple(sys, **streams):
@@ -49,13 +50,12 @@ def run(*arguments: object, stdin: bytes = b"") -> Outcome:
             cli.app([os.fspath(a) if isinstance(a, Path) else str(a) for a in arguments], prog_name="camcli")
         except SystemExit as exit_:
             code = int(exit_.code or 0)
-    written = [streams[name].buffer.getvalue() for name in ("stdout", "stderr")]  # type: ignore[attr-defined]
-    return Outcome(code, written[0], written[1].decode())
+    return Outcome(code, stdout.getvalue(), stderr.getvalue().decode())
 
 
 def spawn(*arguments: object, **options: Any) -> subprocess.Popen[bytes]:
     """Start camcli as a real process, pipes on all three streams unless told otherwise."""
-    pipes = {"stdin": subprocess.PIPE, "stdout": subprocess.PIPE, "stderr": subprocess.PIPE}
+    pipes: dict[str, Any] = {"stdin": subprocess.PIPE, "stdout": subprocess.PIPE, "stderr": subprocess.PIPE}
     return subprocess.Popen([sys.executable, "-m", "camcli", *map(str, arguments)], **(pipes | options))
 
 

@@ -144,7 +144,7 @@ def test_a_picture_on_stdin_is_one_picture(kind: str, mode: str, options: dict[s
     if kind == "AVIF" and not features.check("avif"):
         pytest.skip("this Pillow has no AVIF")
     buffer = io.BytesIO()
-    Image.new(mode, (300, 200)).save(buffer, kind, **options)  # type: ignore[arg-type]
+    Image.new(mode, (300, 200)).save(buffer, kind, **options)
     assert from_stdin(buffer.getvalue()) == [Ref(0, "-", data=buffer.getvalue())]
 
 

@@ -110,9 +110,7 @@ def test_channels_last_layer_named_on_swin() -> None:
         assert torch.equal(forward.activations(named)[0, :, y, x], seen["stage"][0, y, x])
     assert torch.equal(forward.activations(norm), forward.activations(permute))
     class_ids = torch.tensor([3])
-    assert torch.equal(
-        forward.gradient("gradient", class_ids, norm), forward.gradient("gradient", class_ids, permute)
-    )
+    assert torch.equal(forward.gradient("gradient", class_ids, norm), forward.gradient("gradient", class_ids, permute))
     assert forward.gradient("gradient", class_ids, named).abs().max() > 0
 
 

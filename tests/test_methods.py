@@ -84,12 +84,15 @@ def test_zero_gradient_gives_zeros(method: Method, net: nn.Module, images: Tenso
     assert method.function(_evidence(method, net, images, CLASS_IDS)).eq(0).all()
 
 
-def test_score_that_does_not_see_the_layer_gives_zeros(method: Method, images: Tensor) -> None:
-    class Blind(nets.Convolutional):
+@pytest.mark.parametrize("name", [name for name in NAMES if methods.get(name).at_layer])
+def test_layer_that_no_path_to_the_score_crosses_gives_zeros(name: str, images: Tensor) -> None:
+    class DeadEnd(nets.Convolutional):
         def forward(self, x: Tensor) -> Tensor:
-            return super().forward(x).detach() + self.fc.bias * x.new_ones(len(x), 1) + 0 * x.sum((1, 2, 3))[:, None]
+            x = self.conv1(x)
+            self.conv2(x)
+            return self.fc(torch.cat([x, x[:, :2]], 1).relu().mean((2, 3)))  # type: ignore[no-any-return]
 
-    assert method.function(_evidence(method, Blind().eval(), images, CLASS_IDS)).eq(0).all()
+    assert methods.get(name).function(_evidence(methods.get(name), DeadEnd().eval(), images, CLASS_IDS)).eq(0).all()
 
 
 def test_needs_are_honest(method: Method, net: nn.Module, images: Tensor) -> None:

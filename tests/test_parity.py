@@ -102,6 +102,14 @@ def test_grad_cam_is_captums_on_all_others(name: str, monkeypatch: pytest.Monkey
     _check_grad_cam(name, monkeypatch)
 
 
+def test_fused_attention_differs_by_rounding_only() -> None:
+    net, images = nets.zoo("vit_b_32")
+    layer = _layer(net, images)
+    for class_id in Forward(net, images).logits.topk(3).indices[0, :, None]:
+        theirs = _captum_map(net, layer, images, class_id)
+        torch.testing.assert_close(_ours("grad-cam", net, images, class_id, layer), theirs, rtol=1e-4, atol=1e-6)
+
+
 BENDING = [("guided-backprop", GuidedBackprop), ("deconvnet", Deconvolution)]
 CLASS = torch.tensor([7])
 

@@ -2,11 +2,14 @@
 
 from __future__ import annotations
 
+import contextlib
 import json
 import os
+import pty
 import signal
 import subprocess
 import sys
+import termios
 import threading
 from collections.abc import Callable
 from pathlib import Path
@@ -139,3 +142,43 @@ def test_the_installed_command_is_there() -> None:
     done = subprocess.run([command, "--version"], capture_output=True, text=True, check=True)
     assert done.stdout == run("--version").out
     assert done.stdout.startswith("camcli 0.")
+
+
+def on_a_terminal(*arguments: object, stdout: bool) -> tuple[int, str, bytes]:
+    """(exit code, what a 60-column terminal showed, what the pipe got) with stderr, and maybe stdout, on it."""
+    controller, terminal = pty.openpty()
+    termios.tcsetwinsize(terminal, (24, 60))
+    environment = os.environ | {"TERM": "xterm", "COLUMNS": "60"}
+    streams = {"stdout": terminal if stdout else subprocess.PIPE, "stderr": terminal}
+    with spawn(*arguments, env=environment, **streams) as process:
+        os.close(terminal)
+        shown = bytearray()
+        with contextlib.suppress(OSError):  # Linux's way to say that the last writer has left
+            while chunk := os.read(controller, 4096):
+                shown += chunk
+        os.close(controller)
+        piped = b"" if process.stdout is None else process.stdout.read()
+        return process.wait(60), shown.decode(), piped
+
+
+def test_a_terminal_gets_progress_and_whole_lines(picture: Picture) -> None:
+    names = [picture(f"a rather long file name that wraps {i}.png").name for i in range(2)]
+    code, shown, _ = on_a_terminal("explain", *names, stdout=True)
+    assert code == 0
+    for name in names:
+        assert f"  -> camcli_out/{name}.grad-cam." in shown
+    assert "2/?" in shown
+
+
+def test_progress_never_reaches_a_pipe(picture: Picture) -> None:
+    names = [picture(f"{i}.png").name for i in range(2)]
+    code, shown, piped = on_a_terminal("explain", *names, "--json", stdout=False)
+    assert code == 0
+    assert [json.loads(line)["input"] for line in piped.splitlines()] == names
+    assert "2/?" in shown
+
+
+def test_a_picture_is_not_written_to_a_terminal() -> None:
+    code, shown, _ = on_a_terminal("explain", SAMPLES / "espresso.jpg", "-o", "-", stdout=True)
+    assert code == 2
+    assert "would write a picture to the terminal" in shown

@@ -195,7 +195,7 @@ def test_a_full_disk_leaves_no_half_file(monkeypatch: pytest.MonkeyPatch) -> Non
 def test_a_file_where_a_sub_folder_must_go_is_told() -> None:
     OUT.mkdir()
     (OUT / "sub").write_text("in the way")
-    with pytest.raises(SetupError, match="can't write out/sub/a.png"):
+    with pytest.raises(SetupError, match=r"can't write out/sub/a\.png"):
         written(explained("sub/a.png"))
 
 
@@ -275,11 +275,11 @@ def test_one_scale_for_the_run_without_keeping_its_pixels(tmp_path: Path) -> Non
         gc.collect()
         assert [pixels() for pixels in alive] == [None, None]
         assert not OUT.exists()
-    for kinds, ref, own, top in zip(paths, [refs[0], refs[1], refs[1]], [weak, strong, other], [8, 8, 90], strict=True):
+    for kinds, ref, drawn, top in zip(paths, [refs[0], *refs[1:] * 2], [weak, strong, other], [8, 8, 90], strict=True):
         frame = read_frame(ref)
-        expected = render.heatmap(frame, (8, 0, 32, 24), own, Style(top=top))
+        expected = render.heatmap(frame, (8, 0, 32, 24), drawn, Style(top=top))
         assert np.array_equal(rgb_of(kinds["heatmap"]), expected)
-        assert np.array_equal(rgb_of(kinds["overlay"]), render.overlay(frame, (8, 0, 32, 24), own, Style(top=top)))
+        assert np.array_equal(rgb_of(kinds["overlay"]), render.overlay(frame, (8, 0, 32, 24), drawn, Style(top=top)))
 
 
 def test_a_fixed_scale_is_the_one_given() -> None:
@@ -316,7 +316,7 @@ def test_the_row_of_an_answer() -> None:
         "bbox": list(bbox),
         "files": files,
     }
-    nowhere = {"peak": None, "bbox": None, "max": 0.0, "files": {}, "note": "no gradient"}
+    nowhere: dict[str, object] = {"peak": None, "bbox": None, "max": 0.0, "files": {}, "note": "no gradient"}
     assert second == {"method": "grad-cam", "target": mastiff, "layer": "layer4"} | nowhere
     assert as_row(explained("a.png"))["explanations"][0]["files"] == {}
 
