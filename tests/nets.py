@@ -32,7 +32,7 @@ class RedBlue(nn.Module):
 
 
 class Convolutional(nn.Module):
-    """conv - relu - conv - relu - pool - fc with seeded weights; `functional` and `inplace` choose how ReLU is called."""
+    """conv - relu - conv - relu - pool - fc, seeded weights; `functional` and `inplace` choose how ReLU is called."""
 
     def __init__(self, classes: int = 5, *, functional: bool = False, inplace: bool = False) -> None:
         super().__init__()
@@ -161,8 +161,10 @@ def fill(net: nn.Module) -> None:
             flat = parameter.view(-1)
             scale = (2 * len(parameter) / flat.numel()) ** 0.5
             start = (start + 7919) % 500_000
-            for chunk in flat.split(len(pool) - start):
-                torch.mul(pool[start : start + len(chunk)], scale, out=chunk)
+            drawn = pool[start:]
+            for at in range(0, len(flat), len(drawn)):
+                chunk = flat[at : at + len(drawn)]
+                torch.mul(drawn[: len(chunk)], scale, out=chunk)
         for name, buffer in net.named_buffers():
             if name.endswith(("running_mean", "running_var")):
                 buffer.fill_(float(name.endswith("var")))

@@ -40,7 +40,7 @@ def run(*arguments: object, stdin: bytes = b"") -> Outcome:
     """Run camcli in this process, with streams of its own that are no terminals."""
     stdout, stderr = io.BytesIO(), io.BytesIO()
     streams: dict[str, Any] = {
-        "stdin": io.TextIOWrapper(io.BufferedReader(io.BytesIO(stdin))),  # type: ignore[type-var]
+        "stdin": io.TextIOWrapper(io.BufferedReader(io.BytesIO(stdin))),
         "stdout": io.TextIOWrapper(stdout, encoding="utf-8", write_through=True),
         "stderr": io.TextIOWrapper(stderr, encoding="utf-8", write_through=True),
     }

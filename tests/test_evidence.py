@@ -2,7 +2,7 @@
 
 from __future__ import annotations
 
-from collections.abc import Callable
+from collections.abc import Callable, Sequence
 from typing import Any
 
 import nets
@@ -52,7 +52,7 @@ class State:
         assert all(p.grad is None for p in net.parameters())
 
 
-def _half_frozen() -> nn.Module:
+def _half_frozen() -> nn.Sequential:
     """Batch norm that would learn, dropout that would drop, and flags that differ from module to module."""
     net = nn.Sequential(
         nn.Conv2d(3, 4, 3, padding=1),
@@ -136,7 +136,7 @@ def test_images_are_not_touched() -> None:
     assert not images.requires_grad
 
 
-def _numeric(function: Callable[[Tensor], Tensor], at: Tensor, where: list[tuple[int, ...]]) -> Tensor:
+def _numeric(function: Callable[[Tensor], Tensor], at: Tensor, where: Sequence[tuple[int, ...]]) -> Tensor:
     """Central differences of a scalar function at some positions."""
     step, slopes = 1e-6, []
     for position in where:
@@ -348,6 +348,10 @@ def test_two_layers_in_sequence_have_the_gradients_of_each_alone(to_pixels: bool
 
 def test_last_call_of_a_shared_layer_counts() -> None:
     class Repeats(nets.Convolutional):
+        def __init__(self) -> None:
+            super().__init__()
+            self.shared = nn.Conv2d(6, 6, 3, padding=1)
+
         def forward(self, x: Tensor) -> Tensor:
             x = self.conv1(x)
             for _ in range(3):
@@ -355,7 +359,6 @@ def test_last_call_of_a_shared_layer_counts() -> None:
             return self.fc(self.conv2(x).mean((2, 3)))  # type: ignore[no-any-return]
 
     net, images = Repeats(), nets.noise(1, 3, 8, 12)
-    net.shared = nn.Conv2d(6, 6, 3, padding=1)
     nets.fill(net.eval())
     (layer,) = _layers(net, images, "shared")
     evidence = Forward(net, images, [layer]).at(CLASS, layer)

@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import gc
 import hashlib
 import math
 import os
@@ -192,16 +193,11 @@ def _saved(state: Any, name: str = "weights.pth") -> str:
     return name
 
 
-FAMILIES = {
-    "googlenet": {"aux_logits": True, "init_weights": False, "transform_input": True},
-    "inception_v3": {"aux_logits": True, "init_weights": False, "transform_input": True},
-} | dict.fromkeys(
-    (
-        "alexnet convnext_tiny densenet121 efficientnet_b0 maxvit_t mnasnet1_0 mobilenet_v2 mobilenet_v3_small "
-        "regnet_y_400mf resnet18 shufflenet_v2_x0_5 squeezenet1_1 swin_t swin_v2_t vgg11_bn vit_b_32"
-    ).split(),
-    {},
-)
+FAMILIES = (
+    "alexnet convnext_tiny densenet121 efficientnet_b0 googlenet inception_v3 maxvit_t mnasnet1_0 mobilenet_v2 "
+    "mobilenet_v3_small regnet_y_400mf resnet18 shufflenet_v2_x0_5 squeezenet1_1 swin_t swin_v2_t vgg11_bn vit_b_32"
+).split()
+WITH_AUXILIARY_HEADS = {"aux_logits": True, "init_weights": False, "transform_input": True}
 FAST = ("googlenet", "inception_v3", "densenet121", "mnasnet1_0", "squeezenet1_1")
 
 
@@ -210,8 +206,9 @@ FAST = ("googlenet", "inception_v3", "densenet121", "mnasnet1_0", "squeezenet1_1
 )
 @pytest.mark.parametrize("suffix", ["pth", "safetensors"])
 def test_files_load_bit_for_bit_as_torchvision_loads_them(name: str, suffix: str) -> None:
+    options = WITH_AUXILIARY_HEADS if name in ("googlenet", "inception_v3") else {}
     with checkpoints.no_initialisation():
-        theirs = torchvision.models.get_model(name, weights=None, **FAMILIES[name]).eval()
+        theirs = torchvision.models.get_model(name, weights=None, **options).eval()
     nets.fill(theirs)
     state = theirs.state_dict()
     if name.startswith("densenet"):
@@ -267,10 +264,9 @@ def test_no_initialisation_draws_nothing_and_ends_with_its_block() -> None:
     layer = nn.Linear(4, 3)
     drawn = layer.weight.detach().clone()
     state = torch.random.get_rng_state()
-    with pytest.raises(KeyError), checkpoints.no_initialisation():
+    with checkpoints.no_initialisation():
         layer.reset_parameters()
-        torchvision_zoo.build("resnet18", torchvision_zoo.member_of("resnet18", "none"))
-        raise KeyError
+        torchvision.models.resnet18(weights=None)
     assert torch.equal(layer.weight, drawn)
     assert torch.equal(torch.random.get_rng_state(), state)
     layer.reset_parameters()
@@ -369,8 +365,11 @@ def test_requests_that_are_wrong_are_refused(model: str, weights: str, message: 
 
 def test_device_that_is_not_there_is_refused(monkeypatch: pytest.MonkeyPatch) -> None:
     monkeypatch.setattr(torch.cuda, "is_available", lambda: False)
+    monkeypatch.setattr(torch.cuda, "device_count", lambda: 0)
     monkeypatch.setattr(torch.backends.mps, "is_available", lambda: False)
     assert models.pick_device("auto") == "cpu"
+    with pytest.raises(RequestError, match="abacus"):
+        models.pick_device("abacus")
     with pytest.raises(SetupError, match="no cuda:1 device here"):
         models.pick_device("cuda:1")
 
@@ -423,9 +422,12 @@ def test_download_with_another_sha256_is_refused_and_leaves_no_file(server: tupl
 
 def test_download_that_is_not_there_is_refused(server: tuple[Path, str]) -> None:
     url = f"{server[1]}/net-00000000.pth"
-    with pytest.raises(SetupError, match="(?i)not found") as refused:
+    with pytest.raises(SetupError, match="404") as refused:
         torchvision_zoo.fetch(url)
     _says_what_to_do(str(refused.value), url)
+    # An answer left open is a ResourceWarning, and so an error, when it is collected: here, not in a later test.
+    del refused
+    gc.collect()
 
 
 def test_download_from_nowhere_is_refused() -> None:

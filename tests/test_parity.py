@@ -1,4 +1,4 @@
-"""Against captum, grad-cam and torchcam where they are right, and against a reference built by hand where they are not."""
+"""Against captum, grad-cam and torchcam where they are right, and a reference built by hand where not."""
 
 from __future__ import annotations
 

@@ -1,4 +1,4 @@
-"""What a network did on one batch. The only file that hooks or differentiates.
+"""What a network did on one batch. The only file that hooks or differentiates; `rectifiers` bends ReLU for it.
 
 `Forward` runs the network once and owns what autograd recorded; `Forward.at(layer, class_ids)` is the `Evidence`
 that a method reads: activations and gradients, each computed when first asked for and then shared by all methods.
@@ -7,14 +7,11 @@ that a method reads: activations and gradients, each computed when first asked f
   autograd records from the layer to the score only, and a map costs about one plain forward.
 - The clone matters: networks change a layer's output in place right after it (DenseNet's last ReLU, VGG's), and
   a hook that keeps the live tensor then explains another layer.
-- Guided Backprop and the deconvnet bend the backward rule of ReLU (arXiv:1412.6806, fig. 1). A TorchFunctionMode swaps
-  each call, module or functional, in place or not, for one autograd function; nothing in the model changes.
 - `trace` records what ran, for `layers` to choose from.
 """
 
 from __future__ import annotations
 
-from collections import Counter
 from collections.abc import Callable, Iterator, Sequence
 from contextlib import ExitStack, contextmanager
 from functools import cached_property
@@ -23,18 +20,10 @@ from typing import Any
 import torch
 from torch import Tensor, nn
 from torch.autograd.graph import Node
-from torch.nn import functional
-from torch.overrides import TorchFunctionMode
 
 from camcli.errors import SetupError
 from camcli.layers import Layer, Run, Trace
-
-# torch.nn.functional names of activations that the guided rule does not bend.
-_OTHER_ACTIVATIONS = frozenset(
-    (
-        "celu elu gelu glu hardsigmoid hardswish hardtanh leaky_relu mish prelu rrelu selu sigmoid silu softplus tanh"
-    ).split()
-)
+from camcli.rectifiers import ActivationCounter, BentReLU
 
 
 class Forward:
@@ -50,7 +39,7 @@ class Forward:
         self._layers = {layer.name: layer for layer in layers}
         self._outputs: dict[str, Tensor] = {}
         self._gradients: dict[tuple[str, str | None, tuple[int, ...]], Tensor] = {}
-        self._relu = _BentReLU() if to_pixels else None
+        self._relu = BentReLU() if to_pixels else None
         self.images = images.detach().requires_grad_() if to_pixels else images
         with ExitStack() as stack:
             stack.enter_context(_frozen(net))
@@ -84,11 +73,18 @@ class Forward:
                 raise RuntimeError("the method did not declare in `needs` that it differentiates to the pixels")
             if self._relu is not None:
                 self._relu.rule = rule
-            score = self._scores.gather(1, class_ids[:, None]).sum()
-            (gradient,) = torch.autograd.grad(score, source, retain_graph=True, allow_unused=True)
-            gradient = torch.zeros_like(source) if gradient is None else gradient
+            gradient = self._differentiate(class_ids, source)
             self._gradients[key] = layer.to_map(gradient) if layer else gradient
         return self._gradients[key]
+
+    def _differentiate(self, class_ids: Tensor, source: Tensor) -> Tensor:
+        gradient = None
+        if self._scores.requires_grad:
+            with torch.enable_grad():  # the caller may be inside no_grad
+                score = self._scores.gather(1, class_ids[:, None]).sum()
+            (gradient,) = torch.autograd.grad(score, source, retain_graph=True, allow_unused=True)
+        # The score does not depend on a layer that no path crosses.
+        return torch.zeros_like(source) if gradient is None else gradient
 
     def _keep(self, name: str) -> Callable[[nn.Module, Any, Any], Tensor]:
         def hook(module: nn.Module, args: Any, output: Any) -> Tensor:
@@ -154,7 +150,7 @@ def trace(net: nn.Module, images: Tensor) -> Trace:
     Works on the meta device too: no arithmetic, no weights. `images` (1, 3, H, W).
     """
     recorder = _Recorder()
-    counter = _CountActivations()
+    counter = ActivationCounter()
     with ExitStack() as stack:
         stack.enter_context(_frozen(net))
         stack.enter_context(torch.enable_grad())
@@ -233,86 +229,6 @@ def _on_every_path(root: Node) -> set[Node]:
             if child is not None:
                 above[child] += above[node]
     return {node for node in order if above[node] * below[node] == below[root]}
-
-
-class _Rectifier(torch.autograd.Function):
-    """min(max(x, 0), high) whose backward rule is looked up in `bent` when it runs, so one graph serves all rules."""
-
-    @staticmethod
-    def forward(ctx: Any, x: Tensor, high: float | None, inplace: bool, bent: _BentReLU) -> Tensor:
-        if inplace:
-            ctx.mark_dirty(x)
-        output = x.clamp_(0, high) if inplace else x.clamp(0, high)
-        ctx.save_for_backward(output)
-        ctx.high, ctx.bent = high, bent
-        return output
-
-    @staticmethod
-    def backward(ctx: Any, *grad_outputs: Any) -> tuple[Tensor, None, None, None]:
-        (gradient,) = grad_outputs
-        (output,) = ctx.saved_tensors
-        if ctx.bent.rule == "deconvnet":
-            return gradient.clamp(min=0), None, None, None
-        if ctx.high is None:
-            gradient = torch.ops.aten.threshold_backward(gradient, output, 0)
-        else:
-            gradient = torch.ops.aten.hardtanh_backward(gradient, output, 0, ctx.high)
-        return gradient.clamp_(min=0) if ctx.bent.rule == "guided" else gradient, None, None, None
-
-
-class _BentReLU(TorchFunctionMode):
-    """Swaps every ReLU and ReLU6 call for a `_Rectifier`; `rule` is gradient, guided or deconvnet."""
-
-    rule = "gradient"
-
-    def __torch_function__(self, func: Any, types: Any, args: Any = (), kwargs: dict[str, Any] | None = None) -> Any:
-        rectifier = _as_rectifier(func, args, kwargs or {})
-        if rectifier is None:
-            return func(*args, **(kwargs or {}))
-        return _Rectifier.apply(*rectifier, self)
-
-
-class _CountActivations(TorchFunctionMode):
-    """Counts the activations that the picture passes through; not those that shape a weight (Swin v2's position
-    bias runs ReLUs on a constant table: bending them guides nothing)."""
-
-    def __init__(self) -> None:
-        super().__init__()
-        self.rectifiers = 0
-        self.others: Counter[str] = Counter()
-
-    def __torch_function__(self, func: Any, types: Any, args: Any = (), kwargs: dict[str, Any] | None = None) -> Any:
-        name = getattr(func, "__name__", "").rstrip("_")
-        rectifier = _as_rectifier(func, args, kwargs or {})
-        x = rectifier[0] if rectifier else next(iter(args), None)
-        if isinstance(x, Tensor) and x.requires_grad:
-            if rectifier:
-                self.rectifiers += 1
-            elif name in _OTHER_ACTIVATIONS:
-                self.others[name] += 1
-        return func(*args, **(kwargs or {}))
-
-
-_RELU = (torch.relu, Tensor.relu, functional.relu)
-_RELU_IN_PLACE = (torch.relu_, Tensor.relu_)
-
-
-def _as_rectifier(func: Any, args: Sequence[Any], kwargs: dict[str, Any]) -> tuple[Tensor, float | None, bool] | None:
-    """(input, upper bound, in place) if the call is a ReLU, a ReLU6 or another hardtanh from 0."""
-    if func in _RELU_IN_PLACE:
-        return (args[0] if args else kwargs["input"]), None, True
-    if func not in (*_RELU, functional.relu6, functional.hardtanh):
-        return None
-    names = ("input", "min_val", "max_val", "inplace") if func is functional.hardtanh else ("input", "inplace")
-    given = dict(zip(names, args, strict=False)) | kwargs
-    high = None
-    if func is functional.relu6:
-        high = 6.0
-    elif func is functional.hardtanh:
-        if given.get("min_val", -1.0) != 0:
-            return None
-        high = given.get("max_val", 1.0)
-    return given["input"], high, given.get("inplace", False)
 
 
 @contextmanager

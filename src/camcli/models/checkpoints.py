@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import pickle
+import warnings
 import zipfile
 from collections import OrderedDict
 from collections.abc import Callable, Iterator, Mapping
@@ -32,7 +33,9 @@ def read(path: Path) -> Mapping[str, Tensor]:
             except SafetensorError as error:
                 raise SetupError(f"{path} is not a readable safetensors file: {error}") from None
         # Files saved before torch 1.6 are no zip archives and can't be mapped.
-        state = torch.load(path, map_location="cpu", weights_only=True, mmap=zipfile.is_zipfile(path))
+        with warnings.catch_warnings():
+            warnings.simplefilter("ignore")
+            state = torch.load(path, map_location="cpu", weights_only=True, mmap=zipfile.is_zipfile(path))
     except pickle.UnpicklingError:
         raise SetupError(
             f"{path} is refused: it is not a file of tensors alone, and loading it could run code in it"

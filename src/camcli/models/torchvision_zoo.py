@@ -98,6 +98,9 @@ def fetch(url: str, *, progress: bool = False) -> Path:
         ) from None
     except (urllib.error.URLError, OSError) as error:
         reason = getattr(error, "reason", None) or error
+        if isinstance(error, urllib.error.HTTPError):
+            error.close()
+            reason = f"HTTP {error.code} {error.reason}"
         raise SetupError(f"can't download {url} ({reason}): {otherwise}") from None
     return path
 
