@@ -30,7 +30,7 @@ def test_one_picture_gives_a_table_and_an_overlay_of_its_own_size() -> None:
     outcome = run("explain", SAMPLES / "espresso.jpg")
     assert outcome.code == 0, outcome.err
     assert "967\tespresso\t0.95" in outcome.out
-    assert "layer features" in outcome.out
+    assert "layer features (1280x7x7): the last of 68 spatial maps that every path" in outcome.out
     (overlay,) = Path("camcli_out").iterdir()
     assert overlay.name == "espresso.jpg.grad-cam.967-espresso.overlay.jpg"
     assert overlay.as_posix() in outcome.out

@@ -195,6 +195,8 @@ def _run(
                 elif where.file != "-":
                     show = report.show_in_full if single else report.show_line
                     show(row, board.line)
+                    for layer in engine.layers if single else []:
+                        board.line(f"layer {layer.name} ({'x'.join(map(str, layer.shape))}): {layer.why}")
                 if refused and fail_fast:
                     break
     if not quiet and not single:

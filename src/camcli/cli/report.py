@@ -23,8 +23,7 @@ def show_line(row: Mapping[str, Any], line: Callable[[str], None]) -> None:
 def show_in_full(row: Mapping[str, Any], line: Callable[[str], None]) -> None:
     """The one answered row: what was asked of what, its best classes, its files."""
     width, height = row["size"]
-    layer = f", layer {row['layer']}" if row["layer"] else ""
-    line(f"{_plain(row['input'])}  {width}x{height}  {row['model']} ({row['weights']}){layer}")
+    line(f"{_plain(row['input'])}  {width}x{height}  {row['model']} ({row['weights']})")
     bars = [(s["id"], s["label"], f"{s['probability']:.4f}", "█" * round(s["probability"] * _BAR)) for s in row["top"]]
     table(("id", "class", "probability", ""), bars, right=(0, 2))
     for explanation in row["explanations"]:
