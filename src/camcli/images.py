@@ -35,15 +35,8 @@ _UPRIGHT = {
 }
 # What Pillow's plug-ins raise on broken files; its messages carry object addresses, so ours are our own words.
 _BROKEN = (
-    OSError,
-    SyntaxError,
-    ValueError,
-    TypeError,
-    KeyError,
-    IndexError,
-    EOFError,
-    OverflowError,
-    struct.error,
+    *(OSError, SyntaxError, ValueError, TypeError, KeyError, IndexError, EOFError, OverflowError, struct.error),
+    *(RuntimeError, AttributeError, ImageCms.PyCMSError),  # AVIF, SPIDER, colour management; NotImplementedError: DDS
 )
 
 
@@ -53,6 +46,8 @@ def read_frame(ref: Ref) -> Frame:
     Raises:
         InputError: missing, unreadable, not a picture, truncated, or too large.
     """
+    if ref.data == b"":
+        raise InputError("open", "empty", "the file is empty")
     source = io.BytesIO(ref.data) if ref.data is not None else _readable(ref.path or Path(ref.name))
     try:
         with warnings.catch_warnings():
@@ -61,8 +56,7 @@ def read_frame(ref: Ref) -> Frame:
             with Image.open(source) as opened:
                 rgb = np.asarray(_to_rgb(_upright(opened)))
     except UnidentifiedImageError:
-        kind, message = _unidentified(ref)
-        raise InputError("decode", kind, message) from None
+        raise InputError("decode", "not-a-picture", "not a picture that Pillow can read") from None
     except Image.DecompressionBombError:
         limit = (Image.MAX_IMAGE_PIXELS or 0) * 2
         raise InputError("decode", "too-large", f"larger than {limit / 1e6:.0f} megapixels") from None
@@ -123,12 +117,6 @@ def _readable(path: Path) -> Path:
     return path
 
 
-def _unidentified(ref: Ref) -> tuple[str, str]:
-    if ref.data is not None and not ref.data:
-        return "empty", "the file is empty"
-    return "not-a-picture", "not a picture that Pillow can read"
-
-
 def _in_own_words(error: BaseException) -> str:
     text = str(error).lower()
     if "truncated" in text or "not enough" in text or isinstance(error, EOFError):
@@ -157,7 +145,8 @@ def _to_rgb(image: Image.Image) -> Image.Image:
         assert converted is not None
         return converted
     if image.mode in ("RGBA", "LA", "PA", "La", "RGBa") or "transparency" in image.info:
-        rgba = image.convert("RGBA")
+        straight = image.convert("LA") if image.mode == "La" else image
+        rgba = straight.convert("RGBA")
         white = Image.new("RGBA", rgba.size, "white")
         return Image.alpha_composite(white, rgba).convert("RGB")
     return image.convert("RGB")
@@ -169,7 +158,7 @@ def _eight_bit(image: Image.Image) -> NDArray[np.uint8]:
     The range is the mode's (16 bits), or for "I" and "F" the smallest of [0, 1] (F only), [0, 255], [0, 65535]
     that holds the values.
     """
-    grey = np.nan_to_num(np.asarray(image).astype(np.float32))
+    grey = np.nan_to_num(np.asarray(image).astype(np.float32), posinf=0.0, neginf=0.0)
     top = float(grey.max(initial=0.0))
     if image.mode.startswith("I;16"):
         white = 65535.0

@@ -2,6 +2,7 @@
 
 import glob
 import os
+import re
 from collections.abc import Iterator, Sequence
 from itertools import chain, count
 from pathlib import Path
@@ -25,6 +26,8 @@ _SIGNATURES = (
     b"GIF89a",
     b"II*\x00",
     b"MM\x00*",
+    b"II+\x00",
+    b"MM\x00+",
     b"\x00\x00\x00\x0cjP  ",
     b"\xff\x4f\xff\x51",
     b"\x00\x00\x01\x00",
@@ -51,8 +54,9 @@ def expand(
         raise RequestError("`-` can be given once: stdin has one end")
     if not arguments:
         raise RequestError("no inputs: name a picture, a folder, or `-` for stdin")
+    # os.path, not Path, where a name is tried: Path raises on names that are too long or behind a closed folder.
     for argument in arguments:
-        if argument != "-" and not Path(argument).exists() and not _glob(argument):
+        if argument != "-" and not os.path.exists(argument) and not _glob(argument):
             raise RequestError(f"no such file or folder: {_printable(argument)}")
     skipped = skip.resolve() if skip is not None else None
     numbers = count()
@@ -72,8 +76,8 @@ def _refs(
             raise RequestError("`-` needs a stdin to read")
         yield from _from_stdin(stdin, numbers, recursive, skip)
         return
-    for name in [argument] if Path(argument).exists() else _glob(argument):
-        if Path(name).is_dir():
+    for name in [argument] if os.path.exists(argument) else _glob(argument):
+        if os.path.isdir(name):
             yield from _walk(Path(name), numbers, recursive, skip)
         else:
             yield Ref(next(numbers), name, path=Path(name), root=Path(name).parent)
@@ -103,7 +107,7 @@ def _from_stdin(stdin: BinaryIO, numbers: Iterator[int], recursive: bool, skip: 
         return
     for entry in _entries(stdin, b"\0" if b"\0" in head else b"\n"):
         name = os.fsdecode(entry)
-        if Path(name).is_dir():
+        if os.path.isdir(name):
             yield from _walk(Path(name), numbers, recursive, skip)
         else:
             yield Ref(next(numbers), name, path=Path(name), root=Path())
@@ -114,19 +118,24 @@ def _is_picture(head: bytes) -> bool:
         head.startswith(_SIGNATURES)
         or (head[:4] == b"RIFF" and head[8:12] == b"WEBP")
         or (head[:2] == b"BM" and head[6:10] == b"\0\0\0\0")
-        or head[4:8] == b"ftyp"
-        or (head[:1] == b"P" and head[1:2].isdigit() and head[2:3].isspace())
+        or (head[:3] == b"\0\0\0" and head[4:8] == b"ftyp")
+        or re.match(rb"P[1-6]\s+(?:#[^\n]*\n\s*)*\d+\s+(?:#[^\n]*\n\s*)*\d+\s", head) is not None
     )
 
 
 def _entries(stdin: BinaryIO, separator: bytes) -> Iterator[bytes]:
-    """Non-empty entries as they arrive; a list of lines may have Windows endings."""
+    """Entries as they arrive; blank lines are none, and a line may have a Windows ending."""
     rest = b""
     while chunk := stdin.read1(65536):  # type: ignore[attr-defined]
         *whole, rest = (rest + chunk).split(separator)
-        yield from filter(None, (entry.rstrip(b"\r") if separator == b"\n" else entry for entry in whole))
-    if rest.strip():
-        yield rest
+        yield from _named(whole, separator)
+    yield from _named([rest], separator)
+
+
+def _named(entries: list[bytes], separator: bytes) -> Iterator[bytes]:
+    if separator == b"\0":
+        return filter(None, entries)
+    return (entry.rstrip(b"\r") for entry in entries if entry.strip())
 
 
 def _printable(name: str) -> str:

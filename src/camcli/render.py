@@ -84,10 +84,11 @@ def panel(frame: Frame, box: Box, attribution: Attribution, style: Style) -> Pix
     height, width = pair.shape[:2]
     text = caption(attribution)
     font = _font(text, width)
-    line = round(font.size * 1.6) if hasattr(font, "size") else 16
-    canvas = Image.new("RGB", (width, height + line), "white")
-    canvas.paste(Image.fromarray(pair), (0, 0))
-    ImageDraw.Draw(canvas).text((width / 2, height + line / 2), text, fill="black", font=font, anchor="mm")
+    margin = font.getbbox("Ag")[3]
+    canvas_width = max(width, round(font.getlength(text)) + margin)
+    canvas = Image.new("RGB", (canvas_width, height + 2 * round(margin)), "white")
+    canvas.paste(Image.fromarray(pair), ((canvas_width - width) // 2, 0))
+    ImageDraw.Draw(canvas).text((canvas_width / 2, height + margin), text, fill="black", font=font, anchor="mm")
     return np.asarray(canvas)
 
 
@@ -185,12 +186,12 @@ def _shrunk(frame: Frame, box: Box, style: Style) -> tuple[Pixels, Box]:
 
 
 def _font(text: str, width: int) -> ImageFont | FreeTypeFont:
-    """Pillow's own font, as large as lets the caption fit the width."""
+    """Pillow's own font, as large as lets the caption fit the width, but legible."""
     from PIL import ImageFont
 
     size = max(10.0, min(width / 40, 48.0))
     font = ImageFont.load_default(size)
-    while size > 6 and font.getlength(text) > width - 8:
+    while size > 10 and font.getlength(text) > width - 8:
         size -= 1
         font = ImageFont.load_default(size)
     return font

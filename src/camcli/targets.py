@@ -64,7 +64,9 @@ def _parse(text: str, labels: Sequence[str], model: str) -> Selector:
         if not 1 <= n <= len(labels):
             raise RequestError(f"{text}: {model} has {len(labels)} classes, so top1 to top{len(labels)}")
         return TopN(n)
-    exact = [i for i, label in enumerate(labels) if label.lower() == text.lower()]
+    # Case decides only where it must: "cardigan" is a garment and "Cardigan" a dog.
+    exact = [i for i, label in enumerate(labels) if label == text]
+    exact = exact or [i for i, label in enumerate(labels) if label.lower() == text.lower()]
     found = exact or (matching(text, labels) if text else [])
     if not found:
         raise unknown("class", text, labels, f"camcli classes {model}")

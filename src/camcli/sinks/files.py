@@ -13,7 +13,7 @@ import re
 import sys
 import tempfile
 from collections.abc import Iterator
-from contextlib import contextmanager
+from contextlib import contextmanager, suppress
 from dataclasses import dataclass
 from pathlib import Path
 from typing import TYPE_CHECKING
@@ -21,7 +21,7 @@ from typing import TYPE_CHECKING
 import numpy as np
 
 from camcli import images, render
-from camcli.errors import RequestError, SetupError
+from camcli.errors import InputError, RequestError, SetupError
 from camcli.records import Attribution, Box, Explained, Failed, Frame, OutputSpec, Picture, Ref, Result
 
 if TYPE_CHECKING:
@@ -39,7 +39,7 @@ def open_sinks(spec: OutputSpec) -> Iterator[Files]:
 
     Raises:
         RequestError: the folder can't be made or written to.
-        SetupError: a write failed later (disk full).
+        SetupError: a write failed later (disk full), or under norm "run" a picture can't be read again.
     """
     files = Files(spec)
     try:
@@ -73,17 +73,27 @@ class Files:
             if self._waiting is not None:
                 self._waiting.add(_Drawing(result.ref, result.box, attribution, paths))
             else:
-                self._draw(result.frame, result.box, attribution, paths, self._spec.norm_max)
+                top = self._spec.norm_max if self._spec.norm == "fixed" else None
+                self._draw(result.frame, result.box, attribution, paths, top)
         return written
 
     def close(self) -> None:
         if self._waiting is None:
             return
+        gone = []
         with self._waiting as waiting:
             for drawing, top in waiting:
-                # The pixels were not kept: memory must not grow with the run.
-                frame = images.read_frame(drawing.ref)
+                try:
+                    # The pixels were not kept: memory must not grow with the run.
+                    frame = images.read_frame(drawing.ref)
+                except InputError as error:
+                    gone.append(f"{drawing.ref.name}: {error}")
+                    continue
                 self._draw(frame, drawing.box, drawing.attribution, drawing.paths, top)
+        if gone:
+            raise SetupError(
+                f"--norm run draws at the end, and {len(gone)} pictures could not be read again (first: {gone[0]})"
+            )
 
     def _draw(
         self, frame: Frame, box: Box, attribution: Attribution, paths: dict[Picture, Path], top: float | None
@@ -115,7 +125,7 @@ class Files:
             below = ref.path.relative_to(root) if ref.path.is_relative_to(root) else Path(ref.path.name)
             # An absolute path from a list has no folder to mirror.
             parts = [below.name] if below.is_absolute() else [p for p in below.parts if p not in ("..", ".")]
-        parts = [re.sub(r"[\x00-\x1f\x7f/\\\ud800-\udfff]", "_", part) for part in parts]
+        parts = [re.sub(r"[\x00-\x1f\x7f/\\\ud800-\udfff]", "_", part) for part in parts] or ["_"]
         stem, again = self._spec.folder.joinpath(*parts), 1
         # Compared without case: two inputs must not share files on a file system that ignores it.
         while (key := os.fspath(stem).casefold()) in self._taken:
@@ -210,7 +220,8 @@ def _put(content: bytes, path: Path) -> None:
         temporary.write_bytes(content)
         temporary.replace(path)
     except OSError as error:
-        temporary.unlink(missing_ok=True)
+        with suppress(OSError):
+            temporary.unlink()
         raise SetupError(f"can't write {path}: {error.strerror}") from None
 
 
