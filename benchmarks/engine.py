@@ -1,10 +1,10 @@
 """What an explanation costs, in forwards: ratios to a plain `inference_mode` forward, all arms in one run.
 
-    python benchmarks/engine.py [--models resnet50 ...] [--batch 16] [--rounds 7] [--peers]
+    python benchmarks/engine.py [--models resnet50 ...] [--batch 16] [--rounds 7] [--peers] [--stock-malloc]
 
 Arms take turns within a round, so that a machine whose speed drifts slows all of them; each figure is the median
 over rounds of the ratio within the round, with the lowest and the highest. Weights are random: cost does not depend
-on them.
+on them. All arms share the process, and so the allocator's settings, which are those of the command line.
 """
 
 from __future__ import annotations
@@ -17,7 +17,7 @@ from collections.abc import Callable, Iterator
 import torch
 from torch import Tensor
 
-from camcli import layers, methods
+from camcli import allocator, layers, methods
 from camcli.evidence import Forward, trace
 from camcli.models import load_model
 
@@ -115,10 +115,11 @@ def main() -> None:
     parser.add_argument("--batch", type=int, default=16)
     parser.add_argument("--rounds", type=int, default=7)
     parser.add_argument("--peers", action="store_true", help="captum, pytorch-grad-cam and torchcam beside it")
+    parser.add_argument("--stock-malloc", action="store_true", help="without what the command line sets")
     options = parser.parse_args()
-    print(
-        f"torch {torch.__version__}, {torch.get_num_threads()} threads, batch {options.batch}; plain forward = 1.00\n"
-    )
+    malloc = "tuned" if not options.stock_malloc and allocator.tune() else "stock"
+    print(f"torch {torch.__version__}, {torch.get_num_threads()} threads, batch {options.batch}, {malloc} malloc")
+    print("plain forward = 1.00\n")
     print("| model | arm | median | lowest-highest |\n|---|---|---|---|")
     for name in options.models:
         for label, values in ratios(list(arms(name, options.batch, options.peers)), options.rounds).items():

@@ -10,8 +10,8 @@ from itertools import chain, islice
 from pathlib import Path
 from typing import cast, get_args
 
+from camcli import allocator, methods, models
 from camcli import inputs as inputs_
-from camcli import methods, models
 from camcli.cli import console, options, report
 from camcli.errors import ExitCode, RequestError
 from camcli.records import Failed, Fit, Norm, OutputSpec, Picture, PictureFormat, Ref, Spec
@@ -177,6 +177,7 @@ def _run(
     done = refused = 0
     with open_sinks(where) as files:
         # Seconds of imports: only now that the request is known to be right.
+        allocator.tune()
         from camcli.engine import Engine
 
         engine = Engine(spec, progress=not quiet and sys.stderr.isatty())
