@@ -167,6 +167,16 @@ def test_one_named_output_file(suffix: str) -> None:
     assert not Path("camcli_out").exists()
 
 
+def test_one_named_file_of_another_kind() -> None:
+    picture = SAMPLES / "espresso.jpg"
+    assert run("explain", picture, "--save", "raw", "-o", "values.npz").code == 0
+    with np.load("values.npz") as raw:
+        assert raw["values"].shape == (7, 7)
+    assert run("explain", picture, "--save", "heatmap", "-o", "heat.jpg").code == 0
+    with Image.open("heat.jpg") as heat:
+        assert (heat.size, heat.mode) == ((600, 400), "RGB")
+
+
 def test_a_picture_in_and_a_picture_out() -> None:
     outcome = run("explain", "-", "-o", "-", stdin=(SAMPLES / "espresso.jpg").read_bytes())
     assert outcome.code == 0, outcome.err

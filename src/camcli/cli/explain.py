@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import re
 import sys
 import time
 from collections.abc import Callable, Iterator, Sequence
@@ -57,7 +58,7 @@ def explain(
         problems.catch(partial(methods.get, name))
     pictures = () if save == "none" else tuple(part.strip() for part in save.split(","))
     for picture in pictures:
-        problems.choice("--save", picture, (*get_args(Picture), "none"))
+        problems.choice("--save", picture, get_args(Picture))
     problems.choice("--fit", fit, get_args(Fit))
     problems.choice("--colormap", colormap, COLORMAPS)
     problems.choice("--norm", norm, get_args(Norm))
@@ -68,15 +69,7 @@ def explain(
         problems.add("--norm-max must be above 0")
     folder, file = options.output_path(output) if pictures else (None, None)
     if file is not None:
-        one = len(method) * len(class_) * max(1, len(layer or ())) * len(pictures) == 1
-        if not one or any(
-            text.strip().lower().startswith("top") and text.strip()[3:] not in ("", "1") for text in class_
-        ):
-            problems.add(f"-o {file} takes one picture: one method, one class, one layer and one --save kind")
-        if file == "-" and json:
-            problems.add("-o - and --json both want stdout")
-        if file == "-" and sys.stdout.isatty():
-            problems.add("-o - would write a picture to the terminal: pipe it or redirect it to a file")
+        problems.of_one_file(file, pictures, class_, len(method) * len(class_) * max(1, len(layer or ())), json)
     problems.raise_any()
     spec = Spec(
         model=model,
@@ -154,6 +147,19 @@ class _Problems:
             check()
         except RequestError as error:
             self.add(str(error))
+
+    def of_one_file(self, file: str, pictures: Sequence[str], classes: Sequence[str], answers: int, json: bool) -> None:
+        """`-o FILE` and `-o -` hold one picture: of one answer, in one form, where it can be seen."""
+        several_classes = any(re.fullmatch(r"top(?!1$)\d+", text.strip(), re.IGNORECASE) for text in classes)
+        if answers * len(pictures) > 1 or several_classes:
+            self.add(f"-o {file} takes one picture: one method, one class, one layer and one --save kind")
+        if file == "-":
+            if json:
+                self.add("-o - and --json both want stdout")
+            if sys.stdout.isatty():
+                self.add("-o - would write a picture to the terminal: pipe it or redirect it to a file")
+        elif (Path(file).suffix.lower() == ".npz") != (tuple(pictures) == ("raw",)):
+            self.add(f"-o {file}: a .npz file holds --save raw, and nothing else does")
 
     def raise_any(self) -> None:
         if self._found:
