@@ -6,6 +6,9 @@ import torch
 import torchvision
 from torch import Tensor, nn
 
+from camcli import layers
+from camcli.evidence import trace
+from camcli.layers import Layer
 from camcli.models import catalog, checkpoints, torchvision_zoo
 
 
@@ -168,3 +171,8 @@ def fill(net: nn.Module) -> None:
         for name, buffer in net.named_buffers():
             if name.endswith(("running_mean", "running_var")):
                 buffer.fill_(float(name.endswith("var")))
+
+
+def layers_of(net: nn.Module, images: Tensor, *names: str) -> list[Layer]:
+    """The named layers of a net that no catalog knows, or the automatic one."""
+    return layers.resolve(net, trace(net, images), names, "net")

@@ -11,16 +11,12 @@ import torch
 from torch import Tensor, nn
 from torch.nn import functional
 
-from camcli import layers, methods
+from camcli import methods
 from camcli.errors import SetupError
 from camcli.evidence import Forward, trace
 from camcli.layers import Layer
 
 CLASS = torch.tensor([1])
-
-
-def _layers(net: nn.Module, images: Tensor, *names: str) -> list[Layer]:
-    return layers.resolve(net, trace(net, images), names, "net")
 
 
 class State:
@@ -77,7 +73,7 @@ def test_model_is_bit_identical_after_each_method(name: str) -> None:
     before = State(net)
     grad_mode = torch.is_grad_enabled()
     method = methods.get(name)
-    kept = _layers(net, images[:1])
+    kept = nets.layers_of(net, images[:1])
     before.check(net)
     forward = Forward(net, images, kept, to_pixels=method.to_pixels)
     first = method.function(forward.at(torch.tensor([0, 2]), kept[0]))
@@ -115,11 +111,11 @@ def test_model_is_bit_identical_after_the_network_raises(error: BaseException) -
 def test_model_is_bit_identical_after_a_method_raises() -> None:
     net, images = _half_frozen(), nets.noise(1, 3, 9, 14)
     before = State(net)
-    forward = Forward(net, images, _layers(net, images))
+    forward = Forward(net, images, nets.layers_of(net, images))
     with pytest.raises(RuntimeError, match="needs"):
         methods.get("grad-cam").function(forward.at(CLASS, None))
     with pytest.raises(RuntimeError, match="index 99 is out of bounds"):
-        methods.get("grad-cam").function(forward.at(torch.tensor([99]), _layers(net, images)[0]))
+        methods.get("grad-cam").function(forward.at(torch.tensor([99]), nets.layers_of(net, images)[0]))
     before.check(net)
 
 
@@ -150,7 +146,7 @@ def _numeric(function: Callable[[Tensor], Tensor], at: Tensor, where: Sequence[t
 def test_gradients_are_finite_differences() -> None:
     net = nets.Convolutional(functional=True, inplace=True).double().eval()
     images = nets.noise(1, 3, 8, 12).double()
-    (layer,) = _layers(net, images, "conv2")
+    (layer,) = nets.layers_of(net, images, "conv2")
     forward = Forward(net, images, [layer], to_pixels=True)
     evidence = forward.at(CLASS, layer)
     grads, input_grads = evidence.grads, evidence.input_grads
@@ -172,7 +168,7 @@ def test_gradients_are_finite_differences() -> None:
 
 def test_callers_no_grad_does_not_matter() -> None:
     net, images = nets.Convolutional().eval(), nets.noise(1, 3, 8, 12)
-    (layer,) = _layers(net, images, "conv2")
+    (layer,) = nets.layers_of(net, images, "conv2")
     expected = Forward(net, images, [layer]).at(CLASS, layer).grads
     with torch.no_grad():
         assert torch.equal(Forward(net, images, [layer]).at(CLASS, layer).grads, expected)
@@ -198,7 +194,7 @@ class Calls:
 
 def test_one_forward_and_one_backward_per_rule_source_and_target(monkeypatch: pytest.MonkeyPatch) -> None:
     net, images = nets.Convolutional().eval(), nets.noise(3, 3, 8, 12)
-    kept = _layers(net, images[:1], "conv1", "conv2")
+    kept = nets.layers_of(net, images[:1], "conv1", "conv2")
     calls = Calls(net, monkeypatch)
     forward = Forward(net, images, kept, to_pixels=True)
     class_ids = [torch.tensor(ids) for ids in ([0, 1, 2], [3, 3, 3], [0, 1, 2])]
@@ -213,7 +209,7 @@ def test_one_forward_and_one_backward_per_rule_source_and_target(monkeypatch: py
 def test_trunk_records_no_graph_for_maps_and_nothing_for_predictions() -> None:
     net, images = nets.Convolutional().eval(), nets.noise(1, 3, 8, 12)
     seen: list[tuple[bool, bool]] = []
-    (layer,) = _layers(net, images, "conv2")
+    (layer,) = nets.layers_of(net, images, "conv2")
 
     def note(module: nn.Module, args: Any, output: Tensor) -> None:
         seen.append((args[0].requires_grad, output.requires_grad))
@@ -233,7 +229,7 @@ def test_trunk_records_no_graph_for_maps_and_nothing_for_predictions() -> None:
 @pytest.mark.parametrize("to_pixels", [False, True])
 def test_two_layers_in_sequence_have_the_gradients_of_each_alone(to_pixels: bool) -> None:
     net, images = nets.Convolutional(inplace=True).eval(), nets.noise(1, 3, 8, 12)
-    early, late = _layers(net, images, "conv1", "conv2")
+    early, late = nets.layers_of(net, images, "conv1", "conv2")
     both = Forward(net, images, [early, late], to_pixels=to_pixels)
     acts = net.conv1(images).detach().requires_grad_()
     (expected,) = torch.autograd.grad(net.fc(net.conv2(acts.relu()).relu().mean((2, 3)))[0, 1], acts)
@@ -259,7 +255,7 @@ def test_last_call_of_a_shared_layer_counts() -> None:
 
     net, images = Repeats(), nets.noise(1, 3, 8, 12)
     nets.fill(net.eval())
-    (layer,) = _layers(net, images, "shared")
+    (layer,) = nets.layers_of(net, images, "shared")
     evidence = Forward(net, images, [layer]).at(CLASS, layer)
     with torch.no_grad():
         acts = net.conv1(images)
@@ -277,7 +273,7 @@ def test_map_is_where_the_class_is_and_moves_with_it() -> None:
     images[0, 0, 4:8, 28:36] = images[1, 0, 16:20, 0:4] = 1  # red
     images[0, 2, 12:20, 4:8] = images[1, 2, 8:12, 20:24] = 1  # blue
     net = nets.RedBlue().eval()
-    (layer,) = _layers(net, images[:1])
+    (layer,) = nets.layers_of(net, images[:1])
     forward = Forward(net, images, [layer])
     red, blue = (methods.get("grad-cam").function(forward.at(torch.tensor([i, i]), layer)) for i in (0, 1))
     assert layer.shape == (2, 6, 10)

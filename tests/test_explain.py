@@ -12,6 +12,10 @@ import pytest
 from PIL import Image
 from shell import SAMPLES, run
 
+from camcli import OutputSpec, Spec, expand, explain, images, open_sinks
+from camcli.errors import SetupError
+from camcli.records import Frame, Ref
+
 Picture = Callable[..., Path]
 
 # What each sample shows; a tabby is any of ImageNet's three domestic striped cats.
@@ -231,6 +235,33 @@ def test_norm_run_makes_pictures_comparable() -> None:
     tops = [row["explanations"][0]["max"] for row in own]
     assert brightest[:2] == [255, 255]
     assert brightest[2:] == pytest.approx([255 * top / max(tops) for top in tops], abs=1.5)
+
+
+def test_norm_run_reads_each_picture_once_more_and_draws_all_that_are_still_there(
+    picture: Picture, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    gone, kept = picture("gone.png"), picture("kept.png")
+    read = []
+    original = images.read_frame
+
+    def counted(ref: Ref) -> Frame:
+        read.append(ref.path)
+        return original(ref)
+
+    monkeypatch.setattr(images, "read_frame", counted)
+    where = OutputSpec(folder=Path("out"), norm="run", pictures=("overlay", "heatmap"))
+
+    def explained_and_lost() -> None:
+        with open_sinks(where) as files:
+            for result in explain(expand([str(gone), str(kept)]), Spec(methods=("grad-cam", "gradient"))):
+                files.write(result)
+            gone.unlink()
+
+    with pytest.raises(SetupError, match=r"1 pictures could not be read again \(first: .*gone\.png: no such file\)"):
+        explained_and_lost()
+    assert len(list(Path("out").glob("kept.png.*"))) == 4
+    assert list(Path("out").glob("gone*")) == []
+    assert read.count(kept) == 2
 
 
 def test_norm_fixed_takes_the_scale_from_the_flag() -> None:

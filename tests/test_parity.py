@@ -20,8 +20,8 @@ from torch import Tensor, nn
 from torch.nn import functional
 from torchcam.methods import GradCAM as TorchCamGradCAM
 
-from camcli import layers, methods
-from camcli.evidence import Forward, trace
+from camcli import methods
+from camcli.evidence import Forward
 from camcli.layers import Layer
 from camcli.models import catalog
 
@@ -39,7 +39,7 @@ def _one_thread() -> Iterator[None]:
 
 
 def _layer(net: nn.Module, images: Tensor, *names: str) -> Layer:
-    return layers.resolve(net, trace(net, images), names, "net")[0]
+    return nets.layers_of(net, images, *names)[0]
 
 
 def _ours(

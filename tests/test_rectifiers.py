@@ -10,15 +10,10 @@ import torch
 from torch import Tensor, nn
 from torch.nn import functional
 
-from camcli import layers, methods, models
+from camcli import methods, models
 from camcli.evidence import Forward, trace
-from camcli.layers import Layer
 
 CLASS = torch.tensor([1])
-
-
-def _layers(net: nn.Module, images: Tensor, *names: str) -> list[Layer]:
-    return layers.resolve(net, trace(net, images), names, "net")
 
 
 class DropsResult(nets.Convolutional):
@@ -38,9 +33,9 @@ def test_in_place_side_effects_are_kept(functional_: bool) -> None:
     relying = DropsResult(functional=functional_, inplace=True).eval()
     class_ids = torch.tensor([0, 3])
     for name in ("gradient", "guided-backprop", "deconvnet", "guided-grad-cam"):
-        (layer,) = _layers(plain, images[:1], "conv2")
+        (layer,) = nets.layers_of(plain, images[:1], "conv2")
         expected = Forward(plain, images, [layer], to_pixels=True)
-        (layer_,) = _layers(relying, images[:1], "conv2")
+        (layer_,) = nets.layers_of(relying, images[:1], "conv2")
         found = Forward(relying, images, [layer_], to_pixels=True)
         assert torch.equal(found.logits, expected.logits)
         function = methods.get(name).function

@@ -1,6 +1,6 @@
 """What a network did on one batch. The only file that hooks or differentiates; `rectifiers` bends ReLU for it.
 
-`Forward` runs the network once and owns what autograd recorded; `Forward.at(layer, class_ids)` is the `Evidence`
+`Forward` runs the network once and owns what autograd recorded; `Forward.at(class_ids, layer)` is the `Evidence`
 that a method reads: activations and gradients, each computed when first asked for and then shared by all methods.
 
 - The trunk records no graph: parameters are frozen and the hook on the layer hands on a clone of a detached leaf, so
@@ -36,7 +36,6 @@ class Forward:
     def __init__(
         self, net: nn.Module, images: Tensor, layers: Sequence[Layer] = (), *, to_pixels: bool = False
     ) -> None:
-        self._layers = {layer.name: layer for layer in layers}
         self._outputs: dict[str, Tensor] = {}
         self._gradients: dict[tuple[str, str | None, tuple[int, ...]], Tensor] = {}
         self._relu = BentReLU() if to_pixels else None

@@ -100,19 +100,20 @@ def view_of(frame: Frame, preset: Preset, fit: Fit) -> View:
 
 def _readable(path: Path) -> Path:
     try:
-        mode = path.stat().st_mode
+        status = path.stat()
     except FileNotFoundError:
         raise InputError("open", "missing", "no such file") from None
     except PermissionError:
         raise InputError("open", "permission", "no permission to read it") from None
     except (OSError, ValueError):
         raise InputError("open", "missing", "not a usable path") from None
-    if stat.S_ISDIR(mode):
+    if stat.S_ISDIR(status.st_mode):
         raise InputError("open", "not-a-file", "it is a folder")
     # A pipe that nobody writes to would hang for ever; the shell's own <(…) is safe to open.
-    if not stat.S_ISREG(mode) and not os.fspath(path).startswith(("/dev/fd/", "/proc/self/fd/")):
+    regular = stat.S_ISREG(status.st_mode)
+    if not regular and not os.fspath(path).startswith(("/dev/fd/", "/proc/self/fd/")):
         raise InputError("open", "not-a-file", "not a regular file; pipe it in instead: `camcli explain - < FILE`")
-    if stat.S_ISREG(mode) and path.stat().st_size == 0:
+    if regular and status.st_size == 0:
         raise InputError("open", "empty", "the file is empty")
     return path
 

@@ -49,9 +49,9 @@ def top_of(attribution: Attribution) -> float:
 
 def overlay(frame: Frame, box: Box, attribution: Attribution, style: Style) -> Pixels:
     """The map blended over (or the saliency put in place of) its part of the photo; the rest dimmed. (H, W, 3)."""
-    photo, box = _shrunk(frame, box, style)
     import cv2
 
+    photo, box = _shrunk(frame, box, style)
     picture = np.asarray(cv2.convertScaleAbs(photo, alpha=DIMMED), dtype=np.uint8)
     place, cut = _visible(box, photo)
     if not attribution.values.any():
@@ -177,12 +177,8 @@ def _shrunk(frame: Frame, box: Box, style: Style) -> tuple[Pixels, Box]:
     scale_x, scale_y = size[0] / width, size[1] / height
     x0, y0 = round(box[0] * scale_x), round(box[1] * scale_y)
     x1, y1 = max(x0 + 1, round(box[2] * scale_x)), max(y0 + 1, round(box[3] * scale_y))
-    return np.asarray(cv2.resize(frame.rgb, size, interpolation=cv2.INTER_AREA), dtype=np.uint8), (
-        x0,
-        y0,
-        x1,
-        y1,
-    )
+    photo = np.asarray(cv2.resize(frame.rgb, size, interpolation=cv2.INTER_AREA), dtype=np.uint8)
+    return photo, (x0, y0, x1, y1)
 
 
 def _font(text: str, width: int) -> ImageFont | FreeTypeFont:

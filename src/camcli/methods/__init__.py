@@ -23,6 +23,7 @@ if TYPE_CHECKING:
     from camcli.evidence import Evidence
 
 ENTRY_POINTS = "camcli.methods"
+PAPER = ("grad-cam", "guided-backprop", "guided-grad-cam")
 AT_LAYER = frozenset({"acts", "grads"})
 TO_PIXELS = frozenset({"input_grads", "guided_grads", "deconv_grads"})
 BENDS_RELU = frozenset({"guided_grads", "deconv_grads"})
@@ -86,9 +87,6 @@ def names() -> list[str]:
     return sorted(own, key=lambda name: (name not in PAPER, PAPER.index(name) if name in PAPER else name)) + sorted(
         set(_plugins()) - set(own)
     )
-
-
-PAPER = ("grad-cam", "guided-backprop", "guided-grad-cam")
 
 
 def get(name: str) -> Method:

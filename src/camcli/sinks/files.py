@@ -54,7 +54,8 @@ class Files:
     def __init__(self, spec: OutputSpec) -> None:
         self._spec = spec
         self._taken: set[str] = set()
-        self._waiting = _Waiting() if spec.norm == "run" else None
+        drawn = set(spec.pictures) - {"raw"}
+        self._waiting = _Waiting() if spec.norm == "run" and drawn else None
         if spec.folder is not None:
             _check_writable(spec.folder)
 
@@ -80,19 +81,22 @@ class Files:
     def close(self) -> None:
         if self._waiting is None:
             return
-        gone = []
+        gone: dict[str, str] = {}
+        frame = None
         with self._waiting as waiting:
             for drawing, top in waiting:
                 try:
-                    # The pixels were not kept: memory must not grow with the run.
-                    frame = images.read_frame(drawing.ref)
+                    # The pixels were not kept: memory must not grow with the run. A picture's drawings come together.
+                    if frame is None or frame.ref != drawing.ref:
+                        frame = images.read_frame(drawing.ref)
                 except InputError as error:
-                    gone.append(f"{drawing.ref.name}: {error}")
+                    gone[drawing.ref.name] = str(error)
                     continue
                 self._draw(frame, drawing.box, drawing.attribution, drawing.paths, top)
         if gone:
+            first = ": ".join(next(iter(gone.items())))
             raise SetupError(
-                f"--norm run draws at the end, and {len(gone)} pictures could not be read again (first: {gone[0]})"
+                f"--norm run draws at the end, and {len(gone)} pictures could not be read again (first: {first})"
             )
 
     def _draw(
