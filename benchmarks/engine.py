@@ -20,6 +20,7 @@ from torch import Tensor
 from camcli import allocator, layers, methods
 from camcli.evidence import Forward, trace
 from camcli.models import load_model
+from camcli.records import ModelSpec
 
 MODELS = ("resnet50", "mobilenet_v3_large", "efficientnet_b0", "vgg16", "densenet121", "efficientnet_lite0")
 PAPER = ("grad-cam", "guided-backprop", "guided-grad-cam")
@@ -29,7 +30,7 @@ NO_RELU = ("efficientnet_b0",)
 
 def arms(name: str, batch: int, peers: bool) -> Iterator[tuple[str, Callable[[], object]]]:
     """(label, one timed call) for each way of asking."""
-    model = load_model(name, "none", "cpu")
+    model = load_model(ModelSpec(name, "none", "cpu"))
     net, side = model.net, model.preset.crop
     images = torch.rand(batch, 3, side, side)
     (layer,) = layers.resolve(net, trace(net, images[:1]), (), name)

@@ -9,7 +9,7 @@ from torch import Tensor, nn
 from camcli import layers
 from camcli.evidence import trace
 from camcli.layers import Layer
-from camcli.models import catalog, checkpoints, torchvision_zoo
+from camcli.models import catalog, fitting, torchvision_zoo
 
 
 class RedBlue(nn.Module):
@@ -135,10 +135,10 @@ def zoo(name: str) -> tuple[nn.Module, Tensor]:
     height, width = 64, 96
     if family == "vision_transformer":
         height = width = 4 * int(name.rsplit("_", 1)[1])
-        with checkpoints.no_initialisation():
+        with fitting.no_initialisation():
             net: nn.Module = torchvision.models.get_model(name, weights=None, image_size=height)
     else:
-        net = torchvision_zoo.build(name, torchvision_zoo.member_of(name, "DEFAULT")).net
+        net = torchvision_zoo.architecture(name, "none", {}, None).build(False)
         if family == "maxvit":
             height = width = 224
         if family == "inception":

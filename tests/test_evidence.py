@@ -292,5 +292,5 @@ def test_outputs_that_are_no_tensor_or_no_classes_are_refused() -> None:
     recurrent = nn.Sequential(pair.module)
     with pytest.raises(SetupError, match="'pair' gives no tensor"):
         Forward(recurrent, images[0], [pair])
-    with pytest.raises(SetupError, match="only classifiers"):
+    with pytest.raises(SetupError, match="no classifier"):
         trace(net.conv1, images)

@@ -110,13 +110,25 @@ def test_all_three_methods_of_the_paper_with_every_kind_of_file() -> None:
 
 def test_a_row_has_the_documented_keys() -> None:
     (row,) = run("explain", SAMPLES / "espresso.jpg", "--json").rows
-    assert list(row) == ["schema", "input", "size", "box", "model", "weights", "layer", "top", "explanations", "ms"]
+    assert list(row) == [
+        "schema",
+        "input",
+        "size",
+        "box",
+        "model",
+        "weights",
+        "layer",
+        "top",
+        "explanations",
+        "provenance",
+        "ms",
+    ]
     assert row["schema"] == 1
     assert row["box"] == [125, 25, 475, 375]
     assert (row["model"], row["layer"]) == ("efficientnet_lite0", "features")
     assert list(row["top"][0]) == ["id", "label", "probability", "logit"]
     (explanation,) = row["explanations"]
-    assert list(explanation) == ["method", "target", "layer", "peak", "bbox", "max", "files"]
+    assert list(explanation) == ["method", "target", "layer", "peak", "bbox", "max", "fingerprint", "files"]
     assert explanation["target"] == row["top"][0]
 
 

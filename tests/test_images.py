@@ -8,6 +8,7 @@ import sys
 import tarfile
 import zlib
 from collections.abc import Callable
+from dataclasses import replace
 from pathlib import Path
 
 import numpy as np
@@ -18,6 +19,7 @@ from hypothesis import strategies as st
 from numpy.typing import NDArray
 from PIL import Image
 from torchvision import models
+from torchvision.transforms import functional, v2
 from torchvision.transforms._presets import ImageClassification
 
 from camcli.errors import InputError
@@ -81,6 +83,47 @@ def test_the_view_is_torchvisions_preset_bit_for_bit(name: str, size: tuple[int,
     rgb = noise(*(size[::-1] if portrait else size))
     expected: torch.Tensor = transforms(Image.fromarray(rgb))
     assert np.array_equal(view_of(frame_of(rgb), preset, "crop").pixels, expected.numpy())
+
+
+@pytest.mark.parametrize(("resize", "crop"), [(256, 224), (255, 224), (96, 96)])
+@pytest.mark.parametrize("interpolation", ["nearest", "lanczos", "bilinear", "bicubic", "box", "hamming"])
+@settings(max_examples=4, deadline=None)
+@given(size=sizes, portrait=st.booleans())
+def test_a_preset_that_squashes_is_torchvisions_resize_to_both_sides(
+    resize: int, crop: int, interpolation: str, size: tuple[int, int], portrait: bool
+) -> None:
+    """Values as `ImageClassification` scales them, by division: v2's ToDtype multiplies, a last bit off."""
+    preset = Preset(resize, crop, (0.485, 0.456, 0.406), (0.229, 0.224, 0.225), interpolation, squash=True)
+    rgb = noise(*(size[::-1] if portrait else size))
+    resized = v2.Resize((resize, resize), v2.InterpolationMode(interpolation))(Image.fromarray(rgb))
+    tensor = functional.convert_image_dtype(functional.pil_to_tensor(v2.CenterCrop(crop)(resized)), torch.float)
+    expected: torch.Tensor = functional.normalize(tensor, mean=preset.mean, std=preset.std)
+    assert np.array_equal(view_of(frame_of(rgb), preset, "crop").pixels, expected.numpy())
+
+
+def test_a_preset_that_squashes_has_a_box_with_the_frames_aspect() -> None:
+    """A white block of the frame is where the box puts it; 16 of 256 are cut on each side: 40 and 27 frame pixels."""
+    preset = replace(LITE, squash=True)
+    rgb = np.zeros((427, 640, 3), dtype=np.uint8)
+    rgb[100:116, 400:416] = 255
+    view = view_of(frame_of(rgb), preset, "crop")
+    assert view.box == (40, 27, 600, 400)
+    weight = view.pixels[0] + 1
+    rows, columns = (np.arange(n) + 0.5 for n in weight.shape)
+    assert (weight.sum(0) @ columns) / weight.sum() == pytest.approx((408 - 40) / 560 * 224, abs=1)
+    assert (weight.sum(1) @ rows) / weight.sum() == pytest.approx((108 - 27) / 373 * 224, abs=1)
+    assert view_of(frame_of(rgb), replace(preset, crop=256), "crop").box == (0, 0, 640, 427)
+
+
+@pytest.mark.parametrize("fit", ["squash", "pad", "full"])
+def test_a_preset_that_squashes_changes_no_other_fit(fit: Fit) -> None:
+    frame = frame_of(noise(64, 48))
+    view, other = view_of(frame, LITE, fit), view_of(frame, replace(LITE, squash=True), fit)
+    assert (view.box, view.pixels.tolist()) == (other.box, other.pixels.tolist())
+
+
+def test_a_long_picture_is_squashed_all_the_same() -> None:
+    assert view_of(frame_of(noise(1, 1500)), replace(LITE, squash=True), "crop").box == (0, 94, 1, 1406)
 
 
 @pytest.mark.parametrize("size", [(640, 427), (427, 640), (300, 300), (1200, 500)])

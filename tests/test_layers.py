@@ -15,6 +15,7 @@ from camcli.errors import RequestError, SetupError
 from camcli.evidence import Forward, trace
 from camcli.layers import Layer
 from camcli.models import catalog
+from camcli.records import ModelSpec
 
 # By family: the layer's name, and the part inside it that makes the tensor; -1 is a module's last child.
 GOLDEN = {
@@ -64,7 +65,7 @@ def _inside(net: nn.Module, path: str) -> str:
 
 
 def _check_golden(name: str) -> None:
-    model = models.blueprint(name)
+    model = models.blueprint(ModelSpec(name))
     outer, inner = GOLDEN[catalog.entries()[name].family]
     outer = outer.format(last=VIT_LAST_BLOCK.get(name), relu=VGG_LAST_RELU.get(name))
     outputs: dict[str, Tensor] = {}
@@ -144,7 +145,7 @@ def test_vit_patches_have_a_gradient_at_the_choice_and_none_behind_it() -> None:
 
 @pytest.mark.parametrize("name", ["avgpool", "fc"])
 def test_layers_without_a_spatial_map_are_refused(name: str) -> None:
-    net = models.blueprint("resnet18").net
+    net = models.blueprint(ModelSpec("resnet18")).net
     with pytest.raises(SetupError, match=rf"layer '{name}' gives .*not a spatial map.*camcli layers net"):
         _resolve(net, torch.zeros(1, 3, 64, 96, device="meta"), name)
 
@@ -158,7 +159,7 @@ def test_layer_that_never_runs_is_refused() -> None:
 
 
 def test_unknown_layer_names_near_ones() -> None:
-    net = models.blueprint("resnet18").net
+    net = models.blueprint(ModelSpec("resnet18")).net
     images = torch.zeros(1, 3, 64, 96, device="meta")
     with pytest.raises(RequestError, match=r"unknown layer 'layr4': did you mean layer4 .*`camcli layers net`"):
         _resolve(net, images, "layr4")
@@ -167,7 +168,7 @@ def test_unknown_layer_names_near_ones() -> None:
 
 
 def test_named_layers_keep_their_order_and_come_once() -> None:
-    net = models.blueprint("resnet18").net
+    net = models.blueprint(ModelSpec("resnet18")).net
     found = _resolve(net, torch.zeros(1, 3, 64, 96, device="meta"), "layer4", "layer2", "layer4")
     assert [(layer.name, layer.shape) for layer in found] == [("layer4", (512, 2, 3)), ("layer2", (128, 8, 12))]
 
@@ -184,6 +185,6 @@ def test_no_layer_on_every_path_is_refused() -> None:
 
 def test_wrapper_around_the_whole_network_changes_nothing() -> None:
     images = torch.zeros(1, 3, 64, 96, device="meta")
-    wrapped = nets.Wrapped(nets.Wrapped(models.blueprint("resnet18").net)).eval()
+    wrapped = nets.Wrapped(nets.Wrapped(models.blueprint(ModelSpec("resnet18")).net)).eval()
     (layer,) = _resolve(wrapped, images)
     assert (layer.name, layer.shape) == ("model.model.layer4", (512, 2, 3))

@@ -8,7 +8,6 @@ import os
 import subprocess
 import sys
 from collections.abc import Callable
-from functools import partial
 from pathlib import Path
 
 import nets
@@ -24,7 +23,7 @@ from camcli import Spec, models
 from camcli.engine import Engine
 from camcli.errors import RequestError, SetupError
 from camcli.models import catalog, efficientnet_lite, torchvision_zoo
-from camcli.records import Explained, Ref
+from camcli.records import Explained, ModelSpec, Ref
 
 BUNDLED = catalog.BUNDLED
 SMALL = "squeezenet1_1"
@@ -60,13 +59,12 @@ def test_presets_and_labels_are_those_of_the_weights() -> None:
             assert [preset.crop] == list(transforms.crop_size)
             assert (preset.mean, preset.std) == (tuple(transforms.mean), tuple(transforms.std))
             assert preset.interpolation == transforms.interpolation.value
-            assert models.labels_of(entry.name, weights) == tuple(member.meta["categories"])
+            assert models.labels_of(ModelSpec(entry.name, weights)) == tuple(member.meta["categories"])
 
 
 def test_weights_that_choose_another_size_choose_another_network() -> None:
-    member = torchvision_zoo.member_of("vit_b_16", "IMAGENET1K_SWAG_E2E_V1")
-    model = torchvision_zoo.build("vit_b_16", member)
-    assert model.preset.crop == model.net.image_size == 384
+    model = torchvision_zoo.architecture("vit_b_16", "IMAGENET1K_SWAG_E2E_V1", {}, None)
+    assert model.preset.crop == model.build(False).image_size == 384
     assert model.fixed_size
 
 
@@ -77,7 +75,7 @@ def test_bundled_weights_are_the_packaged_file_and_fill_the_network_one_to_one()
     path = efficientnet_lite.packaged_weights()
     assert hashlib.sha256(path.read_bytes()).hexdigest().startswith("57934424")
     state = torch.load(path, weights_only=True)
-    net = models.load_model(BUNDLED).net
+    net = models.load_model(ModelSpec(BUNDLED)).net
     assert sum(p.numel() for p in net.parameters()) == 4_652_008
     renamed = {efficientnet_lite._rename(name): value for name, value in state.items()}
     own = net.state_dict()
@@ -120,7 +118,9 @@ def _slow_lite0(state: dict[str, Tensor], x: Tensor) -> Tensor:
 def test_bundled_network_is_lite0() -> None:
     state = torch.load(efficientnet_lite.packaged_weights(), weights_only=True)
     images = nets.noise(2, 3, 97, 130)
-    torch.testing.assert_close(models.load_model(BUNDLED).net(images), _slow_lite0(state, images), rtol=1e-4, atol=1e-4)
+    torch.testing.assert_close(
+        models.load_model(ModelSpec(BUNDLED)).net(images), _slow_lite0(state, images), rtol=1e-4, atol=1e-4
+    )
 
 
 @pytest.mark.parametrize(("kernel", "stride"), [(3, 2), (5, 2), (3, 1), (5, 1)])
@@ -148,7 +148,7 @@ def _accuracy(shared: Path, model: str, weights: str, photos: int) -> tuple[floa
     paths = sorted((shared / "images" / "imagenet200").iterdir())
     assert len(paths) == 200
     refs = [Ref(i, path.name, path) for i, path in enumerate(paths[:photos])]
-    results = list(Engine(Spec(model, weights, methods=(), device="cpu")).explain(refs))
+    results = list(Engine(Spec(model, weights, "cpu", methods=())).explain(refs))
     ranks = [[score.id for score in r.top].index(5 * i) if 5 * i in [s.id for s in r.top] else 9
              for i, r in enumerate(results) if isinstance(r, Explained)]  # fmt: skip
     assert len(ranks) == photos
@@ -185,9 +185,9 @@ def test_checkpoints_from_files_know_photographs(shared: Path, model: str, file:
     ],
 )
 def test_requests_that_are_wrong_are_refused(model: str, weights: str, message: str) -> None:
-    for ask in (partial(models.load_model, device="cpu"), models.labels_of):
+    for ask in (models.load_model, models.labels_of):
         with pytest.raises(RequestError, match=message):
-            ask(model, weights)
+            ask(ModelSpec(model, weights, "cpu"))
 
 
 def test_device_that_is_not_there_is_refused(monkeypatch: pytest.MonkeyPatch) -> None:

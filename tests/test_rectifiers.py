@@ -12,6 +12,7 @@ from torch.nn import functional
 
 from camcli import methods, models
 from camcli.evidence import Forward, trace
+from camcli.records import ModelSpec
 
 CLASS = torch.tensor([1])
 
@@ -113,5 +114,5 @@ def test_other_activations_are_left_alone_and_counted() -> None:
 
 def test_relus_that_shape_a_weight_are_not_counted() -> None:
     """Swin v2 runs ReLUs on a constant table of positions: bending them guides nothing."""
-    traced = trace(models.blueprint("swin_v2_t").net, torch.zeros(1, 3, 256, 256, device="meta"))
+    traced = trace(models.blueprint(ModelSpec("swin_v2_t")).net, torch.zeros(1, 3, 256, 256, device="meta"))
     assert (traced.rectifiers, set(traced.others)) == (0, {"gelu"})

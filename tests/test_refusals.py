@@ -123,7 +123,7 @@ def test_unknown_device() -> None:
 
 
 def test_weights_that_do_not_fit(tmp_path: Path) -> None:
-    torch.save({"features.0.weight": torch.zeros(1)}, tmp_path / "other.pth")
+    torch.save({"features.0.weight": torch.zeros(1, 1)}, tmp_path / "other.pth")
     line = refused(3, "explain", PHOTO, "-m", "resnet18", "-w", tmp_path / "other.pth")
     assert "other.pth does not fit resnet18" in line
 

@@ -7,6 +7,7 @@ import os
 import tempfile
 import weakref
 from collections.abc import Iterator
+from dataclasses import asdict
 from pathlib import Path
 from typing import Any
 
@@ -20,7 +21,18 @@ from PIL import Image
 from camcli import render
 from camcli.errors import RequestError, SetupError
 from camcli.images import read_frame
-from camcli.records import Attribution, ClassScore, Explained, Failed, Frame, OutputSpec, Picture, Ref
+from camcli.records import (
+    Attribution,
+    ClassScore,
+    Explained,
+    Failed,
+    Frame,
+    OutputSpec,
+    Picture,
+    Preset,
+    Provenance,
+    Ref,
+)
 from camcli.render import Style
 from camcli.sinks import as_row, dump, open_sinks
 
@@ -39,6 +51,16 @@ def attributed(
     return Attribution("grad-cam", "map", layer, target, np.asarray(values, dtype=np.float32), note)
 
 
+PROVENANCE = Provenance(
+    weights_sha256="0" * 64,
+    preset=Preset(256, 224, (0.5,) * 3, (0.25,) * 3, "bilinear"),
+    device="cpu",
+    dtype="float32",
+    versions={"camcli": "0", "torch": "2"},
+    spec={"model": "net", "classes": ("top1",)},
+)
+
+
 def explained(ref: Ref | str, *attributions: Attribution, frame: Frame | None = None) -> Explained:
     if isinstance(ref, str):
         ref = Ref(0, ref, path=Path(ref), root=Path())
@@ -46,7 +68,7 @@ def explained(ref: Ref | str, *attributions: Attribution, frame: Frame | None = 
         frame = Frame(ref, np.random.default_rng(0).integers(0, 256, (24, 40, 3), dtype=np.uint8))
     ms = {"decode": 1.23456}
     return Explained(
-        frame, (8, 0, 32, 24), "net", "V1", "layer4", (BOXER, MASTIFF), attributions or (attributed(),), ms
+        frame, (8, 0, 32, 24), "net", "V1", "layer4", (BOXER, MASTIFF), attributions or (attributed(),), ms, PROVENANCE
     )
 
 
@@ -305,6 +327,7 @@ def test_the_row_of_an_answer() -> None:
         "weights": "V1",
         "layer": "layer4",
         "top": [boxer, mastiff],
+        "provenance": asdict(PROVENANCE),
         "ms": {"decode": 1.23},
     }
     peak, bbox = render.locate(result.attributions[0], result.box, (40, 24))

@@ -7,19 +7,21 @@ from __future__ import annotations
 
 import time
 from collections.abc import Iterable, Iterator, Sequence
-from dataclasses import dataclass, field
+from dataclasses import dataclass, field, fields
+from functools import cached_property
+from importlib.metadata import version
 
 import numpy as np
 import torch
 from numpy.typing import NDArray
 from torch import Tensor
 
-from camcli import images, layers, methods, models, targets
+from camcli import __version__, images, layers, methods, models, targets
 from camcli.errors import InputError, RequestError, SetupError
 from camcli.evidence import Forward, trace
 from camcli.layers import Layer
 from camcli.methods import Method
-from camcli.records import Attribution, ClassScore, Explained, Failed, Frame, Ref, Result, Spec, View
+from camcli.records import Attribution, ClassScore, Explained, Failed, Frame, Provenance, Ref, Result, Spec, Truth, View
 
 # A batch ends early when its decoded frames hold this many pixels (3 bytes each), so that memory does not
 # depend on how large the pictures are.
@@ -32,6 +34,7 @@ class _Item:
 
     ref: Ref
     ms: dict[str, float] = field(default_factory=dict)
+    truth: int | None = None
     frame: Frame | None = None
     view: View | None = None
     result: Result | None = None
@@ -39,7 +42,7 @@ class _Item:
 
 @dataclass(frozen=True, slots=True)
 class _Prediction:
-    """One picture's scores: class ids best first, logits and softmax probabilities float32 (K,) by id."""
+    """One picture's scores: class ids best first, logits and probabilities float32 (K,) by id."""
 
     labels: Sequence[str]
     ranking: list[int]
@@ -64,15 +67,17 @@ class Engine:
             raise RequestError("batch size and top must be at least 1")
         # Everything that can be refused without the weights is refused before they are fetched.
         self.methods: list[Method] = [methods.get(name) for name in dict.fromkeys(spec.methods)]
-        labels = models.labels_of(spec.model, spec.weights)
-        self._selectors = targets.parse(spec.classes, labels, spec.model)
-        self.model = models.load_model(spec.model, spec.weights, spec.device, progress=progress)
+        if (known := models.labels_of(spec)) is not None:
+            targets.parse(spec.classes, known, spec.model or models.catalog.BUNDLED)
+        self.model = models.load_model(spec, progress=progress)
+        self._selectors = targets.parse(spec.classes, self.model.labels, self.model.name)
         if spec.fit == "full" and self.model.fixed_size:
             side = self.model.preset.crop
-            raise SetupError(f"{spec.model} takes {side}x{side} pictures only: use --fit crop, squash or pad")
+            raise SetupError(f"{self.model.name} takes {side}x{side} pictures only: use --fit crop, squash or pad")
+        self._by_folder = any(isinstance(selector, targets.OfFolder) for selector in self._selectors)
         self.spec = spec
         self.layers: list[Layer] = []
-        self.remarks: list[str] = []
+        self.remarks = list(self.model.remarks)
         if self.methods:
             self._inspect()
 
@@ -88,9 +93,24 @@ class Engine:
                 batch, pixels = [], 0
         yield from self._explain_batch(batch)
 
+    @cached_property
+    def provenance(self) -> Provenance:
+        """What this engine's answers are made with; waits for the digest of the weights."""
+        model = self.model
+        packages = dict.fromkeys(("torch", "torchvision", model.package))
+        return Provenance(
+            weights_sha256=model.digest.hexdigest() if model.digest else None,
+            preset=model.preset,
+            device=model.device,
+            dtype=str(next(model.net.parameters()).dtype).removeprefix("torch."),
+            versions={"camcli": __version__} | {package: version(package) for package in packages},
+            spec={f.name: value for f in fields(self.spec) if (value := getattr(self.spec, f.name)) != f.default},
+        )
+
     def _inspect(self) -> None:
-        side = self.model.preset.crop
-        traced = trace(self.model.net, torch.zeros(1, 3, side, side, device=self.model.device))
+        side, channels = self.model.preset.crop, len(self.model.preset.mean)
+        grey = torch.zeros(1, channels, side, side, device=self.model.device)
+        traced = trace(self.model.net, grey, self.model.readout)
         for method in self.methods:
             if not method.bends_relu:
                 continue
@@ -111,6 +131,8 @@ class Engine:
         item = _Item(ref)
         started = time.perf_counter()
         try:
+            if self._by_folder:
+                item.truth = self._truth(ref)
             item.frame = images.read_frame(ref)
             decoded = time.perf_counter()
             item.view = images.view_of(item.frame, self.model.preset, self.spec.fit)
@@ -118,6 +140,15 @@ class Engine:
         except InputError as error:
             item.result = Failed(ref, error.stage, error.kind, str(error))
         return item
+
+    def _truth(self, ref: Ref) -> int:
+        if ref.path is None:
+            raise InputError("target", "no-folder", "it came through a pipe, so no folder names its class")
+        folder = ref.path.absolute().parent.name
+        found = targets.of_folder(folder, self.model.labels, self.model.wordnet_ids)
+        if found is None:
+            raise InputError("target", "unknown-class", f"its folder {folder!r} names no class of {self.model.name}")
+        return found
 
     def _explain_batch(self, batch: Sequence[_Item]) -> Iterator[Result]:
         by_shape: dict[tuple[int, ...], list[_Item]] = {}
@@ -138,10 +169,11 @@ class Engine:
             stacked.to(self.model.device),
             self.layers,
             to_pixels=any(method.to_pixels for method in self.methods),
+            readout=self.model.readout,
         )
         predictions = self._predictions(forward.logits)
         predicted = time.perf_counter()
-        attributions = self._attributions(forward, predictions)
+        attributions = self._attributions(forward, predictions, [item.truth for item in items])
         shared = {
             "forward": _ms(started, predicted) / len(items),
             "explain": _ms(predicted, time.perf_counter()) / len(items),
@@ -158,6 +190,9 @@ class Engine:
             return Failed(item.ref, "predict", "not-finite", "the model's scores are not finite (NaN or infinity)")
         if not all(np.isfinite(answer.values).all() for answer in answers):
             return Failed(item.ref, "explain", "not-finite", "the gradients are not finite (NaN or infinity)")
+        truth = None
+        if item.truth is not None:
+            truth = Truth(item.truth, self.model.labels[item.truth], correct=item.truth == prediction.ranking[0])
         return Explained(
             frame=item.frame,
             box=item.view.box,
@@ -167,11 +202,13 @@ class Engine:
             top=tuple(prediction.score(i) for i in prediction.ranking[: self.spec.top]),
             attributions=tuple(answers),
             ms={**item.ms, **shared},
+            provenance=self.provenance,
+            truth=truth,
         )
 
     def _predictions(self, logits: Tensor) -> list[_Prediction]:
         logits = logits.cpu().float()
-        probabilities = logits.softmax(1).numpy()
+        probabilities = self.model.readout.probabilities(logits).numpy()
         rankings = logits.argsort(dim=1, descending=True, stable=True).tolist()
         labels = self.model.labels
         return [
@@ -179,11 +216,16 @@ class Engine:
             for ranking, own_logits, own_probabilities in zip(rankings, logits.numpy(), probabilities, strict=True)
         ]
 
-    def _attributions(self, forward: Forward, predictions: Sequence[_Prediction]) -> list[list[Attribution]]:
+    def _attributions(
+        self, forward: Forward, predictions: Sequence[_Prediction], truths: Sequence[int | None]
+    ) -> list[list[Attribution]]:
         answers: list[list[Attribution]] = [[] for _ in predictions]
         if not self.methods:
             return answers
-        chosen = [targets.select(self._selectors, prediction.ranking) for prediction in predictions]
+        chosen = [
+            targets.select(self._selectors, prediction.ranking, truth)
+            for prediction, truth in zip(predictions, truths, strict=True)
+        ]
         # Every picture explains its own n-th class in one backward; one with fewer classes repeats its last.
         for nth in range(max(map(len, chosen))):
             ids = [own[min(nth, len(own) - 1)] for own in chosen]

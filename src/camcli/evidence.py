@@ -23,18 +23,25 @@ from torch.autograd.graph import Node
 
 from camcli.errors import SetupError
 from camcli.layers import Layer, Run, Trace
+from camcli.outputs import PLAIN, Readout
 from camcli.rectifiers import ActivationCounter, BentReLU
 
 
 class Forward:
-    """One forward of one batch: images float32 (N, 3, H, W), normalised, on the network's device.
+    """One forward of one batch: images float32 (N, C, H, W), normalised, on the network's device.
 
     `layers` are kept for maps. With `to_pixels` the graph reaches the images, so that saliencies can be computed from
     the same forward; without it, and without layers, nothing is recorded at all.
     """
 
     def __init__(
-        self, net: nn.Module, images: Tensor, layers: Sequence[Layer] = (), *, to_pixels: bool = False
+        self,
+        net: nn.Module,
+        images: Tensor,
+        layers: Sequence[Layer] = (),
+        *,
+        to_pixels: bool = False,
+        readout: Readout = PLAIN,
     ) -> None:
         self._outputs: dict[str, Tensor] = {}
         self._gradients: dict[tuple[str, str | None, tuple[int, ...]], Tensor] = {}
@@ -48,7 +55,7 @@ class Forward:
             if self._relu is not None:
                 stack.enter_context(self._relu)
             # A network may change its input in place; the leaf that is differentiated must stay as it is.
-            self._scores: Tensor = net(self.images.clone() if to_pixels else self.images)
+            self._scores = readout.scores(net, self.images.clone() if to_pixels else self.images)
         self.logits = self._scores.detach()
 
     def at(self, class_ids: Tensor, layer: Layer | None = None) -> Evidence:
@@ -143,7 +150,7 @@ class Evidence:
         return self._layer
 
 
-def trace(net: nn.Module, images: Tensor) -> Trace:
+def trace(net: nn.Module, images: Tensor, readout: Readout = PLAIN) -> Trace:
     """Run once and record each module's output: its shape, and whether every path from images to score crosses it.
 
     Works on the meta device too: no arithmetic, no weights. `images` (1, 3, H, W).
@@ -160,9 +167,7 @@ def trace(net: nn.Module, images: Tensor) -> Trace:
                 before = module.register_forward_pre_hook(recorder.query, with_kwargs=True)
                 stack.callback(before.remove)
         stack.enter_context(counter)
-        output = net(images.detach().clone().requires_grad_().clone())
-    if not isinstance(output, Tensor) or output.ndim != 2:
-        raise SetupError("the model gives no (N, classes) tensor: only classifiers can be explained")
+        output = readout.scores(net, images.detach().clone().requires_grad_().clone())
     return recorder.finish(output, counter.rectifiers, counter.others)
 
 

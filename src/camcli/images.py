@@ -72,9 +72,9 @@ def read_frame(ref: Ref) -> Frame:
 def view_of(frame: Frame, preset: Preset, fit: Fit) -> View:
     """The network's view of a frame.
 
-    crop: torchvision's preset: short side to `preset.resize`, centre `preset.crop` squared. squash: the whole
-    frame to a square, aspect lost. pad: the whole frame inside the square, the rest at the preset's mean.
-    full: short side to `preset.resize`, nothing cropped, not square.
+    crop: torchvision's preset: short side to `preset.resize` (both sides if the preset squashes), centre
+    `preset.crop` squared. squash: the whole frame to a square, aspect lost. pad: the whole frame inside the square,
+    the rest at the preset's mean. full: short side to `preset.resize`, nothing cropped, not square.
 
     Raises:
         InputError: the picture is too elongated to resize.
@@ -91,6 +91,8 @@ def view_of(frame: Frame, preset: Preset, fit: Fit) -> View:
             raise InputError("preprocess", "elongated", f"{width}x{height} is too elongated for --fit full")
         pixels = _normalised(_resized(frame, (resized_w, resized_h), preset), preset)
         return View(pixels, (0, 0, width, height))
+    if preset.squash:
+        resized_w = resized_h = preset.resize
     left, top = round((resized_w - side) / 2.0), round((resized_h - side) / 2.0)
     resized = _resized(frame, (resized_w, resized_h), preset)
     pixels = _normalised(resized.crop((left, top, left + side, top + side)), preset)
@@ -187,7 +189,11 @@ def _resized(frame: Frame, size: tuple[int, int], preset: Preset) -> Image.Image
 
 def _normalised(image: Image.Image, preset: Preset) -> NDArray[np.float32]:
     # The order and the float32 arithmetic are torchvision's; each step in place keeps one copy of the view.
-    pixels = np.asarray(image, dtype=np.float32).transpose(2, 0, 1) / np.float32(255)
+    if len(preset.mean) == 1:
+        # The same luma as torchvision's Grayscale on a PIL image.
+        image = image.convert("L")
+    channels = np.asarray(image, dtype=np.float32).reshape(image.height, image.width, -1)
+    pixels = channels.transpose(2, 0, 1) / np.float32(255)
     pixels -= np.asarray(preset.mean, dtype=np.float32)[:, None, None]
     pixels /= np.asarray(preset.std, dtype=np.float32)[:, None, None]
     return np.ascontiguousarray(pixels)
@@ -199,7 +205,7 @@ def _padded(frame: Frame, preset: Preset) -> View:
     scale = side / max(width, height)
     inner_w, inner_h = max(1, round(width * scale)), max(1, round(height * scale))
     left, top = (side - inner_w) // 2, (side - inner_h) // 2
-    pixels = np.zeros((3, side, side), dtype=np.float32)
+    pixels = np.zeros((len(preset.mean), side, side), dtype=np.float32)
     inner = _normalised(_resized(frame, (inner_w, inner_h), preset), preset)
     pixels[:, top : top + inner_h, left : left + inner_w] = inner
     scale_x, scale_y = width / inner_w, height / inner_h

@@ -7,7 +7,7 @@ from __future__ import annotations
 
 from dataclasses import dataclass, field
 from pathlib import Path
-from typing import TYPE_CHECKING, Literal
+from typing import TYPE_CHECKING, Any, Literal
 
 if TYPE_CHECKING:
     import numpy as np
@@ -50,18 +50,23 @@ class Frame:
 
 @dataclass(frozen=True, slots=True)
 class Preset:
-    """The preprocessing of the loaded weights: resize the short side, crop the centre, (x - mean) / std."""
+    """The preprocessing of the loaded weights: resize the short side, crop the centre, (x - mean) / std.
+
+    `mean` and `std` hold one value per input channel. `squash`: the resize ignores the aspect, the whole picture
+    becomes resize x resize before the crop. `interpolation` is one of Pillow's resampling filters, in lower case.
+    """
 
     resize: int
     crop: int
-    mean: tuple[float, float, float]
-    std: tuple[float, float, float]
+    mean: tuple[float, ...]
+    std: tuple[float, ...]
     interpolation: str
+    squash: bool = False
 
 
 @dataclass(frozen=True, slots=True, eq=False)
 class View:
-    """What the network sees: `pixels` float32 (3, h, w), normalised.
+    """What the network sees: `pixels` float32 (C, h, w), normalised; C is 3, or 1 for a network that takes grey.
 
     `box` is where the whole view lies in the frame, in frame pixels; with `pad` it sticks out of the frame.
     """
@@ -72,7 +77,8 @@ class View:
 
 @dataclass(frozen=True, slots=True)
 class ClassScore:
-    """One class of one prediction: softmax probability in [0, 1] and the logit before it."""
+    """One class of one prediction: probability in [0, 1] (softmax, or sigmoid for one class or several labels) and
+    the logit before it."""
 
     id: int
     label: str
@@ -96,6 +102,31 @@ class Attribution:
     note: str | None = None
 
 
+@dataclass(frozen=True, slots=True)
+class Provenance:
+    """What an answer was made with; `weights_sha256` is None for weights that no file holds.
+
+    `spec` holds the fields of the run's Spec that differ from their defaults, `versions` those of camcli, torch and
+    the library that the architecture comes from.
+    """
+
+    weights_sha256: str | None
+    preset: Preset
+    device: str
+    dtype: str
+    versions: dict[str, str]
+    spec: dict[str, Any]
+
+
+@dataclass(frozen=True, slots=True)
+class Truth:
+    """The class that a picture's folder names, and whether it is the best one."""
+
+    id: int
+    label: str
+    correct: bool
+
+
 @dataclass(frozen=True, slots=True, eq=False)
 class Explained:
     """One input's answer. `ms` holds wall milliseconds by stage; a batch's share where the batch was one call."""
@@ -108,6 +139,8 @@ class Explained:
     top: tuple[ClassScore, ...]
     attributions: tuple[Attribution, ...]
     ms: dict[str, float]
+    provenance: Provenance
+    truth: Truth | None = None
 
     @property
     def ref(self) -> Ref:
@@ -128,17 +161,41 @@ Result = Explained | Failed
 
 
 @dataclass(frozen=True, slots=True)
-class Spec:
-    """Everything that decides a run's values. No methods: classify only."""
+class ModelSpec:
+    """Which network with which weights, and how its pictures and answers are to be read.
 
-    model: str = "efficientnet_lite0"
+    model: a torchvision name, `timm:NAME`, `module:factory` or `path/to/file.py:factory`; None: the bundled one, or
+    where `weights` is a file the architecture that fits it. weights: DEFAULT, a member of the architecture's weights,
+    "none" (random, seeded), or a file. `model_args` go to the constructor. `resize` to `interpolation` change the
+    preset, which `preset` (a JSON file) gives in place of the architecture's own.
+    """
+
+    model: str | None = None
     weights: str = "DEFAULT"
+    device: str = "auto"
+    model_args: tuple[tuple[str, str], ...] = ()
+    weights_key: str | None = None
+    trust_checkpoint: bool = False
+    labels: str | None = None
+    preset: str | None = None
+    resize: int | None = None
+    crop: int | None = None
+    mean: tuple[float, ...] | None = None
+    std: tuple[float, ...] | None = None
+    interpolation: str | None = None
+    multi_label: bool = False
+    output_key: str | None = None
+
+
+@dataclass(frozen=True, slots=True)
+class Spec(ModelSpec):
+    """Everything that decides a run's values: a model and what is asked of it. No methods: classify only."""
+
     methods: tuple[str, ...] = ("grad-cam",)
     classes: tuple[str, ...] = ("top1",)
     layers: tuple[str, ...] = ()
     fit: Fit = "crop"
     top: int = 5
-    device: str = "auto"
     batch_size: int = 16
 
 

@@ -1,6 +1,7 @@
 """What is explained: `--class` texts -> selectors, selectors + a prediction -> class ids.
 
-A class is an id, an exact name, an unambiguous part of a name, `top1`, or `topN` for the N best.
+A class is an id, an exact name, an unambiguous part of a name, `top1`, `topN` for the N best, or `folder` for the one
+that each picture's folder names.
 Ids are torchvision's, from 0: in ImageNet 243 is "bull mastiff" (the paper's code counts from 1).
 """
 
@@ -25,7 +26,12 @@ class ClassId:
     id: int
 
 
-Selector = TopN | ClassId
+@dataclass(frozen=True, slots=True)
+class OfFolder:
+    """The class that each picture's parent folder names: a validation set's habit."""
+
+
+Selector = TopN | ClassId | OfFolder
 
 
 def parse(texts: Sequence[str], labels: Sequence[str], model: str) -> list[Selector]:
@@ -37,13 +43,37 @@ def parse(texts: Sequence[str], labels: Sequence[str], model: str) -> list[Selec
     return [_parse(text.strip(), labels, model) for text in texts]
 
 
-def select(selectors: Sequence[Selector], ranking: Sequence[int]) -> list[int]:
-    """Class ids for one picture in the order asked for, each once; `ranking` holds its ids, best first."""
+def select(selectors: Sequence[Selector], ranking: Sequence[int], truth: int | None = None) -> list[int]:
+    """Class ids for one picture in the order asked for, each once; `ranking` holds its ids, best first.
+
+    `truth` is what `of_folder` gave for it, where that was asked for.
+    """
     ids: dict[int, None] = {}
     for selector in selectors:
-        chosen = ranking[: selector.n] if isinstance(selector, TopN) else [selector.id]
-        ids.update(dict.fromkeys(chosen))
+        if isinstance(selector, TopN):
+            ids.update(dict.fromkeys(ranking[: selector.n]))
+        elif isinstance(selector, ClassId):
+            ids[selector.id] = None
+        else:
+            assert truth is not None
+            ids[truth] = None
     return list(ids)
+
+
+def of_folder(folder: str, labels: Sequence[str], wordnet_ids: Sequence[str] | None) -> int | None:
+    """The class that a folder is called after: by name (any case, _ and - as blanks), id, or WordNet id.
+
+    `n02123045` and `n02123045_tabby` are WordNet ids; `wordnet_ids` holds the classes' own, where they have some.
+    """
+    if folder in labels:
+        return labels.index(folder)
+    wordnet_id = re.match(r"n\d{8}(?![0-9a-zA-Z])", folder)
+    if wordnet_id and wordnet_ids and wordnet_id[0] in wordnet_ids:
+        return wordnet_ids.index(wordnet_id[0])
+    plain = [_plain(label) for label in labels]
+    if plain.count(_plain(folder)) == 1:
+        return plain.index(_plain(folder))
+    return int(folder) if folder.isdecimal() and int(folder) < len(labels) else None
 
 
 def matching(query: str, labels: Sequence[str]) -> list[int]:
@@ -54,6 +84,8 @@ def matching(query: str, labels: Sequence[str]) -> list[int]:
 
 
 def _parse(text: str, labels: Sequence[str], model: str) -> Selector:
+    if text.lower() == "folder":
+        return OfFolder()
     if re.fullmatch(r"[+-]?\d+", text):
         class_id = int(text)
         if not 0 <= class_id < len(labels):
@@ -75,3 +107,7 @@ def _parse(text: str, labels: Sequence[str], model: str) -> Selector:
         more = f" and {len(found) - 12} more" if len(found) > 12 else ""
         raise RequestError(f"class {text!r} could be {listed}{more}: give an id or the whole name")
     return ClassId(found[0])
+
+
+def _plain(name: str) -> str:
+    return re.sub(r"[\s_-]+", " ", name.casefold()).strip()

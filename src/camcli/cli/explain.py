@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import os
 import re
 import sys
 import time
@@ -9,7 +10,7 @@ from collections.abc import Callable, Iterator, Sequence
 from functools import partial
 from itertools import chain, islice
 from pathlib import Path
-from typing import cast, get_args
+from typing import Any, cast, get_args
 
 from camcli import allocator, methods, models
 from camcli import inputs as inputs_
@@ -21,10 +22,10 @@ from camcli.sinks import as_row, dump, open_sinks
 
 
 @console.guarded
+@options.spread
 def explain(
     inputs: options.Inputs,
-    model: options.ModelName = options.BUNDLED,
-    weights: options.Weights = "DEFAULT",
+    flags: options.ModelFlags,
     method: options.Methods = ["grad-cam"],  # noqa: B006  Typer wants a list and copies it
     class_: options.Classes = ["top1"],  # noqa: B006
     layer: options.Layers = None,
@@ -39,7 +40,6 @@ def explain(
     format: options.Format = "jpg",
     top: options.Top = 5,
     batch_size: options.BatchSize = 16,
-    device: options.Device = "auto",
     recursive: options.Recursive = True,
     fail_fast: options.FailFast = False,
     json: options.Json = False,
@@ -53,7 +53,7 @@ def explain(
     read them beside Grad-CAM, not instead.
     """
     problems = _Problems()
-    problems.catch(lambda: models.check_name(model))
+    given = problems.of_model(flags)
     for name in method:
         problems.catch(partial(methods.get, name))
     pictures = () if save == "none" else tuple(part.strip() for part in save.split(","))
@@ -72,14 +72,12 @@ def explain(
         problems.of_one_file(file, pictures, class_, len(method) * len(class_) * max(1, len(layer or ())), json)
     problems.raise_any()
     spec = Spec(
-        model=model,
-        weights=weights,
+        **given,
         methods=tuple(method),
         classes=tuple(class_),
         layers=tuple(layer or ()),
         fit=cast(Fit, fit),
         top=top,
-        device=device,
         batch_size=batch_size,
     )
     where = OutputSpec(
@@ -97,14 +95,13 @@ def explain(
 
 
 @console.guarded
+@options.spread
 def classify(
     inputs: options.Inputs,
-    model: options.ModelName = options.BUNDLED,
-    weights: options.Weights = "DEFAULT",
+    flags: options.ModelFlags,
     fit: options.FitOption = "crop",
     top: options.Top = 5,
     batch_size: options.BatchSize = 16,
-    device: options.Device = "auto",
     recursive: options.Recursive = True,
     fail_fast: options.FailFast = False,
     json: options.Json = False,
@@ -113,17 +110,15 @@ def classify(
 ) -> ExitCode:
     """Report the top-k classes only: no gradients, no files."""
     problems = _Problems()
-    problems.catch(lambda: models.check_name(model))
+    given = problems.of_model(flags)
     problems.choice("--fit", fit, get_args(Fit))
     problems.raise_any()
     spec = Spec(
-        model=model,
-        weights=weights,
+        **given,
         methods=(),
         classes=(),
         fit=cast(Fit, fit),
         top=top,
-        device=device,
         batch_size=batch_size,
     )
     return _run(inputs, spec, OutputSpec(pictures=()), recursive, fail_fast, json, quiet)
@@ -147,6 +142,18 @@ class _Problems:
             check()
         except RequestError as error:
             self.add(str(error))
+
+    def of_model(self, flags: options.ModelFlags) -> dict[str, Any]:
+        """The model's part of a Spec."""
+        if flags.model is not None:
+            self.catch(partial(models.check_name, flags.model))
+        for name in ("labels", "preset"):
+            path = getattr(flags, name)
+            if path is not None and not os.path.exists(path):
+                self.add(f"--{name} {path}: no such file")
+        given: dict[str, Any] = {}
+        self.catch(lambda: given.update(flags.for_spec()))
+        return given
 
     def of_one_file(self, file: str, pictures: Sequence[str], classes: Sequence[str], answers: int, json: bool) -> None:
         """`-o FILE` and `-o -` hold one picture: of one answer, in one form, where it can be seen."""

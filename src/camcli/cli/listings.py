@@ -12,14 +12,20 @@ from camcli import methods as methods_
 from camcli.cli import console, options, report
 from camcli.errors import RequestError
 from camcli.models import catalog
+from camcli.records import ModelSpec
 
 Pattern = Annotated[str, typer.Argument(help="Name or wildcard, such as 'res*'.")]
 
 
 @console.guarded
 def models(pattern: Pattern = "*", json: options.Json = False, debug: options.Debug = False) -> None:
-    """List the models that can be asked for by name, and their weights. Imports no torch."""
-    found = [entry for entry in catalog.entries().values() if fnmatchcase(entry.name, pattern.lower())]
+    """List the models that can be asked for by name, and their weights. Imports no torch but for timm's ('timm:*')."""
+    if catalog.is_timm(pattern):
+        from camcli.models import timm_zoo
+
+        found = list(timm_zoo.listing(pattern))
+    else:
+        found = [entry for entry in catalog.entries().values() if fnmatchcase(entry.name, pattern.lower())]
     if not found:
         raise RequestError(f"no model matches {pattern!r}: `camcli models` lists them all")
     if json:
@@ -32,7 +38,11 @@ def models(pattern: Pattern = "*", json: options.Json = False, debug: options.De
 
 @console.guarded
 def layers(
-    model: options.ModelArgument = options.BUNDLED, json: options.Json = False, debug: options.Debug = False
+    model: options.ModelArgument = catalog.BUNDLED,
+    model_arg: options.ModelArgs = None,
+    output_key: options.OutputKey = None,
+    json: options.Json = False,
+    debug: options.Debug = False,
 ) -> None:
     """Print a model's modules with their output shapes, and mark the layer that is explained. No download."""
     import torch
@@ -41,9 +51,9 @@ def layers(
     from camcli.layers import choose, map_shape
     from camcli.models import blueprint
 
-    plan = blueprint(model)
-    side = plan.preset.crop
-    traced = trace(plan.net, torch.empty(1, 3, side, side, device="meta"))
+    plan = blueprint(ModelSpec(model, model_args=options.pairs(model_arg), output_key=output_key))
+    side, channels = plan.preset.crop, len(plan.preset.mean)
+    traced = trace(plan.net, torch.zeros(1, channels, side, side, device=plan.device), plan.readout)
     chosen = choose(plan.net, traced, model)
     modules = [
         {"name": name, "type": type(module).__name__, "shape": list(run.shape[1:]) if run else None}
@@ -88,16 +98,16 @@ def methods(json: options.Json = False, debug: options.Debug = False) -> None:
 
 @console.guarded
 def classes(
-    model: options.ModelArgument = options.BUNDLED,
+    model: options.ModelArgument = catalog.BUNDLED,
     query: Annotated[str, typer.Argument(help="Only classes whose name contains this.", show_default=False)] = "",
     json: options.Json = False,
     debug: options.Debug = False,
 ) -> None:
     """List a model's classes with their ids. No download."""
-    from camcli.models import labels_of
+    from camcli.models import labels_of, load_model
     from camcli.targets import matching
 
-    labels = labels_of(model)
+    labels = labels_of(ModelSpec(model)) or load_model(ModelSpec(model, "none")).labels
     found = matching(query, labels) if query else list(range(len(labels)))
     if not found:
         raise RequestError(f"no class of {model} contains {query!r}")

@@ -2,15 +2,21 @@
 
 from __future__ import annotations
 
-from collections.abc import Sequence
+import inspect
+from collections.abc import Callable, Sequence
+from dataclasses import dataclass, fields
+from functools import wraps
 from pathlib import Path
-from typing import Annotated, get_args
+from typing import Annotated, Any, TypeVar, get_args, get_type_hints
 
 import typer
 
-from camcli.models import catalog
+from camcli.errors import RequestError
+from camcli.models import catalog, presets
 from camcli.records import Fit, Norm, Picture
 from camcli.render import COLORMAPS
+
+T = TypeVar("T")
 
 
 def _complete_model(incomplete: str) -> list[str]:
@@ -27,9 +33,10 @@ def _complete_layer(context: typer.Context, incomplete: str) -> list[str]:
     """The one completion that must build a network, and so import torch."""
     from camcli.errors import CamcliError
     from camcli.models import blueprint
+    from camcli.records import ModelSpec
 
     try:
-        net = blueprint(context.params.get("model") or catalog.BUNDLED).net
+        net = blueprint(ModelSpec(context.params.get("model"))).net
     except CamcliError:
         return []
     return [name for name, _ in net.named_modules() if name and name.startswith(incomplete)]
@@ -48,22 +55,142 @@ Inputs = Annotated[
     ),
 ]
 ModelName = Annotated[
-    str,
-    typer.Option("--model", "-m", help="Model name; see `camcli models`.", autocompletion=_complete_model),
+    str | None,
+    typer.Option(
+        "--model",
+        "-m",
+        help="Name (see `camcli models`), timm:NAME, or your code: module:factory, FILE.py:factory. "
+        "Default: what fits --weights FILE, else the bundled model.",
+        autocompletion=_complete_model,
+        show_default=False,
+    ),
 ]
 Weights = Annotated[
     str,
     typer.Option(
-        "--weights", "-w", help="DEFAULT, a name such as IMAGENET1K_V1, none, or a FILE (.pth, .safetensors)."
+        "--weights",
+        "-w",
+        help="DEFAULT, a name such as IMAGENET1K_V1, none, or a FILE: .pth, .ckpt, .safetensors, an index of shards.",
     ),
 ]
+ModelArgs = Annotated[
+    list[str] | None,
+    typer.Option("--model-arg", help="KEY=VALUE for the model's constructor, repeatable.", show_default=False),
+]
+WeightsKey = Annotated[
+    str | None,
+    typer.Option("--weights-key", help="Which state dict, where FILE holds several (ema).", show_default=False),
+]
+TrustCheckpoint = Annotated[
+    bool, typer.Option("--trust-checkpoint", help="Let a pickled FILE run code. Only for files you made yourself.")
+]
+Labels = Annotated[
+    str | None,
+    typer.Option("--labels", help="Class names: text, JSON, or an ImageFolder's root.", show_default=False),
+]
+PresetFile = Annotated[
+    str | None,
+    typer.Option(
+        "--preset",
+        help="Preprocessing from a JSON FILE (also read from beside the weights): camcli's, timm's, Hugging Face's.",
+        show_default=False,
+    ),
+]
+Resize = Annotated[int | None, typer.Option("--resize", help="Short side before the crop.", min=1, show_default=False)]
+Crop = Annotated[int | None, typer.Option("--crop", help="Side of the network's view.", min=1, show_default=False)]
+Mean = Annotated[str | None, typer.Option("--mean", help="One number, or one a channel: 0,0,0.", show_default=False)]
+Std = Annotated[str | None, typer.Option("--std", help="One number, or one a channel: 1,1,1.", show_default=False)]
+Interpolation = Annotated[
+    str | None, typer.Option("--interpolation", help="bilinear, bicubic, nearest, …", show_default=False)
+]
+MultiLabel = Annotated[
+    bool, typer.Option("--multi-label", help="Several classes can be true at once: probabilities are sigmoids.")
+]
+OutputKey = Annotated[
+    str | None,
+    typer.Option("--output-key", help="Which output holds the scores, by key or index.", show_default=False),
+]
+Device = Annotated[str, typer.Option("--device", help="auto, cpu, cuda or mps.")]
+
+
+@dataclass(frozen=True, slots=True)
+class ModelFlags:
+    """The options that say which network is asked and how it is read; `spread` gives them to a command."""
+
+    model: ModelName = None
+    weights: Weights = "DEFAULT"
+    model_arg: ModelArgs = None
+    weights_key: WeightsKey = None
+    trust_checkpoint: TrustCheckpoint = False
+    labels: Labels = None
+    preset: PresetFile = None
+    resize: Resize = None
+    crop: Crop = None
+    mean: Mean = None
+    std: Std = None
+    interpolation: Interpolation = None
+    multi_label: MultiLabel = False
+    output_key: OutputKey = None
+    device: Device = "auto"
+
+    def for_spec(self) -> dict[str, Any]:
+        """The fields of a ModelSpec.
+
+        Raises: RequestError: an argument without "=", numbers that are none.
+        """
+        given = {field.name: getattr(self, field.name) for field in fields(self)}
+        given["model_args"] = pairs(given.pop("model_arg"))
+        for name in ("mean", "std"):
+            given[name] = presets.numbers(given[name]) if given[name] is not None else None
+        return given
+
+
+def spread(command: Callable[..., T]) -> Callable[..., T]:
+    """A command whose parameter of type ModelFlags becomes one option a field."""
+    taken = inspect.signature(command, eval_str=True).parameters.values()
+    name = next(parameter.name for parameter in taken if parameter.annotation is ModelFlags)
+    hints = get_type_hints(ModelFlags, include_extras=True)
+    flags = [
+        inspect.Parameter(f.name, inspect.Parameter.KEYWORD_ONLY, default=f.default, annotation=hints[f.name])
+        for f in fields(ModelFlags)
+    ]
+    own = [parameter for parameter in taken if parameter.name != name]
+    parameters = [*own[:1], *flags, *own[1:]]
+
+    @wraps(command)
+    def run(**options: Any) -> T:
+        model = ModelFlags(**{flag.name: options.pop(flag.name) for flag in flags})
+        return command(**options, **{name: model})
+
+    run.__signature__ = inspect.Signature(  # type: ignore[attr-defined]
+        [parameter.replace(kind=inspect.Parameter.KEYWORD_ONLY) for parameter in parameters]
+    )
+    run.__annotations__ = {parameter.name: parameter.annotation for parameter in parameters}
+    return run
+
+
+def pairs(arguments: Sequence[str] | None) -> tuple[tuple[str, str], ...]:
+    """`--model-arg` texts as (key, value).
+
+    Raises: RequestError: no "=" in one.
+    """
+    split = [argument.partition("=") for argument in arguments or ()]
+    if wrong := next((key for key, sign, _ in split if not sign or not key.isidentifier()), None):
+        raise RequestError(f"--model-arg {wrong!r}: write KEY=VALUE")
+    return tuple((key, value) for key, _, value in split)
+
+
 Methods = Annotated[
     list[str],
     typer.Option("--method", "-M", help="Method, repeatable; see `camcli methods`.", autocompletion=_complete_method),
 ]
 Classes = Annotated[
     list[str],
-    typer.Option("--class", "-c", help="Class to explain, repeatable: id, name, part of a name, top1, topN."),
+    typer.Option(
+        "--class",
+        "-c",
+        help="Class to explain, repeatable: id, name, part of a name, top1, topN; folder: the one it names.",
+    ),
 ]
 Layers = Annotated[
     list[str] | None,
@@ -114,15 +241,12 @@ MaxSide = Annotated[int | None, typer.Option("--max-side", help="Shrink pictures
 Format = Annotated[str, typer.Option("--format", help="Overlays and panels as jpg or png.")]
 Top = Annotated[int, typer.Option("--top", "-k", help="Classes in the report.", min=1)]
 BatchSize = Annotated[int, typer.Option("--batch-size", "-b", help="Pictures per forward.", min=1)]
-Device = Annotated[str, typer.Option("--device", help="auto, cpu, cuda or mps.")]
 Recursive = Annotated[bool, typer.Option("--recursive/--no-recursive", help="Walk into sub-folders.")]
 FailFast = Annotated[bool, typer.Option("--fail-fast", help="Stop at the first picture that is refused.")]
 Json = Annotated[bool, typer.Option("--json", help="JSON lines on stdout instead of a table.")]
 Quiet = Annotated[bool, typer.Option("--quiet", "-q", help="No progress and no summary.")]
 Debug = Annotated[bool, typer.Option("--debug", help="Show tracebacks.")]
 ModelArgument = Annotated[str, typer.Argument(help="Model name.", autocompletion=_complete_model)]
-
-BUNDLED = catalog.BUNDLED
 
 
 def output_path(text: str) -> tuple[Path | None, str | None]:

@@ -16,20 +16,20 @@ def show_line(row: Mapping[str, Any], line: Callable[[str], None]) -> None:
     best = row["top"][0]
     files = [path for explanation in row["explanations"] for path in explanation["files"].values()]
     more = f" (+{len(files) - 1})" if len(files) > 1 else ""
-    arrow = f"  -> {_plain(files[0])}{more}" if files else ""
-    line(f"{_plain(row['input'])}  {best['id']} {best['label']}  {best['probability']:.3f}{arrow}")
+    arrow = f"  -> {plain(files[0])}{more}" if files else ""
+    line(f"{plain(row['input'])}  {best['id']} {best['label']}  {best['probability']:.3f}{arrow}")
 
 
 def show_in_full(row: Mapping[str, Any], line: Callable[[str], None]) -> None:
     """The one answered row: what was asked of what, its best classes, its files."""
     width, height = row["size"]
-    line(f"{_plain(row['input'])}  {width}x{height}  {row['model']} ({row['weights']})")
+    line(f"{plain(row['input'])}  {width}x{height}  {row['model']} ({row['weights']})")
     bars = [(s["id"], s["label"], f"{s['probability']:.4f}", "█" * round(s["probability"] * _BAR)) for s in row["top"]]
     table(("id", "class", "probability", ""), bars, right=(0, 2))
     for explanation in row["explanations"]:
         target = explanation["target"]
         note = f"  [{explanation['note']}]" if "note" in explanation else ""
-        paths = "  ".join(_plain(path) for path in explanation["files"].values())
+        paths = "  ".join(plain(path) for path in explanation["files"].values())
         line(f"{explanation['method']} of {target['id']} {target['label']}{note}  {paths}".rstrip())
 
 
@@ -37,7 +37,7 @@ def table(titles: Sequence[str], rows: Iterable[Sequence[object]], *, right: Seq
     """A table on stdout: Rich on a terminal, tab-separated text elsewhere."""
     if not sys.stdout.isatty():
         for row in rows:
-            console.out("\t".join(_plain(str(cell)) for cell in row))
+            console.out("\t".join(plain(str(cell)) for cell in row))
         return
     from rich.console import Console
     from rich.table import Table
@@ -47,10 +47,10 @@ def table(titles: Sequence[str], rows: Iterable[Sequence[object]], *, right: Seq
     for index, title in enumerate(titles):
         grid.add_column(title, justify="right" if index in right else "left", overflow="fold")
     for row in rows:
-        grid.add_row(*(Text(_plain(str(cell))) for cell in row))
+        grid.add_row(*(Text(plain(str(cell))) for cell in row))
     Console(file=sys.stdout).print(grid)
 
 
-def _plain(text: str) -> str:
+def plain(text: str) -> str:
     """No control characters: a file name must not drive the terminal."""
     return "".join(character if character.isprintable() else "\N{REPLACEMENT CHARACTER}" for character in text)

@@ -1,23 +1,33 @@
-"""Name + weights -> Model: a frozen network with the preset and the labels that belong to its weights."""
+"""A spec -> Model: a frozen network with the preset, the labels and the reading of its output that belong to it."""
 
 from __future__ import annotations
 
+import os
 from dataclasses import dataclass
+from importlib import import_module
+from importlib.util import find_spec
+from pathlib import Path
 from typing import TYPE_CHECKING
 
 from camcli.errors import RequestError, SetupError, unknown
 from camcli.models import catalog
-from camcli.records import Preset
+from camcli.models.architecture import Architecture, parsed
+from camcli.records import ModelSpec, Preset
 
 if TYPE_CHECKING:
     from torch import nn
+
+    from camcli.models.checkpoints import Checkpoint, Digest
+    from camcli.outputs import Readout
 
 
 @dataclass(frozen=True, slots=True, eq=False)
 class Model:
     """A loaded classifier: `net` in eval mode, frozen, on `device`; `weights` the enum member, file name or "none".
 
-    `fixed_size` says that the network takes only the preset's crop size.
+    readout: how its output is read. fixed_size: the network takes only the preset's crop size. wordnet_ids: of its
+    classes, where they are ImageNet's. digest: of the file of the weights. package: the library that the architecture
+    comes from. remarks: what the user should know.
     """
 
     name: str
@@ -25,70 +35,102 @@ class Model:
     preset: Preset
     labels: tuple[str, ...]
     weights: str
+    readout: Readout
     device: str = "cpu"
     fixed_size: bool = False
+    wordnet_ids: tuple[str, ...] | None = None
+    digest: Digest | None = None
+    package: str = "torchvision"
+    remarks: tuple[str, ...] = ()
 
 
-def load_model(
-    name: str = catalog.BUNDLED, weights: str = "DEFAULT", device: str = "auto", *, progress: bool = False
-) -> Model:
-    """Load a classifier by name, ready to be explained.
-
-    weights: DEFAULT, a member of the architecture's weights enum, "none" (random, seeded), or a file with a state
-    dict of the same architecture. `progress` shows a download's progress on stderr.
+def load_model(spec: ModelSpec, *, progress: bool = False) -> Model:
+    """Load a classifier, ready to be explained. `progress` shows a download's progress on stderr.
 
     Raises:
-        RequestError: unknown model, weights or file.
-        SetupError: the weights can't be downloaded or don't fit, or the device is not there.
+        RequestError: unknown model, weights, file or argument; labels or a preset that don't suit.
+        SetupError: the weights can't be downloaded, are unsafe or don't fit, or the device is not there.
     """
-    on = pick_device(device)
-    if name == catalog.BUNDLED:
-        from camcli.models import efficientnet_lite
+    from camcli.models import loading
 
-        model = efficientnet_lite.load(weights)
-    else:
-        check_name(name)
-        from camcli.models import torchvision_zoo
-
-        model = torchvision_zoo.load(name, weights, progress=progress)
-    net = model.net.eval().requires_grad_(False).to(on)
-    return Model(model.name, net, model.preset, model.labels, model.weights, on, model.fixed_size)
+    return loading.load(spec, progress=progress)
 
 
-def labels_of(name: str, weights: str = "DEFAULT") -> tuple[str, ...]:
-    """The class names, by id, without building or fetching anything.
+def labels_of(spec: ModelSpec) -> tuple[str, ...] | None:
+    """The class names, by id, where they are known without building or fetching anything; else None.
 
     Raises:
         RequestError: unknown model, weights or file.
     """
-    if name == catalog.BUNDLED:
-        from camcli.models import efficientnet_lite
+    if weights_file(spec) is not None:
+        return None
+    from camcli.models import loading
 
-        return efficientnet_lite.labels(weights)
+    named = architecture_of(spec).labels
+    return loading.named_in(spec.labels, len(named)) if spec.labels and named else named
+
+
+def blueprint(spec: ModelSpec) -> Model:
+    """The network without weights, to be traced: torchvision's on the meta device, where nothing is computed."""
+    from camcli.models import loading
+
+    return loading.blueprint(spec)
+
+
+def architecture_of(spec: ModelSpec, checkpoint: Checkpoint | None = None) -> Architecture:
+    """What the model's source says about it; `checkpoint` is the file that will fill it."""
+    name = spec.model or catalog.BUNDLED
     check_name(name)
-    from camcli.models import torchvision_zoo
-
-    return tuple(torchvision_zoo.member_of(name, weights).meta["categories"])
-
-
-def blueprint(name: str) -> Model:
-    """The architecture without weights, on the meta device: nothing is downloaded, allocated or computed."""
-    if name == catalog.BUNDLED:
-        from camcli.models import efficientnet_lite
-
-        model = efficientnet_lite.build()
+    if catalog.is_timm(name):
+        source = "timm_zoo"
+    elif catalog.is_user_code(name):
+        source = "user_code"
     else:
-        check_name(name)
-        from camcli.models import torchvision_zoo
+        source = "efficientnet_lite" if name == catalog.BUNDLED else "torchvision_zoo"
+    module = import_module(f"camcli.models.{source}")
+    tensors = checkpoint.tensors if checkpoint else None
+    found: Architecture = module.architecture(name, spec.weights, parsed(spec.model_args), tensors)
+    return found
 
-        model = torchvision_zoo.build(name, torchvision_zoo.member_of(name, "DEFAULT"))
-    net = model.net.eval().requires_grad_(False).to("meta")
-    return Model(name, net, model.preset, model.labels, "none", "meta", model.fixed_size)
+
+def weights_file(spec: ModelSpec) -> Path | None:
+    """The file or folder that `weights` names, None where it names none of these.
+
+    Raises: RequestError: it looks like a path, and nothing is there.
+    """
+    if spec.weights in ("DEFAULT", "none"):
+        return None
+    if os.path.exists(spec.weights):  # says no where a Path would raise: too long, odd characters
+        return Path(spec.weights)
+    if Path(spec.weights).suffix or "/" in spec.weights:
+        raise RequestError(f"no such weights file: {spec.weights}")
+    return None
 
 
 def check_name(name: str) -> None:
-    """Raises: RequestError: no model has that name."""
-    if name not in catalog.names():
+    """Look at a model's name without importing what it names.
+
+    Raises:
+        RequestError: no model has that name.
+        SetupError: the package that it needs is not installed, or it is a quantized model.
+    """
+    if catalog.is_timm(name):
+        if find_spec("timm") is None:
+            raise SetupError(f"{name}: timm is not installed: `pip install camcli[timm]`")
+    elif catalog.is_user_code(name):
+        where, _, attribute = name.rpartition(":")
+        if not where or not attribute:
+            raise RequestError(f"--model {name!r}: write module:factory or path/to/file.py:factory")
+        if where.endswith(".py") and not Path(where).is_file():
+            raise RequestError(f"no such file: {where}")
+    elif name.startswith("quantized_") and (twin := name.removeprefix("quantized_")) in catalog.names():
+        raise SetupError(
+            f"{name} computes in integers, where no gradient exists, and every method here follows one: "
+            f"explain its float twin, --model {twin}"
+        )
+    elif name.endswith(".py"):
+        raise RequestError(f"--model {name}: say what in it makes the network, {name}:FACTORY")
+    elif name not in catalog.names():
         raise unknown("model", name, catalog.names(), "camcli models")
 
 

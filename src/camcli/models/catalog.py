@@ -13,6 +13,8 @@ from importlib.util import find_spec
 from pathlib import Path
 
 BUNDLED = "efficientnet_lite0"
+# What the names of timm's models start with here.
+TIMM = "timm:"
 # A weights member for feature extraction only: it has no valid classifier, no labels, and another pixel scale.
 _NOT_CLASSIFIERS = frozenset({"IMAGENET1K_FEATURES"})
 
@@ -43,6 +45,15 @@ def entries() -> dict[str, Entry]:
 
 def names() -> list[str]:
     return list(entries())
+
+
+def is_timm(name: str) -> bool:
+    return name.startswith(TIMM)
+
+
+def is_user_code(name: str) -> bool:
+    """`module:factory` or `file.py:factory`."""
+    return ":" in name and not is_timm(name)
 
 
 def _registered(tree: ast.Module, family: str) -> list[Entry]:

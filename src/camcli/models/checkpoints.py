@@ -1,82 +1,309 @@
-"""Files of weights, and putting them into a network without wasted work."""
+"""Files of weights -> named tensors. Nothing in a file runs unless its reader says so.
+
+torch.save archives (new and old), safetensors, and sharded ones with an index; a state dict alone or inside what a
+training loop saved around it. Tensors are memory-mapped where the file allows it: opening costs no reading.
+"""
 
 from __future__ import annotations
 
+import hashlib
+import json
 import pickle
+import pickletools
+import threading
 import warnings
 import zipfile
-from collections import OrderedDict
-from collections.abc import Callable, Iterator, Mapping
-from contextlib import ExitStack, contextmanager
+from collections.abc import Iterator, Mapping, Sequence
+from contextlib import contextmanager
+from dataclasses import dataclass
 from pathlib import Path
-from unittest.mock import patch
+from typing import IO, Any
 
 import torch
 from torch import Tensor, nn
 
-from camcli.errors import SetupError
+from camcli.errors import RequestError, SetupError
+from camcli.models import labels
+
+# Where training loops keep the weights, likeliest first; under other names they are found by what they hold.
+_USUAL_KEYS = (
+    "state_dict model_state_dict model_state model net network weights params module ema state_dict_ema model_ema "
+    "ema_state_dict"
+).split()
+_MAX_DEPTH = 3
+_IN_FOLDER = ("model.safetensors", "model.safetensors.index.json", "pytorch_model.bin", "pytorch_model.bin.index.json")
+# What a file that is no checkpoint starts with, and what it is.
+_NO_WEIGHTS = (
+    (b"version https://git-lfs", "a Git LFS pointer, not the file itself: run `git lfs pull`"),
+    (b"<", "a web page or XML, not weights: the download went wrong"),
+    (b"\x89HDF", "an HDF5 file (Keras): convert it to a PyTorch state dict"),
+    (b"\x1f\x8b", "gzip: unpack it first"),
+    (b"GGUF", "a GGUF file, not a PyTorch checkpoint"),
+)
 
 
-def read(path: Path) -> Mapping[str, Tensor]:
-    """A plain state dict from safetensors or from torch.save, memory-mapped where the file allows it.
+@dataclass(frozen=True, slots=True, eq=False)
+class Checkpoint:
+    """One state dict from a file: `tensors` by name, at `key` inside the file (None: the file is the state dict).
+
+    `keys` lists all state dicts in it, `labels` class names kept beside them, `extras` what else there is, in words.
+    `trusted` says that code in the file has run.
+    """
+
+    path: Path
+    files: tuple[Path, ...]
+    format: str
+    tensors: Mapping[str, Tensor]
+    key: str | None = None
+    keys: tuple[str, ...] = ()
+    labels: tuple[str, ...] | None = None
+    extras: Mapping[str, str] | None = None
+    trusted: bool = False
+
+
+class Digest:
+    """The sha256 of files one after the other, computed beside whatever runs meanwhile."""
+
+    def __init__(self, files: Sequence[Path]) -> None:
+        self._hash = hashlib.sha256()
+        self._thread = threading.Thread(target=self._read, args=(files,), daemon=True)
+        self._thread.start()
+
+    def hexdigest(self) -> str:
+        """64 hexadecimal digits; waits for them."""
+        self._thread.join()
+        return self._hash.hexdigest()
+
+    def _read(self, files: Sequence[Path]) -> None:
+        for path in files:
+            with path.open("rb") as file:
+                while chunk := file.read(1 << 20):
+                    self._hash.update(chunk)
+
+
+def read(path: Path, *, key: str | None = None, trust: bool = False) -> Checkpoint:
+    """The state dict in a file, or in a folder as the Hugging Face hub lays it out.
+
+    `key` chooses where a file holds several ("ema", "ema.module"). `trust` lets a pickle run its code.
 
     Raises:
-        SetupError: unreadable, unsafe (a pickle of more than tensors), or not a state dict.
+        RequestError: no state dict at `key`.
+        SetupError: unreadable, unsafe without `trust`, no checkpoint, or no state dict in it.
     """
-    try:
-        if path.suffix == ".safetensors":
-            from safetensors import SafetensorError
-            from safetensors.torch import load_file
+    files, format, content = _content(path, trust)
+    states = dict(_states(content))
+    if key is not None and key not in states:
+        raise RequestError(
+            f"{path} holds no state dict under {key!r}: it has {', '.join(filter(None, states)) or 'none'}"
+        )
+    if not states:
+        raise SetupError(f"{path} holds no state dict (names -> tensors), but {_described(content)}")
+    chosen = key if key is not None else min(states, key=_usualness)
+    outer = content if isinstance(content, Mapping) and chosen else {}
+    return Checkpoint(
+        path=path,
+        files=files,
+        format=format,
+        tensors=states[chosen],
+        key=chosen or None,
+        keys=tuple(filter(None, states)),
+        labels=labels.found_in(outer),
+        extras={str(name): _described(value) for name, value in outer.items() if str(name) != chosen.split(".")[0]},
+        trusted=trust,
+    )
 
-            try:
-                return load_file(path)
-            except SafetensorError as error:
-                raise SetupError(f"{path} is not a readable safetensors file: {error}") from None
+
+def _content(path: Path, trust: bool) -> tuple[tuple[Path, ...], str, Any]:
+    """(the files it came from, their format, what they hold)."""
+    if path.is_dir():
+        inside = next((path / name for name in _IN_FOLDER if (path / name).is_file()), None)
+        if inside is None:
+            raise SetupError(f"{path} is a folder without weights: none of {', '.join(_IN_FOLDER)} is in it")
+        path = inside
+    if path.name.endswith(".index.json"):
+        return _sharded(path, trust)
+    with _readable(path):
+        with path.open("rb") as file:
+            start = file.read(264)
+        if path.suffix == ".safetensors" or start[8:9] == b"{":
+            return (path,), "safetensors", _safetensors(path)
+        _check_kind(path, start)
+        return (path,), *_pickled(path, trust)
+
+
+def _safetensors(path: Path) -> Mapping[str, Tensor]:
+    from safetensors import SafetensorError
+    from safetensors.torch import load_file
+
+    try:
+        return load_file(path)
+    except SafetensorError as error:
+        raise SetupError(f"{path} is not a readable safetensors file: {error}") from None
+
+
+def _sharded(index: Path, trust: bool) -> tuple[tuple[Path, ...], str, Any]:
+    with _readable(index):
+        try:
+            names = sorted(set(json.loads(index.read_text(encoding="utf-8"))["weight_map"].values()))
+        except (TypeError, AttributeError):
+            raise SetupError(f'{index} is no index of shards: it has no "weight_map"') from None
+    tensors: dict[str, Tensor] = {}
+    for name in names:
+        # An index names its neighbours, nothing elsewhere.
+        if not isinstance(name, str) or Path(name).name != name or name.endswith(".index.json"):
+            raise SetupError(f"{index} names a shard outside its folder: {name!r}")
+        if not (index.parent / name).is_file():
+            raise SetupError(f"{index} names the shard {name}, which is not beside it")
+        _, kind, state = _content(index.parent / name, trust)
+        tensors.update(state)
+    return (index, *(index.parent / name for name in names)), f"{len(names)} shards of {kind}", tensors
+
+
+def _check_kind(path: Path, start: bytes) -> None:
+    """Refuse what is recognisably something else, in words that say what."""
+    for signature, what in _NO_WEIGHTS:
+        if start.startswith(signature):
+            raise SetupError(f"{path} is {what}")
+    if start[257:262] == b"ustar":
+        raise SetupError(f"{path} is a tar archive, not weights: unpack it and name the file inside")
+    if start.startswith(b"PK") and not zipfile.is_zipfile(path):
+        raise SetupError(f"{path} can't be read as weights: it is cut off; fetch it again")
+    if zipfile.is_zipfile(path):
+        with zipfile.ZipFile(path) as archive:
+            names = archive.namelist()
+        if any(name.endswith("/constants.pkl") for name in names):
+            raise SetupError(
+                f"{path} is a TorchScript archive: a compiled program whose layers can't be looked into. "
+                "Save the state_dict of the network it was made from"
+            )
+        if not any(name.endswith("data.pkl") for name in names):
+            raise SetupError(f"{path} is a zip archive, but not one that torch.save made")
+
+
+def _pickled(path: Path, trust: bool) -> tuple[str, Any]:
+    zipped = zipfile.is_zipfile(path)
+    try:
         # Files saved before torch 1.6 are no zip archives and can't be mapped.
         with warnings.catch_warnings():
             warnings.simplefilter("ignore")
-            state = torch.load(path, map_location="cpu", weights_only=True, mmap=zipfile.is_zipfile(path))
-    except pickle.UnpicklingError:
+            content = torch.load(path, map_location="cpu", weights_only=not trust, mmap=zipped)
+    except pickle.UnpicklingError as error:
+        if trust:
+            raise SetupError(f"{path} can't be read as weights: {error}") from None
+        raise _refusal(path, str(error)) from None
+    except (ImportError, AttributeError) as error:
         raise SetupError(
-            f"{path} is refused: it is not a file of tensors alone, and loading it could run code in it"
+            f"{path} was saved with code that is not here ({error}): run where it can be imported"
         ) from None
-    except (OSError, RuntimeError, ValueError, EOFError, KeyError) as error:
-        reason = str(error).splitlines()[0] if str(error) else type(error).__name__
-        raise SetupError(f"{path} can't be read as weights (cut off or not a checkpoint): {reason}") from None
-    if not isinstance(state, Mapping) or not all(isinstance(value, Tensor) for value in state.values()):
-        raise SetupError(f"{path} holds no plain state dict (names -> tensors)")
-    return state
+    return "torch.save archive" if zipped else "torch.save file from before torch 1.6", content
 
 
-def fill(net: nn.Module, state: Mapping[str, Tensor], what: str, rename: Callable[[str], str | None] = str) -> None:
-    """Hand each tensor of `state` to the network, all of them and only them; `rename` gives None to drop a name.
+def _refusal(path: Path, message: str) -> SetupError:
+    """Why a pickle of more than tensors is not loaded, in words about this file."""
+    zipped = zipfile.is_zipfile(path)
+    root, named = _classes(path)
+    asked = sorted(torch.serialization.get_unsafe_globals_in_checkpoint(str(path))) if zipped else named
+    if not asked:
+        return SetupError(f"{path} can't be read as weights (cut off or not a checkpoint): {message.splitlines()[0]}")
+    listed = ", ".join(asked[:5]) + (" …" if len(asked) > 5 else "")
+    otherwise = "with --trust-checkpoint if you trust whoever made the file"
+    if root is not None and any(name.startswith("torch.nn.modules.") for name in (root, *asked)):
+        return SetupError(
+            f"{path} is refused: it is a whole pickled network ({root}), not weights, and loading it could run code. "
+            f"Save model.state_dict() instead, or load it {otherwise}"
+        )
+    return SetupError(
+        f"{path} is refused: its pickle asks for {listed}, and loading that could run code. "
+        f"Save the state_dict alone, or load it {otherwise}"
+    )
 
-    Raises:
-        SetupError: a tensor is missing, left over or of another shape: a half-loaded model is never explained.
-    """
-    renamed = OrderedDict((new, value) for old, value in state.items() if (new := rename(old)) is not None)
-    # Modules that changed over the years read their file's version here; a file without it is of today's.
-    metadata = getattr(state, "_metadata", None) or getattr(net.state_dict(), "_metadata", None)
-    if metadata is not None:
-        renamed._metadata = metadata  # type: ignore[attr-defined]
+
+def _classes(path: Path) -> tuple[str | None, list[str]]:
+    """(the class of the pickled object itself, None for a plain container; all that is asked for), running nothing."""
+    names: list[str] = []
+    root = None
     try:
-        net.load_state_dict(renamed, strict=True, assign=True)
-    except RuntimeError as error:
-        details = [line.strip() for line in str(error).splitlines()[1:]]
-        shown = " ".join(details)
-        raise SetupError(f"{what}: {shown[:600]}{' …' if len(shown) > 600 else ''}") from None
-    net.float()  # half-precision files; a no-op otherwise
+        if zipfile.is_zipfile(path):
+            with zipfile.ZipFile(path) as archive:
+                data = next(name for name in archive.namelist() if name.endswith("data.pkl"))
+                with archive.open(data) as file:
+                    root = _read_classes(file, names)
+        else:
+            with path.open("rb") as file:
+                # torch's magic number, protocol and system stand before the content, each a pickle of its own.
+                while root is None and file.peek(1):
+                    root = _read_classes(file, names)
+    except (ValueError, OSError, IndexError):
+        pass  # what was found before the damage is still worth naming
+    return root, [name for name in dict.fromkeys(names) if not name.startswith(("torch.", "collections.Ordered"))]
+
+
+def _read_classes(file: IO[bytes], names: list[str]) -> str | None:
+    """Adds what one pickle asks for to `names`; the class of the pickled object itself if that comes first."""
+    strings: list[str] = []
+    memo: list[str] = []
+    root = None
+    for number, (opcode, argument, _) in enumerate(pickletools.genops(file)):
+        if opcode.name in ("GLOBAL", "STACK_GLOBAL"):
+            names.append(".".join(strings[-2:]) if argument is None else argument.replace(" ", "."))
+            # Protocol 2 starts with the name, protocol 4 with a frame and two memoized strings.
+            if number <= (1 if argument else 6) and names[-1] != "collections.OrderedDict":
+                root = names[-1]
+        elif opcode.name == "MEMOIZE":
+            memo.append(strings[-1] if strings else "")
+        elif opcode.name in ("BINGET", "LONG_BINGET") and isinstance(argument, int) and argument < len(memo):
+            strings.append(memo[argument])
+        elif isinstance(argument, str):
+            strings.append(argument)
+    return root
+
+
+def _states(content: Any, at: str = "", depth: int = 0) -> Iterator[tuple[str, Mapping[str, Tensor]]]:
+    """Each state dict in what was loaded, by its dotted place in it ("" for the whole)."""
+    if isinstance(content, nn.Module):
+        yield at, content.state_dict()
+    elif isinstance(content, Mapping) and (state := _as_state(content)) is not None:
+        yield at, state
+    elif isinstance(content, Mapping) and depth < _MAX_DEPTH:
+        for name, value in content.items():
+            if isinstance(name, str):
+                yield from _states(value, f"{at}.{name}" if at else name, depth + 1)
+
+
+def _as_state(content: Mapping[Any, Any]) -> Mapping[str, Tensor] | None:
+    """The tensors of a mapping from names to tensors; one that has some numbers among them (an epoch) still is one."""
+    tensors = {name: value for name, value in content.items() if isinstance(name, str) and isinstance(value, Tensor)}
+    others = len(content) - len(tensors)
+    if not any(value.ndim > 1 for value in tensors.values()) or others >= len(tensors):
+        return None
+    if any(isinstance(value, (Mapping, nn.Module)) for value in content.values()):
+        return None
+    return tensors if others else content
+
+
+def _usualness(at: str) -> tuple[int, int]:
+    parts = at.split(".") if at else []
+    ranks = [_USUAL_KEYS.index(part) if part in _USUAL_KEYS else len(_USUAL_KEYS) for part in parts]
+    return (ranks[0] if ranks else -1), len(parts)
+
+
+def _described(value: Any) -> str:
+    """A value of a checkpoint in a few words."""
+    if isinstance(value, Tensor):
+        return f"a tensor {'x'.join(map(str, value.shape))}"
+    if isinstance(value, (bool, int, float, str)) or value is None:
+        text = str(value)
+        return text if len(text) <= 60 else f"{text[:57]}..."
+    if isinstance(value, (Mapping, list, tuple, set)):
+        return f"a {type(value).__name__} of {len(value)}"
+    return f"a {type(value).__name__}"
 
 
 @contextmanager
-def no_initialisation() -> Iterator[None]:
-    """Construct networks without drawing random weights that `fill` would throw away (seconds for VGG)."""
-    with ExitStack() as stack:
-        for name in dir(nn.init):
-            if name.endswith("_") and not name.startswith("_"):
-                stack.enter_context(patch.object(nn.init, name, _unchanged))
+def _readable(path: Path) -> Iterator[None]:
+    """Whatever a damaged file makes its reader raise, as one sentence about the file."""
+    try:
         yield
-
-
-def _unchanged(tensor: Tensor, *args: object, **kwargs: object) -> Tensor:
-    return tensor
+    except (OSError, RuntimeError, ValueError, EOFError, KeyError, IndexError, zipfile.BadZipFile) as error:
+        reason = str(error).splitlines()[0] if str(error) else type(error).__name__
+        raise SetupError(f"{path} can't be read as weights (cut off or not a checkpoint): {reason}") from None

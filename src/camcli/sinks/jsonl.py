@@ -5,11 +5,13 @@ from __future__ import annotations
 import json
 import os
 from collections.abc import Mapping, Sequence
+from dataclasses import asdict
 from pathlib import Path
 from typing import Any
 
 from camcli import render
-from camcli.records import Attribution, ClassScore, Explained, Failed, Picture
+from camcli.fingerprints import fingerprint
+from camcli.records import Attribution, ClassScore, Explained, Failed, Picture, Truth
 
 SCHEMA = 1
 
@@ -28,10 +30,12 @@ def as_row(result: Explained | Failed, files: Sequence[Mapping[Picture, Path]] =
         "weights": result.weights,
         "layer": result.layer,
         "top": [_score(score) for score in result.top],
+        **_truth(result.truth),
         "explanations": [
             _explanation(attribution, paths, result)
             for attribution, paths in zip(result.attributions, written, strict=True)
         ],
+        "provenance": asdict(result.provenance),
         "ms": {stage: round(value, 2) for stage, value in result.ms.items()},
     }
 
@@ -50,11 +54,16 @@ def _explanation(attribution: Attribution, files: Mapping[Picture, Path], result
         "peak": list(peak) if peak else None,
         "bbox": list(bbox) if bbox else None,
         "max": float(f"{abs(attribution.values).max():.6g}"),
+        "fingerprint": fingerprint(attribution.values),
         "files": {kind: _text(os.fspath(path)) for kind, path in files.items()},
     }
     if attribution.note:
         row["note"] = attribution.note
     return row
+
+
+def _truth(truth: Truth | None) -> dict[str, Any]:
+    return {} if truth is None else {"truth": {"id": truth.id, "label": truth.label}, "correct": truth.correct}
 
 
 def _score(score: ClassScore) -> dict[str, Any]:

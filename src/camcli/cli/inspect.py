@@ -1,0 +1,112 @@
+"""`camcli inspect`: what a checkpoint is, whether it is safe to load, and which architecture it fits."""
+
+from __future__ import annotations
+
+import json as json_
+from pathlib import Path
+from typing import TYPE_CHECKING, Annotated, Any
+
+import typer
+
+from camcli.cli import console, options, report
+from camcli.errors import ExitCode, RequestError, SetupError
+from camcli.models import architecture_of, check_name, presets
+from camcli.records import ModelSpec
+
+if TYPE_CHECKING:
+    from camcli.models.checkpoints import Checkpoint
+
+_NEAREST = 3
+
+File = Annotated[str, typer.Argument(help="A checkpoint, an index of shards, or a folder with weights.")]
+
+
+@console.guarded
+def inspect(
+    file: File,
+    model: options.ModelName = None,
+    weights_key: options.WeightsKey = None,
+    trust_checkpoint: options.TrustCheckpoint = False,
+    json: options.Json = False,
+    debug: options.Debug = False,
+) -> ExitCode:
+    """Say what is in a checkpoint, whether it is safe to load, and which architecture fits. Exit 3 if it can't be used.
+
+    With --model: every tensor that keeps the two apart.
+    """
+    if model is not None:
+        check_name(model)
+    path = Path(file)
+    if not path.exists():
+        raise RequestError(f"no such file: {file}")
+    from camcli.models import checkpoints
+
+    facts: dict[str, Any] = {"file": file}
+    try:
+        checkpoint = checkpoints.read(path, key=weights_key, trust=trust_checkpoint)
+        facts |= _contents(checkpoint)
+        facts |= _fit(checkpoint, file, model)
+    except SetupError as error:
+        facts |= {"problem": str(error)}
+    if json:
+        console.out(json_.dumps(facts))
+    else:
+        report.table(("", ""), [(name, text) for name, value in facts.items() if (text := _words(value))])
+    return ExitCode.SETUP if facts["problem"] else ExitCode.OK
+
+
+def _contents(checkpoint: Checkpoint) -> dict[str, Any]:
+    from camcli.models.checkpoints import Digest
+
+    digest = Digest(checkpoint.files)
+    tensors = checkpoint.tensors
+    return {
+        "format": checkpoint.format,
+        "bytes": sum(path.stat().st_size for path in checkpoint.files),
+        "sha256": digest.hexdigest(),
+        "safe": not checkpoint.trusted,
+        "key": checkpoint.key,
+        "keys": list(checkpoint.keys),
+        "beside": dict(checkpoint.extras or {}),
+        "tensors": len(tensors),
+        "numbers": sum(value.numel() for value in tensors.values()),
+        "dtypes": sorted({str(value.dtype).removeprefix("torch.") for value in tensors.values()}),
+        "labels": list(checkpoint.labels or presets.labels_beside(checkpoint.path) or ()),
+        "preset": str(beside[0]) if (beside := presets.beside(checkpoint.path)) else None,
+    }
+
+
+def _fit(checkpoint: Checkpoint, file: str, model: str | None) -> dict[str, Any]:
+    """Which architecture it is, or what keeps it from the one named or the nearest."""
+    from camcli.models import fitting, guess
+
+    if model is not None:
+        candidates = [guess.candidate(architecture_of(ModelSpec(model, file), checkpoint), checkpoint.tensors)]
+    else:
+        candidates = guess.ranked(checkpoint.tensors)
+    fits = [candidate for candidate in candidates if candidate.fit.problems == 0]
+    if not fits:
+        wanted = model or f"any of {len(candidates)} architectures"
+        nearest = {c.name: fitting.differences(c.fit, None if model else 4) for c in candidates[:_NEAREST]}
+        return {"architecture": None, "nearest": nearest, "problem": f"{file} does not fit {wanted}"}
+    fit = fits[0].fit
+    return {
+        "architecture": fits[0].name,
+        "alike": [candidate.name for candidate in fits[1:]],
+        "classes": fits[0].classes,
+        "prefix": fit.prefix,
+        "head": [f"{head.weight} {'x'.join(map(str, head.shape))}" for head in fit.heads],
+        "left aside": list(fit.aside),
+        "problem": None,
+    }
+
+
+def _words(value: Any) -> str:
+    """A fact as a cell of the table; "" for one that says nothing."""
+    if isinstance(value, bool):
+        return "yes" if value else "no: loaded because you trust it"
+    if isinstance(value, dict):
+        return "\n".join(f"{name}: {text}" for name, text in value.items())
+    if isinstance(value, list):
+        return ", ".join(value[:8]) + (f", … ({len(value)})" if len(value) > 8 else "")
+    return "" if value is None else str(value)

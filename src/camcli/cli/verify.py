@@ -1,0 +1,163 @@
+"""`camcli verify`: run the rows of an earlier run again, and say which maps are still the same."""
+
+from __future__ import annotations
+
+import json as json_
+import sys
+from collections.abc import Iterator, Mapping, Sequence
+from dataclasses import fields, replace
+from itertools import groupby
+from pathlib import Path
+from typing import IO, Annotated, Any
+
+import typer
+
+from camcli import allocator
+from camcli.cli import console, options, report
+from camcli.errors import ExitCode, RequestError
+from camcli.fingerprints import deviation
+from camcli.models import catalog
+from camcli.records import Ref, Spec
+from camcli.sinks import as_row
+
+# Other hardware, another batch: rounding moves a cell of the grid by a level or two. A shift moves it by tens.
+SAME_WITHIN = 0.02
+
+Row = Mapping[str, Any]
+
+
+@console.guarded
+def verify(
+    rows: Annotated[str, typer.Argument(metavar="ROWS.jsonl", help="Rows of `camcli … --json`, or - for stdin.")],
+    model: Annotated[
+        str | None,
+        typer.Option(
+            "--model", "-m", help="Rows that name your code run it only if you name it too.", show_default=False
+        ),
+    ] = None,
+    trust_checkpoint: options.TrustCheckpoint = False,
+    json: options.Json = False,
+    quiet: options.Quiet = False,
+    debug: options.Debug = False,
+) -> ExitCode:
+    """Run earlier rows again and say which maps still match: identical, equal (within 2 % of the maximum), or not.
+
+    Exit 4 if one differs. Rows that were refused then are passed over.
+    """
+    if rows != "-" and not Path(rows).is_file():
+        raise RequestError(f"no such file: {rows}")
+    counts = {"identical": 0, "equal": 0, "differs": 0, "gone": 0}
+    with sys.stdin if rows == "-" else Path(rows).open(encoding="utf-8") as lines:
+        for run in groupby(_read(lines), key=lambda row: json_.dumps(row["provenance"]["spec"], sort_keys=True)):
+            for check in _again(list(run[1]), model, trust_checkpoint):
+                counts[check["status"]] += 1
+                console.out(json_.dumps(check) if json else _line(check))
+    if not quiet:
+        console.say(", ".join(f"{count} {status}" for status, count in counts.items()))
+    return ExitCode.SOME_FAILED if counts["differs"] or counts["gone"] else ExitCode.OK
+
+
+def _read(lines: IO[str]) -> Iterator[Row]:
+    for number, line in enumerate(lines, 1):
+        try:
+            row = json_.loads(line)
+            if "error" in row:
+                continue
+            if not isinstance(row["provenance"]["spec"], dict) or not isinstance(row["input"], str):
+                raise TypeError
+        except (ValueError, TypeError, KeyError):
+            raise RequestError(f"line {number} is no row of camcli with its provenance") from None
+        yield row
+
+
+def _again(rows: Sequence[Row], model: str | None, trust: bool) -> Iterator[dict[str, Any]]:
+    """The rows of one spec, each with what became of it."""
+    spec = _spec(rows[0]["provenance"]["spec"], model, trust)
+    allocator.tune()
+    from camcli.engine import Engine
+
+    engine = Engine(spec)
+    refs = (Ref(index, row["input"], Path(row["input"])) for index, row in enumerate(rows))
+    for row, result in zip(rows, engine.explain(refs), strict=True):
+        yield _compared(row, as_row(result))
+
+
+def _spec(given: Mapping[str, Any], model: str | None, trust: bool) -> Spec:
+    """A row's spec. Rows come from anywhere, so they alone can't make code run.
+
+    Raises: RequestError: fields of another version, or code that the user has not named.
+    """
+    if unknown := set(given) - {field.name for field in fields(Spec)}:
+        raise RequestError(f"the rows were made by another version of camcli: unknown {', '.join(sorted(unknown))}")
+    lists = {name: tuple(map(_frozen, value)) for name, value in given.items() if isinstance(value, list)}
+    spec = Spec(**{**given, **lists})
+    if spec.model is not None and catalog.is_user_code(spec.model) and spec.model != model:
+        raise RequestError(f"the rows run the code {spec.model}: if you trust it, say so with --model {spec.model}")
+    if spec.trust_checkpoint and not trust:
+        raise RequestError(
+            f"the rows load {spec.weights} with --trust-checkpoint: if you trust it, give the flag again"
+        )
+    return replace(spec, trust_checkpoint=trust)
+
+
+def _frozen(value: Any) -> Any:
+    return tuple(value) if isinstance(value, list) else value
+
+
+def _compared(then: Row, now: Row) -> dict[str, Any]:
+    """What became of a row: its worst map's status, each map's, and what else has changed since."""
+    if "error" in now:
+        return {"input": then["input"], "status": "gone", "message": now["error"]["message"]}
+    answers = {_key(answer): answer for answer in now["explanations"]}
+    maps = [_map(answer, answers.get(_key(answer))) for answer in then["explanations"]]
+    statuses = [answer["status"] for answer in maps] or [_prediction(then, now)]
+    worst = next(status for status in ("differs", "equal", "identical") if status in statuses)
+    return {"input": then["input"], "status": worst, "maps": maps, "changed": _changed(then, now)}
+
+
+def _key(answer: Row) -> tuple[str, int, str | None]:
+    return answer["method"], answer["target"]["id"], answer["layer"]
+
+
+def _map(then: Row, now: Row | None) -> dict[str, Any]:
+    described = {"method": then["method"], "target": then["target"]["id"], "layer": then["layer"]}
+    if now is None:
+        return {**described, "status": "differs", "deviation": None}
+    moved = deviation(then["fingerprint"], now["fingerprint"])
+    same_scale = abs(then["max"] - now["max"]) <= SAME_WITHIN * max(abs(then["max"]), abs(now["max"]))
+    if then["fingerprint"]["sha256"] == now["fingerprint"]["sha256"]:
+        status = "identical"
+    else:
+        status = "equal" if moved <= SAME_WITHIN and same_scale else "differs"
+    return {**described, "status": status, "deviation": round(moved, 4)}
+
+
+def _prediction(then: Row, now: Row) -> str:
+    """The status of a row without maps: its best classes and their probabilities."""
+    if [score["id"] for score in then["top"]] != [score["id"] for score in now["top"]]:
+        return "differs"
+    moved = max(abs(a["probability"] - b["probability"]) for a, b in zip(then["top"], now["top"], strict=True))
+    if moved == 0:
+        return "identical"
+    return "equal" if moved <= SAME_WITHIN else "differs"
+
+
+def _changed(then: Row, now: Row) -> dict[str, Any]:
+    """What a row was made with that is not so now: name -> [then, now]."""
+    before, after = (
+        {**row["provenance"], **row["provenance"]["versions"], "top1": row["top"][0]["id"]} for row in (then, now)
+    )
+    return {
+        name: [value, after.get(name)]
+        for name, value in before.items()
+        if name not in ("spec", "versions") and _frozen(value) != _frozen(after.get(name))
+    }
+
+
+def _line(check: Mapping[str, Any]) -> str:
+    if check["status"] == "gone":
+        return f"gone       {report.plain(check['input'])}: {check['message']}"
+    maps = ", ".join(f"{m['method']} of {m['target']} {m['status']}" for m in check["maps"])
+    changed = ", ".join(f"{name} {then} -> {now}" for name, (then, now) in check["changed"].items())
+    parts = [f"{check['status']:<9}  {report.plain(check['input'])}", maps, changed and f"changed: {changed}"]
+    return "  ".join(filter(None, parts))

@@ -1,0 +1,56 @@
+"""A network by name, before its weights: what each source of models (torchvision, timm, …) answers with."""
+
+from __future__ import annotations
+
+import ast
+from collections.abc import Callable, Sequence
+from dataclasses import dataclass
+from pathlib import Path
+from typing import TYPE_CHECKING, Any
+
+from camcli.records import Preset
+
+if TYPE_CHECKING:
+    from torch import nn
+
+Args = dict[str, Any]
+
+
+@dataclass(frozen=True, slots=True, eq=False)
+class Architecture:
+    """How a network is made, and what belongs to the weights that were asked for.
+
+    build: the network, in no particular state; its parameters mean nothing unless told to `initialise`.
+    weights: the enum member, or "none". fetch: the file of these weights, downloaded if need be (shown if told so);
+    None where `build` gives them itself (`cached` then says from which file). labels: None where only the weights
+    tell. rename: names in older or foreign files -> the network's, None to drop one. probed: only a forward tells
+    how its output is to be read. package: the library that it comes from.
+    """
+
+    name: str
+    build: Callable[[bool], nn.Module]
+    preset: Preset
+    labels: tuple[str, ...] | None
+    weights: str
+    fetch: Callable[[bool], Path] | None = None
+    cached: Callable[[], Path | None] | None = None
+    rename: Callable[[str], str | None] = str
+    fixed_size: bool = False
+    probed: bool = False
+    package: str = "torchvision"
+    remarks: tuple[str, ...] = ()
+
+
+def parsed(args: Sequence[tuple[str, str]]) -> Args:
+    """`--model-arg key=value` pairs: Python literals where they are some, else text."""
+    return {key: _literal(value) for key, value in args}
+
+
+def _literal(text: str) -> Any:
+    words = {"true": True, "false": False, "none": None}
+    if text.lower() in words:
+        return words[text.lower()]
+    try:
+        return ast.literal_eval(text)
+    except (ValueError, SyntaxError):
+        return text

@@ -1,0 +1,199 @@
+"""Putting a model together: file, architecture, weights, preset, labels, the reading of its output.
+
+Each step settles what the ones before it left open, and says so in a remark where the file alone could not tell.
+"""
+
+from __future__ import annotations
+
+from collections.abc import Sequence
+from dataclasses import replace
+from pathlib import Path
+
+import torch
+from torch import nn
+
+from camcli import outputs
+from camcli.errors import RequestError, SetupError
+from camcli.models import (
+    Model,
+    architecture_of,
+    checkpoints,
+    fitting,
+    guess,
+    labels,
+    pick_device,
+    presets,
+    torchvision_zoo,
+    weights_file,
+)
+from camcli.models.architecture import Architecture
+from camcli.models.checkpoints import Checkpoint, Digest
+from camcli.models.fitting import Fit
+from camcli.outputs import Readout
+from camcli.records import ModelSpec, Preset
+
+# ImageNet's three means and deviations as one, for a network that takes grey pictures.
+_GREY_MEAN, _GREY_STD = (0.449,), (0.226,)
+_PICTURE_CHANNELS = (1, 3)
+
+
+def load(spec: ModelSpec, *, progress: bool = False) -> Model:
+    """See `camcli.models.load_model`."""
+    device = pick_device(spec.device)
+    remarks: list[str] = []
+    checkpoint = _checkpoint(spec, remarks)
+    if checkpoint is not None and spec.model is None:
+        spec = _with_architecture(spec, checkpoint, remarks)
+    arch = architecture_of(spec, checkpoint)
+    remarks += arch.remarks
+    net, files = _filled(arch, spec, checkpoint, remarks, progress=progress)
+    net = net.eval().requires_grad_(False).to(device)
+    preset = _preset(arch, net, spec, remarks)
+    readout, classes = _readout(arch, net, preset, spec, device)
+    return Model(
+        name=arch.name,
+        net=net,
+        preset=preset,
+        labels=(names := _labels(arch, spec, checkpoint, classes, remarks)),
+        wordnet_ids=labels.wordnet_ids() if names == torchvision_zoo.imagenet_labels() else None,
+        weights=Path(spec.weights).absolute().name if checkpoint else arch.weights,
+        readout=readout,
+        device=device,
+        fixed_size=arch.fixed_size,
+        digest=Digest(files) if files else None,
+        package=arch.package,
+        remarks=tuple(remarks),
+    )
+
+
+def blueprint(spec: ModelSpec) -> Model:
+    """See `camcli.models.blueprint`."""
+    spec = replace(spec, weights="none")
+    arch = architecture_of(spec)
+    net = arch.build(False).eval().requires_grad_(False)
+    # How an unknown output is read shows in a real forward only.
+    device = "cpu" if arch.probed else "meta"
+    preset = _preset(arch, net, spec, [])
+    readout, _ = _readout(arch, net.to(device), preset, spec, device)
+    return Model(arch.name, net, preset, arch.labels or (), "none", readout, device, arch.fixed_size)
+
+
+def named_in(path: str, classes: int) -> tuple[str, ...]:
+    """The class names in a file or ImageFolder, for a model of so many classes.
+
+    Raises: RequestError: not readable as names, or not as many as there are classes.
+    """
+    names = labels.read(Path(path))
+    if classes == 2 and len(names) == 1:
+        return f"not {names[0]}", names[0]
+    if len(names) != classes:
+        raise RequestError(f"{path} names {len(names)} classes, and the model has {classes}")
+    return names
+
+
+def _checkpoint(spec: ModelSpec, remarks: list[str]) -> Checkpoint | None:
+    file = weights_file(spec)
+    if file is None:
+        if spec.weights_key is not None:
+            raise RequestError("--weights-key goes with --weights FILE")
+        return None
+    checkpoint = checkpoints.read(file, key=spec.weights_key, trust=spec.trust_checkpoint)
+    if spec.trust_checkpoint:
+        remarks.append(f"warning: {file} was loaded with --trust-checkpoint: any code in it has run")
+    others = [key for key in checkpoint.keys if key != checkpoint.key]
+    if others and spec.weights_key is None:
+        remarks.append(f"{file}: the weights under {checkpoint.key!r}; --weights-key chooses {' or '.join(others[:3])}")
+    return checkpoint
+
+
+def _with_architecture(spec: ModelSpec, checkpoint: Checkpoint, remarks: list[str]) -> ModelSpec:
+    found = guess.only(guess.ranked(checkpoint.tensors), spec.weights)
+    remarks.append(f"{spec.weights} is a {found.name}")
+    return replace(spec, model=found.name)
+
+
+def _filled(
+    arch: Architecture, spec: ModelSpec, checkpoint: Checkpoint | None, remarks: list[str], *, progress: bool
+) -> tuple[nn.Module, Sequence[Path]]:
+    """(the network with its weights, the files that they came from)."""
+    if spec.weights == "none":
+        with torch.random.fork_rng(devices=[]):
+            torch.manual_seed(0)
+            return arch.build(True), ()
+    net = arch.build(False)
+    if checkpoint is not None:
+        fit = fitting.fill(net, checkpoint.tensors, f"{spec.weights} does not fit {arch.name}", arch.rename)
+        remarks += _about(fit, spec.weights)
+        return net, checkpoint.files
+    if arch.fetch is None:
+        path = arch.cached() if arch.cached else None
+        return net, (path,) if path else ()
+    path = arch.fetch(progress)
+    fitting.fill(net, checkpoints.read(path).tensors, f"{path} does not fit {arch.name}", arch.rename)
+    return net, (path,)
+
+
+def _about(fit: Fit, file: str) -> list[str]:
+    """What was done to make a file fit, where that is more than names and a head of another size."""
+    said = [f"{file}: {head.weight} is the whole head" for head in fit.heads if head.flattened]
+    if fit.aside:
+        count, first = len(fit.aside), ", ".join(fit.aside[:3])
+        said.append(
+            f"{file}: {count} tensor{'s' * (count > 1)} beside the network left aside ({first}{', …' * (count > 3)})"
+        )
+    return said
+
+
+def _preset(arch: Architecture, net: nn.Module, spec: ModelSpec, remarks: list[str]) -> Preset:
+    """The architecture's preset, changed by the file named or found beside the weights, then by single options."""
+    preset, fields = arch.preset, {}
+    file = weights_file(spec)
+    if spec.preset is not None:
+        fields = presets.read(Path(spec.preset))
+    elif file is not None and (beside := presets.beside(file)):
+        fields = beside[1]
+        remarks.append(f"preset from {beside[0]}: {', '.join(fields)}")
+    named = ("resize", "crop", "mean", "std", "interpolation")
+    fields = fields | {name: value for name in named if (value := getattr(spec, name)) is not None}
+    channels = next((m.in_channels for m in net.modules() if isinstance(m, nn.Conv2d)), len(preset.mean))
+    if channels == 1 and len(preset.mean) == 3 and not {"mean", "std"} & fields.keys():
+        fields = {"mean": _GREY_MEAN, "std": _GREY_STD} | fields
+        remarks.append("one input channel: pictures become grey, mean 0.449 and std 0.226 (--mean, --std)")
+    preset = presets.changed(preset, fields)
+    if channels not in _PICTURE_CHANNELS:
+        raise SetupError(f"{arch.name} takes {channels} input channels, and pictures have 1 or 3")
+    if len(preset.mean) != channels:
+        raise RequestError(f"{arch.name} takes {channels} input channels: --mean and --std need as many numbers")
+    return preset
+
+
+def _readout(arch: Architecture, net: nn.Module, preset: Preset, spec: ModelSpec, device: str) -> tuple[Readout, int]:
+    """(how the output is read, number of classes): by a forward, where the last layer alone does not say it."""
+    if arch.probed or spec.output_key is not None:
+        side = preset.crop
+        images = torch.zeros(1, len(preset.mean), side, side, device=device)
+        try:
+            return outputs.probe(net, images, spec.output_key, spec.multi_label)
+        except (RuntimeError, ValueError, TypeError) as error:
+            reason = str(error).splitlines()[0]
+            raise SetupError(
+                f"{arch.name} fails on a picture of {side}x{side}: {reason}; see --resize, --crop"
+            ) from error
+    return outputs.readout(len(list(net.parameters())[-1]), spec.multi_label)
+
+
+def _labels(
+    arch: Architecture, spec: ModelSpec, checkpoint: Checkpoint | None, classes: int, remarks: list[str]
+) -> tuple[str, ...]:
+    """The names asked for, else those in or beside the file, the architecture's, ImageNet's, or numbers."""
+    if spec.labels is not None:
+        return named_in(spec.labels, classes)
+    found = [checkpoint.labels, presets.labels_beside(checkpoint.path)] if checkpoint else []
+    for names in (*found, arch.labels):
+        if names and len(names) == classes:
+            return names
+    if classes == 1000:
+        remarks.append(f"{arch.name}: 1000 classes, taken to be ImageNet's; --labels otherwise")
+        return torchvision_zoo.imagenet_labels()
+    remarks.append(f"{arch.name}: {classes} classes without names: --labels FILE gives them")
+    return labels.numbered(classes)

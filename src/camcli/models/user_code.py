@@ -1,0 +1,111 @@
+"""The user's own network: `module:factory` or `path/to/file.py:factory`, run only because the user named it."""
+
+from __future__ import annotations
+
+import importlib.util
+import sys
+from collections.abc import Callable, Iterator, Mapping
+from contextlib import contextmanager, redirect_stdout
+from importlib import import_module
+from pathlib import Path
+from types import ModuleType
+from typing import Any
+
+import torch
+from torch import Tensor, nn
+
+from camcli.errors import CamcliError, RequestError, SetupError, unknown
+from camcli.models import timm_zoo
+from camcli.models.architecture import Architecture, Args
+from camcli.records import Preset
+
+# What nearly every classifier is trained with; said aloud where it is used.
+USUAL_PRESET = Preset(256, 224, (0.485, 0.456, 0.406), (0.229, 0.224, 0.225), "bilinear")
+
+
+def architecture(name: str, weights: str, args: Args, tensors: Mapping[str, Tensor] | None) -> Architecture:
+    """What the named factory, class or network gives, called with `args`.
+
+    Raises:
+        RequestError: no such file, module or factory, or weights by name.
+        SetupError: the code raises, or gives no network that can be looked into.
+    """
+    if tensors is None and weights not in ("DEFAULT", "none"):
+        raise RequestError(f"no such weights file: {weights}")
+    where, _, attribute = name.rpartition(":")
+    factory = _found(_module(where), attribute, name)
+    # Built here and once: a network that user code pretrained or configured tells its preset itself.
+    with _running(name):
+        made = factory if isinstance(factory, nn.Module) else factory(**args)
+    net = unwrapped(made, name)
+    config = getattr(net, "pretrained_cfg", None) or getattr(net, "default_cfg", None)
+    preset = timm_zoo.preset_of(config) if isinstance(config, Mapping) else None
+    unsaid = f"{name}: no preset is known, so resize 256, crop 224, ImageNet's mean and std; see --preset"
+    return Architecture(
+        name=name,
+        build=lambda initialise: net,
+        preset=preset or USUAL_PRESET,
+        labels=None,
+        weights="own" if weights == "DEFAULT" and tensors is None else weights,
+        probed=True,
+        remarks=() if preset else (unsaid,),
+    )
+
+
+def unwrapped(made: Any, name: str) -> nn.Module:
+    """The network inside DataParallel, DistributedDataParallel and torch.compile, whose layers can be looked into.
+
+    Raises:
+        SetupError: no network, or a compiled TorchScript one.
+    """
+    while isinstance(made, nn.Module):
+        if isinstance(made, torch.jit.ScriptModule):
+            raise SetupError(f"{name} gives a TorchScript module, whose layers can't be looked into: give the original")
+        if isinstance(inner := getattr(made, "_orig_mod", None), nn.Module):
+            made = inner
+        elif isinstance(made, (nn.DataParallel, nn.parallel.DistributedDataParallel)):
+            made = made.module
+        else:
+            return made
+    raise SetupError(f"{name} gives a {type(made).__name__}, not a torch.nn.Module")
+
+
+def _module(where: str) -> ModuleType:
+    folder = Path(where).parent if where.endswith(".py") else Path()
+    # As `python FILE` and `python -m MODULE` would: the code's neighbours can be imported.
+    if (entry := str(folder.absolute())) not in sys.path:
+        sys.path.insert(0, entry)
+    with _running(where):
+        if not where.endswith(".py"):
+            return import_module(where)
+        spec = importlib.util.spec_from_file_location(Path(where).stem, where)
+        assert spec is not None
+        assert spec.loader is not None
+        module = importlib.util.module_from_spec(spec)
+        sys.modules.setdefault(spec.name, module)
+        spec.loader.exec_module(module)
+        return module
+
+
+def _found(module: ModuleType, attribute: str, name: str) -> Callable[..., Any]:
+    found: Any = module
+    for part in attribute.split("."):
+        if not hasattr(found, part):
+            known = [key for key, value in vars(found).items() if callable(value) and not key.startswith("_")]
+            raise unknown("factory", attribute, known, f"python -c 'import {module.__name__} as m; print(dir(m))'")
+        found = getattr(found, part)
+    if not callable(found):
+        raise RequestError(f"{name} is a {type(found).__name__}, not something that makes a network")
+    return found  # type: ignore[no-any-return]
+
+
+@contextmanager
+def _running(name: str) -> Iterator[None]:
+    """The boundary around the user's own code: whatever it raises is about it; whatever it prints is no row of ours."""
+    try:
+        with redirect_stdout(sys.stderr):
+            yield
+    except CamcliError:
+        raise
+    except Exception as error:  # anything at all may come out of code that is not ours
+        raise SetupError(f"{name} raised {type(error).__name__}: {error} (--debug shows where)") from error
