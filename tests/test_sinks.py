@@ -20,6 +20,7 @@ from PIL import Image
 
 from camcli import render
 from camcli.errors import RequestError, SetupError
+from camcli.fingerprints import fingerprint
 from camcli.images import read_frame
 from camcli.records import (
     Attribution,
@@ -337,9 +338,11 @@ def test_the_row_of_an_answer() -> None:
     assert first == {"method": "grad-cam", "target": boxer, "layer": "layer4", "max": 4.0} | {
         "peak": list(peak),
         "bbox": list(bbox),
+        "fingerprint": fingerprint(attributed().values),
         "files": files,
     }
     nowhere: dict[str, object] = {"peak": None, "bbox": None, "max": 0.0, "files": {}, "note": "no gradient"}
+    nowhere["fingerprint"] = fingerprint(np.zeros((1, 2), dtype=np.float32))
     assert second == {"method": "grad-cam", "target": mastiff, "layer": "layer4"} | nowhere
     assert as_row(explained("a.png"))["explanations"][0]["files"] == {}
 

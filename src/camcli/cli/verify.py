@@ -18,7 +18,7 @@ from camcli.errors import ExitCode, RequestError
 from camcli.fingerprints import deviation
 from camcli.models import catalog
 from camcli.records import Ref, Spec
-from camcli.sinks import as_row
+from camcli.sinks import as_row, dump
 
 # Other hardware, another batch: rounding moves a cell of the grid by a level or two. A shift moves it by tens.
 SAME_WITHIN = 0.02
@@ -79,7 +79,7 @@ def _again(rows: Sequence[Row], model: str | None, trust: bool) -> Iterator[dict
     engine = Engine(spec)
     refs = (Ref(index, row["input"], Path(row["input"])) for index, row in enumerate(rows))
     for row, result in zip(rows, engine.explain(refs), strict=True):
-        yield _compared(row, as_row(result))
+        yield _compared(row, json_.loads(dump(as_row(result))))
 
 
 def _spec(given: Mapping[str, Any], model: str | None, trust: bool) -> Spec:
@@ -150,7 +150,7 @@ def _changed(then: Row, now: Row) -> dict[str, Any]:
     return {
         name: [value, after.get(name)]
         for name, value in before.items()
-        if name not in ("spec", "versions") and _frozen(value) != _frozen(after.get(name))
+        if name not in ("spec", "versions") and value != after.get(name)
     }
 
 

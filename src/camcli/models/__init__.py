@@ -62,7 +62,8 @@ def labels_of(spec: ModelSpec) -> tuple[str, ...] | None:
     Raises:
         RequestError: unknown model, weights or file.
     """
-    if weights_file(spec) is not None:
+    check_name(spec.model or catalog.BUNDLED)
+    if weights_file(spec) is not None or catalog.is_user_code(spec.model or ""):
         return None
     from camcli.models import loading
 

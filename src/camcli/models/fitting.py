@@ -125,7 +125,8 @@ def fill(net: nn.Module, tensors: Mapping[str, Tensor], what: str, rename: Renam
     own = net.state_dict()
     fit = match(shapes_of(own), shapes_of(tensors), rename)
     if fit.problems:
-        raise SetupError(f"{what}: {differences(fit, limit=_MAX_LISTED)}{_of_several_layers(fit, own, tensors)}")
+        found = differences(fit, limit=_MAX_LISTED) + _of_several_layers(fit, own, tensors)
+        raise SetupError(f"{what}: {found}; see `camcli inspect`")
     for head in fit.heads:
         _put(net, head)
     if fit.stem is not None:

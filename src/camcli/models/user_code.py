@@ -77,7 +77,7 @@ def _module(where: str) -> ModuleType:
         sys.path.insert(0, entry)
     with _running(where):
         if not where.endswith(".py"):
-            return import_module(where)
+            return _imported(where)
         spec = importlib.util.spec_from_file_location(Path(where).stem, where)
         assert spec is not None
         assert spec.loader is not None
@@ -85,6 +85,15 @@ def _module(where: str) -> ModuleType:
         sys.modules.setdefault(spec.name, module)
         spec.loader.exec_module(module)
         return module
+
+
+def _imported(where: str) -> ModuleType:
+    try:
+        return import_module(where)
+    except ModuleNotFoundError as error:
+        if error.name is not None and f"{where}.".startswith(f"{error.name}."):
+            raise RequestError(f"no module {where} here or among the installed packages") from None
+        raise
 
 
 def _found(module: ModuleType, attribute: str, name: str) -> Callable[..., Any]:
@@ -108,4 +117,5 @@ def _running(name: str) -> Iterator[None]:
     except CamcliError:
         raise
     except Exception as error:  # anything at all may come out of code that is not ours
-        raise SetupError(f"{name} raised {type(error).__name__}: {error} (--debug shows where)") from error
+        reason = next(iter(str(error).split("\n\n")[0].strip().splitlines()), "")
+        raise SetupError(f"{name} raised {type(error).__name__}: {reason} (--debug shows where)") from error
