@@ -83,6 +83,117 @@ class PatchTransformer(nn.Module):
         return scores
 
 
+class Attention(nn.Module):
+    """Self-attention as timm writes it, or a pool by one learned query: `qkv` or `kv` is as long as the tokens."""
+
+    def __init__(self, width: int, *, pools: bool = False) -> None:
+        super().__init__()
+        self.query = nn.Parameter(torch.randn(1, 1, width)) if pools else None
+        self.qkv = nn.Linear(width, (2 if pools else 3) * width)
+        self.proj = nn.Linear(width, width)
+
+    def forward(self, x: Tensor) -> Tensor:
+        if self.query is None:
+            q, k, v = self.qkv(x).chunk(3, dim=-1)
+            mixed: Tensor = self.proj(nn.functional.scaled_dot_product_attention(q, k, v))
+            return mixed
+        k, v = self.qkv(x).chunk(2, dim=-1)
+        weights = (self.query.expand(len(x), -1, -1) @ k.transpose(1, 2)).softmax(dim=-1)
+        pooled: Tensor = self.proj((weights @ v)[:, 0])
+        return pooled
+
+
+class Tokens(nn.Module):
+    """Patches of 8x8 behind `prefix` tokens, two blocks; read from the `class` token, the `mean`, or by `attention`."""
+
+    def __init__(self, read: str, prefix: int, classes: int = 5) -> None:
+        super().__init__()
+        with torch.random.fork_rng(devices=[]):
+            torch.manual_seed(0)
+            self.embed = nn.Conv2d(3, 12, kernel_size=8, stride=8)
+            self.prefix = nn.Parameter(torch.randn(1, prefix, 12))
+            self.norms = nn.ModuleList(nn.LayerNorm(12) for _ in range(2))
+            self.mixes = nn.ModuleList(Attention(12) for _ in range(2))
+            self.norm = nn.LayerNorm(12)
+            self.pool = Attention(12, pools=True)
+            self.head = nn.Linear(12, classes)
+        self.read = read
+
+    def forward(self, x: Tensor) -> Tensor:
+        tokens = self.embed(x).flatten(2).transpose(1, 2)
+        tokens = torch.cat([self.prefix.expand(len(x), -1, -1), tokens], dim=1)
+        for norm, mix in zip(self.norms, self.mixes, strict=True):
+            tokens = tokens + mix(norm(tokens))
+        tokens = self.norm(tokens)
+        if self.read == "class":
+            pooled = tokens[:, 0]
+        elif self.read == "mean":
+            pooled = tokens[:, self.prefix.shape[1] :].mean(1)
+        else:
+            pooled = self.pool(tokens)
+        scores: Tensor = self.head(pooled)
+        return scores
+
+
+class ClassAttention(nn.Module):
+    """CaiT: patches on their own, then a class token that attends to them and is put in front of them once more."""
+
+    def __init__(self, classes: int = 5) -> None:
+        super().__init__()
+        with torch.random.fork_rng(devices=[]):
+            torch.manual_seed(0)
+            self.embed = nn.Conv2d(3, 12, kernel_size=8, stride=8)
+            self.patches = nn.LayerNorm(12)
+            self.attends = nn.ModuleList(Attention(12, pools=True) for _ in range(2))
+            self.norm = nn.LayerNorm(12)
+            self.head = nn.Linear(12, classes)
+
+    def forward(self, x: Tensor) -> Tensor:
+        patches = self.patches(self.embed(x).flatten(2).transpose(1, 2))
+        token = torch.zeros_like(patches[:, :1])
+        for attend in self.attends:
+            token = token + attend(torch.cat([token, patches], dim=1))[:, None]
+        scores: Tensor = self.head(self.norm(torch.cat([token, patches], dim=1))[:, 0])
+        return scores
+
+
+class ChannelsLast(nn.Module):
+    """(N, h, w, C) all the way behind the patch embedding."""
+
+    def __init__(self, classes: int = 5) -> None:
+        super().__init__()
+        with torch.random.fork_rng(devices=[]):
+            torch.manual_seed(0)
+            self.embed = nn.Conv2d(3, 12, kernel_size=8, stride=8)
+            self.mix = nn.Sequential(nn.LayerNorm(12), nn.Linear(12, 12), nn.GELU())
+            self.head = nn.Linear(12, classes)
+
+    def forward(self, x: Tensor) -> Tensor:
+        scores: Tensor = self.head(self.mix(self.embed(x).permute(0, 2, 3, 1)).mean((1, 2)))
+        return scores
+
+
+class Hierarchy(nn.Module):
+    """Tokens whose grid is halved by a reshape: no module ever gives a map of the last grid."""
+
+    def __init__(self, classes: int = 5) -> None:
+        super().__init__()
+        with torch.random.fork_rng(devices=[]):
+            torch.manual_seed(0)
+            self.embed = nn.Conv2d(3, 12, kernel_size=4, stride=4)
+            self.merge = nn.Linear(48, 24)
+            self.norm = nn.LayerNorm(24)
+            self.head = nn.Linear(24, classes)
+
+    def forward(self, x: Tensor) -> Tensor:
+        fine = self.embed(x)
+        n, c, h, w = fine.shape
+        fine = fine.reshape(n, c, h // 2, 2, w // 2, 2).permute(0, 2, 4, 3, 5, 1)
+        tokens = self.norm(self.merge(fine.reshape(n, h * w // 4, 4 * c)))
+        scores: Tensor = self.head(tokens.mean(1))
+        return scores
+
+
 class SkipsLast(nn.Module):
     """The score sees the stem both directly and through `last`: only `stem` is crossed by every path."""
 

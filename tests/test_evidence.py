@@ -96,7 +96,7 @@ class Raises(nn.Module):
 @pytest.mark.parametrize("error", [RuntimeError("boom"), KeyboardInterrupt()])
 def test_model_is_bit_identical_after_the_network_raises(error: BaseException) -> None:
     net, images = nn.Sequential(*_half_frozen()[:5], Raises(error)).train(), nets.noise(1, 3, 9, 14)
-    layer = Layer("3", net[3], (4, 7, 12), lambda output: output, "")
+    layer = Layer("3", net[3], (4, 7, 12), lambda output, size: output, "")
     before = State(net)
     with pytest.raises(type(error)):
         Forward(net, images, [layer], to_pixels=True)
@@ -287,7 +287,7 @@ def test_map_is_where_the_class_is_and_moves_with_it() -> None:
 
 def test_outputs_that_are_no_tensor_or_no_classes_are_refused() -> None:
     net, images = nets.Convolutional().eval(), nets.noise(1, 3, 8, 12)
-    pair = Layer("pair", nn.LSTM(12, 4), (1, 1, 1), lambda output: output, "")
+    pair = Layer("pair", nn.LSTM(12, 4), (1, 1, 1), lambda output, size: output, "")
     pair.module.eval()
     recurrent = nn.Sequential(pair.module)
     with pytest.raises(SetupError, match="'pair' gives no tensor"):

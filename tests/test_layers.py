@@ -80,7 +80,7 @@ def _check_golden(name: str) -> None:
     chosen = layers.choose(model.net, traced, name)
     assert chosen.name == outer
     assert outputs["outer"] is outputs["inner"]
-    assert chosen.to_map(outputs["inner"]).shape[1:] == chosen.shape
+    assert chosen.to_map(outputs["inner"], (side, side)).shape[1:] == chosen.shape
     assert chosen.shape[1] == chosen.shape[2] > 1
 
 
@@ -120,7 +120,7 @@ def test_tokens_fold_row_by_row_without_the_class_token() -> None:
     (layer,) = _resolve(net, images)
     assert (layer.name, layer.shape) == ("before", (12, 2, 5))
     tokens = torch.stack([torch.full((12,), float(i)) for i in range(-1, 10)])[None]
-    folded = layer.to_map(tokens)
+    folded = layer.to_map(tokens, (16, 40))
     for i in range(10):
         assert folded[0, :, i // 5, i % 5].eq(i).all()
     # The same positions, seen through the network: a patch's own token moves with that patch alone.
@@ -141,6 +141,55 @@ def test_vit_patches_have_a_gradient_at_the_choice_and_none_behind_it() -> None:
     for behind in (last, final):
         assert forward.activations(behind).abs().max() > 0
         assert not forward.gradient("gradient", class_ids, behind).any()
+
+
+TOKEN_NETS = [
+    (nets.Tokens("class", prefix=1), "norms.1", 12),
+    (nets.Tokens("class", prefix=5), "norms.1", 12),
+    (nets.Tokens("mean", prefix=0), "norm", 12),
+    (nets.Tokens("mean", prefix=4), "norm", 12),
+    (nets.Tokens("attention", prefix=0), "norm", 12),
+    (nets.ClassAttention(), "patches", 12),
+    (nets.ChannelsLast(), "mix", 12),
+    (nets.Hierarchy(), "norm", 24),
+]
+
+
+@pytest.mark.parametrize(("net", "name", "channels"), TOKEN_NETS)
+@pytest.mark.parametrize("size", [(32, 56), (24, 24)])
+def test_tokens_are_a_map_where_their_patches_reach_the_score(
+    net: nn.Module, name: str, channels: int, size: tuple[int, int]
+) -> None:
+    """Chosen on one size, on the meta device, and read at another: the grid follows the picture."""
+    net = net.eval()
+    (layer,) = layers.resolve(net, trace(net, nets.noise(1, 3, *size)), (), "net")
+    assert (layer.name, layer.shape) == (name, (channels, size[0] // 8, size[1] // 8))
+    for height, width in ((32, 56), (56, 32), (40, 40)):
+        images = nets.noise(1, 3, height, width)
+        forward = Forward(net, images, [layer])
+        before = forward.activations(layer)
+        assert before.shape == (1, channels, height // 8, width // 8)
+        assert forward.gradient("gradient", torch.tensor([3]), layer).abs().amax(1).gt(0).all()
+        for y, x in ((0, 0), (0, width - 8), (height - 8, 0), (height - 8, width - 8), (8, 16)):
+            spoiled = images.clone()
+            spoiled[:, :, y : y + 8, x : x + 8] += nets.noise(3, 8, 8, seed=1)
+            moved = (Forward(net, spoiled, [layer]).activations(layer) - before).norm(dim=1)[0]
+            assert divmod(int(moved.argmax()), width // 8) == (y // 8, x // 8)
+
+
+def test_tokens_on_no_grid_of_the_picture_are_refused() -> None:
+    net = nets.Tokens("class", prefix=1).eval()
+    (layer,) = _resolve(net, nets.noise(1, 3, 32, 56))
+    with pytest.raises(SetupError, match="27 patches lie on no grid of a 32x64 picture"):
+        layer.to_map(torch.zeros(1, 28, 12), (64, 32))
+
+
+def test_queries_and_keys_are_never_chosen() -> None:
+    """`qkv` is as long as the tokens, and every path crosses it; it can be named."""
+    net = nets.Tokens("attention", prefix=0).eval()
+    traced = trace(net, nets.noise(1, 3, 32, 56))
+    assert next(run.name for run in traced.runs if run.on_every_path and run.in_attention) == "pool.qkv"
+    assert _resolve(net, nets.noise(1, 3, 32, 56), "pool.qkv")[0].shape == (24, 4, 7)
 
 
 @pytest.mark.parametrize("name", ["avgpool", "fc"])

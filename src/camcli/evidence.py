@@ -15,16 +15,21 @@ from __future__ import annotations
 from collections.abc import Callable, Iterator, Sequence
 from contextlib import ExitStack, contextmanager
 from functools import cached_property
+from itertools import islice
 from typing import Any
 
 import torch
 from torch import Tensor, nn
 from torch.autograd.graph import Node
+from torch.nn import functional
+from torch.overrides import TorchFunctionMode
 
 from camcli.errors import SetupError
-from camcli.layers import Layer, Run, Trace
+from camcli.layers import Layer
+from camcli.maps import Run, Trace
 from camcli.outputs import PLAIN, Readout
 from camcli.rectifiers import ActivationCounter, BentReLU
+from camcli.routes import Routes
 
 
 class Forward:
@@ -64,7 +69,7 @@ class Forward:
 
     def activations(self, layer: Layer) -> Tensor:
         """(N, C, h, w): the layer's output, before anything downstream changed it."""
-        return layer.to_map(self._outputs[layer.name].detach())
+        return layer.to_map(self._outputs[layer.name].detach(), self._size())
 
     def gradient(self, rule: str, class_ids: Tensor, layer: Layer | None) -> Tensor:
         """d score / d layer (N, C, h, w), or d score / d images (N, 3, H, W) where `layer` is None, under a rule.
@@ -80,8 +85,11 @@ class Forward:
             if self._relu is not None:
                 self._relu.rule = rule
             gradient = self._differentiate(class_ids, source)
-            self._gradients[key] = layer.to_map(gradient) if layer else gradient
+            self._gradients[key] = layer.to_map(gradient, self._size()) if layer else gradient
         return self._gradients[key]
+
+    def _size(self) -> tuple[int, int]:
+        return self.images.shape[-2], self.images.shape[-1]
 
     def _differentiate(self, class_ids: Tensor, source: Tensor) -> Tensor:
         gradient = None
@@ -162,25 +170,48 @@ def trace(net: nn.Module, images: Tensor, readout: Readout = PLAIN) -> Trace:
         stack.enter_context(torch.enable_grad())
         for name, module in net.named_modules():
             if name:
+                stack.callback(module.register_forward_pre_hook(recorder.before).remove)
                 stack.callback(module.register_forward_hook(recorder.after(name)).remove)
-            if isinstance(module, nn.MultiheadAttention):
-                before = module.register_forward_pre_hook(recorder.query, with_kwargs=True)
-                stack.callback(before.remove)
         stack.enter_context(counter)
+        stack.enter_context(recorder)
         output = readout.scores(net, images.detach().clone().requires_grad_().clone())
-    return recorder.finish(output, counter.rectifiers, counter.others)
+    return recorder.finish(images, output, counter)
 
 
-class _Recorder:
-    """Collects module runs; tensors are known by the autograd node that made them, so views in and out of Identity,
-    Dropout and Sequential are seen to be one tensor."""
+_ATTENTION = (functional.scaled_dot_product_attention, functional.multi_head_attention_forward)
+_SOFTMAX = (functional.softmax, torch.softmax, Tensor.softmax)
+
+
+class _Recorder(TorchFunctionMode):
+    """Collects module runs, and in which of them attention is computed.
+
+    Tensors are known by the autograd node that made them, so views in and out of Identity, Dropout and Sequential are
+    seen to be one tensor.
+    """
 
     def __init__(self) -> None:
+        super().__init__()
         self._runs: list[tuple[str, str, tuple[int, ...], Node | None]] = []
-        self._query: Node | None = None
+        self._running: list[tuple[nn.Module, int]] = []
+        self._attending: set[int] = set()
+        self._in_attention: set[int] = set()
+
+    def __torch_function__(self, func: Any, types: Any, args: Any = (), kwargs: dict[str, Any] | None = None) -> Any:
+        x = next(iter(args), None)
+        if func in _ATTENTION or (func in _SOFTMAX and isinstance(x, Tensor) and x.ndim > 2 and x.requires_grad):
+            # A softmax of its own in a module is the attention of the module around it.
+            owners = (module for module, _ in reversed(self._running) if next(module.parameters(), None) is not None)
+            self._attending.update(id(module) for module in islice(owners, 1))
+        return func(*args, **(kwargs or {}))
+
+    def before(self, module: nn.Module, args: Any) -> None:
+        self._running.append((module, len(self._runs)))
 
     def after(self, name: str) -> Callable[[nn.Module, Any, Any], None]:
         def hook(module: nn.Module, args: Any, output: Any) -> None:
+            _, start = self._running.pop()
+            if id(module) in self._attending:
+                self._in_attention.update(range(start, len(self._runs)))
             if isinstance(output, Tensor):
                 self._runs.append((name, type(module).__name__, tuple(output.shape), output.grad_fn))
             else:
@@ -188,12 +219,9 @@ class _Recorder:
 
         return hook
 
-    def query(self, module: nn.Module, args: Any, kwargs: dict[str, Any]) -> None:
-        self._query = (args[0] if args else kwargs["query"]).grad_fn
-
-    def finish(self, output: Tensor, rectifiers: int, others: dict[str, int]) -> Trace:
+    def finish(self, images: Tensor, output: Tensor, counter: ActivationCounter) -> Trace:
         assert output.grad_fn is not None
-        gates = _on_every_path(output.grad_fn)
+        routes = Routes(output.grad_fn)
         numbers: dict[Node, int] = {}
         runs = tuple(
             Run(
@@ -201,38 +229,13 @@ class _Recorder:
                 kind,
                 shape,
                 tensor=numbers.setdefault(node, len(numbers)) if node is not None else -1,
-                on_every_path=node in gates,
+                on_every_path=node in routes.crossed,
+                in_attention=i in self._in_attention,
             )
-            for name, kind, shape, node in self._runs
+            for i, (name, kind, shape, node) in enumerate(self._runs)
         )
-        query = numbers.get(self._query) if self._query is not None else None
-        return Trace(runs, output.shape[1], query, rectifiers, others)
-
-
-def _on_every_path(root: Node) -> set[Node]:
-    """Nodes that every path from the root to a leaf crosses: paths down to it x paths below it = all paths."""
-    order: list[Node] = []
-    seen: set[Node] = set()
-    stack: list[tuple[Node, bool]] = [(root, False)]
-    while stack:
-        node, children_done = stack.pop()
-        if children_done:
-            order.append(node)
-        elif node not in seen:
-            seen.add(node)
-            stack.append((node, True))
-            stack.extend((child, False) for child, _ in node.next_functions if child is not None)
-    below: dict[Node, int] = {}
-    for node in order:
-        children = [child for child, _ in node.next_functions if child is not None]
-        below[node] = sum(below[child] for child in children) if children else 1
-    above = dict.fromkeys(order, 0)
-    above[root] = 1
-    for node in reversed(order):
-        for child, _ in node.next_functions:
-            if child is not None:
-                above[child] += above[node]
-    return {node for node in order if above[node] * below[node] == below[root]}
+        narrowed = bool(routes.narrowed)
+        return Trace(tuple(images.shape), runs, output.shape[1], narrowed, counter.rectifiers, counter.others)
 
 
 @contextmanager

@@ -1,9 +1,9 @@
 """Which layer a map is drawn from, and why.
 
-The rule, over one traced forward: the last module in execution order whose output is a spatial map larger than 1x1,
-is crossed by every path to the score, and is neither a pool nor part of the head. Where tokens are mixed by
-attention after the last such map (ViT), it is the input of the last attention: behind that only the class token
-reaches the score and the patches' gradient is exactly zero.
+The rule, over one traced forward: the last module in execution order whose output is a spatial map larger than 1x1
+(tokens on a grid are one), is crossed by every path from the picture's positions to the score, and is neither a pool
+nor part of the head. Where the score is read from a class token (ViT), that is the input of the last attention: behind
+it the patches' gradient is exactly zero.
 """
 
 from __future__ import annotations
@@ -13,51 +13,23 @@ from dataclasses import dataclass
 from typing import TYPE_CHECKING
 
 from camcli.errors import SetupError, unknown
+from camcli.maps import Run, Trace, read_map
 
 if TYPE_CHECKING:
     from torch import Tensor, nn
 
-# More class, distillation and register tokens in front of the patches than any published model has.
-MAX_PREFIX_TOKENS = 16
-
-
-@dataclass(frozen=True, slots=True)
-class Run:
-    """One module's output in one forward. Equal `tensor` numbers mean the same tensor; -1: not a tensor or no graph."""
-
-    name: str
-    kind: str
-    shape: tuple[int, ...]
-    tensor: int
-    on_every_path: bool
-
-
-@dataclass(frozen=True, slots=True)
-class Trace:
-    """One forward: module runs in the order they finished, and what the guided rule would find.
-
-    `query` is the tensor that entered the last multi-head attention; `rectifiers` counts ReLU and ReLU6 calls,
-    `others` the calls of other activations by name.
-    """
-
-    runs: tuple[Run, ...]
-    classes: int
-    query: int | None
-    rectifiers: int
-    others: dict[str, int]
-
-    def last(self, name: str) -> Run | None:
-        return next((run for run in reversed(self.runs) if run.name == name), None)
-
 
 @dataclass(frozen=True, slots=True, eq=False)
 class Layer:
-    """A target layer. `to_map` turns its output, or a gradient shaped like it, into (N, C, h, w) = `shape`."""
+    """A target layer. `to_map` turns its output, or a gradient shaped like it, into (N, C, h, w).
+
+    `shape` is (C, h, w) at pictures of the traced size; `to_map` is told the (height, width) of those that it reads.
+    """
 
     name: str
     module: nn.Module
     shape: tuple[int, int, int]
-    to_map: Callable[[Tensor], Tensor]
+    to_map: Callable[[Tensor, tuple[int, int]], Tensor]
     why: str
 
 
@@ -75,7 +47,7 @@ def resolve(net: nn.Module, trace: Trace, names: Sequence[str], model: str) -> l
 
 def choose(net: nn.Module, trace: Trace, model: str) -> Layer:
     """The automatic choice, with its reason."""
-    head = _head(trace)
+    head = _head(net, trace)
     producers: dict[int, Run] = {}
     for run in trace.runs:
         producers.setdefault(run.tensor, run)
@@ -83,25 +55,23 @@ def choose(net: nn.Module, trace: Trace, model: str) -> Layer:
         run
         for run in trace.runs
         if run.on_every_path
-        and len(run.shape) == 4
-        and _is_map(_map_shape(net, trace, run))
+        and not run.in_attention
         and not _within(run.name, head)
         and not any(word in producers[run.tensor].kind for word in ("Pool", "Dropout"))
+        and read_map(net, trace, run) is not None
     ]
-    query = [run for run in trace.runs if trace.query is not None and run.tensor == trace.query]
-    if query and (not spatial or trace.runs.index(query[0]) > trace.runs.index(spatial[-1])):
-        chosen = query[0]
-        why = "what the last attention mixes; behind it only the class token reaches the score"
-    elif spatial:
-        chosen = spatial[-1]
-        why = f"the last of {len({run.tensor for run in spatial})} spatial maps that every path to the score crosses"
-    else:
+    if not spatial:
         raise SetupError(
             f"no layer of {model} is a spatial map that every path to the score crosses: name one with --layer"
         )
-    # Containers hand on the tensor of their last child: the outermost name says most.
-    same = [run for run in trace.runs if run.tensor == chosen.tensor and run.shape == chosen.shape]
+    last = spatial[-1]
+    # Containers hand on the tensor of their last child: the outermost name says most, that of an Identity nothing.
+    same = [run for run in spatial if run.tensor == last.tensor and run.shape == last.shape]
+    same = [run for run in same if run.kind != "Identity"] or same
     outermost = min(same, key=lambda run: run.name.count("."))
+    why = f"the last of {len({run.tensor for run in spatial})} spatial maps that every path to the score crosses"
+    if trace.narrowed and len(last.shape) == 3:
+        why = "what the last attention mixes; behind it only the class token reaches the score"
     return _layer(net, trace, outermost, why)
 
 
@@ -113,70 +83,32 @@ def _named(net: nn.Module, trace: Trace, name: str, model: str) -> Layer:
     see = f"`camcli layers {model}` lists what can be explained"
     if run is None:
         raise SetupError(f"layer {name!r} does not run when {model} predicts: {see}")
-    shape = _map_shape(net, trace, run)
-    if not _is_map(shape):
+    if read_map(net, trace, run) is None:
         given = "x".join(map(str, run.shape[1:])) or "no tensor"
         raise SetupError(f"layer {name!r} gives {given}, not a spatial map: {see}")
     return _layer(net, trace, run, "named with --layer")
 
 
 def _layer(net: nn.Module, trace: Trace, run: Run, why: str) -> Layer:
-    shape = _map_shape(net, trace, run)
-    assert shape is not None
-    to_map: Callable[[Tensor], Tensor] = _identity
-    if len(run.shape) == 3:
-        to_map = _fold(*shape[1:])
-    elif shape != run.shape[1:]:
-        to_map = _channels_first
-    return Layer(run.name, net.get_submodule(run.name), shape, to_map, why)
+    found = read_map(net, trace, run)
+    assert found is not None
+    return Layer(run.name, net.get_submodule(run.name), found.shape, found.read, why)
 
 
 def map_shape(net: nn.Module, trace: Trace, name: str) -> tuple[int, int, int] | None:
     """(C, h, w) of the map that the layer gives, None where it gives none."""
     run = trace.last(name)
-    shape = _map_shape(net, trace, run) if run is not None else None
-    return shape if _is_map(shape) else None
+    found = read_map(net, trace, run) if run is not None else None
+    return found.shape if found is not None else None
 
 
-def _map_shape(net: nn.Module, trace: Trace, run: Run) -> tuple[int, int, int] | None:
-    if len(run.shape) == 4:
-        _, first, second, third = run.shape
-        if _is_channels_last(net.get_submodule(run.name), first, third):
-            return third, first, second
-        return first, second, third
-    if len(run.shape) == 3 and (grid := _grid(trace, run)):
-        return run.shape[2], *grid
-    return None
-
-
-def _is_map(shape: tuple[int, int, int] | None) -> bool:
-    return shape is not None and shape[1] * shape[2] > 1
-
-
-def _is_channels_last(module: nn.Module, first: int, last: int) -> bool:
-    """Swin works on (N, h, w, C): its norms and linears act on the last axis, so their widths tell."""
-    widths = set()
-    for part in module.modules():
-        normalized = getattr(part, "normalized_shape", None)
-        widths.add(normalized[-1] if normalized else getattr(part, "out_features", None))
-    return last in widths and first not in widths
-
-
-def _grid(trace: Trace, run: Run) -> tuple[int, int] | None:
-    """(h, w) of the patch embedding whose positions the tokens are, after at most a few prefix tokens."""
-    for earlier in trace.runs:
-        if len(earlier.shape) == 4 and earlier.shape[1] == run.shape[2]:
-            height, width = earlier.shape[2:]
-            if 0 <= run.shape[1] - height * width <= MAX_PREFIX_TOKENS:
-                return height, width
-    return None
-
-
-def _head(trace: Trace) -> str:
-    """The prefix of the last child to finish, looked for inside a wrapper that holds everything."""
+def _head(net: nn.Module, trace: Trace) -> str:
+    """The prefix of the last child with weights to finish, looked for inside a wrapper that holds everything."""
+    weighted = {name for name, module in net.named_modules() if next(module.parameters(), None) is not None}
+    names = [run.name for run in trace.runs if run.name in weighted]
     prefix = ""
     while True:
-        inside = [run.name for run in trace.runs if run.name.startswith(prefix) and run.name != prefix[:-1]]
+        inside = [name for name in names if name.startswith(prefix) and name != prefix[:-1]]
         children = list(dict.fromkeys(name[len(prefix) :].split(".")[0] for name in inside))
         if not children:
             return prefix.rstrip(".")
@@ -188,20 +120,3 @@ def _head(trace: Trace) -> str:
 
 def _within(name: str, head: str) -> bool:
     return name == head or name.startswith(head + ".")
-
-
-def _identity(output: Tensor) -> Tensor:
-    return output
-
-
-def _channels_first(output: Tensor) -> Tensor:
-    return output.permute(0, 3, 1, 2)
-
-
-def _fold(height: int, width: int) -> Callable[[Tensor], Tensor]:
-    def fold(tokens: Tensor) -> Tensor:
-        """(N, prefix + h*w, C) -> (N, C, h, w), the prefix tokens dropped."""
-        patches = tokens[:, tokens.shape[1] - height * width :]
-        return patches.reshape(len(tokens), height, width, -1).permute(0, 3, 1, 2)
-
-    return fold

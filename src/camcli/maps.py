@@ -1,0 +1,169 @@
+"""What ran, and which of its outputs are maps: the axis of the channels, and the grid that tokens lie on."""
+
+from __future__ import annotations
+
+import math
+from dataclasses import dataclass
+from functools import cache
+from typing import TYPE_CHECKING
+
+from camcli.errors import SetupError
+
+if TYPE_CHECKING:
+    from torch import Tensor, nn
+
+# More class, distillation and register tokens in front of the patches than any published model has.
+MAX_PREFIX_TOKENS = 16
+
+
+@dataclass(frozen=True, slots=True)
+class Run:
+    """One module's output in one forward. Equal `tensor` numbers mean the same tensor; -1: not a tensor or no graph.
+
+    `on_every_path`: every path from the picture's positions to the score crosses it. `in_attention`: the module is
+    part of an attention, so its output may be queries or keys.
+    """
+
+    name: str
+    kind: str
+    shape: tuple[int, ...]
+    tensor: int
+    on_every_path: bool
+    in_attention: bool
+
+
+@dataclass(frozen=True, slots=True)
+class Trace:
+    """One forward: module runs in the order they finished, and what the guided rule would find.
+
+    `images` is the shape of what went in; `narrowed` says that the score is read from a class token, behind which the
+    patches don't count; `rectifiers` counts ReLU and ReLU6 calls, `others` the calls of other activations by name.
+    """
+
+    images: tuple[int, ...]
+    runs: tuple[Run, ...]
+    classes: int
+    narrowed: bool
+    rectifiers: int
+    others: dict[str, int]
+
+    def last(self, name: str) -> Run | None:
+        return next((run for run in reversed(self.runs) if run.name == name), None)
+
+
+@dataclass(frozen=True, slots=True)
+class Map:
+    """How to read (N, C, h, w) = `shape` out of an output."""
+
+    shape: tuple[int, int, int]
+    arrangement: str  # "channels first", "channels last" or "tokens"
+    images: tuple[int, int]
+    prefix: int = 0
+
+    def read(self, output: Tensor, images: tuple[int, int]) -> Tensor:
+        """(N, C, h, w) from the output, or a gradient shaped like it, at pictures of that height and width."""
+        if self.arrangement == "channels first":
+            return output
+        if self.arrangement == "channels last":
+            return output.permute(0, 3, 1, 2)
+        height, width = self.grid(output.shape[1] - self.prefix, images)
+        return output[:, self.prefix :].reshape(len(output), height, width, -1).permute(0, 3, 1, 2)
+
+    def grid(self, patches: int, images: tuple[int, int]) -> tuple[int, int]:
+        """(h, w) of as many patches at pictures of another size than the traced: the same stride, rounded either way.
+
+        Raises:
+            SetupError: they lie on no such grid.
+        """
+        _, height, width = self.shape
+        if images == self.images and patches == height * width:
+            return height, width
+        rows, columns = height * images[0] / self.images[0], width * images[1] / self.images[1]
+        for h in {math.floor(rows), math.ceil(rows)} - {0}:
+            if patches % h == 0 and abs(patches // h - columns) < 1:
+                return h, patches // h
+        if patches == height * width:  # brought to one size on the way
+            return height, width
+        raise SetupError(f"the layer's {patches} patches lie on no grid of a {images[1]}x{images[0]} picture")
+
+
+def read_map(net: nn.Module, trace: Trace, run: Run) -> Map | None:
+    """How the run's output is a map larger than 1x1, None where it is none."""
+    found = None
+    size = trace.images[2], trace.images[3]
+    if len(run.shape) == 4 and run.shape[0] == trace.images[0]:
+        _, first, second, third = run.shape
+        found = Map((first, second, third), "channels first", size)
+        if _is_channels_last(net.get_submodule(run.name), run.shape[1:], size):
+            found = Map((third, first, second), "channels last", size)
+    elif len(run.shape) == 3 and run.shape[0] == trace.images[0]:
+        found = _tokens(net, trace, run)
+    return found if found is not None and found.shape[1] * found.shape[2] > 1 else None
+
+
+def _is_channels_last(module: nn.Module, shape: tuple[int, ...], size: tuple[int, int]) -> bool:
+    """Swin works on (N, h, w, C): the picture's shape tells where that fits one reading only, else widths do: norms
+    and linears act on the last axis."""
+    first, second, third = shape
+    fits = _fits(first, second, size), _fits(second, third, size)
+    if fits[0] != fits[1]:
+        return fits[0]
+    widths = set()
+    for part in module.modules():
+        normalized = getattr(part, "normalized_shape", None)
+        widths.add(normalized[-1] if normalized else getattr(part, "out_features", None))
+    return third in widths and first not in widths
+
+
+@cache
+def _fits(height: int, width: int, size: tuple[int, int]) -> bool:
+    """Whether one whole stride, rounded either way, leaves such a grid of a picture. A square leaves a square."""
+    if size[0] == size[1]:
+        return height == width <= size[0]
+    if height * size[1] == width * size[0] and height <= size[0]:
+        return True
+    strides = range(1, min(size) + 1)
+    return any(
+        height in (size[0] // s, -(-size[0] // s)) and width in (size[1] // s, -(-size[1] // s)) for s in strides
+    )
+
+
+def _tokens(net: nn.Module, trace: Trace, run: Run) -> Map | None:
+    """The grid that the run's tokens lie on: the first seen that they fill, behind a few prefix tokens; else theirs.
+
+    Grids only shrink on the way, so the first is the largest. Prefix tokens are believed in front of a seen grid
+    alone: every count is a square and a rest.
+    """
+    size = trace.images[2], trace.images[3]
+    _, tokens, channels = run.shape
+    seen = _seen_grids(net, trace, run)
+    for height, width in seen:
+        if 0 <= tokens - height * width <= MAX_PREFIX_TOKENS:
+            return Map((channels, height, width), "tokens", size, tokens - height * width)
+    if channels in [height * width for height, width in seen]:  # (N, C, tokens), on the way through a mixer
+        return None
+    grid = _exact_grid(tokens, size)
+    return Map((channels, *grid), "tokens", size) if grid else None
+
+
+def _seen_grids(net: nn.Module, trace: Trace, run: Run) -> list[tuple[int, int]]:
+    size = trace.images[2], trace.images[3]
+    grids: dict[tuple[int, int], None] = {}
+    for earlier in trace.runs[: trace.runs.index(run)]:
+        if earlier.shape[:1] != trace.images[:1]:
+            continue
+        if len(earlier.shape) == 4 and (found := read_map(net, trace, earlier)) is not None:
+            if _fits(*found.shape[1:], size):  # an attention's weights are no grid
+                grids[found.shape[1:]] = None
+        elif len(earlier.shape) == 3 and (grid := _exact_grid(earlier.shape[1], size)) is not None:
+            grids[grid] = None
+    return list(grids)
+
+
+@cache
+def _exact_grid(tokens: int, size: tuple[int, int]) -> tuple[int, int] | None:
+    """(h, w) of the picture's own proportions with h * w = tokens."""
+    for height in range(2, tokens + 1):
+        if tokens % height == 0 and _fits(height, tokens // height, size):
+            return height, tokens // height
+    return None
