@@ -4,11 +4,14 @@ The view equals torchvision's `ImageClassification` preset on the same PIL image
 part of the frame that view is, so that a map can be painted where it belongs.
 """
 
+from __future__ import annotations
+
 import io
 import os
 import stat
 import struct
 import warnings
+from dataclasses import dataclass
 from pathlib import Path
 
 import numpy as np
@@ -22,6 +25,10 @@ from camcli.records import Box, Fit, Frame, Preset, Ref, View
 MAX_RESIZED_PIXELS = 64_000_000
 # `--fit full` feeds the whole picture to the network, whose activations are ~100 times the picture.
 MAX_FULL_ASPECT = 8.0
+
+# What a NumPy file starts with, and the most that is read of one.
+_ARRAY = b"\x93NUMPY"
+MAX_ARRAY_BYTES = 2_000_000_000
 
 _ORIENTATION_TAG = 0x0112
 _UPRIGHT = {
@@ -49,6 +56,8 @@ def read_frame(ref: Ref) -> Frame:
     if ref.data == b"":
         raise InputError("open", "empty", "the file is empty")
     source = io.BytesIO(ref.data) if ref.data is not None else _readable(ref.path or Path(ref.name))
+    if _is_array(source):
+        return _frame_of_array(ref, source)
     try:
         with warnings.catch_warnings():
             # Pillow warns at half its limit and about odd metadata; the limit itself is an error below.
@@ -98,6 +107,39 @@ def view_of(frame: Frame, preset: Preset, fit: Fit) -> View:
     pixels = _normalised(resized.crop((left, top, left + side, top + side)), preset)
     scale_x, scale_y = width / resized_w, height / resized_h
     return View(pixels, _box(left * scale_x, top * scale_y, (left + side) * scale_x, (top + side) * scale_y))
+
+
+def _is_array(source: io.BytesIO | Path) -> bool:
+    if isinstance(source, io.BytesIO):
+        return source.getbuffer()[: len(_ARRAY)] == _ARRAY
+    try:
+        with source.open("rb") as file:
+            return file.peek(len(_ARRAY))[: len(_ARRAY)] == _ARRAY
+    except OSError:
+        return False  # said in full where it is decoded
+
+
+def _frame_of_array(ref: Ref, source: io.BytesIO | Path) -> Frame:
+    """A NumPy file (H, W, C) or (H, W): uint8, uint16, or float in [0, 1]."""
+    try:
+        array = np.load(source, mmap_mode=None if isinstance(source, io.BytesIO) else "r", allow_pickle=False)
+        if array.size * array.itemsize > MAX_ARRAY_BYTES:
+            raise InputError("decode", "too-large", f"an array larger than {MAX_ARRAY_BYTES / 1e9:.0f} GB")
+        bands = np.array(array[..., None] if array.ndim == 2 else array)
+    except (*_BROKEN, MemoryError):
+        raise InputError("decode", "broken", "broken: no readable NumPy array") from None
+    if bands.ndim != 3 or 0 in bands.shape:
+        shape = "x".join(map(str, array.shape))
+        raise InputError("decode", "not-a-picture", f"an array of {shape}, not (height, width, channels)")
+    if bands.dtype == np.uint16:
+        bands = bands.astype(np.float32) / np.float32(65535)
+    elif bands.dtype != np.uint8:
+        if bands.dtype.kind != "f" or not (bands.min() >= 0 and bands.max() <= 1):
+            raise InputError("decode", "not-a-picture", "an array that is neither uint8, uint16 nor float in [0, 1]")
+        bands = bands.astype(np.float32)
+    shown = bands[..., :3] if bands.shape[2] >= 3 else bands[..., :1].repeat(3, axis=2)
+    rgb = shown if shown.dtype == np.uint8 else np.rint(shown * 255).astype(np.uint8)
+    return Frame(ref, np.ascontiguousarray(rgb), bands)
 
 
 def _readable(path: Path) -> Path:
@@ -179,21 +221,50 @@ def _short_side_to(short: int, width: int, height: int) -> tuple[int, int]:
     return int(short * width / height), short
 
 
-def _resized(frame: Frame, size: tuple[int, int], preset: Preset) -> Image.Image:
+@dataclass(frozen=True, slots=True)
+class _Resized:
+    """A picture at the size of the network's view: one image, or one a band."""
+
+    images: tuple[Image.Image, ...]
+
+    def crop(self, box: Box) -> _Resized:
+        return _Resized(tuple(image.crop(box) for image in self.images))
+
+
+def _resized(frame: Frame, size: tuple[int, int], preset: Preset) -> _Resized:
+    width, height = frame.size
     if size[0] * size[1] > MAX_RESIZED_PIXELS:
-        width, height = frame.size
         raise InputError("preprocess", "elongated", f"{width}x{height} is too elongated to resize")
-    image = Image.fromarray(frame.rgb)
-    return image if image.size == size else image.resize(size, Image.Resampling[preset.interpolation.upper()])
+    images = _channels(frame, len(preset.mean))
+    if size != (width, height):
+        by = Image.Resampling[preset.interpolation.upper()]
+        images = tuple(image.resize(size, by) for image in images)
+    return _Resized(images)
 
 
-def _normalised(image: Image.Image, preset: Preset) -> NDArray[np.float32]:
+def _channels(frame: Frame, wanted: int) -> tuple[Image.Image, ...]:
+    """The frame as the network takes it: RGB, grey, or an array's own bands."""
+    if frame.bands is not None:
+        given = frame.bands.shape[2]
+        if given != wanted:
+            raise InputError("preprocess", "channels", f"{given} channels, and the network takes {wanted}")
+        return tuple(Image.fromarray(np.ascontiguousarray(frame.bands[..., band])) for band in range(given))
+    rgb = Image.fromarray(frame.rgb)
+    if wanted == 1:
+        return (rgb.convert("L"),)  # the luma of torchvision's Grayscale
+    if wanted != 3:
+        raise InputError(
+            "preprocess", "channels", f"a picture has 3 channels, and the network takes {wanted}: give a .npy array"
+        )
+    return (rgb,)
+
+
+def _normalised(resized: _Resized, preset: Preset) -> NDArray[np.float32]:
     # The order and the float32 arithmetic are torchvision's; each step in place keeps one copy of the view.
-    if len(preset.mean) == 1:
-        # The same luma as torchvision's Grayscale on a PIL image.
-        image = image.convert("L")
-    channels = np.asarray(image, dtype=np.float32).reshape(image.height, image.width, -1)
-    pixels = channels.transpose(2, 0, 1) / np.float32(255)
+    bands = [np.asarray(image) for image in resized.images]
+    stacked = bands[0].transpose(2, 0, 1) if bands[0].ndim == 3 else np.stack(bands)
+    white = np.float32(255 if stacked.dtype == np.uint8 else 1)
+    pixels = stacked.astype(np.float32) / white
     pixels -= np.asarray(preset.mean, dtype=np.float32)[:, None, None]
     pixels /= np.asarray(preset.std, dtype=np.float32)[:, None, None]
     return np.ascontiguousarray(pixels)

@@ -20,6 +20,7 @@ IMAGE_SUFFIXES = frozenset(
 )
 
 _SIGNATURES = (
+    b"\x93NUMPY",
     b"\xff\xd8\xff",
     b"\x89PNG\r\n\x1a\n",
     b"GIF87a",

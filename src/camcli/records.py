@@ -37,10 +37,15 @@ class Ref:
 
 @dataclass(frozen=True, slots=True, eq=False)
 class Frame:
-    """The decoded picture: `rgb` uint8 (H, W, 3), EXIF-upright, alpha over white, first frame of an animation."""
+    """The decoded picture: `rgb` uint8 (H, W, 3), EXIF-upright, alpha over white, first frame of an animation.
+
+    `bands`, of a NumPy array that stands for a picture, uint8 or float32 in [0, 1] (H, W, C), are what a network of C
+    input channels sees; `rgb` then shows the first three, or the first one in grey.
+    """
 
     ref: Ref
     rgb: NDArray[np.uint8]
+    bands: NDArray[Any] | None = None
 
     @property
     def size(self) -> tuple[int, int]:
@@ -66,8 +71,9 @@ class Preset:
 
 @dataclass(frozen=True, slots=True, eq=False)
 class View:
-    """What the network sees: `pixels` float32 (C, h, w), normalised; C is 3, or 1 for a network that takes grey.
+    """What the network sees: `pixels` float32 (C, h, w), normalised.
 
+    C is 3, 1 for a network that takes grey, or an array's number of bands.
     `box` is where the whole view lies in the frame, in frame pixels; with `pad` it sticks out of the frame.
     """
 

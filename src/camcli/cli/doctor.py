@@ -13,7 +13,7 @@ import camcli
 from camcli.cli import console, options, report
 from camcli.errors import ExitCode, SetupError
 
-_PACKAGES = ("torch", "torchvision", "numpy", "pillow", "opencv-python", "typer", "rich", "safetensors")
+_PACKAGES = ("torch", "torchvision", "numpy", "pillow", "opencv-python", "typer", "rich", "safetensors", "timm")
 
 
 @console.guarded

@@ -7,10 +7,11 @@ import re
 import sys
 import time
 from collections.abc import Callable, Iterator, Sequence
+from dataclasses import dataclass
 from functools import partial
 from itertools import chain, islice
 from pathlib import Path
-from typing import Any, cast, get_args
+from typing import TYPE_CHECKING, Any, cast, get_args
 
 from camcli import allocator, methods, models
 from camcli import inputs as inputs_
@@ -19,6 +20,9 @@ from camcli.errors import ExitCode, RequestError
 from camcli.records import Failed, Fit, Norm, OutputSpec, Picture, PictureFormat, Ref, Spec
 from camcli.render import COLORMAPS
 from camcli.sinks import as_row, dump, open_sinks
+
+if TYPE_CHECKING:
+    from camcli.layers import Layer
 
 
 @console.guarded
@@ -187,7 +191,7 @@ def _run(
     if where.file is not None:
         refs = _only_one(refs, where.file)
     single = len(arguments) == 1 and Path(arguments[0]).is_file()
-    done = refused = 0
+    tally = _Tally()
     with open_sinks(where) as files:
         # Seconds of imports: only now that the request is known to be right.
         allocator.tune()
@@ -200,24 +204,53 @@ def _run(
             for result in engine.explain(refs):
                 row = as_row(result, files.write(result))
                 board.done(row["input"])
-                done += 1
-                refused += isinstance(result, Failed)
+                tally.add(row)
                 if json:
                     board.line(dump(row))
                 elif isinstance(result, Failed):
                     console.say(f"refused {row['input']}: {result.message}")
                 elif where.file != "-":
-                    show = report.show_in_full if single else report.show_line
-                    show(row, board.line)
-                    for layer in engine.layers if single else []:
-                        board.line(f"layer {layer.name} ({'x'.join(map(str, layer.shape))}): {layer.why}")
-                if refused and fail_fast:
+                    if single:
+                        report.show_in_full(row, [*map(_of_layer, engine.layers), report.made_with(row)], board.line)
+                    else:
+                        report.show_line(row, board.line)
+                if tally.refused and fail_fast:
                     break
     if not quiet and not single:
-        seconds = time.perf_counter() - started
-        to = f"; files in {where.folder}" if where.folder else ""
-        console.say(f"{done - refused} of {done} pictures answered, {refused} refused, {seconds:.1f} s{to}")
-    return ExitCode.SOME_FAILED if refused else ExitCode.OK
+        tally.say(time.perf_counter() - started, where.folder)
+    return ExitCode.SOME_FAILED if tally.refused else ExitCode.OK
+
+
+@dataclass(slots=True)
+class _Tally:
+    """What a run came to, for its last lines."""
+
+    done: int = 0
+    refused: int = 0
+    of_known_truth: int = 0
+    correct: int = 0
+    answered: dict[str, Any] | None = None
+
+    def add(self, row: dict[str, Any]) -> None:
+        self.done += 1
+        if "error" in row:
+            self.refused += 1
+            return
+        self.of_known_truth += "truth" in row
+        self.correct += row.get("correct", False)
+        self.answered = row
+
+    def say(self, seconds: float, folder: Path | None) -> None:
+        right = f", {self.correct} of {self.of_known_truth} as their folder says" if self.of_known_truth else ""
+        to = f"; files in {folder}" if folder else ""
+        answered = self.done - self.refused
+        console.say(f"{answered} of {self.done} pictures answered, {self.refused} refused{right}, {seconds:.1f} s{to}")
+        if self.answered is not None:
+            console.say(report.made_with(self.answered))
+
+
+def _of_layer(layer: Layer) -> str:
+    return f"layer {layer.name} ({'x'.join(map(str, layer.shape))}): {layer.why}"
 
 
 def _only_one(refs: Iterator[Ref], file: str) -> Iterator[Ref]:

@@ -92,6 +92,7 @@ def _fit(checkpoint: Checkpoint, file: str, model: str | None) -> dict[str, Any]
     fit = fits[0].fit
     return {
         "architecture": fits[0].name,
+        "use": f"camcli explain PICTURE -m {fits[0].name} -w {file}",
         "alike": [candidate.name for candidate in fits[1:]],
         "classes": fits[0].classes,
         "prefix": fit.prefix,

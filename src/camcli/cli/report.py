@@ -17,11 +17,12 @@ def show_line(row: Mapping[str, Any], line: Callable[[str], None]) -> None:
     files = [path for explanation in row["explanations"] for path in explanation["files"].values()]
     more = f" (+{len(files) - 1})" if len(files) > 1 else ""
     arrow = f"  -> {plain(files[0])}{more}" if files else ""
-    line(f"{plain(row['input'])}  {best['id']} {best['label']}  {best['probability']:.3f}{arrow}")
+    truth = "" if row.get("correct", True) else f"  (not {row['truth']['id']} {plain(row['truth']['label'])})"
+    line(f"{plain(row['input'])}  {best['id']} {plain(best['label'])}  {best['probability']:.3f}{truth}{arrow}")
 
 
-def show_in_full(row: Mapping[str, Any], line: Callable[[str], None]) -> None:
-    """The one answered row: what was asked of what, its best classes, its files."""
+def show_in_full(row: Mapping[str, Any], notes: Iterable[str], line: Callable[[str], None]) -> None:
+    """The one answered row: what was asked of what, its best classes, its files; then what else there is to say."""
     width, height = row["size"]
     line(f"{plain(row['input'])}  {width}x{height}  {row['model']} ({row['weights']})")
     bars = [(s["id"], s["label"], f"{s['probability']:.4f}", "█" * round(s["probability"] * _BAR)) for s in row["top"]]
@@ -30,7 +31,23 @@ def show_in_full(row: Mapping[str, Any], line: Callable[[str], None]) -> None:
         target = explanation["target"]
         note = f"  [{explanation['note']}]" if "note" in explanation else ""
         paths = "  ".join(plain(path) for path in explanation["files"].values())
-        line(f"{explanation['method']} of {target['id']} {target['label']}{note}  {paths}".rstrip())
+        line(f"{explanation['method']} of {target['id']} {plain(target['label'])}{note}  {paths}".rstrip())
+    for note in notes:
+        line(note)
+
+
+def made_with(row: Mapping[str, Any]) -> str:
+    """What answered, in one line: weights, preprocessing, machine, versions."""
+    made = row["provenance"]
+    preset = made["preset"]
+    sha256 = f"sha256 {made['weights_sha256'][:16]}" if made["weights_sha256"] else "no file"
+    size = f"{'squash' if preset['squash'] else 'resize'} {preset['resize']} crop {preset['crop']}"
+    numbers = " ".join(f"{name} {','.join(map(str, preset[name]))}" for name in ("mean", "std"))
+    versions = " ".join(f"{package} {version}" for package, version in made["versions"].items())
+    return (
+        f"made with {row['model']} ({plain(row['weights'])}, {sha256}), {size} {preset['interpolation']} {numbers}, "
+        f"{made['device']} {made['dtype']}, {versions}"
+    )
 
 
 def table(titles: Sequence[str], rows: Iterable[Sequence[object]], *, right: Sequence[int] = ()) -> None:

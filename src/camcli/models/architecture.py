@@ -24,7 +24,8 @@ class Architecture:
     weights: the enum member, or "none". fetch: the file of these weights, downloaded if need be (shown if told so);
     None where `build` gives them itself (`cached` then says from which file). labels: None where only the weights
     tell. rename: names in older or foreign files -> the network's, None to drop one. probed: only a forward tells
-    how its output is to be read. package: the library that it comes from.
+    how its output is to be read. assumed_preset: it is the usual one, for want of a word from the network.
+    package: the library that it comes from.
     """
 
     name: str
@@ -37,6 +38,7 @@ class Architecture:
     rename: Callable[[str], str | None] = str
     fixed_size: bool = False
     probed: bool = False
+    assumed_preset: bool = False
     package: str = "torchvision"
     remarks: tuple[str, ...] = ()
 

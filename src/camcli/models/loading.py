@@ -34,7 +34,6 @@ from camcli.records import ModelSpec, Preset
 
 # ImageNet's three means and deviations as one, for a network that takes grey pictures.
 _GREY_MEAN, _GREY_STD = (0.449,), (0.226,)
-_PICTURE_CHANNELS = (1, 3)
 
 
 def load(spec: ModelSpec, *, progress: bool = False) -> Model:
@@ -159,11 +158,21 @@ def _preset(arch: Architecture, net: nn.Module, spec: ModelSpec, remarks: list[s
     if channels == 1 and len(preset.mean) == 3 and not {"mean", "std"} & fields.keys():
         fields = {"mean": _GREY_MEAN, "std": _GREY_STD} | fields
         remarks.append("one input channel: pictures become grey, mean 0.449 and std 0.226 (--mean, --std)")
+    for name in {"mean", "std"} & fields.keys():
+        if len(fields[name]) == 1:
+            fields[name] = fields[name] * channels
+    if arch.assumed_preset and not fields:
+        remarks.append(
+            f"{arch.name}: no preset is known, so resize 256, crop 224, ImageNet's mean and std; see --preset"
+        )
     preset = presets.changed(preset, fields)
-    if channels not in _PICTURE_CHANNELS:
-        raise SetupError(f"{arch.name} takes {channels} input channels, and pictures have 1 or 3")
+    if arch.fixed_size and preset.crop != arch.preset.crop:
+        side = arch.preset.crop
+        raise RequestError(f"{arch.name} takes {side}x{side} pictures only: --crop and presets can't change that")
     if len(preset.mean) != channels:
-        raise RequestError(f"{arch.name} takes {channels} input channels: --mean and --std need as many numbers")
+        raise RequestError(
+            f"{arch.name} takes {channels} input channels: --mean and --std need one number or {channels}"
+        )
     return preset
 
 

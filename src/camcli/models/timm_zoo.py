@@ -12,7 +12,7 @@ from typing import Any
 from torch import Tensor, nn
 
 from camcli.errors import RequestError, SetupError, unknown
-from camcli.models import catalog, fitting, preset_words, presets
+from camcli.models import catalog, fitting, preset_words, presets, torchvision_zoo
 from camcli.models.architecture import Architecture, Args
 from camcli.records import Preset
 
@@ -47,8 +47,8 @@ def architecture(name: str, weights: str, args: Args, tensors: Mapping[str, Tens
     return Architecture(
         name=name,
         build=build,
-        preset=preset_of(known_config),
-        labels=None,
+        preset=preset_of(known_config | _sized(args)),
+        labels=torchvision_zoo.imagenet_labels() if known_config.get("num_classes") == 1000 else None,
         weights=known_config.get("tag") or weights if pretrained else weights,
         cached=partial(_cached, known_config) if pretrained else None,
         fixed_size=bool(known_config.get("fixed_input_size")),
@@ -83,6 +83,12 @@ def preset_of(config: Mapping[str, Any]) -> Preset:
         return presets.changed(usual, preset_words.fields_of({**silent, **config}))
     except preset_words.WordError as error:
         raise RequestError(f"timm's preprocessing of {config.get('architecture')}: {error}; see --preset") from None
+
+
+def _sized(args: Args) -> dict[str, Any]:
+    """The picture size that a model is built for where `--model-arg img_size=…` says so."""
+    size = args.get("img_size")
+    return {"input_size": (3, size, size), "crop_pct": 1.0} if isinstance(size, int) else {}
 
 
 def _timm() -> ModuleType:

@@ -5,6 +5,7 @@ from __future__ import annotations
 import math
 import re
 import urllib.error
+import warnings
 from collections.abc import Mapping
 from contextlib import nullcontext
 from dataclasses import replace
@@ -44,7 +45,7 @@ def architecture(name: str, weights: str, args: Args, tensors: Mapping[str, Tens
     if tensors is not None and family == "vision_transformer":
         member, size = _of_size(name, member, tensors)
     else:
-        size = _preset(member).crop
+        size = args.get("image_size", _preset(member).crop)
     options: dict[str, Any] = {}
     remarks: tuple[str, ...] = ()
     if family == "vision_transformer":
@@ -160,7 +161,9 @@ def _of_version(net: nn.Module, tensors: Mapping[str, Tensor]) -> None:
     """Files of MNASNet's version 1 have a stem of 32 channels whatever the width: the network can take that form."""
     stem = next((value for key, value in tensors.items() if key.endswith("layers.0.weight")), None)
     if stem is not None and stem.shape[0] == 32 != net.get_parameter("layers.0.weight").shape[0]:
-        net._load_from_state_dict({}, "", {"version": 1}, False, [], [], [])
+        with warnings.catch_warnings():
+            warnings.simplefilter("ignore")  # a wider guess tries this on files that turn out to be something else
+            net._load_from_state_dict({}, "", {"version": 1}, False, [], [], [])
 
 
 def _preset(member: Any) -> Preset:

@@ -19,7 +19,7 @@ from camcli.models import timm_zoo
 from camcli.models.architecture import Architecture, Args
 from camcli.records import Preset
 
-# What nearly every classifier is trained with; said aloud where it is used.
+# What nearly every classifier is trained with; `loading` says aloud where it is assumed.
 USUAL_PRESET = Preset(256, 224, (0.485, 0.456, 0.406), (0.229, 0.224, 0.225), "bilinear")
 
 
@@ -40,7 +40,6 @@ def architecture(name: str, weights: str, args: Args, tensors: Mapping[str, Tens
     net = unwrapped(made, name)
     config = getattr(net, "pretrained_cfg", None) or getattr(net, "default_cfg", None)
     preset = timm_zoo.preset_of(config) if isinstance(config, Mapping) else None
-    unsaid = f"{name}: no preset is known, so resize 256, crop 224, ImageNet's mean and std; see --preset"
     return Architecture(
         name=name,
         build=lambda initialise: net,
@@ -48,7 +47,7 @@ def architecture(name: str, weights: str, args: Args, tensors: Mapping[str, Tens
         labels=None,
         weights="own" if weights == "DEFAULT" and tensors is None else weights,
         probed=True,
-        remarks=() if preset else (unsaid,),
+        assumed_preset=preset is None,
     )
 
 
