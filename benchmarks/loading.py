@@ -73,9 +73,8 @@ def main() -> None:
         for _ in range(args.rounds + 1):  # the first warms up and is dropped
             for name, load in arms.items():
                 seconds[name].append(timed(load))
-    print(
-        f"{args.model}, {args.rounds} rounds, medians\n\n| | load, ms | used, ms | used, ratio to by hand |\n|---|---|---|---|"
-    )
+    print(f"{args.model}, {args.rounds} rounds, medians\n")
+    print("| | load, ms | used, ms | used, ratio to by hand |\n|---|---|---|---|")
     base = statistics.median(used for _, used in seconds["by hand"][1:])
     for name, rounds in seconds.items():
         loaded, used = (statistics.median(column) for column in zip(*rounds[1:], strict=True))

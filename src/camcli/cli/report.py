@@ -41,7 +41,12 @@ def made_with(row: Mapping[str, Any]) -> str:
     made = row["provenance"]
     preset = made["preset"]
     sha256 = f"sha256 {made['weights_sha256'][:16]}" if made["weights_sha256"] else "no file"
-    size = f"{'squash' if preset['squash'] else 'resize'} {preset['resize']} crop {preset['crop']}"
+    fit = made["spec"]["fit"]
+    size = (
+        f"{fit} to {preset['crop']}"
+        if fit in ("squash", "pad")
+        else f"{'squash' if preset['squash'] else 'resize'} {preset['resize']} crop {preset['crop']}"
+    )
     numbers = " ".join(f"{name} {','.join(map(str, preset[name]))}" for name in ("mean", "std"))
     versions = " ".join(f"{package} {version}" for package, version in made["versions"].items())
     return (
