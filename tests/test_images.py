@@ -437,3 +437,86 @@ def test_every_hostile_file_is_a_frame_or_one_refusal(shared: Path) -> None:
         "oom-8ed3316a4109213ca96fb8a256a0bfefdece1461.icns",
         "cielab-dagams.tiff",  # 16-bit LAB, which Pillow can't read
     }
+
+
+# Networks that take other than three channels.
+
+
+@pytest.mark.parametrize("fit", ["crop", "squash", "full"])
+def test_grey_is_torchvisions_grayscale(fit: Fit) -> None:
+    preset = Preset(64, 48, (0.4,), (0.3,), "bilinear")
+    rgb = noise(97, 71)
+    resize = {"crop": v2.Resize(64), "squash": v2.Resize((48, 48)), "full": v2.Resize(64)}[fit]
+    image = resize(v2.Grayscale()(Image.fromarray(rgb)))
+    if fit == "crop":
+        image = v2.CenterCrop(48)(image)
+    expected = functional.normalize(functional.to_tensor(image), [0.4], [0.3])
+    assert np.array_equal(view_of(frame_of(rgb), preset, fit).pixels, expected.numpy())
+
+
+def _array(array: NDArray[np.generic]) -> Frame:
+    buffer = io.BytesIO()
+    np.save(buffer, array)
+    return read_frame(Ref(0, "-", data=buffer.getvalue()))
+
+
+def test_an_array_of_three_bytes_is_seen_as_the_picture_would_be() -> None:
+    rgb = noise(97, 71)
+    frame = _array(rgb)
+    assert np.array_equal(frame.rgb, rgb)
+    own, pictures = view_of(frame, LITE, "crop"), view_of(frame_of(rgb), LITE, "crop")
+    assert own.box == pictures.box
+    assert np.array_equal(own.pixels, pictures.pixels)
+
+
+@pytest.mark.parametrize("channels", [1, 2, 5])
+def test_each_band_is_resized_and_normalised_by_itself(channels: int) -> None:
+    means, stds = tuple(0.1 * n for n in range(channels)), tuple(1.0 + n for n in range(channels))
+    preset = Preset(40, 32, means, stds, "bicubic")
+    bands = RNG.integers(0, 256, (50, 70, channels), dtype=np.uint8)
+    view = view_of(_array(bands), preset, "crop")
+    for band in range(channels):
+        one = Preset(40, 32, (means[band],), (stds[band],), "bicubic")
+        alone = view_of(_array(bands[..., band]), one, "crop")
+        assert np.array_equal(view.pixels[band], alone.pixels[0])
+    shown = bands[..., :3] if channels >= 3 else bands[..., :1].repeat(3, axis=2)
+    assert np.array_equal(_array(bands).rgb, shown)
+
+
+def test_deep_arrays_are_scaled_to_the_range_of_bytes() -> None:
+    preset = Preset(20, 20, (0.0, 0.0), (1.0, 1.0), "nearest")
+    bands = RNG.random((20, 20, 2)).astype(np.float64)
+    assert np.array_equal(view_of(_array(bands), preset, "crop").pixels, bands.astype(np.float32).transpose(2, 0, 1))
+    deep = (bands * 65535).astype(np.uint16)
+    expected = (deep.astype(np.float32) / np.float32(65535)).transpose(2, 0, 1)
+    assert np.array_equal(view_of(_array(deep), preset, "crop").pixels, expected)
+    assert np.array_equal(_array(bands).rgb[..., 0], np.rint(bands[..., 0].astype(np.float32) * 255).astype(np.uint8))
+
+
+@pytest.mark.parametrize(
+    ("array", "message"),
+    [
+        (np.zeros((2, 3, 4, 5), dtype=np.uint8), "array of 2x3x4x5, not"),
+        (np.zeros(7, dtype=np.uint8), "array of 7, not"),
+        (np.zeros((0, 4, 3), dtype=np.uint8), "array of 0x4x3, not"),
+        (np.full((4, 4, 3), 2.0), "neither uint8"),
+        (np.full((4, 4, 3), np.nan), "neither uint8"),
+        (np.zeros((4, 4, 3), dtype=np.int64), "neither uint8"),
+        (np.array([[object()]]), "no readable NumPy array"),
+    ],
+)
+def test_arrays_that_are_no_pictures_are_refused(array: NDArray[np.generic], message: str) -> None:
+    with pytest.raises(InputError, match=message):
+        _array(array)
+
+
+def test_channels_that_do_not_suit_the_network_are_refused() -> None:
+    five = Preset(20, 20, (0.5,) * 5, (0.5,) * 5, "bilinear")
+    with pytest.raises(InputError, match=r"a picture has 3 channels, and the network takes 5: give a \.npy array"):
+        view_of(frame_of(noise(30, 30)), five, "crop")
+    with pytest.raises(InputError, match="2 channels, and the network takes 3"):
+        view_of(_array(np.zeros((30, 30, 2), dtype=np.uint8)), LITE, "crop")
+    whole = io.BytesIO()
+    np.save(whole, np.zeros((30, 30, 3), dtype=np.uint8))
+    with pytest.raises(InputError, match="no readable NumPy array"):
+        read_frame(Ref(0, "-", data=whole.getvalue()[:-100]))

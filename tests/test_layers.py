@@ -237,3 +237,10 @@ def test_wrapper_around_the_whole_network_changes_nothing() -> None:
     wrapped = nets.Wrapped(nets.Wrapped(models.blueprint(ModelSpec("resnet18")).net)).eval()
     (layer,) = _resolve(wrapped, images)
     assert (layer.name, layer.shape) == ("model.model.layer4", (512, 2, 3))
+
+
+@pytest.mark.parametrize("ending", [nn.Softmax(1), nn.Sequential(nn.Sigmoid(), nn.Flatten(1))])
+def test_an_activation_behind_the_network_is_not_its_head(ending: nn.Module) -> None:
+    """SqueezeNet's classifier would be chosen if the softmax, which has no weights, were taken for the head."""
+    net = nn.Sequential(torchvision.models.squeezenet1_1(num_classes=4), ending).eval()
+    assert _resolve(net, nets.noise(1, 3, 64, 96))[0].name == "0.features"
