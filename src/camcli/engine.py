@@ -156,7 +156,11 @@ class Engine:
             if item.view is not None:
                 by_shape.setdefault(item.view.pixels.shape, []).append(item)
         for same in by_shape.values():
-            self._explain_same_shape(same)
+            try:
+                self._explain_same_shape(same)
+            except SetupError as error:  # views of this size, not all
+                for item in same:
+                    item.result = Failed(item.ref, "predict", "model", str(error))
         for item in batch:
             assert item.result is not None
             yield item.result

@@ -42,10 +42,13 @@ class Readout:
     binary: bool = False
 
     def scores(self, net: nn.Module, images: Tensor) -> Tensor:
-        """One forward: (N, K), before any activation."""
+        """One forward: (N, K), before any activation.
+
+        Raises: SetupError: the network fails on pictures of this size, or gives no scores.
+        """
         last = _LastActivation()
         with last if self.activated else nullcontext():
-            output = _tensor_of(net(images), self.key)
+            output = _tensor_of(_forward(net, images), self.key)
         scores = _as_table(last.before(output) if self.activated else output, len(images))
         return torch.cat([-scores, scores], dim=1) if self.binary else scores
 
@@ -53,6 +56,9 @@ class Readout:
         """(N, K) in [0, 1]; rows sum to 1 unless several labels can be true at once."""
         return scores.softmax(1) if self.activation == "softmax" else scores.sigmoid()
 
+
+# What networks raise on pictures of a size that they can't take.
+_FAILURES = (RuntimeError, ValueError, TypeError, AssertionError, IndexError, KeyError, AttributeError)
 
 # How nearly every classifier is read: one tensor of logits.
 PLAIN = Readout()
@@ -67,7 +73,7 @@ def probe(net: nn.Module, images: Tensor, key: str | None, multi_label: bool) ->
     """
     last = _LastActivation()
     with torch.no_grad(), last:
-        output = _tensor_of(net(images), key)
+        output = _tensor_of(_forward(net, images), key)
     kind = last.kind_of(output)
     return readout(_as_table(output, len(images)).shape[1], multi_label, kind, key)
 
@@ -85,6 +91,15 @@ def readout(
     binary = outputs == 1
     sigmoid = multi_label or binary or ended_in == "sigmoid"
     return Readout(key, "sigmoid" if sigmoid else "softmax", ended_in is not None, binary), 2 if binary else outputs
+
+
+def _forward(net: nn.Module, images: Tensor) -> Any:
+    try:
+        return net(images)
+    except _FAILURES as error:
+        size = f"{images.shape[3]}x{images.shape[2]}"
+        reason = f"{type(error).__name__}: {(str(error).strip().splitlines() or [''])[0]}"
+        raise SetupError(f"the model fails on a view of {size}: {reason}; see --resize, --crop, --fit") from error
 
 
 class _LastActivation(TorchFunctionMode):

@@ -13,7 +13,7 @@ import torch
 from torch import nn
 
 from camcli import outputs
-from camcli.errors import RequestError, SetupError
+from camcli.errors import RequestError
 from camcli.models import (
     Model,
     architecture_of,
@@ -181,13 +181,7 @@ def _readout(arch: Architecture, net: nn.Module, preset: Preset, spec: ModelSpec
     if arch.probed or spec.output_key is not None:
         side = preset.crop
         images = torch.zeros(1, len(preset.mean), side, side, device=device)
-        try:
-            return outputs.probe(net, images, spec.output_key, spec.multi_label)
-        except (RuntimeError, ValueError, TypeError) as error:
-            reason = str(error).splitlines()[0]
-            raise SetupError(
-                f"{arch.name} fails on a picture of {side}x{side}: {reason}; see --resize, --crop"
-            ) from error
+        return outputs.probe(net, images, spec.output_key, spec.multi_label)
     return outputs.readout(len(list(net.parameters())[-1]), spec.multi_label)
 
 
