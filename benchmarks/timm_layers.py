@@ -49,6 +49,8 @@ def choose(name: str) -> Choice:
     features = getattr(net, "feature_info", None)
     feature = features[-1]["module"] if isinstance(features, list) and features else ""
     cost = sum(parameter.numel() for parameter in net.parameters()) * size[1] * size[2]
+    if not net.num_classes:
+        return Choice(family, name, None, "features without a classifier", feature, size, cost)
     try:
         layer = layers.choose(net, trace(net, torch.zeros(1, *size, device="meta")), name)
     except SetupError as error:

@@ -3,7 +3,7 @@
 The rule, over one traced forward: the last module in execution order whose output is a spatial map larger than 1x1
 (tokens on a grid are one), is crossed by every path from the picture's positions to the score, and is neither a pool
 nor part of the head. Where the score is read from a class token (ViT), that is the input of the last attention: behind
-it the patches' gradient is exactly zero.
+it the patches' gradient is exactly zero. A network whose only common map is near the picture is refused.
 """
 
 from __future__ import annotations
@@ -17,6 +17,11 @@ from camcli.maps import Run, Trace, read_map
 
 if TYPE_CHECKING:
     from torch import Tensor, nn
+
+
+# Networks that split early and join at the score (EfficientViM, CoaT) have a last common map at a few per cent of their
+# depth, which shows edges and no objects; in torchvision's and timm's others it lies beyond 90 %.
+MIN_DEPTH = 0.25
 
 
 @dataclass(frozen=True, slots=True, eq=False)
@@ -69,10 +74,26 @@ def choose(net: nn.Module, trace: Trace, model: str) -> Layer:
     same = [run for run in spatial if run.tensor == last.tensor and run.shape == last.shape]
     same = [run for run in same if run.kind != "Identity"] or same
     outermost = min(same, key=lambda run: run.name.count("."))
+    if _depth(net, trace, last) < MIN_DEPTH:
+        raise SetupError(
+            f"the last map of {model} that every path to the score crosses is {outermost.name!r}, near the picture: "
+            "behind it the network splits into branches. Name the layer of one with --layer"
+        )
     why = f"the last of {len({run.tensor for run in spatial})} spatial maps that every path to the score crosses"
     if trace.narrowed and len(last.shape) == 3:
         why = "what the last attention mixes; behind it only the class token reaches the score"
     return _layer(net, trace, outermost, why)
+
+
+def _depth(net: nn.Module, trace: Trace, run: Run) -> float:
+    """The share of the modules with weights that give a map which have run when this one has."""
+    weighted = {
+        name for name, module in net.named_modules() if next(module.parameters(recurse=False), None) is not None
+    }
+    maps = [
+        i for i, other in enumerate(trace.runs) if other.name in weighted and read_map(net, trace, other) is not None
+    ]
+    return sum(i <= trace.runs.index(run) for i in maps) / max(1, len(maps))
 
 
 def _named(net: nn.Module, trace: Trace, name: str, model: str) -> Layer:
