@@ -104,7 +104,9 @@ class Engine:
             device=model.device,
             dtype=str(next(model.net.parameters()).dtype).removeprefix("torch."),
             versions={"camcli": __version__} | {package: version(package) for package in packages},
-            spec={f.name: value for f in fields(self.spec) if (value := getattr(self.spec, f.name))},
+            spec={
+                f.name: value for f in fields(self.spec) if (value := getattr(self.spec, f.name)) or value != f.default
+            },
         )
 
     def _inspect(self) -> None:

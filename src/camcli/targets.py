@@ -65,7 +65,7 @@ def of_folder(folder: str, labels: Sequence[str], wordnet_ids: Sequence[str] | N
 
     `n02123045` and `n02123045_tabby` are WordNet ids; `wordnet_ids` holds the classes' own, where they have some.
     """
-    if folder in labels:
+    if labels.count(folder) == 1:
         return labels.index(folder)
     wordnet_id = re.match(r"n\d{8}(?![0-9a-zA-Z])", folder)
     if wordnet_id and wordnet_ids and wordnet_id[0] in wordnet_ids:

@@ -40,6 +40,7 @@ def inspect(
     if not path.exists():
         raise RequestError(f"no such file: {file}")
     from camcli.models import checkpoints
+    from camcli.models.pickles import UnsafeFileError
 
     facts: dict[str, Any] = {"file": file}
     try:
@@ -47,6 +48,7 @@ def inspect(
         facts |= _contents(checkpoint)
         facts |= _fit(checkpoint, file, model)
     except SetupError as error:
+        facts |= {"safe": False} if isinstance(error, UnsafeFileError) else {}
         facts |= {"problem": str(error)}
     if json:
         console.out(json_.dumps(facts))
@@ -105,7 +107,7 @@ def _fit(checkpoint: Checkpoint, file: str, model: str | None) -> dict[str, Any]
 def _words(value: Any) -> str:
     """A fact as a cell of the table; "" for one that says nothing."""
     if isinstance(value, bool):
-        return "yes" if value else "no: loaded because you trust it"
+        return "yes" if value else "no: it can run code"
     if isinstance(value, dict):
         return "\n".join(f"{name}: {text}" for name, text in value.items())
     if isinstance(value, list):

@@ -5,10 +5,11 @@ from __future__ import annotations
 import json as json_
 import sys
 from collections.abc import Iterator, Mapping, Sequence
-from dataclasses import fields, replace
+from dataclasses import dataclass
 from itertools import groupby
 from pathlib import Path
-from typing import IO, Annotated, Any
+from types import NoneType, UnionType
+from typing import IO, Annotated, Any, Literal, get_args, get_origin, get_type_hints
 
 import typer
 
@@ -22,6 +23,9 @@ from camcli.sinks import as_row, dump
 
 # Other hardware, another batch: rounding moves a cell of the grid by a level or two. A shift moves it by tens.
 SAME_WITHIN = 0.02
+
+# Unlike any fingerprint, so that one compared with it is read in full.
+NO_MAP = {"sha256": "", "grid": "0x0:"}
 
 Row = Mapping[str, Any]
 
@@ -47,9 +51,9 @@ def verify(
     if rows != "-" and not Path(rows).is_file():
         raise RequestError(f"no such file: {rows}")
     counts = {"identical": 0, "equal": 0, "differs": 0, "gone": 0}
-    with sys.stdin if rows == "-" else Path(rows).open(encoding="utf-8") as lines:
-        for run in groupby(_read(lines), key=lambda row: json_.dumps(row["provenance"]["spec"], sort_keys=True)):
-            for check in _again(list(run[1]), model, trust_checkpoint):
+    with sys.stdin if rows == "-" else Path(rows).open(encoding="utf-8", errors="replace") as lines:
+        for _, same in groupby(_read(lines), key=lambda then: json_.dumps(then.spec, sort_keys=True)):
+            for check in _again(list(same), model, trust_checkpoint):
                 counts[check["status"]] += 1
                 console.out(json_.dumps(check) if json else _line(check))
     if not quiet:
@@ -57,51 +61,92 @@ def verify(
     return ExitCode.SOME_FAILED if counts["differs"] or counts["gone"] else ExitCode.OK
 
 
-def _read(lines: IO[str]) -> Iterator[Row]:
+@dataclass(frozen=True, slots=True)
+class _Then:
+    """A row of the earlier run, by the number of its line."""
+
+    number: int
+    row: Row
+
+    @property
+    def spec(self) -> Row:
+        spec: Row = self.row["provenance"]["spec"]
+        return spec
+
+    def refusal(self) -> RequestError:
+        return RequestError(f"line {self.number} is no row of camcli with its provenance")
+
+
+def _read(lines: IO[str]) -> Iterator[_Then]:
     for number, line in enumerate(lines, 1):
+        then = _Then(number, {})
         try:
-            row = json_.loads(line)
-            if "error" in row:
+            then = _Then(number, json_.loads(line))
+            if isinstance(then.row, dict) and "error" in then.row:
                 continue
-            if not isinstance(row["provenance"]["spec"], dict) or not isinstance(row["input"], str):
+            _compared(then.row, then.row)  # all parts are there
+            for answer in then.row["explanations"]:
+                deviation(answer["fingerprint"], NO_MAP)
+            if not isinstance(then.spec, dict) or not isinstance(then.row["input"], str):
                 raise TypeError
-        except (ValueError, TypeError, KeyError):
-            raise RequestError(f"line {number} is no row of camcli with its provenance") from None
-        yield row
+        except (ValueError, TypeError, KeyError, IndexError, AttributeError, StopIteration, RecursionError):
+            raise then.refusal() from None
+        yield then
 
 
-def _again(rows: Sequence[Row], model: str | None, trust: bool) -> Iterator[dict[str, Any]]:
+def _again(rows: Sequence[_Then], model: str | None, trust: bool) -> Iterator[dict[str, Any]]:
     """The rows of one spec, each with what became of it."""
-    spec = _spec(rows[0]["provenance"]["spec"], model, trust)
+    spec = _spec(rows[0].spec, model, trust)
     allocator.tune()
     from camcli.engine import Engine
 
     engine = Engine(spec)
-    refs = (Ref(index, row["input"], Path(row["input"])) for index, row in enumerate(rows))
-    for row, result in zip(rows, engine.explain(refs), strict=True):
-        yield _compared(row, json_.loads(dump(as_row(result))))
+    refs = (Ref(index, then.row["input"], Path(then.row["input"])) for index, then in enumerate(rows))
+    for then, result in zip(rows, engine.explain(refs), strict=True):
+        yield _compared(then.row, json_.loads(dump(as_row(result))))
 
 
-def _spec(given: Mapping[str, Any], model: str | None, trust: bool) -> Spec:
+def _spec(given: Row, model: str | None, trust: bool) -> Spec:
     """A row's spec. Rows come from anywhere, so they alone can't make code run.
 
-    Raises: RequestError: fields of another version, or code that the user has not named.
+    Raises: RequestError: fields of another version or type, or code that the user has not named.
     """
-    if unknown := set(given) - {field.name for field in fields(Spec)}:
+    hints = get_type_hints(Spec)
+    if unknown := given.keys() - hints.keys():
         raise RequestError(f"the rows were made by another version of camcli: unknown {', '.join(sorted(unknown))}")
-    lists = {name: tuple(map(_frozen, value)) for name, value in given.items() if isinstance(value, list)}
-    spec = Spec(**{**given, **lists})
+    values = {}
+    for name, value in given.items():
+        try:
+            values[name] = _typed(value, hints[name])
+        except TypeError:
+            raise RequestError(f"the rows ask for {name} {value!r}, which is none") from None
+    spec = Spec(**values)
     if spec.model is not None and catalog.is_user_code(spec.model) and spec.model != model:
         raise RequestError(f"the rows run the code {spec.model}: if you trust it, say so with --model {spec.model}")
     if spec.trust_checkpoint and not trust:
         raise RequestError(
             f"the rows load {spec.weights} with --trust-checkpoint: if you trust it, give the flag again"
         )
-    return replace(spec, trust_checkpoint=trust)
+    return spec
 
 
-def _frozen(value: Any) -> Any:
-    return tuple(value) if isinstance(value, list) else value
+def _typed(value: Any, hint: Any) -> Any:
+    """A value from JSON as a field of that type holds it. Raises: TypeError: it is of another."""
+    choices = get_args(hint)
+    if get_origin(hint) is tuple and isinstance(value, list):
+        parts = [choices[0]] * len(value) if choices[-1] is Ellipsis else choices
+        if len(parts) != len(value):
+            raise TypeError
+        return tuple(_typed(part, own) for part, own in zip(value, parts, strict=True))
+    if get_origin(hint) is UnionType:
+        given = next(choice for choice in choices if choice is not NoneType)
+        return None if value is None else _typed(value, given)
+    if get_origin(hint) is Literal:
+        if value not in choices:
+            raise TypeError
+    elif type(value) is not hint and not (hint is float and type(value) is int):
+        raise TypeError
+    return value
 
 
 def _compared(then: Row, now: Row) -> dict[str, Any]:

@@ -16,7 +16,7 @@ from collections.abc import Iterator, Mapping, Sequence
 from contextlib import contextmanager
 from dataclasses import dataclass
 from pathlib import Path
-from typing import Any
+from typing import IO, Any
 
 import torch
 from torch import Tensor, nn
@@ -65,7 +65,9 @@ class Digest:
 
     def __init__(self, files: Sequence[Path]) -> None:
         self._hash = hashlib.sha256()
-        self._thread = threading.Thread(target=self._read, args=(files,), daemon=True)
+        # Opened here: a file that is not there is the caller's error, and the thread needs no working directory.
+        opened = [path.open("rb") for path in files]
+        self._thread = threading.Thread(target=self._read, args=(opened,), daemon=True)
         self._thread.start()
 
     def hexdigest(self) -> str:
@@ -73,9 +75,9 @@ class Digest:
         self._thread.join()
         return self._hash.hexdigest()
 
-    def _read(self, files: Sequence[Path]) -> None:
-        for path in files:
-            with path.open("rb") as file:
+    def _read(self, files: Sequence[IO[bytes]]) -> None:
+        for opened in files:
+            with opened as file:
                 while chunk := file.read(1 << 20):
                     self._hash.update(chunk)
 
@@ -143,7 +145,8 @@ def _safetensors(path: Path) -> Mapping[str, Tensor]:
 def _sharded(index: Path, trust: bool) -> tuple[tuple[Path, ...], str, Any]:
     with _readable(index):
         try:
-            names = sorted(set(json.loads(index.read_text(encoding="utf-8"))["weight_map"].values()))
+            weight_map = json.loads(index.read_text(encoding="utf-8"))["weight_map"]
+            names = sorted(set(weight_map.values()), key=str)
         except (TypeError, AttributeError):
             raise SetupError(f'{index} is no index of shards: it has no "weight_map"') from None
     tensors: dict[str, Tensor] = {}

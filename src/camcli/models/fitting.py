@@ -93,14 +93,6 @@ def match(wanted: Mapping[str, Shape], given: Mapping[str, Shape], rename: Renam
     unexpected = [t for t, own in renamed.items() if own and own not in wanted and _last(t) not in _IGNORED]
     aside = [name for name in given if name not in renamed]
 
-    heads = _heads(wanted, given, renamed, missing, mismatched, aside)
-    for head in heads:
-        replaced = head.path
-        names = {own: theirs for own, theirs in names.items() if not _under(own, replaced)} | head.names
-        missing = [name for name in missing if not _under(name, replaced)]
-        mismatched = [name for name in mismatched if not _under(name, replaced)]
-        unexpected = [name for name in unexpected if name not in (head.weight, head.bias)]
-        aside = [name for name in aside if name not in (head.weight, head.bias)]
     stem = next((name for name, shape in wanted.items() if len(shape) == 4), None)
     if (
         stem is not None
@@ -110,6 +102,14 @@ def match(wanted: Mapping[str, Shape], given: Mapping[str, Shape], rename: Renam
         mismatched.remove(stem)
     else:
         stem = None
+    heads = _heads(wanted, given, renamed, missing, mismatched, aside)
+    for head in heads:
+        replaced = head.path
+        names = {own: theirs for own, theirs in names.items() if not _under(own, replaced)} | head.names
+        missing = [name for name in missing if not _under(name, replaced)]
+        mismatched = [name for name in mismatched if not _under(name, replaced)]
+        unexpected = [name for name in unexpected if name not in (head.weight, head.bias)]
+        aside = [name for name in aside if name not in (head.weight, head.bias)]
     described = [f"{names[name]} {_x(given[names[name]])}, wanted {_x(wanted[name])}" for name in mismatched]
     return Fit(names, prefix, tuple(heads), stem, tuple(missing), tuple(unexpected), tuple(described), tuple(aside))
 
@@ -216,16 +216,27 @@ def _heads(
     theirs = {own: name for name, own in renamed.items() if own}
 
     def fits(own: str) -> bool:
-        return own in theirs and own in wanted and _is_head(wanted[own], given[theirs[own]])
+        if own not in theirs or own not in wanted or not _is_head(wanted[own], given[theirs[own]]):
+            return False
+        bias = theirs.get(f"{own.removesuffix('weight')}bias")
+        return bias is None or given[bias] == given[theirs[own]][:1]
 
     resized = {f"{name.rpartition('.')[0]}.weight" for name in mismatched}
-    if resized and all(map(fits, resized)) and len({given[theirs[own]][0] for own in resized}) == 1:
+    if (
+        resized
+        and last not in missing
+        and all(map(fits, resized))
+        and len({given[theirs[own]][0] for own in resized}) == 1
+    ):
         return [_head(own.rpartition(".")[0], theirs[own], given) for own in sorted(resized)]
     if fits(last) and (f"{path}.bias" in wanted) != (f"{path}.bias" in theirs):
         return [_head(path, theirs[last], given)]
     if last not in missing or not all(_under(name, root) for name in missing):
         return []
     linear = [name for name, own in renamed.items() if own and _under(own, root) and len(given[name]) > 1]
+    below = [name for name in linear if _under(renamed[name], path)]
+    if len(below) == 1 and _is_head(wanted[last], given[below[0]]) and all(_under(name, path) for name in missing):
+        return [_head(path, below[0], given)]
     linear = linear or [name for name in aside if len(given[name]) == 2]
     moved = [name for name in linear if _is_head(wanted[last], given[name])]
     if len(linear) == len(moved) == 1 and all(_under(name, path) for name in missing):

@@ -2,7 +2,9 @@
 
 from __future__ import annotations
 
+import pickle
 import pickletools
+import re
 import zipfile
 from pathlib import Path
 from typing import IO
@@ -11,22 +13,35 @@ import torch
 
 from camcli.errors import SetupError
 
+# What a plain state dict asks for.
+_HARMLESS = re.compile(
+    r"collections\.OrderedDict|"
+    r"torch\.(_utils\._rebuild_\w+|storage\.\w+|\w+Storage|Size|device|b?float\d*|u?int\d*|bool)"
+)
+
+
+class UnsafeFileError(SetupError):
+    """A file that asks for more than tensors: loading it could run code."""
+
 
 def refusal(path: Path, message: str) -> SetupError:
     """Why a pickle of more than tensors is not loaded, in words about this file."""
     zipped = zipfile.is_zipfile(path)
     root, named = _classes(path)
-    asked = sorted(torch.serialization.get_unsafe_globals_in_checkpoint(str(path))) if zipped else named
+    try:
+        asked = sorted(torch.serialization.get_unsafe_globals_in_checkpoint(str(path))) if zipped else named
+    except pickle.UnpicklingError:  # torch reads protocol 2 only
+        asked = named
     if not asked:
         return SetupError(f"{path} can't be read as weights (cut off or not a checkpoint): {message.splitlines()[0]}")
     listed = ", ".join(asked[:5]) + (" …" if len(asked) > 5 else "")
     otherwise = "with --trust-checkpoint if you trust whoever made the file"
     if root is not None and any(name.startswith("torch.nn.modules.") for name in (root, *asked)):
-        return SetupError(
+        return UnsafeFileError(
             f"{path} is refused: it is a whole pickled network ({root}), not weights, and loading it could run code. "
             f"Save model.state_dict() instead, or load it {otherwise}"
         )
-    return SetupError(
+    return UnsafeFileError(
         f"{path} is refused: its pickle asks for {listed}, and loading that could run code. "
         f"Save the state_dict alone, or load it {otherwise}"
     )
@@ -49,7 +64,7 @@ def _classes(path: Path) -> tuple[str | None, list[str]]:
                     root = _read_classes(file, names)
     except (ValueError, OSError, IndexError):
         pass  # what was found before the damage is still worth naming
-    return root, [name for name in dict.fromkeys(names) if not name.startswith(("torch.", "collections.Ordered"))]
+    return root, [name for name in dict.fromkeys(names) if not _HARMLESS.fullmatch(name)]
 
 
 def _read_classes(file: IO[bytes], names: list[str]) -> str | None:
@@ -61,7 +76,9 @@ def _read_classes(file: IO[bytes], names: list[str]) -> str | None:
         if opcode.name in ("GLOBAL", "STACK_GLOBAL"):
             names.append(".".join(strings[-2:]) if argument is None else argument.replace(" ", "."))
             # Protocol 2 starts with the name, protocol 4 with a frame and two memoized strings.
-            if number <= (1 if argument else 6) and names[-1] != "collections.OrderedDict":
+            # Old files of whole networks name the class in the storage of its source.
+            first = number <= (1 if argument else 6) or (root is None and strings[:1] == ["module"])
+            if first and names[-1] != "collections.OrderedDict":
                 root = names[-1]
         elif opcode.name == "MEMOIZE":
             memo.append(strings[-1] if strings else "")
