@@ -2,12 +2,18 @@
 
 from __future__ import annotations
 
+import argparse
 import gc
+import gzip
 import hashlib
+import json
 import os
 import pickle
 import threading
-from collections.abc import Callable, Iterator
+import warnings
+import zipfile
+from collections.abc import Callable, Iterator, Mapping
+from contextlib import nullcontext
 from functools import partial
 from http.server import SimpleHTTPRequestHandler, ThreadingHTTPServer
 from pathlib import Path
@@ -15,14 +21,15 @@ from typing import Any
 
 import nets
 import pytest
+import shell
 import torch
 import torchvision
 from safetensors.torch import save_file
 from torch import Tensor, nn
 
 from camcli import models
-from camcli.errors import SetupError
-from camcli.models import catalog, fitting, torchvision_zoo
+from camcli.errors import RequestError, SetupError
+from camcli.models import catalog, checkpoints, fitting, torchvision_zoo
 from camcli.records import ModelSpec
 
 BUNDLED = catalog.BUNDLED
@@ -197,6 +204,304 @@ def test_malicious_pickle_is_refused_and_runs_nothing(save: Callable[[Any, str],
     assert not Path("owned").exists()
     pickle.loads(pickle.dumps(_Malicious()))
     assert Path("owned").exists(), "the file would do harm if it were trusted"
+
+
+# What training loops put around the weights.
+
+
+CLASSES = 7
+
+
+@pytest.fixture
+def tuned() -> nn.Module:
+    """A network of seven classes whose head tells it from another's."""
+    with fitting.no_initialisation():
+        net: nn.Module = torchvision.models.get_model(SMALL, weights=None, num_classes=CLASSES)
+    nets.fill(net)
+    return net.eval().requires_grad_(False)
+
+
+def _tiny(value: float = 1.0) -> dict[str, Tensor]:
+    return {"conv.weight": torch.full((2, 3, 3, 3), value), "fc.weight": torch.full((5, 2), value)}
+
+
+def _is(state: Mapping[str, Tensor], expected: Mapping[str, Tensor]) -> bool:
+    return set(state) == set(expected) and all(torch.equal(state[name], value) for name, value in expected.items())
+
+
+WRAPPERS: dict[str, Callable[[Any], Any]] = {
+    **{key: partial(lambda key, state: {key: state, "epoch": 3}, key) for key in checkpoints._USUAL_KEYS},
+    "ema.module": lambda state: {"ema": {"module": state, "updates": 12}},
+    "some_name_of_ours": lambda state: {"some_name_of_ours": state, "epoch": 3},
+    "run.best.weights": lambda state: {"run": {"best": {"weights": state}}, "config": {"lr": 0.1}},
+}
+
+
+@pytest.mark.parametrize("key", WRAPPERS)
+def test_a_state_is_found_under_whatever_key(key: str) -> None:
+    path = Path(_saved(WRAPPERS[key](_tiny())))
+    for asked in (None, key):
+        checkpoint = checkpoints.read(path, key=asked)
+        assert (checkpoint.key, checkpoint.keys) == (key, (key,))
+        assert _is(checkpoint.tensors, _tiny())
+
+
+def test_a_bare_state_has_no_key_and_may_hold_a_number() -> None:
+    checkpoint = checkpoints.read(Path(_saved(_tiny())))
+    assert (checkpoint.key, checkpoint.keys, checkpoint.format) == (None, (), "torch.save archive")
+    checkpoint = checkpoints.read(Path(_saved(_tiny() | {"epoch": 3})))
+    assert checkpoint.key is None
+    assert _is(checkpoint.tensors, _tiny())
+
+
+def test_a_file_of_several_states_says_so_and_weights_key_chooses(tuned: nn.Module) -> None:
+    state = tuned.state_dict()
+    averaged = {name: value * 0.5 for name, value in state.items()}
+    path = _saved({"ema": averaged, "model": state})
+    model = models.load_model(ModelSpec(SMALL, path, "cpu"))
+    assert f"{path}: the weights under 'model'; --weights-key chooses ema" in model.remarks
+    images = nets.noise(1, 3, 64, 96)
+    scores = tuned(images)
+    assert torch.equal(model.net(images), scores)
+    other = models.load_model(ModelSpec(SMALL, path, "cpu", weights_key="ema"))
+    assert not any("--weights-key" in remark for remark in other.remarks)
+    assert not torch.allclose(other.net(images), scores)
+    assert _is(other.net.state_dict(), averaged)
+
+
+def test_a_key_that_holds_no_state_is_refused_with_those_that_do() -> None:
+    path = _saved({"model": _tiny(), "ema": _tiny(2), "epoch": 3})
+    for key in ("epoch", "nope"):
+        with pytest.raises(RequestError, match=f"{path} holds no state dict under '{key}': it has model, ema$"):
+            models.load_model(ModelSpec(SMALL, path, "cpu", weights_key=key))
+    with pytest.raises(RequestError, match="--weights-key goes with --weights FILE"):
+        models.load_model(ModelSpec(SMALL, "none", "cpu", weights_key="model"))
+
+
+@pytest.mark.parametrize("optimizer", [torch.optim.Adam, partial(torch.optim.SGD, lr=0.1, momentum=0.9)])
+def test_an_optimizers_state_is_no_state_of_a_network(optimizer: Callable[..., torch.optim.Optimizer]) -> None:
+    net = nets.Convolutional()
+    steps = optimizer(net.parameters())
+    net(nets.noise(1, 3, 8, 8)).sum().backward()
+    steps.step()
+    kept = {"optimizer": steps.state_dict(), "state_dict": net.state_dict(), "epoch": 3}
+    checkpoint = checkpoints.read(Path(_saved(kept)))
+    assert (checkpoint.key, checkpoint.keys) == ("state_dict", ("state_dict",))
+    assert checkpoint.extras == {"optimizer": "a dict of 2", "epoch": "3"}
+    del kept["state_dict"]
+    with pytest.raises(SetupError, match="holds no state dict"):
+        checkpoints.read(Path(_saved(kept)))
+
+
+NAMES = tuple("abcdefg")
+
+
+@pytest.mark.parametrize(
+    "kept",
+    [
+        {"classes": list(NAMES)},
+        {"class_to_idx": {name: i for i, name in reversed(list(enumerate(NAMES)))}},
+        {"idx_to_class": dict(enumerate(NAMES))},
+    ],
+)
+def test_class_names_kept_beside_the_weights_become_labels(kept: dict[str, Any], tuned: nn.Module) -> None:
+    model = models.load_model(ModelSpec(SMALL, _saved({"model": tuned.state_dict()} | kept), "cpu"))
+    assert model.labels == NAMES
+
+
+def test_class_names_of_another_number_are_no_labels(tuned: nn.Module) -> None:
+    model = models.load_model(ModelSpec(SMALL, _saved({"model": tuned.state_dict(), "classes": ["a", "b"]}), "cpu"))
+    assert model.labels == tuple(f"class {i}" for i in range(CLASSES))
+
+
+# Forms of files.
+
+
+@pytest.mark.parametrize("dtype", [torch.float16, torch.bfloat16])
+@pytest.mark.parametrize("suffix", ["pth", "safetensors"])
+def test_lower_precision_becomes_float32(dtype: torch.dtype, suffix: str, tuned: nn.Module) -> None:
+    lower = {name: value.to(dtype) for name, value in tuned.state_dict().items()}
+    if suffix == "pth":
+        torch.save(lower, f"weights.{suffix}")
+    else:
+        save_file(lower, f"weights.{suffix}")
+    own = models.load_model(ModelSpec(SMALL, f"weights.{suffix}", "cpu")).net.state_dict()
+    assert _is(own, {name: value.float() for name, value in lower.items()})
+    assert {value.dtype for value in own.values()} == {torch.float32}
+
+
+def _shards(folder: str, state: Mapping[str, Tensor]) -> Path:
+    """Two shards and their index, as the Hugging Face hub has them."""
+    Path(folder).mkdir()
+    names = list(state)
+    halves = {"model-1.safetensors": names[: len(names) // 2], "model-2.safetensors": names[len(names) // 2 :]}
+    for shard, held in halves.items():
+        save_file({name: state[name] for name in held}, f"{folder}/{shard}")
+    index = Path(folder, "model.safetensors.index.json")
+    weight_map = {name: shard for shard, held in halves.items() for name in held}
+    index.write_text(json.dumps({"metadata": {}, "weight_map": weight_map}))
+    return index
+
+
+def test_shards_are_read_by_their_index_or_folder(tuned: nn.Module) -> None:
+    state = tuned.state_dict()
+    index = _shards("hub", state)
+    for path in (index, index.parent):
+        checkpoint = checkpoints.read(path)
+        assert _is(checkpoint.tensors, state)
+        assert checkpoint.format == "2 shards of safetensors"
+        assert [file.name for file in checkpoint.files] == [index.name, "model-1.safetensors", "model-2.safetensors"]
+        assert _is(models.load_model(ModelSpec(SMALL, str(path), "cpu")).net.state_dict(), state)
+
+
+def test_shards_that_are_missing_or_elsewhere_are_refused() -> None:
+    index = _shards("hub", _tiny())
+    save_file(_tiny(), "outside.safetensors")
+    whole = json.loads(index.read_text())
+    for name in ("../outside.safetensors", str(Path("outside.safetensors").absolute()), "..", index.name):
+        index.write_text(json.dumps({"weight_map": whole["weight_map"] | {"fc.weight": name}}))
+        with pytest.raises(
+            SetupError, match=r"index\.json (names a shard outside its folder|can't be read|names the shard \.\., )"
+        ):
+            checkpoints.read(index)
+    index.write_text(json.dumps(whole))
+    Path("hub/model-2.safetensors").unlink()
+    with pytest.raises(SetupError, match=r"names the shard model-2\.safetensors, which is not beside it"):
+        checkpoints.read(index)
+
+
+@pytest.mark.parametrize("text", ["", "[]", "{}", '{"weight_map": []}', '{"weight_map": 3}', "{"])
+def test_an_index_that_is_none_is_refused(text: str) -> None:
+    Path("model.safetensors.index.json").write_text(text)
+    with pytest.raises(SetupError, match=r"model\.safetensors\.index\.json"):
+        checkpoints.read(Path("model.safetensors.index.json"))
+
+
+def test_a_folder_without_weights_is_refused() -> None:
+    Path("empty").mkdir()
+    with pytest.raises(SetupError, match=r"empty is a folder without weights: none of model\.safetensors, "):
+        checkpoints.read(Path("empty"))
+
+
+def test_a_file_from_before_torch_1_6_loads(tuned: nn.Module) -> None:
+    torch.save(tuned.state_dict(), "old.pth", _use_new_zipfile_serialization=False)
+    assert _is(models.load_model(ModelSpec(SMALL, "old.pth", "cpu")).net.state_dict(), tuned.state_dict())
+    assert checkpoints.read(Path("old.pth")).format == "torch.save file from before torch 1.6"
+
+
+def test_a_file_saved_on_a_gpu_loads_without_one(shared: Path) -> None:
+    path = shared / "weights" / "finetuned" / "leaforia_squeezenet1_0_corn4.pth"
+    model = models.load_model(ModelSpec("squeezenet1_0", str(path), "cpu"))
+    assert len(model.labels) == 4
+    assert {value.device.type for value in model.net.state_dict().values()} == {"cpu"}
+    with torch.no_grad():
+        assert model.net(nets.noise(1, 3, 224, 224)).shape == (1, 4)
+
+
+def test_the_digest_is_the_files_sha256(tuned: nn.Module) -> None:
+    path = Path(_saved(tuned.state_dict()))
+    expected = hashlib.sha256(path.read_bytes())
+    assert checkpoints.Digest((path,)).hexdigest() == expected.hexdigest()
+    model = models.load_model(ModelSpec(SMALL, str(path), "cpu"))
+    assert model.digest is not None
+    assert model.digest.hexdigest() == expected.hexdigest()
+    Path("more").write_bytes(b"more")
+    expected.update(b"more")
+    assert checkpoints.Digest((path, Path("more"))).hexdigest() == expected.hexdigest()
+
+
+# Safety: nothing in a file runs unless the user says so.
+
+
+def _pickle_of(protocol: int) -> Callable[[Any, str], object]:
+    return lambda value, path: Path(path).write_bytes(pickle.dumps(value, protocol))
+
+
+FORMS: dict[str, Callable[[Any, str], object]] = {
+    "archive": torch.save,
+    "archive, protocol 4": partial(torch.save, pickle_protocol=4),
+    "old": partial(torch.save, _use_new_zipfile_serialization=False),
+    "pickle 2": _pickle_of(2),
+    "pickle 4": _pickle_of(4),
+}
+
+
+@pytest.mark.parametrize("form", FORMS)
+@pytest.mark.parametrize("command", ["explain", "classify", "inspect"])
+def test_each_command_refuses_a_pickle_that_would_run_something(
+    command: str, form: str, picture: Callable[..., Path]
+) -> None:
+    FORMS[form]({"state_dict": _tiny(), "args": _Malicious()}, "evil.pth")
+    asked = ["inspect", "evil.pth"] if command == "inspect" else [command, picture(), "-m", SMALL, "-w", "evil.pth"]
+    outcome = shell.run(*asked)
+    assert outcome.code == 3, outcome.err
+    said = outcome.out if command == "inspect" else outcome.err
+    assert "evil.pth is refused: its pickle asks for " in said
+    assert f"{os.system.__module__}.system" in said
+    assert "--trust-checkpoint" in said
+    assert not Path("owned").exists()
+
+
+@pytest.mark.parametrize("form", FORMS)
+def test_a_trusted_pickle_does_run(form: str, tuned: nn.Module) -> None:
+    """What the tests above refuse would have happened."""
+    FORMS[form]({"state_dict": tuned.state_dict(), "args": _Malicious()}, "evil.pth")
+    # A plain pickle has run by the time that it turns out to be no file of torch's.
+    with pytest.raises(SetupError, match=r"evil\.pth") if form.startswith("pickle") else nullcontext():
+        models.load_model(ModelSpec(SMALL, "evil.pth", "cpu", trust_checkpoint=True))
+    assert Path("owned").exists()
+
+
+@pytest.mark.parametrize("form", ["archive", "old"])
+def test_a_harmless_class_beside_the_weights_is_named_and_loads_if_trusted(form: str, tuned: nn.Module) -> None:
+    FORMS[form]({"state_dict": tuned.state_dict(), "args": argparse.Namespace(lr=0.1)}, "args.pth")
+    with pytest.raises(SetupError, match=r"its pickle asks for argparse\.Namespace, and loading that could run code"):
+        models.load_model(ModelSpec(SMALL, "args.pth", "cpu"))
+    model = models.load_model(ModelSpec(SMALL, "args.pth", "cpu", trust_checkpoint=True))
+    assert "warning: args.pth was loaded with --trust-checkpoint: any code in it has run" in model.remarks
+    assert _is(model.net.state_dict(), tuned.state_dict())
+
+
+@pytest.mark.parametrize("form", ["archive", "archive, protocol 4", "old"])
+def test_a_whole_pickled_network_is_refused_as_such_and_loads_if_trusted(form: str, tuned: nn.Module) -> None:
+    FORMS[form](tuned, "whole.pth")
+    with pytest.raises(SetupError, match=r"is a whole pickled network .*squeezenet\.SqueezeNet.* --trust-checkpoint"):
+        models.load_model(ModelSpec(SMALL, "whole.pth", "cpu"))
+    model = models.load_model(ModelSpec(SMALL, "whole.pth", "cpu", trust_checkpoint=True))
+    assert _is(model.net.state_dict(), tuned.state_dict())
+
+
+@pytest.mark.parametrize("trust", [False, True])
+def test_torchscript_is_refused_even_if_trusted(trust: bool) -> None:
+    with warnings.catch_warnings():
+        warnings.simplefilter("ignore")
+        torch.jit.script(nn.Sequential(nn.Conv2d(3, 2, 3), nn.ReLU())).save("script.pt")  # type: ignore[no-untyped-call]
+    with pytest.raises(SetupError, match=r"script\.pt is a TorchScript archive: .* Save the state_dict"):
+        checkpoints.read(Path("script.pt"), trust=trust)
+
+
+OTHER_KINDS = {
+    "a Git LFS pointer": b"version https://git-lfs.github.com/spec/v1\noid sha256:0\nsize 9\n",
+    "a web page or XML": b"<!DOCTYPE html><html><title>404</title></html>",
+    "an HDF5 file": b"\x89HDF\r\n\x1a\n" + bytes(300),
+    "gzip: unpack it first": gzip.compress(b"weights"),
+    "a GGUF file": b"GGUF" + bytes(300),
+}
+
+
+@pytest.mark.parametrize("kind", OTHER_KINDS)
+@pytest.mark.parametrize("trust", [False, True])
+def test_other_kinds_of_files_are_called_by_their_name(kind: str, trust: bool) -> None:
+    Path("other.pth").write_bytes(OTHER_KINDS[kind])
+    with pytest.raises(SetupError, match=f"other.pth is {kind}"):
+        checkpoints.read(Path("other.pth"), trust=trust)
+
+
+def test_a_plain_zip_is_no_checkpoint() -> None:
+    with zipfile.ZipFile("other.pth", "w") as archive:
+        archive.writestr("weights.txt", "1 2 3")
+    with pytest.raises(SetupError, match=r"other\.pth is a zip archive, but not one that torch\.save made"):
+        checkpoints.read(Path("other.pth"))
 
 
 # Downloads.

@@ -96,17 +96,15 @@ class Engine:
     @cached_property
     def provenance(self) -> Provenance:
         """What this engine's answers are made with; waits for the digest of the weights."""
-        model = self.model
+        model, spec = self.model, self.spec
         packages = dict.fromkeys(("torch", "torchvision", model.package))
         return Provenance(
             weights_sha256=model.digest.hexdigest() if model.digest else None,
             preset=model.preset,
             device=model.device,
-            dtype=str(next(model.net.parameters()).dtype).removeprefix("torch."),
+            dtype=str(next((p.dtype for p in model.net.parameters()), torch.float32)).removeprefix("torch."),
             versions={"camcli": __version__} | {package: version(package) for package in packages},
-            spec={
-                f.name: value for f in fields(self.spec) if (value := getattr(self.spec, f.name)) or value != f.default
-            },
+            spec={f.name: value for f in fields(spec) if (value := getattr(spec, f.name)) or value != f.default},
         )
 
     def _inspect(self) -> None:

@@ -37,7 +37,7 @@ def deviation(one: Mapping[str, str], other: Mapping[str, str]) -> float:
 
     Raises: ValueError: not a fingerprint.
     """
-    if one["sha256"] == other["sha256"]:
+    if one == other:
         return 0.0
     shape, levels = _grid(one["grid"])
     other_shape, other_levels = _grid(other["grid"])

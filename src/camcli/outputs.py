@@ -46,10 +46,10 @@ class Readout:
 
         Raises: SetupError: the network fails on pictures of this size, or gives no scores.
         """
-        last = _LastActivation()
-        with last if self.activated else nullcontext():
+        seen = _Activations()
+        with seen if self.activated else nullcontext():
             output = _tensor_of(_forward(net, images), self.key)
-        scores = _as_table(last.before(output) if self.activated else output, len(images))
+        scores = _as_table(seen.before(output) if self.activated else output, len(images))
         return torch.cat([-scores, scores], dim=1) if self.binary else scores
 
     def probabilities(self, scores: Tensor) -> Tensor:
@@ -71,10 +71,10 @@ def probe(net: nn.Module, images: Tensor, key: str | None, multi_label: bool) ->
         RequestError: `key` names none of the outputs.
         SetupError: several outputs could be the scores, or none.
     """
-    last = _LastActivation()
-    with torch.no_grad(), last:
+    seen = _Activations()
+    with torch.no_grad(), seen:
         output = _tensor_of(_forward(net, images), key)
-    kind = last.kind_of(output)
+    kind = seen.kind_of(output)
     return readout(_as_table(output, len(images)).shape[1], multi_label, kind, key)
 
 
@@ -102,12 +102,12 @@ def _forward(net: nn.Module, images: Tensor) -> Any:
         raise SetupError(f"the model fails on a view of {size}: {reason}; see --resize, --crop, --fit") from error
 
 
-class _LastActivation(TorchFunctionMode):
-    """Remembers what entered and left the last softmax, log-softmax or sigmoid."""
+class _Activations(TorchFunctionMode):
+    """Remembers what entered and left each softmax, log-softmax or sigmoid that could be a head's."""
 
     def __init__(self) -> None:
         super().__init__()
-        self._last: tuple[Tensor, Tensor, Activation] | None = None
+        self._seen: list[tuple[Tensor, Tensor, Activation]] = []
 
     def __torch_function__(self, func: Any, types: Any, args: Any = (), kwargs: dict[str, Any] | None = None) -> Any:
         kind = _kind(func)
@@ -116,23 +116,29 @@ class _LastActivation(TorchFunctionMode):
         before = args[0] if args else (kwargs or {})["input"]
         kept = before.clone() if func in _IN_PLACE else before
         after = func(*args, **(kwargs or {}))
-        self._last = kept, after, kind
+        # Attention's are large and never the head's: what is kept has one axis beside the batch.
+        if after.ndim and max(after.shape[1:], default=1) * len(after) == after.numel():
+            self._seen.append((kept, after, kind))
         return after
 
     def kind_of(self, output: Tensor) -> Activation | None:
         """The activation that gave this output, None where it was none."""
-        if self._last is None:
-            return None
-        _, after, kind = self._last
-        # A squeeze or view of the activation's result is still that result.
-        same = after.data_ptr() == output.data_ptr() and after.numel() == output.numel()
-        return kind if same else None
+        found = self._behind(output)
+        return found[1] if found else None
 
     def before(self, output: Tensor) -> Tensor:
         """What entered the activation that gave this output, in the output's shape."""
-        if self._last is None or self.kind_of(output) is None:
+        found = self._behind(output)
+        if found is None:
             raise SetupError("the model ends in a softmax or sigmoid on some pictures and not on others")
-        return self._last[0].reshape(output.shape)
+        return found[0].reshape(output.shape)
+
+    def _behind(self, output: Tensor) -> tuple[Tensor, Activation] | None:
+        for before, after, kind in reversed(self._seen):
+            # A squeeze or view of the activation's result is still that result.
+            if after.data_ptr() == output.data_ptr() and after.numel() == output.numel():
+                return before, kind
+        return None
 
 
 def _kind(func: Any) -> Activation | None:

@@ -112,8 +112,8 @@ class Attribution:
 class Provenance:
     """What an answer was made with; `weights_sha256` is None for weights that no file holds.
 
-    `spec` holds the fields of the run's Spec less those that are unset (None, empty, false) by default, `versions` those of camcli, torch and
-    the library that the architecture comes from.
+    `spec` holds the fields of the run's Spec less those that are unset (None, empty, false) by default; `versions` are
+    of camcli, torch and the library that the architecture comes from.
     """
 
     weights_sha256: str | None

@@ -145,6 +145,9 @@ def _painted(attribution: Attribution, box: Box, style: Style) -> Pixels:
     top = style.top if style.top is not None else top_of(attribution)
     scaled = attribution.values / np.float32(top) if top > 0 else np.zeros_like(attribution.values)
     if attribution.kind == "saliency":
+        if len(scaled) != 3:  # grey, or an array's bands: the strongest of each place
+            strongest = np.abs(scaled).argmax(0)[None]
+            scaled = np.take_along_axis(scaled, strongest, 0).repeat(3, axis=0)
         grey = np.rint(np.clip(scaled, -1, 1) * 127.5 + 127.5).astype(np.uint8).transpose(1, 2, 0)
         return np.asarray(cv2.resize(grey, size, interpolation=cv2.INTER_LINEAR), dtype=np.uint8)
     levels = np.rint(np.clip(scaled, 0, 1) * 255).astype(np.uint8)

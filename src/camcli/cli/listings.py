@@ -100,6 +100,7 @@ def methods(json: options.Json = False, debug: options.Debug = False) -> None:
 def classes(
     model: options.ModelArgument = catalog.BUNDLED,
     query: Annotated[str, typer.Argument(help="Only classes whose name contains this.", show_default=False)] = "",
+    model_arg: options.ModelArgs = None,
     json: options.Json = False,
     debug: options.Debug = False,
 ) -> None:
@@ -107,7 +108,8 @@ def classes(
     from camcli.models import labels_of, load_model
     from camcli.targets import matching
 
-    labels = labels_of(ModelSpec(model)) or load_model(ModelSpec(model, "none")).labels
+    spec = ModelSpec(model, "none", model_args=options.pairs(model_arg), mean=(0.0,), std=(1.0,))
+    labels = labels_of(spec) or load_model(spec).labels
     found = matching(query, labels) if query else list(range(len(labels)))
     if not found:
         raise RequestError(f"no class of {model} contains {query!r}")

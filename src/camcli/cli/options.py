@@ -175,8 +175,9 @@ def pairs(arguments: Sequence[str] | None) -> tuple[tuple[str, str], ...]:
     Raises: RequestError: no "=" in one.
     """
     split = [argument.partition("=") for argument in arguments or ()]
-    if wrong := next((key for key, sign, _ in split if not sign or not key.isidentifier()), None):
-        raise RequestError(f"--model-arg {wrong!r}: write KEY=VALUE")
+    for key, sign, _ in split:
+        if not sign or not key.isidentifier():
+            raise RequestError(f"--model-arg {key!r}: write KEY=VALUE")
     return tuple((key, value) for key, _, value in split)
 
 

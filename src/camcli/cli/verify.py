@@ -4,12 +4,12 @@ from __future__ import annotations
 
 import json as json_
 import sys
-from collections.abc import Iterator, Mapping, Sequence
+from collections.abc import Iterable, Iterator, Mapping, Sequence
 from dataclasses import dataclass
 from itertools import groupby
 from pathlib import Path
 from types import NoneType, UnionType
-from typing import IO, Annotated, Any, Literal, get_args, get_origin, get_type_hints
+from typing import Annotated, Any, Literal, get_args, get_origin, get_type_hints
 
 import typer
 
@@ -51,7 +51,7 @@ def verify(
     if rows != "-" and not Path(rows).is_file():
         raise RequestError(f"no such file: {rows}")
     counts = {"identical": 0, "equal": 0, "differs": 0, "gone": 0}
-    with sys.stdin if rows == "-" else Path(rows).open(encoding="utf-8", errors="replace") as lines:
+    with sys.stdin.buffer if rows == "-" else Path(rows).open("rb") as lines:
         for _, same in groupby(_read(lines), key=lambda then: json_.dumps(then.spec, sort_keys=True)):
             for check in _again(list(same), model, trust_checkpoint):
                 counts[check["status"]] += 1
@@ -77,7 +77,7 @@ class _Then:
         return RequestError(f"line {self.number} is no row of camcli with its provenance")
 
 
-def _read(lines: IO[str]) -> Iterator[_Then]:
+def _read(lines: Iterable[bytes]) -> Iterator[_Then]:
     for number, line in enumerate(lines, 1):
         then = _Then(number, {})
         try:
@@ -170,7 +170,7 @@ def _map(then: Row, now: Row | None) -> dict[str, Any]:
         return {**described, "status": "differs", "deviation": None}
     moved = deviation(then["fingerprint"], now["fingerprint"])
     same_scale = abs(then["max"] - now["max"]) <= SAME_WITHIN * max(abs(then["max"]), abs(now["max"]))
-    if then["fingerprint"]["sha256"] == now["fingerprint"]["sha256"]:
+    if then["fingerprint"] == now["fingerprint"]:
         status = "identical"
     else:
         status = "equal" if moved <= SAME_WITHIN and same_scale else "differs"

@@ -63,7 +63,7 @@ def labels_of(spec: ModelSpec) -> tuple[str, ...] | None:
         RequestError: unknown model, weights or file.
     """
     check_name(spec.model or catalog.BUNDLED)
-    if weights_file(spec) is not None or catalog.is_user_code(spec.model or ""):
+    if weights_file(spec) is not None or spec.model_args or catalog.is_user_code(spec.model or ""):
         return None
     from camcli.models import loading
 

@@ -67,7 +67,7 @@ def load(spec: ModelSpec, *, progress: bool = False) -> Model:
 
 def blueprint(spec: ModelSpec) -> Model:
     """See `camcli.models.blueprint`."""
-    spec = replace(spec, weights="none")
+    spec = replace(spec, weights="none", mean=(0.0,), std=(1.0,))  # nothing is normalised
     arch = architecture_of(spec)
     net = arch.build(False).eval().requires_grad_(False)
     # How an unknown output is read shows in a real forward only.
@@ -154,10 +154,13 @@ def _preset(arch: Architecture, net: nn.Module, spec: ModelSpec, remarks: list[s
         remarks.append(f"preset from {beside[0]}: {', '.join(fields)}")
     named = ("resize", "crop", "mean", "std", "interpolation")
     fields = fields | {name: value for name in named if (value := getattr(spec, name)) is not None}
-    channels = next((m.in_channels for m in net.modules() if isinstance(m, nn.Conv2d)), len(preset.mean))
-    if channels == 1 and len(preset.mean) == 3 and not {"mean", "std"} & fields.keys():
+    # The stem, as a rule; a head that was defined before it takes more channels than any picture has.
+    taken = [m.in_channels for m in net.modules() if isinstance(m, nn.Conv2d)] or [len(preset.mean)]
+    channels = next((count for count in taken if count in (1, 3)), taken[0])
+    if channels == 1 and len(preset.mean) == 3:
+        if not {"mean", "std"} & fields.keys():
+            remarks.append("one input channel: pictures become grey, mean 0.449 and std 0.226 (--mean, --std)")
         fields = {"mean": _GREY_MEAN, "std": _GREY_STD} | fields
-        remarks.append("one input channel: pictures become grey, mean 0.449 and std 0.226 (--mean, --std)")
     for name in {"mean", "std"} & fields.keys():
         if len(fields[name]) == 1:
             fields[name] = fields[name] * channels

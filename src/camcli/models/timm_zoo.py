@@ -34,7 +34,11 @@ def architecture(name: str, weights: str, args: Args, tensors: Mapping[str, Tens
             f"unknown weights {weights!r}: timm's stand in the name, {catalog.TIMM}{bare.split('.')[0]}.TAG"
         )
     pretrained = tensors is None and weights == "DEFAULT"
-    config = timm.get_pretrained_cfg(bare)
+    try:
+        config = timm.get_pretrained_cfg(bare)
+    except RuntimeError:  # a tag that timm does not know
+        known = [catalog.TIMM + own for own in timm.list_pretrained(f"{bare.split('.')[0]}.*")]
+        raise unknown("model", name, known, f"camcli models '{catalog.TIMM}{bare.split('.')[0]}'") from None
     known_config = config.to_dict() if config is not None else {}
 
     def build(initialise: bool) -> nn.Module:

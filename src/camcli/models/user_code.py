@@ -6,6 +6,7 @@ import importlib.util
 import sys
 from collections.abc import Callable, Iterator, Mapping
 from contextlib import contextmanager, redirect_stdout
+from functools import wraps
 from importlib import import_module
 from pathlib import Path
 from types import ModuleType
@@ -35,9 +36,12 @@ def architecture(name: str, weights: str, args: Args, tensors: Mapping[str, Tens
     where, _, attribute = name.rpartition(":")
     factory = _found(_module(where), attribute, name)
     # Built here and once: a network that user code pretrained or configured tells its preset itself.
+    if args and isinstance(factory, nn.Module):
+        raise RequestError(f"{name} is a network already: --model-arg has nothing to build")
     with _running(name):
         made = factory if isinstance(factory, nn.Module) else factory(**args)
     net = unwrapped(made, name)
+    net.forward = _aside(net.forward)
     config = getattr(net, "pretrained_cfg", None) or getattr(net, "default_cfg", None)
     preset = timm_zoo.preset_of(config) if isinstance(config, Mapping) else None
     return Architecture(
@@ -107,6 +111,17 @@ def _found(module: ModuleType, attribute: str, name: str) -> Callable[..., Any]:
     return found  # type: ignore[no-any-return]
 
 
+def _aside(forward: Callable[..., Any]) -> Callable[..., Any]:
+    """The network's forward, what it prints sent to stderr."""
+
+    @wraps(forward)
+    def run(*args: Any, **kwargs: Any) -> Any:
+        with redirect_stdout(sys.stderr):
+            return forward(*args, **kwargs)
+
+    return run
+
+
 @contextmanager
 def _running(name: str) -> Iterator[None]:
     """The boundary around the user's own code: whatever it raises is about it; whatever it prints is no row of ours."""
@@ -115,6 +130,6 @@ def _running(name: str) -> Iterator[None]:
             yield
     except CamcliError:
         raise
-    except Exception as error:  # anything at all may come out of code that is not ours
+    except (Exception, SystemExit) as error:  # anything at all may come out of code that is not ours
         reason = next(iter(str(error).split("\n\n")[0].strip().splitlines()), "")
         raise SetupError(f"{name} raised {type(error).__name__}: {reason} (--debug shows where)") from error

@@ -1,0 +1,433 @@
+"""Fine-tuned files meet their network: names that training loops wrapped, heads of other classes, what is refused."""
+
+from __future__ import annotations
+
+from collections import OrderedDict
+from collections.abc import Callable, Mapping
+from pathlib import Path
+from typing import Any
+
+import nets
+import pytest
+import torch
+import torchvision
+from torch import Tensor, nn
+
+from camcli import models
+from camcli.errors import SetupError
+from camcli.models import Model, catalog, fitting, torchvision_zoo
+from camcli.models.fitting import Fit
+from camcli.records import ModelSpec
+
+State = dict[str, Tensor]
+CLASSES = 7
+# Small networks of torchvision: one whose head is "fc", one whose head is "classifier".
+FC, CLASSIFIER = "shufflenet_v2_x0_5", "mobilenet_v2"
+
+
+class Trunk(nn.Module):
+    """Names of two and more parts, a BatchNorm's buffers, a head: what wrapped names are made of."""
+
+    def __init__(self, classes: int = 5) -> None:
+        super().__init__()
+        self.stem = nn.Sequential(nn.Conv2d(3, 4, 3), nn.BatchNorm2d(4), nn.ReLU())
+        self.blocks = nn.Sequential(nn.Conv2d(4, 6, 3), nn.BatchNorm2d(6), nn.ReLU())
+        self.fc = nn.Linear(6, classes)
+
+    def forward(self, x: Tensor) -> Tensor:
+        scores: Tensor = self.fc(self.blocks(self.stem(x)).mean((2, 3)))
+        return scores
+
+
+def _drawn(net: nn.Module, seed: int) -> nn.Module:
+    """Seeded values in every tensor, so that one in the wrong place, or left as it was, changes the scores."""
+    state = {
+        name: nets.noise(*value.shape, seed=seed + place).abs() + 0.1 if value.is_floating_point() else value + seed
+        for place, (name, value) in enumerate(net.state_dict().items())
+    }
+    net.load_state_dict(state)
+    return net.eval().requires_grad_(False)
+
+
+@pytest.fixture
+def trained() -> nn.Module:
+    return _drawn(Trunk(), seed=1)
+
+
+@pytest.fixture
+def empty() -> nn.Module:
+    return _drawn(Trunk(), seed=100)
+
+
+def _assert_same(net: nn.Module, expected: nn.Module, images: Tensor | None = None) -> None:
+    images = nets.noise(2, 3, 16, 16) if images is None else images
+    with torch.no_grad():
+        scores = expected(images)
+        assert scores.std() > 0
+        assert torch.equal(net(images), scores)
+
+
+# Names.
+
+
+PREFIXES = ("module.", "model.", "_orig_mod.", "module._orig_mod.", "backbone.", "net.", "model.module.", "a.b.c.")
+WRAPPERS_WITHIN: dict[str, Callable[[str], str]] = {
+    "a compiled sub-module": lambda name: name.replace("blocks.", "blocks._orig_mod."),
+    "a distributed sub-module": lambda name: name.replace("stem.", "stem.module."),
+    "both, within a prefix": lambda name: "model." + name.replace("blocks.", "blocks.module._orig_mod."),
+    "fully sharded": lambda name: "_fsdp_wrapped_module." + name.replace("stem.", "stem._fsdp_wrapped_module."),
+    "checkpointed activations": lambda name: name.replace("blocks.0.", "blocks.0._checkpoint_wrapped_module."),
+    "a bare file": str,
+}
+
+
+@pytest.mark.parametrize("prefix", PREFIXES)
+def test_a_prefix_is_taken_off(prefix: str, trained: nn.Module, empty: nn.Module) -> None:
+    state = {prefix + name: value for name, value in trained.state_dict().items()}
+    fit = fitting.fill(empty, state, "it does not fit")
+    assert (fit.problems, fit.heads, fit.aside) == (0, (), ())
+    _assert_same(empty, trained)
+
+
+@pytest.mark.parametrize("kind", WRAPPERS_WITHIN)
+def test_wrappers_within_a_name_are_taken_out(kind: str, trained: nn.Module, empty: nn.Module) -> None:
+    state = {WRAPPERS_WITHIN[kind](name): value for name, value in trained.state_dict().items()}
+    fitting.fill(empty, state, "it does not fit")
+    _assert_same(empty, trained)
+
+
+@pytest.mark.parametrize("prefix", ["", "module.", "net."])
+def test_a_prefix_is_put_on_where_the_network_is_the_wrapped_one(
+    prefix: str, trained: nn.Module, empty: nn.Module
+) -> None:
+    wrapped = nets.Wrapped(empty)
+    fitting.fill(wrapped, {prefix + name: value for name, value in trained.state_dict().items()}, "it does not fit")
+    _assert_same(wrapped, trained)
+
+
+@pytest.mark.parametrize("prefix", ["", "module.", "_orig_mod.module."])
+def test_a_wrappers_name_that_is_the_networks_own_stays(prefix: str, trained: nn.Module, empty: nn.Module) -> None:
+    class Own(nn.Module):
+        def __init__(self, module: nn.Module) -> None:
+            super().__init__()
+            self.module = module
+            self.head = nn.Linear(5, 2)
+
+        def forward(self, x: Tensor) -> Tensor:
+            scores: Tensor = self.head(self.module(x))
+            return scores
+
+    first, second = _drawn(Own(trained), seed=7), _drawn(Own(empty), seed=200)
+    fitting.fill(second, {prefix + name: value for name, value in first.state_dict().items()}, "it does not fit")
+    _assert_same(second, first)
+
+
+def test_the_prefix_with_the_right_shapes_wins(trained: nn.Module, empty: nn.Module) -> None:
+    """A student and its teacher in one file have the same names."""
+    teacher = {f"teacher.{name}": value for name, value in _drawn(Trunk(9), seed=300).state_dict().items()}
+    student = {f"student.{name}": value for name, value in trained.state_dict().items()}
+    fit = fitting.fill(empty, teacher | student, "it does not fit")
+    assert fit.prefix == "student."
+    assert set(fit.aside) == set(teacher)
+    _assert_same(empty, trained)
+
+
+@pytest.mark.parametrize("prefix", ["", "module."])
+def test_what_profilers_leave_is_ignored(prefix: str, trained: nn.Module, empty: nn.Module) -> None:
+    left = {f"{place}{name}": torch.zeros(1) for place in ("", "stem.0.") for name in ("total_ops", "total_params")}
+    state = {prefix + name: value for name, value in (left | trained.state_dict()).items()}
+    fitting.fill(empty, state, "it does not fit")
+    _assert_same(empty, trained)
+
+
+def test_a_missing_batch_count_becomes_zero(trained: nn.Module, empty: nn.Module) -> None:
+    state = {name: value for name, value in trained.state_dict().items() if "num_batches" not in name}
+    fitting.fill(empty, state, "it does not fit")
+    counts = [value for name, value in empty.state_dict().items() if "num_batches" in name]
+    assert [count.item() for count in counts] == [0, 0]
+    _assert_same(empty, trained)
+
+
+# Files of torchvision's networks, as `--model NAME --weights FILE` loads them.
+
+
+def _network(name: str, change: Callable[[nn.Module], object] = lambda net: None, **options: object) -> nn.Module:
+    """torchvision's own, changed as a training script would, with weights and trained statistics."""
+    with fitting.no_initialisation():
+        net: nn.Module = torchvision.models.get_model(name, weights=None, **options)
+        change(net)
+    nets.fill(net)
+    for buffer_name, buffer in net.named_buffers():
+        if buffer_name.endswith("running_var"):
+            buffer.fill_(1.5)
+    return net.eval().requires_grad_(False)
+
+
+def _loaded(name: str, state: Mapping[str, object]) -> Model:
+    torch.save(state, "tuned.pth")
+    return models.load_model(ModelSpec(name, "tuned.pth", "cpu"))
+
+
+def _images(model: Model, channels: int = 3) -> Tensor:
+    side = (model.preset.crop,) * 2 if model.fixed_size else (80, 96)
+    return nets.noise(1, channels, *side)
+
+
+LARGE = (
+    "alexnet vgg11 inception_v3 googlenet densenet121 regnet_y_400mf efficientnet_b0 convnext_tiny swin_t "
+    "vit_b_32 maxvit_t"
+).split()
+SMALLEST = [*"resnet18 squeezenet1_1 shufflenet_v2_x0_5 mobilenet_v2 mobilenet_v3_small mnasnet0_5".split(), *LARGE]
+WITH_AUXILIARY_HEADS = {"aux_logits": True, "init_weights": False, "transform_input": True}
+
+
+def test_every_family_has_its_smallest_network_here() -> None:
+    entries = catalog.entries()
+    assert {entries[name].family for name in SMALLEST} == {entry.family for entry in entries.values()}
+
+
+@pytest.mark.parametrize(
+    "name", [pytest.param(name, marks=[pytest.mark.slow] if name in LARGE else []) for name in SMALLEST]
+)
+def test_a_head_of_other_classes_in_its_own_place(name: str) -> None:
+    options: dict[str, Any] = WITH_AUXILIARY_HEADS if name in ("googlenet", "inception_v3") else {}
+    tuned = _network(name, num_classes=CLASSES, **options)
+    model = _loaded(name, tuned.state_dict())
+    assert model.labels == tuple(f"class {i}" for i in range(CLASSES))
+    assert set(model.net.state_dict()) == {k for k in tuned.state_dict() if not k.startswith(("aux", "AuxLogits"))}
+    _assert_same(model.net, tuned, _images(model))
+
+
+def _replace(path: str, head: nn.Module) -> Callable[[nn.Module], None]:
+    return lambda net: net.set_submodule(path, head)
+
+
+def _unbiased(net: nn.Module) -> None:
+    net.set_submodule("fc", nn.Linear(1024, 1000, bias=False))
+
+
+# What training scripts put in a head's place -> whether it stands in place of a head of several layers.
+REPLACED: dict[str, tuple[str, Callable[[nn.Module], None], bool]] = {
+    "dropout, linear for fc": (FC, _replace("fc", nn.Sequential(nn.Dropout(), nn.Linear(1024, CLASSES))), False),
+    "one nested twice": (FC, _replace("fc", nn.Sequential(nn.Sequential(nn.Linear(1024, CLASSES)))), False),
+    "no bias, other classes": (FC, _replace("fc", nn.Linear(1024, CLASSES, bias=False)), False),
+    "no bias, as many classes": (FC, _unbiased, False),
+    "mobilenet_v2": (CLASSIFIER, _replace("classifier", nn.Linear(1280, CLASSES)), False),
+    "mobilenet_v2, in its place": (
+        CLASSIFIER,
+        _replace("classifier.1", nn.Sequential(nn.Dropout(), nn.Linear(1280, CLASSES))),
+        False,
+    ),
+    "mobilenet_v3_small": ("mobilenet_v3_small", _replace("classifier", nn.Linear(576, CLASSES)), True),
+    "mobilenet_v3_small, no bias": (
+        "mobilenet_v3_small",
+        _replace("classifier", nn.Linear(576, CLASSES, bias=False)),
+        True,
+    ),
+    "squeezenet1_1": ("squeezenet1_1", _replace("classifier.1", nn.Conv2d(512, CLASSES, 1)), False),
+    "squeezenet1_1, no bias": (
+        "squeezenet1_1",
+        _replace("classifier.1", nn.Conv2d(512, CLASSES, 1, bias=False)),
+        False,
+    ),
+}
+
+
+@pytest.mark.parametrize("kind", REPLACED)
+def test_a_replaced_head(kind: str) -> None:
+    name, change, flattened = REPLACED[kind]
+    tuned = _network(name, change)
+    model = _loaded(name, {"state_dict": {f"model.{k}": v for k, v in tuned.state_dict().items()}})
+    said = any(remark.endswith("is the whole head") for remark in model.remarks)
+    # A head that takes the place of several layers is worth a word, unless only a Dropout stood there.
+    assert said or not flattened
+    images = _images(model)
+    _assert_same(model.net, tuned, images)
+    assert len(model.labels) == tuned(images).shape[1]
+
+
+@pytest.mark.parametrize("classes", [3, 5])
+def test_a_head_gets_a_bias_that_the_network_has_not(classes: int) -> None:
+    def trunk(classes: int, bias: bool, seed: int) -> nn.Module:
+        net = Trunk()
+        net.fc = nn.Linear(6, classes, bias=bias)
+        return _drawn(net, seed)
+
+    trained, empty = trunk(classes, True, 1), trunk(5, False, 100)
+    fit = fitting.fill(empty, trained.state_dict(), "it does not fit")
+    assert [(head.path, head.bias, head.shape) for head in fit.heads] == [("fc", "fc.bias", (classes, 6))]
+    _assert_same(empty, trained)
+
+
+def test_a_head_outside_the_prefix() -> None:
+    """A Lightning module with `self.backbone` and `self.head`."""
+    tuned = _network(FC, num_classes=CLASSES)
+    state = {
+        f"backbone.{k}" if not k.startswith("fc.") else k.replace("fc.", "head."): v
+        for k, v in tuned.state_dict().items()
+    }
+    model = _loaded(FC, {"state_dict": state | {"criterion.weight": torch.ones(CLASSES)}})
+    _assert_same(model.net, tuned, _images(model))
+    assert "tuned.pth: 1 tensor beside the network left aside (criterion.weight)" in model.remarks
+
+
+def test_lightnings_file_loads_and_says_what_it_left_aside() -> None:
+    tuned = _network(FC, num_classes=CLASSES)
+    state = {f"model.{k}": v for k, v in tuned.state_dict().items()}
+    extra = {f"metric.{place}": torch.zeros(1) for place in range(4)}
+    model = _loaded(FC, {"epoch": 3, "state_dict": state | {"criterion.weight": torch.ones(CLASSES)}})
+    assert "tuned.pth: 1 tensor beside the network left aside (criterion.weight)" in model.remarks
+    _assert_same(model.net, tuned, _images(model))
+    model = _loaded(FC, {"epoch": 3, "state_dict": state | extra})
+    assert "tuned.pth: 4 tensors beside the network left aside (metric.0, metric.1, metric.2, …)" in model.remarks
+    bare = _loaded(FC, state)
+    assert not any("left aside" in remark for remark in bare.remarks)
+
+
+def test_a_stem_of_one_channel_and_its_preset() -> None:
+    tuned = _network("resnet18", _replace("conv1", nn.Conv2d(1, 64, 7, 2, 3, bias=False)), num_classes=CLASSES)
+    model = _loaded("resnet18", tuned.state_dict())
+    assert (model.preset.mean, model.preset.std) == ((0.449,), (0.226,))
+    assert any("one input channel" in remark for remark in model.remarks)
+    _assert_same(model.net, tuned, _images(model, channels=1))
+
+
+def test_a_vits_picture_size_is_seen_in_its_position_embedding() -> None:
+    def sized(patches: int) -> tuple[int, int]:
+        tensors = {"model.encoder.pos_embedding": torch.zeros(1, patches + 1, 768)}
+        preset = torchvision_zoo.architecture("vit_b_32", "none", {}, tensors).preset
+        return preset.resize, preset.crop
+
+    assert sized(7 * 7) == (256, 224)  # torchvision's own
+    assert sized(12 * 12) == (384, 384)
+    assert sized(3 * 3) == (96, 96)
+
+
+@pytest.mark.slow
+def test_a_vit_of_another_picture_size_with_a_bare_linear_head() -> None:
+    tuned = _network("vit_b_32", _replace("heads", nn.Linear(768, CLASSES)), image_size=384)
+    model = _loaded("vit_b_32", {f"net.{k}": v for k, v in tuned.state_dict().items()})
+    assert (model.preset.crop, model.fixed_size) == (384, True)
+    _assert_same(model.net, tuned, nets.noise(1, 3, 384, 384))
+
+
+# What is refused.
+
+
+TWO_LAYERS = nn.Sequential(nn.Linear(1024, 32), nn.ReLU(), nn.Dropout(), nn.Linear(32, CLASSES))
+
+
+def test_a_head_of_two_layers_is_refused_and_shown_the_way_out() -> None:
+    tuned = _network(FC, _replace("fc", TWO_LAYERS))
+    with pytest.raises(
+        SetupError, match=r"tuned\.pth does not fit shufflenet_v2_x0_5: 2 missing .fc\.weight"
+    ) as refused:
+        _loaded(FC, {f"model.{k}": v for k, v in tuned.state_dict().items()})
+    assert "Its head has layers of its own (model.fc.0.weight 32x1024, model.fc.3.weight 7x32)" in str(refused.value)
+    assert "--model FILE.py:factory" in str(refused.value)
+    Path("own.py").write_text(
+        "import torchvision\nfrom torch import nn\n\n\ndef factory():\n"
+        f"    net = torchvision.models.{FC}(weights=None)\n"
+        f"    net.fc = nn.Sequential(nn.Linear(1024, 32), nn.ReLU(), nn.Dropout(), nn.Linear(32, {CLASSES}))\n"
+        "    return net\n"
+    )
+    model = models.load_model(ModelSpec("own.py:factory", "tuned.pth", "cpu"))
+    _assert_same(model.net, tuned, nets.noise(1, 3, 96, 128))
+
+
+def test_a_norm_in_the_head_is_refused() -> None:
+    tuned = _network(FC, _replace("fc", nn.Sequential(nn.BatchNorm1d(1024), nn.Linear(1024, CLASSES))))
+    with pytest.raises(SetupError, match=r"fc\.0\.weight"):
+        _loaded(FC, tuned.state_dict())
+
+
+def test_a_head_whose_weight_and_bias_disagree_is_refused() -> None:
+    state = _network(FC).state_dict() | {"fc.bias": torch.zeros(CLASSES)}
+    with pytest.raises(SetupError, match=r"1 of another shape .fc\.bias 7, wanted 1000"):
+        _loaded(FC, state)
+
+
+def test_a_file_without_a_head_is_refused() -> None:
+    tuned = _network(FC, _replace("fc", nn.Identity()))
+    with pytest.raises(SetupError, match=r"2 missing .fc\.weight, fc\.bias.; see `camcli inspect`"):
+        _loaded(FC, tuned.state_dict())
+
+
+def _changed(spoil: Callable[[State], object]) -> Callable[[State], State]:
+    def change(state: State) -> State:
+        spoil(state)
+        return state
+
+    return change
+
+
+# A change amid the network -> exactly what is said of it.
+AMID: dict[str, tuple[Callable[[State], State], str]] = {
+    "missing": (_changed(lambda state: state.pop("blocks.0.weight")), "1 missing (blocks.0.weight)"),
+    "left over": (lambda state: state | {"blocks.9.weight": torch.zeros(2, 2)}, "1 left over (blocks.9.weight)"),
+    "of another shape": (
+        lambda state: state | {"blocks.0.weight": torch.zeros(6, 4, 5, 5)},
+        "1 of another shape (blocks.0.weight 6x4x5x5, wanted 6x4x3x3)",
+    ),
+    "wider": (
+        lambda state: state | {"blocks.0.weight": torch.zeros(8, 4, 3, 3), "blocks.0.bias": torch.zeros(8)},
+        "2 of another shape (blocks.0.weight 8x4x3x3, wanted 6x4x3x3, blocks.0.bias 8, wanted 6)",
+    ),
+    "beside a head of its own": (
+        lambda state: (
+            state | {"fc.weight": torch.zeros(7, 6), "fc.bias": torch.zeros(7), "blocks.1.weight": torch.zeros(8)}
+        ),
+        "3 of another shape (blocks.1.weight 8, wanted 6, fc.weight 7x6, wanted 5x6, fc.bias 7, wanted 5)",
+    ),
+    "a norm that keeps no statistics": (
+        _changed(lambda state: (state.pop("stem.1.running_mean"), state.pop("stem.1.running_var"))),
+        "2 missing (stem.1.running_mean, stem.1.running_var)",
+    ),
+    "all at once": (
+        _changed(lambda state: state.update({"more.bias": torch.zeros(1), "stem.0.bias": state.pop("fc.weight")})),
+        "1 missing (fc.weight); 1 left over (more.bias); 1 of another shape (stem.0.bias 5x6, wanted 4)",
+    ),
+}
+
+
+@pytest.mark.parametrize("kind", AMID)
+def test_a_difference_amid_the_network_is_refused_and_nothing_is_loaded(
+    kind: str, trained: nn.Module, empty: nn.Module
+) -> None:
+    spoil, said = AMID[kind]
+    before = {name: value.clone() for name, value in empty.state_dict().items()}
+    with pytest.raises(SetupError) as refused:
+        fitting.fill(empty, spoil(dict(trained.state_dict())), "tuned.pth does not fit Trunk")
+    assert str(refused.value) == f"tuned.pth does not fit Trunk: {said}; see `camcli inspect`"
+    assert refused.value.exit_code == 3
+    after = empty.state_dict()
+    assert set(after) == set(before)
+    assert all(torch.equal(after[name], value) for name, value in before.items())
+
+
+def test_a_long_list_of_differences_is_cut_and_inspects_is_not(trained: nn.Module, empty: nn.Module) -> None:
+    state = trained.state_dict() | {f"stem.{i}.scale": torch.ones(1) for i in range(9)}
+    with pytest.raises(SetupError, match=r"9 left over .stem\.0\.scale, .*stem\.5\.scale, ….; see"):
+        fitting.fill(empty, state, "it does not fit")
+    fit = fitting.match(fitting.shapes_of(empty.state_dict()), fitting.shapes_of(state))
+    assert fitting.differences(fit).count(".scale") == 9
+
+
+def test_another_network_altogether() -> None:
+    fit = fitting.match({"conv.weight": (4, 3, 3, 3)}, {"embed.proj.kernel": (8, 3, 16, 16)})
+    assert fitting.differences(fit) == "not one of its tensors is known there"
+
+
+def test_a_fit_names_each_tensor_of_the_network_once(trained: nn.Module) -> None:
+    own = fitting.shapes_of(trained.state_dict())
+    fit: Fit = fitting.match(own, OrderedDict((f"module.{name}", shape) for name, shape in own.items()))
+    assert fit.names == {name: f"module.{name}" for name in own}
+    assert (fit.prefix, fit.stem, fit.problems) == ("", None, 0)
+
+
+def test_dropped_names_are_neither_missing_nor_left_over() -> None:
+    wanted = {"conv.weight": (4, 3, 3, 3), "fc.weight": (5, 4)}
+    given = wanted | {"aux1.fc.weight": (5, 9)}
+    fit = fitting.match(wanted, given, lambda name: None if name.startswith("aux1.") else name)
+    assert fit.problems == 0
+    assert fitting.match(wanted, given).unexpected == ("aux1.fc.weight",)

@@ -1,0 +1,339 @@
+"""How what a network returned is read: scores before any activation, and the probabilities that belong to them."""
+
+from __future__ import annotations
+
+import math
+from collections import namedtuple
+from collections.abc import Callable
+from dataclasses import dataclass
+
+import nets
+import pytest
+import torch
+from torch import Tensor, nn
+from torch.nn import functional
+
+from camcli import methods
+from camcli.errors import RequestError, SetupError
+from camcli.evidence import Forward
+from camcli.outputs import Readout, probe
+
+IMAGES = nets.noise(3, 3, 12, 16)
+ONE = nets.noise(1, 3, 12, 16)
+
+Head = Callable[[Tensor], object]
+
+
+class Headed(nn.Module):
+    """`nets.Convolutional` with a head behind its logits."""
+
+    def __init__(self, head: Head, classes: int = 5) -> None:
+        super().__init__()
+        self.body = nets.Convolutional(classes)
+        self.head = head
+
+    def forward(self, x: Tensor) -> object:
+        return self.head(self.body(x))
+
+
+def headed(head: Head, classes: int = 5) -> Headed:
+    return Headed(head, classes).eval().requires_grad_(False)
+
+
+def logits(net: Headed) -> Tensor:
+    scores: Tensor = net.body(IMAGES)
+    return scores
+
+
+def read(net: nn.Module, key: str | None = None, *, multi_label: bool = False) -> tuple[Readout, int, Tensor]:
+    """(how it is read, number of classes, the scores of IMAGES), probed with one picture as a run does."""
+    readout, classes = probe(net, ONE, key, multi_label)
+    scores = readout.scores(net, IMAGES)
+    assert scores.shape == (len(IMAGES), classes)
+    return readout, classes, scores
+
+
+def plain(scores: Tensor) -> Tensor:
+    return scores
+
+
+def softmax_by_hand(scores: Tensor) -> Tensor:
+    shifted = (scores - scores.amax(1, keepdim=True)).double().exp()
+    return (shifted / shifted.sum(1, keepdim=True)).float()
+
+
+def sigmoid_by_hand(scores: Tensor) -> Tensor:
+    return torch.tensor([[1 / (1 + math.exp(-z)) for z in row] for row in scores.tolist()])
+
+
+SOFTMAX: list[tuple[str, Head]] = [
+    ("module", nn.Softmax(dim=1)),
+    ("log module", nn.LogSoftmax(dim=1)),
+    ("module of maps", lambda z: nn.Softmax2d()(z[:, :, None, None])),
+    ("functional", lambda z: functional.softmax(z, dim=1)),
+    ("functional log", lambda z: functional.log_softmax(z, dim=1)),
+    ("functional by keyword", lambda z: functional.softmax(input=z, dim=1)),
+    ("torch", lambda z: torch.softmax(z, 1)),
+    ("torch log", lambda z: torch.log_softmax(z, 1)),
+    ("method", lambda z: z.softmax(-1)),
+    ("log method", lambda z: z.log_softmax(-1)),
+    ("flattened", lambda z: nn.Flatten()(z[:, :, None, None].softmax(1))),
+    ("squeezed", lambda z: z[:, :, None].softmax(1).squeeze(2)),
+    ("with dropout", lambda z: functional.dropout(z.softmax(1), 0.5, training=False)),
+]
+
+SIGMOID: list[tuple[str, Head]] = [
+    ("module", nn.Sigmoid()),
+    ("functional", functional.sigmoid),
+    ("torch", torch.sigmoid),
+    ("method", Tensor.sigmoid),
+    ("expit", torch.special.expit),
+    ("in place", lambda z: z.sigmoid_()),
+    ("torch in place", lambda z: torch.sigmoid_(z)),
+    ("flattened", lambda z: z[:, :, None, None].sigmoid().flatten(1)),
+    ("squeezed", lambda z: z[..., None].sigmoid().squeeze(-1)),
+]
+
+
+def test_logits_are_the_scores() -> None:
+    net = headed(plain)
+    readout, classes, scores = read(net)
+    assert (readout, classes) == (Readout(), 5)
+    assert torch.equal(scores, logits(net))
+    torch.testing.assert_close(readout.probabilities(scores), softmax_by_hand(scores), rtol=1e-6, atol=1e-7)
+
+
+@pytest.mark.parametrize("head", [pytest.param(head, id=name) for name, head in SOFTMAX])
+def test_a_softmax_at_the_end_is_read_before_it(head: Head) -> None:
+    net = headed(head)
+    readout, classes, scores = read(net)
+    assert (readout.activated, readout.activation, classes) == (True, "softmax", 5)
+    assert torch.equal(scores, logits(net))
+    torch.testing.assert_close(readout.probabilities(scores), softmax_by_hand(scores), rtol=1e-6, atol=1e-7)
+
+
+@pytest.mark.parametrize("head", [pytest.param(head, id=name) for name, head in SIGMOID])
+def test_a_sigmoid_at_the_end_is_read_before_it(head: Head) -> None:
+    net = headed(head)
+    readout, classes, scores = read(net)
+    assert (readout.activated, readout.activation, classes) == (True, "sigmoid", 5)
+    assert torch.equal(scores, logits(net))
+    torch.testing.assert_close(readout.probabilities(scores), sigmoid_by_hand(scores), rtol=1e-6, atol=1e-7)
+
+
+@pytest.mark.parametrize("ends", [False, True], ids=["logit", "sigmoid"])
+@pytest.mark.parametrize("flat", [False, True], ids=["N1", "N"])
+def test_one_logit_is_two_classes(flat: bool, ends: bool) -> None:
+    def head(z: Tensor) -> Tensor:
+        z = z.sigmoid() if ends else z
+        return z.squeeze(1) if flat else z
+
+    net = headed(head, classes=1)
+    readout, classes, scores = read(net)
+    assert classes == 2
+    z = logits(net)
+    assert torch.equal(scores, torch.cat([-z, z], dim=1))
+    probabilities = readout.probabilities(scores)
+    torch.testing.assert_close(probabilities[:, 1:], sigmoid_by_hand(z), rtol=1e-6, atol=1e-7)
+    torch.testing.assert_close(probabilities.sum(1), torch.ones(len(IMAGES)))
+
+
+def test_multi_label_probabilities_are_sigmoids() -> None:
+    readout, classes, scores = read(headed(plain), multi_label=True)
+    assert classes == 5
+    assert torch.equal(scores, logits(headed(plain)))
+    torch.testing.assert_close(readout.probabilities(scores), sigmoid_by_hand(scores), rtol=1e-6, atol=1e-7)
+    same, _, _ = read(headed(torch.sigmoid), multi_label=True)
+    assert (same.activated, same.activation) == (True, "sigmoid")
+
+
+@pytest.mark.parametrize("head", [nn.Softmax(dim=1), nn.LogSoftmax(dim=1)], ids=["softmax", "log_softmax"])
+def test_multi_label_is_refused_where_classes_exclude_each_other(head: Head) -> None:
+    with pytest.raises(RequestError, match="--multi-label: the model ends in a softmax"):
+        probe(headed(head), ONE, None, multi_label=True)
+
+
+def test_an_inner_softmax_or_sigmoid_is_not_the_heads() -> None:
+    """Attention, gates, and a second output beside the scores."""
+    readout, classes = probe(nets.Tokens("attention", 1).eval(), nets.noise(1, 3, 32, 32), None, False)
+    assert (readout, classes) == (Readout(), 5)
+
+    def gated(z: Tensor) -> Tensor:
+        return z * z.sigmoid()
+
+    def scaled(z: Tensor) -> Tensor:
+        return z * torch.sigmoid(torch.tensor(0.5))
+
+    def beside(z: Tensor) -> dict[str, Tensor]:
+        return {"logits": z, "probabilities": z.softmax(1)}
+
+    for head in (gated, scaled, beside):
+        assert not read(headed(head))[0].activated
+
+
+def test_the_sigmoid_of_a_doubled_batch_is_still_the_heads() -> None:
+    """One picture probes, another number of them is explained."""
+    net = headed(torch.sigmoid)
+    readout, _ = probe(net, ONE, None, False)
+    assert torch.equal(readout.scores(net, torch.cat([IMAGES, IMAGES])), torch.cat([logits(net)] * 2))
+
+
+# Several outputs.
+
+Pair = namedtuple("Pair", ["features", "scores"])
+
+
+@dataclass
+class Output:
+    """As Transformers returns it, but neither a dict nor a tuple."""
+
+    logits: Tensor
+    hidden_states: tuple[Tensor, ...]
+    loss: Tensor | None = None
+
+
+def maps(z: Tensor) -> Tensor:
+    return z[:, :, None, None].expand(-1, -1, 4, 4)
+
+
+@pytest.mark.parametrize(
+    "head",
+    [
+        pytest.param(lambda z: {"aux": z + 1, "logits": z}, id="dict with logits"),
+        pytest.param(lambda z: {"out": z, "features": maps(z), "count": 3}, id="dict with one table"),
+        pytest.param(lambda z: (maps(z), z), id="tuple"),
+        pytest.param(lambda z: [z], id="list"),
+        pytest.param(lambda z: (z, None, {"loss": z}), id="tuple with other things"),
+        pytest.param(lambda z: Pair(maps(z), z), id="named tuple"),
+        pytest.param(lambda z: Output(z, (maps(z),)), id="object"),
+        pytest.param(lambda z: {"out": z[:, :, None, None], "ids": z.argsort(1)}, id="convolutional"),
+    ],
+)
+def test_the_one_table_of_several_outputs_is_the_scores(head: Head) -> None:
+    readout, classes, scores = read(headed(head))
+    assert (readout, classes) == (Readout(), 5)
+    assert torch.equal(scores, logits(headed(head)))
+
+
+@pytest.mark.parametrize(
+    ("head", "listed"),
+    [
+        (lambda z: {"main": z, "aux": z[:, :3]}, "main (1x5), aux (1x3)"),
+        (lambda z: (z, z[:, :3]), "0 (1x5), 1 (1x3)"),
+        (lambda z: Pair(z, z), "features (1x5), scores (1x5)"),
+        (lambda z: {"map": maps(z)}, "map (1x5x4x4)"),
+        (lambda z: {"nothing": 1}, "no tensors"),
+        (lambda z: (), "no tensors"),
+        (lambda z: 3.0, "no tensors"),
+        (lambda z: None, "no tensors"),
+    ],
+    ids=["dict", "tuple", "named tuple", "no table", "no tensors", "empty", "a number", "nothing"],
+)
+def test_several_possible_outputs_are_listed_with_the_flag_that_picks(head: Head, listed: str) -> None:
+    with pytest.raises(SetupError) as refusal:
+        probe(headed(head), ONE, None, False)
+    assert str(refusal.value).endswith(f"choose one with --output-key, of {listed}")
+
+
+@pytest.mark.parametrize(
+    ("head", "key"),
+    [
+        (lambda z: {"main": z, "aux": z[:, :3]}, "aux"),
+        (lambda z: (z, z[:, :3]), "1"),
+        (lambda z: Pair(z, z[:, :3]), "scores"),
+        (lambda z: {"logits": z, 7: z[:, :3]}, "7"),
+    ],
+    ids=["dict", "tuple", "named tuple", "number"],
+)
+def test_a_key_picks(head: Head, key: str) -> None:
+    readout, classes, scores = read(headed(head), key)
+    assert (readout, classes) == (Readout(key), 3)
+    assert torch.equal(scores, logits(headed(head))[:, :3])
+
+
+def test_a_key_picks_an_activated_output() -> None:
+    net = headed(lambda z: {"main": z, "probabilities": z.softmax(1)})
+    readout, _, scores = read(net, "probabilities")
+    assert readout == Readout("probabilities", "softmax", activated=True)
+    assert torch.equal(scores, logits(net))
+
+
+def test_an_activated_output_before_another_activation() -> None:
+    """The softmax of the scores is not the last activation that ran."""
+    net = headed(lambda z: {"probabilities": z.softmax(1), "gate": z[:, 0].sigmoid()})
+    readout, _, scores = read(net)
+    assert readout.activated
+    assert torch.equal(scores, logits(net))
+
+
+def test_a_wrong_key_lists_the_right_ones() -> None:
+    several = headed(lambda z: {"main": z, "aux": z[:, :3], "note": "text"})
+    with pytest.raises(RequestError, match=r"^--output-key scores: the model's outputs are main \(1x5\), aux \(1x3\)$"):
+        probe(several, ONE, "scores", False)
+    with pytest.raises(RequestError, match="--output-key 0: the model gives one tensor"):
+        probe(headed(plain), ONE, "0", False)
+
+
+def test_a_convolutional_head_is_a_table() -> None:
+    net = headed(lambda z: z[:, :, None, None])
+    assert torch.equal(read(net)[2], logits(net))
+
+
+@pytest.mark.parametrize(
+    ("head", "given"),
+    [
+        (maps, "1x5x4x4"),
+        (lambda z: z.sum(), "one number"),
+        (lambda z: z[:, None], "1x1x5"),
+        (lambda z: torch.cat([z, z]), "2x5"),
+        (lambda z: z[0], "5"),
+    ],
+    ids=["map", "scalar", "sequence", "other batch", "no batch"],
+)
+def test_what_is_no_table_of_scores_is_no_classifier(head: Head, given: str) -> None:
+    with pytest.raises(SetupError, match="it is no classifier") as refusal:
+        probe(headed(head), ONE, None, False)
+    assert f"the model gives {given} for 1 picture(s)" in str(refusal.value)
+
+
+# Gradients.
+
+
+def grad_cam(net: Headed, readout: Readout, class_id: int) -> tuple[Tensor, Tensor]:
+    """(the map, the gradient it is made of) at the second convolution, of IMAGES."""
+    (layer,) = nets.layers_of(net.body, ONE, "conv2")
+    forward = Forward(net, IMAGES, [layer], readout=readout)
+    evidence = forward.at(torch.full((len(IMAGES),), class_id), layer)
+    return methods.get("grad-cam").function(evidence), evidence.grads
+
+
+@pytest.mark.parametrize(
+    "head", [nn.Softmax(dim=1), nn.LogSoftmax(dim=1), nn.Sigmoid(), lambda z: z.sigmoid_()], ids=str
+)
+def test_grad_cam_does_not_see_the_activation(head: Head) -> None:
+    net = headed(head)
+    readout, _ = probe(net, ONE, None, False)
+    for class_id in range(5):
+        seen, gradient = grad_cam(net, readout, class_id)
+        expected, expected_gradient = grad_cam(headed(plain), Readout(), class_id)
+        assert torch.equal(seen, expected)
+        assert torch.equal(gradient, expected_gradient)
+
+
+@pytest.mark.parametrize("ends", [False, True], ids=["logit", "sigmoid"])
+def test_the_first_of_two_classes_is_the_logit_negated(ends: bool) -> None:
+    net = headed(torch.sigmoid if ends else plain, classes=1)
+    readout, _ = probe(net, ONE, None, False)
+    no, against = grad_cam(net, readout, 0)
+    yes, towards = grad_cam(net, readout, 1)
+    assert towards.any()
+    assert torch.equal(against, -towards)
+    assert no.any()
+    assert yes.any()
+    assert not torch.equal(no, yes)
+
+    with torch.no_grad():
+        acts = net.body.conv2(net.body.activate(net.body.conv1(IMAGES)))
+    weights = (net.body.fc.weight[0] * (acts > 0).float().mean((2, 3)) / acts[0, 0].numel())[:, :, None, None]
+    torch.testing.assert_close(yes, (weights * acts).sum(1).relu(), rtol=1e-5, atol=1e-7)
+    torch.testing.assert_close(no, (-weights * acts).sum(1).relu(), rtol=1e-5, atol=1e-7)
