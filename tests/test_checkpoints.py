@@ -58,9 +58,10 @@ FAST = ("googlenet", "inception_v3", "densenet121", "mnasnet1_0", "squeezenet1_1
 
 
 @pytest.mark.parametrize(
-    "name", [name if name in FAST else pytest.param(name, marks=pytest.mark.slow) for name in FAMILIES]
+    ("name", "suffix"),
+    [(name, suffix) for name in FAST for suffix in ("pth", "safetensors")]
+    + [pytest.param(name, "pth", marks=pytest.mark.slow) for name in FAMILIES if name not in FAST],
 )
-@pytest.mark.parametrize("suffix", ["pth", "safetensors"])
 def test_files_load_bit_for_bit_as_torchvision_loads_them(name: str, suffix: str) -> None:
     options = WITH_AUXILIARY_HEADS if name in ("googlenet", "inception_v3") else {}
     with fitting.no_initialisation():
