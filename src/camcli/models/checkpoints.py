@@ -15,8 +15,9 @@ import zipfile
 from collections.abc import Iterator, Mapping, Sequence
 from contextlib import contextmanager
 from dataclasses import dataclass
+from io import FileIO
 from pathlib import Path
-from typing import IO, Any
+from typing import Any
 
 import torch
 from torch import Tensor, nn
@@ -66,7 +67,7 @@ class Digest:
     def __init__(self, files: Sequence[Path]) -> None:
         self._hash = hashlib.sha256()
         # Opened here: a file that is not there is the caller's error, and the thread needs no working directory.
-        opened = [path.open("rb") for path in files]
+        opened = [path.open("rb", buffering=0) for path in files]
         self._thread = threading.Thread(target=self._read, args=(opened,), daemon=True)
         self._thread.start()
 
@@ -75,11 +76,13 @@ class Digest:
         self._thread.join()
         return self._hash.hexdigest()
 
-    def _read(self, files: Sequence[IO[bytes]]) -> None:
+    def _read(self, files: Sequence[FileIO]) -> None:
+        # One buffer for all: a new one each time would have the system map memory while the weights are being mapped.
+        buffer = memoryview(bytearray(1 << 18))
         for opened in files:
             with opened as file:
-                while chunk := file.read(1 << 20):
-                    self._hash.update(chunk)
+                while size := file.readinto(buffer):
+                    self._hash.update(buffer[:size])
 
 
 def read(path: Path, *, key: str | None = None, trust: bool = False) -> Checkpoint:
