@@ -53,6 +53,16 @@ def run(*arguments: object, stdin: bytes = b"") -> Outcome:
     return Outcome(code, stdout.getvalue(), stderr.getvalue().decode())
 
 
+def refused(exit_code: int, *arguments: object) -> str:
+    """The one line that a refused command says."""
+    outcome = run(*arguments)
+    assert outcome.code == exit_code, outcome.err
+    assert outcome.out == ""
+    (line,) = outcome.err.splitlines()
+    assert line.startswith("camcli: error: ")
+    return line
+
+
 def spawn(*arguments: object, **options: Any) -> subprocess.Popen[bytes]:
     """Start camcli as a real process, pipes on all three streams unless told otherwise."""
     pipes: dict[str, Any] = {"stdin": subprocess.PIPE, "stdout": subprocess.PIPE, "stderr": subprocess.PIPE}

@@ -12,7 +12,7 @@ from typing import Any
 import pytest
 import torch
 from PIL import Image
-from shell import Outcome, finish, run, spawn
+from shell import Outcome, finish, refused, run, spawn
 from torch import Tensor, nn
 
 from camcli import Engine, Spec, images
@@ -46,16 +46,6 @@ def explained(*arguments: object) -> Outcome:
     outcome = run("explain", *arguments, "--json", "--save", "none")
     assert outcome.code == 0, outcome.err
     return outcome
-
-
-def refused(exit_code: int, *arguments: object) -> str:
-    """The one line that a refused command says."""
-    outcome = run(*arguments)
-    assert outcome.code == exit_code, outcome.err
-    assert outcome.out == ""
-    (line,) = outcome.err.splitlines()
-    assert line.startswith("camcli: error: ")
-    return line
 
 
 SWIN = ("--model-arg", "embed_dim=24", "--model-arg", "depths=(1, 2)", "--model-arg", "num_heads=(2, 4)")

@@ -14,7 +14,7 @@ import pytest
 import torch
 import torchvision
 from PIL import Image
-from shell import Outcome, run
+from shell import Outcome, refused, run
 from torchvision import transforms
 
 from camcli import Engine, Explained, Spec, images
@@ -73,16 +73,6 @@ def explained(picture: Path, model: str, *flags: object) -> Outcome:
     outcome = run("explain", picture, "-m", model, "--json", "--save", "none", *SMALL, *flags)
     assert outcome.code == 0, outcome.err
     return outcome
-
-
-def refused(exit_code: int, *arguments: object) -> str:
-    """The one line that a refused command says."""
-    outcome = run(*arguments)
-    assert outcome.code == exit_code, outcome.err
-    assert outcome.out == ""
-    (line,) = outcome.err.splitlines()
-    assert line.startswith("camcli: error: ")
-    return line
 
 
 def engine(model: str, **fields: Any) -> Engine:

@@ -21,8 +21,9 @@ from camcli.errors import RequestError, SetupError
 
 Activation = Literal["softmax", "sigmoid"]
 
-_SOFTMAX = frozenset({torch.softmax, Tensor.softmax, functional.softmax})
-_LOG_SOFTMAX = frozenset({torch.log_softmax, Tensor.log_softmax, functional.log_softmax})
+_SOFTMAX = frozenset(
+    getattr(owner, name) for owner in (torch, Tensor, functional) for name in ("softmax", "log_softmax")
+)
 _SIGMOID = frozenset({torch.sigmoid, Tensor.sigmoid, torch.special.expit})
 _IN_PLACE = frozenset({torch.sigmoid_, Tensor.sigmoid_})
 
@@ -142,7 +143,7 @@ class _Activations(TorchFunctionMode):
 
 
 def _kind(func: Any) -> Activation | None:
-    if func in _SOFTMAX or func in _LOG_SOFTMAX:
+    if func in _SOFTMAX:
         return "softmax"
     return "sigmoid" if func in _SIGMOID or func in _IN_PLACE else None
 

@@ -83,7 +83,7 @@ def _fit(checkpoint: Checkpoint, file: str, model: str | None) -> dict[str, Any]
     from camcli.models import fitting, guess
 
     if model is not None:
-        candidates = [guess.candidate(architecture_of(ModelSpec(model, file), checkpoint), checkpoint.tensors)]
+        candidates = [guess.candidate(architecture_of(ModelSpec(model, file), checkpoint.tensors), checkpoint.tensors)]
     else:
         candidates = guess.ranked(checkpoint.tensors)
     fits = [candidate for candidate in candidates if candidate.fit.problems == 0]

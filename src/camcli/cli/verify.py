@@ -5,7 +5,6 @@ from __future__ import annotations
 import json as json_
 import sys
 from collections.abc import Iterable, Iterator, Mapping, Sequence
-from dataclasses import dataclass
 from itertools import groupby
 from pathlib import Path
 from types import NoneType, UnionType
@@ -52,7 +51,7 @@ def verify(
         raise RequestError(f"no such file: {rows}")
     counts = {"identical": 0, "equal": 0, "differs": 0, "gone": 0}
     with sys.stdin.buffer if rows == "-" else Path(rows).open("rb") as lines:
-        for _, same in groupby(_read(lines), key=lambda then: json_.dumps(then.spec, sort_keys=True)):
+        for _, same in groupby(_read(lines), key=lambda row: json_.dumps(_asked(row), sort_keys=True)):
             for check in _again(list(same), model, trust_checkpoint):
                 counts[check["status"]] += 1
                 console.out(json_.dumps(check) if json else _line(check))
@@ -61,49 +60,37 @@ def verify(
     return ExitCode.SOME_FAILED if counts["differs"] or counts["gone"] else ExitCode.OK
 
 
-@dataclass(frozen=True, slots=True)
-class _Then:
-    """A row of the earlier run, by the number of its line."""
-
-    number: int
-    row: Row
-
-    @property
-    def spec(self) -> Row:
-        spec: Row = self.row["provenance"]["spec"]
-        return spec
-
-    def refusal(self) -> RequestError:
-        return RequestError(f"line {self.number} is no row of camcli with its provenance")
-
-
-def _read(lines: Iterable[bytes]) -> Iterator[_Then]:
+def _read(lines: Iterable[bytes]) -> Iterator[Row]:
     for number, line in enumerate(lines, 1):
-        then = _Then(number, {})
         try:
-            then = _Then(number, json_.loads(line))
-            if isinstance(then.row, dict) and "error" in then.row:
+            row = json_.loads(line)
+            if isinstance(row, dict) and "error" in row:
                 continue
-            _compared(then.row, then.row)  # all parts are there
-            for answer in then.row["explanations"]:
+            _compared(row, row)  # all parts are there
+            for answer in row["explanations"]:
                 deviation(answer["fingerprint"], NO_MAP)
-            if not isinstance(then.spec, dict) or not isinstance(then.row["input"], str):
+            if not isinstance(_asked(row), dict) or not isinstance(row["input"], str):
                 raise TypeError
         except (ValueError, TypeError, KeyError, IndexError, AttributeError, StopIteration, RecursionError):
-            raise then.refusal() from None
-        yield then
+            raise RequestError(f"line {number} is no row of camcli with its provenance") from None
+        yield row
 
 
-def _again(rows: Sequence[_Then], model: str | None, trust: bool) -> Iterator[dict[str, Any]]:
+def _asked(row: Row) -> Row:
+    spec: Row = row["provenance"]["spec"]
+    return spec
+
+
+def _again(rows: Sequence[Row], model: str | None, trust: bool) -> Iterator[dict[str, Any]]:
     """The rows of one spec, each with what became of it."""
-    spec = _spec(rows[0].spec, model, trust)
+    spec = _spec(_asked(rows[0]), model, trust)
     allocator.tune()
     from camcli.engine import Engine
 
     engine = Engine(spec)
-    refs = (Ref(index, then.row["input"], Path(then.row["input"])) for index, then in enumerate(rows))
-    for then, result in zip(rows, engine.explain(refs), strict=True):
-        yield _compared(then.row, json_.loads(dump(as_row(result))))
+    refs = (Ref(index, row["input"], Path(row["input"])) for index, row in enumerate(rows))
+    for row, result in zip(rows, engine.explain(refs), strict=True):
+        yield _compared(row, json_.loads(dump(as_row(result))))
 
 
 def _spec(given: Row, model: str | None, trust: bool) -> Spec:

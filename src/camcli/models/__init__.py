@@ -15,9 +15,11 @@ from camcli.models.architecture import Architecture, parsed
 from camcli.records import ModelSpec, Preset
 
 if TYPE_CHECKING:
-    from torch import nn
+    from collections.abc import Mapping
 
-    from camcli.models.checkpoints import Checkpoint, Digest
+    from torch import Tensor, nn
+
+    from camcli.models.checkpoints import Digest
     from camcli.outputs import Readout
 
 
@@ -78,8 +80,8 @@ def blueprint(spec: ModelSpec) -> Model:
     return loading.blueprint(spec)
 
 
-def architecture_of(spec: ModelSpec, checkpoint: Checkpoint | None = None) -> Architecture:
-    """What the model's source says about it; `checkpoint` is the file that will fill it."""
+def architecture_of(spec: ModelSpec, tensors: Mapping[str, Tensor] | None = None) -> Architecture:
+    """What the model's source says about it; `tensors` are those of the file that will fill it."""
     name = spec.model or catalog.BUNDLED
     check_name(name)
     if catalog.is_timm(name):
@@ -89,7 +91,6 @@ def architecture_of(spec: ModelSpec, checkpoint: Checkpoint | None = None) -> Ar
     else:
         source = "efficientnet_lite" if name == catalog.BUNDLED else "torchvision_zoo"
     module = import_module(f"camcli.models.{source}")
-    tensors = checkpoint.tensors if checkpoint else None
     found: Architecture = module.architecture(name, spec.weights, parsed(spec.model_args), tensors)
     return found
 

@@ -15,6 +15,9 @@ if TYPE_CHECKING:
 
 Args = dict[str, Any]
 
+# What nearly every classifier is trained with.
+USUAL_PRESET = Preset(256, 224, (0.485, 0.456, 0.406), (0.229, 0.224, 0.225), "bilinear")
+
 
 @dataclass(frozen=True, slots=True, eq=False)
 class Architecture:

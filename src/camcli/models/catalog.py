@@ -12,6 +12,8 @@ from functools import cache
 from importlib.util import find_spec
 from pathlib import Path
 
+from camcli.errors import RequestError, unknown
+
 BUNDLED = "efficientnet_lite0"
 # What the names of timm's models start with here.
 TIMM = "timm:"
@@ -45,6 +47,12 @@ def entries() -> dict[str, Entry]:
 
 def names() -> list[str]:
     return list(entries())
+
+
+def unknown_weights(name: str, weights: str) -> RequestError:
+    """The error for weights that are no member of the model's."""
+    known = ["DEFAULT", *entries()[name].weights, "none"]
+    return unknown(f"weights for {name}", weights, known, f"camcli models {name}")
 
 
 def is_timm(name: str) -> bool:

@@ -15,7 +15,7 @@ from pathlib import Path
 from torch import Tensor, nn
 from torch.nn import functional
 
-from camcli.errors import RequestError, SetupError, unknown
+from camcli.errors import RequestError, SetupError
 from camcli.models import catalog, fitting, torchvision_zoo
 from camcli.models.architecture import Architecture, Args
 from camcli.records import Preset
@@ -76,9 +76,8 @@ def architecture(name: str, weights: str, args: Args, tensors: Mapping[str, Tens
     """
     if args:
         raise RequestError(f"--model-arg: {name} takes no arguments")
-    known = ["DEFAULT", *catalog.entries()[name].weights, "none"]
-    if tensors is None and weights not in known:
-        raise unknown(f"weights for {name}", weights, known, f"camcli models {name}")
+    if tensors is None and weights not in ("DEFAULT", *catalog.entries()[name].weights, "none"):
+        raise catalog.unknown_weights(name, weights)
     named = tensors is None and weights != "none"
     path = packaged_weights() if named else None
     return Architecture(

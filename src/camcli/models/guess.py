@@ -9,9 +9,10 @@ import torch
 from torch import Tensor
 
 from camcli.errors import SetupError
-from camcli.models import catalog, efficientnet_lite, fitting, torchvision_zoo
+from camcli.models import architecture_of, catalog, fitting
 from camcli.models.architecture import Architecture
 from camcli.models.fitting import Fit
+from camcli.records import ModelSpec
 
 # RegNet's constructor computes its widths with tensors, which need values.
 _NEEDS_VALUES = ("regnet",)
@@ -38,10 +39,7 @@ def candidate(architecture: Architecture, tensors: Mapping[str, Tensor]) -> Cand
 
 def ranked(tensors: Mapping[str, Tensor]) -> list[Candidate]:
     """torchvision's architectures and the bundled one, the nearest first; no problems: right up to a head."""
-    found = []
-    for name in catalog.names():
-        source = efficientnet_lite if name == catalog.BUNDLED else torchvision_zoo
-        found.append(candidate(source.architecture(name, "none", {}, tensors), tensors))
+    found = [candidate(architecture_of(ModelSpec(name, "none"), tensors), tensors) for name in catalog.names()]
     return sorted(found, key=lambda candidate: candidate.fit.problems)
 
 

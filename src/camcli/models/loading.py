@@ -43,11 +43,11 @@ def load(spec: ModelSpec, *, progress: bool = False) -> Model:
     checkpoint = _checkpoint(spec, remarks)
     if checkpoint is not None and spec.model is None:
         spec = _with_architecture(spec, checkpoint, remarks)
-    arch = architecture_of(spec, checkpoint)
+    arch = architecture_of(spec, checkpoint.tensors if checkpoint else None)
     remarks += arch.remarks
     net, files = _filled(arch, spec, checkpoint, remarks, progress=progress)
     net = net.eval().requires_grad_(False).to(device)
-    preset = _preset(arch, net, spec, remarks)
+    preset = _preset(arch, net, spec, checkpoint, remarks)
     readout, classes = _readout(arch, net, preset, spec, device)
     return Model(
         name=arch.name,
@@ -72,7 +72,7 @@ def blueprint(spec: ModelSpec) -> Model:
     net = arch.build(False).eval().requires_grad_(False)
     # How an unknown output is read shows in a real forward only.
     device = "cpu" if arch.probed else "meta"
-    preset = _preset(arch, net, spec, [])
+    preset = _preset(arch, net, spec, None, [])
     readout, _ = _readout(arch, net.to(device), preset, spec, device)
     return Model(arch.name, net, preset, arch.labels or (), "none", readout, device, arch.fixed_size)
 
@@ -143,13 +143,14 @@ def _about(fit: Fit, file: str) -> list[str]:
     return said
 
 
-def _preset(arch: Architecture, net: nn.Module, spec: ModelSpec, remarks: list[str]) -> Preset:
+def _preset(
+    arch: Architecture, net: nn.Module, spec: ModelSpec, checkpoint: Checkpoint | None, remarks: list[str]
+) -> Preset:
     """The architecture's preset, changed by the file named or found beside the weights, then by single options."""
     preset, fields = arch.preset, {}
-    file = weights_file(spec)
     if spec.preset is not None:
         fields = presets.read(Path(spec.preset))
-    elif file is not None and (beside := presets.beside(file)):
+    elif checkpoint is not None and (beside := presets.beside(checkpoint.path)):
         fields = beside[1]
         remarks.append(f"preset from {beside[0]}: {', '.join(fields)}")
     named = ("resize", "crop", "mean", "std", "interpolation")

@@ -13,7 +13,7 @@ from torch import Tensor, nn
 
 from camcli.errors import RequestError, SetupError, unknown
 from camcli.models import catalog, fitting, preset_words, presets, torchvision_zoo
-from camcli.models.architecture import Architecture, Args
+from camcli.models.architecture import USUAL_PRESET, Architecture, Args
 from camcli.records import Preset
 
 
@@ -82,9 +82,8 @@ def preset_of(config: Mapping[str, Any]) -> Preset:
     Raises: RequestError: preprocessing that can't be done here.
     """
     silent = {"input_size": (3, 224, 224), "interpolation": "bicubic"}
-    usual = Preset(256, 224, (0.485, 0.456, 0.406), (0.229, 0.224, 0.225), "bicubic")
     try:
-        return presets.changed(usual, preset_words.fields_of({**silent, **config}))
+        return presets.changed(USUAL_PRESET, preset_words.fields_of({**silent, **config}))
     except preset_words.WordError as error:
         raise RequestError(f"timm's preprocessing of {config.get('architecture')}: {error}; see --preset") from None
 

@@ -17,7 +17,7 @@ from urllib.parse import urlparse
 import torch
 from torch import Tensor, nn
 
-from camcli.errors import RequestError, SetupError, unknown
+from camcli.errors import RequestError, SetupError
 from camcli.models import catalog, fitting
 from camcli.models.architecture import Architecture, Args
 from camcli.records import Preset
@@ -42,14 +42,16 @@ def architecture(name: str, weights: str, args: Args, tensors: Mapping[str, Tens
     """
     member = member_of(name, "none" if tensors is not None else weights)
     family = catalog.entries()[name].family
-    if tensors is not None and family == "vision_transformer":
-        member, size = _of_size(name, member, tensors)
-    else:
-        size = args.get("image_size", _preset(member).crop)
+    size = args.get("image_size")
+    if tensors is not None and family == "vision_transformer" and (seen := _size_seen_in(tensors, name)):
+        member, size = _of_size(name, member, seen), seen
+    preset = _preset(member)
+    if size is not None and preset.crop != size:
+        preset = replace(preset, resize=size, crop=size)
     options: dict[str, Any] = {}
     remarks: tuple[str, ...] = ()
     if family == "vision_transformer":
-        options = {"image_size": size}
+        options = {"image_size": preset.crop}
     elif family in ("googlenet", "inception"):
         # torchvision's own weights want transform_input. The auxiliary heads never run outside training.
         from_torchvision = tensors is None or _was_trained(tensors)
@@ -71,9 +73,6 @@ def architecture(name: str, weights: str, args: Args, tensors: Mapping[str, Tens
             _of_version(net, tensors)
         return net
 
-    preset = _preset(member)
-    if preset.crop != size:
-        preset = replace(preset, resize=size, crop=size)
     named = weights != "none" and tensors is None
     return Architecture(
         name=name,
@@ -103,8 +102,7 @@ def member_of(name: str, weights: str) -> Any:
     if weights in ("DEFAULT", "none"):
         return enum.DEFAULT
     if weights not in enum.__members__:
-        known = ["DEFAULT", *catalog.entries()[name].weights, "none"]
-        raise unknown(f"weights for {name}", weights, known, f"camcli models {name}")
+        raise catalog.unknown_weights(name, weights)
     member = enum[weights]
     if member.name not in catalog.entries()[name].weights:
         raise RequestError(f"{name} {member.name} are features without a classifier: nothing to explain")
@@ -141,14 +139,18 @@ def fetch(url: str, progress: bool = False) -> Path:
     return path
 
 
-def _of_size(name: str, member: Any, tensors: Mapping[str, Tensor]) -> tuple[Any, int]:
-    """(the member whose preset suits, the picture size) of a ViT file: its position embedding has one row a patch."""
+def _size_seen_in(tensors: Mapping[str, Tensor], name: str) -> int | None:
+    """The picture size of a ViT's file: its position embedding has a row a patch, and one for the class token."""
     positions = next((value for key, value in tensors.items() if key.endswith("encoder.pos_embedding")), None)
     if positions is None or positions.ndim != 3:
-        return member, _preset(member).crop
-    size = math.isqrt(positions.shape[1] - 1) * int(name.rsplit("_", 1)[1])
-    usable = [m for m in type(member) if m.name in catalog.entries()[name].weights and _preset(m).crop == size]
-    return (usable[0] if usable else member), size
+        return None
+    return math.isqrt(positions.shape[1] - 1) * int(name.rsplit("_", 1)[1])
+
+
+def _of_size(name: str, member: Any, size: int) -> Any:
+    """The first of the model's weights for pictures of that size, else the member given."""
+    usable = (own for own in type(member) if own.name in catalog.entries()[name].weights)
+    return next((own for own in usable if _preset(own).crop == size), member)
 
 
 def _was_trained(tensors: Mapping[str, Tensor]) -> bool:

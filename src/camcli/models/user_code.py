@@ -17,11 +17,7 @@ from torch import Tensor, nn
 
 from camcli.errors import CamcliError, RequestError, SetupError, unknown
 from camcli.models import timm_zoo
-from camcli.models.architecture import Architecture, Args
-from camcli.records import Preset
-
-# What nearly every classifier is trained with; `loading` says aloud where it is assumed.
-USUAL_PRESET = Preset(256, 224, (0.485, 0.456, 0.406), (0.229, 0.224, 0.225), "bilinear")
+from camcli.models.architecture import USUAL_PRESET, Architecture, Args
 
 
 def architecture(name: str, weights: str, args: Args, tensors: Mapping[str, Tensor] | None) -> Architecture:
