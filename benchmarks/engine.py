@@ -18,9 +18,11 @@ import torch
 from torch import Tensor
 
 from camcli import allocator, layers, methods
-from camcli.evidence import Forward, trace
+from camcli.evidence import Forward, Network
 from camcli.models import load_model
 from camcli.records import ModelSpec
+from camcli.targets import OfClass
+from camcli.tracing import trace
 
 MODELS = ("resnet50", "mobilenet_v3_large", "efficientnet_b0", "vgg16", "densenet121", "efficientnet_lite0")
 PAPER = ("grad-cam", "guided-backprop", "guided-grad-cam")
@@ -45,10 +47,10 @@ def arms(name: str, batch: int, peers: bool) -> Iterator[tuple[str, Callable[[],
 
     def ask(names: tuple[str, ...], classes: int) -> None:
         asked = [methods.get(n) for n in names]
-        forward = Forward(net, images, [layer], to_pixels=any(m.to_pixels for m in asked))
+        forward = Forward(Network(net), images, [layer], frozenset().union(*(m.needs for m in asked)))
         for nth in range(classes):
             for m in asked:
-                m.function(forward.at(ranking[:, nth], layer if m.at_layer else None))
+                m.function(forward.at(OfClass(tuple(ranking[:, nth].tolist())), layer if m.at_layer else None))
 
     yield "forward", plain
     yield "grad-cam", lambda: ask(("grad-cam",), 1)

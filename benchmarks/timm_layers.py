@@ -22,9 +22,11 @@ from torch import Tensor, nn
 
 from camcli import layers
 from camcli.errors import SetupError
-from camcli.evidence import Forward, trace
+from camcli.evidence import Forward, Network
 from camcli.layers import Layer
 from camcli.models import fitting
+from camcli.targets import OfClass
+from camcli.tracing import trace
 
 
 @dataclass(frozen=True)
@@ -65,8 +67,8 @@ def liveness(choice: Choice) -> str:
     scatter(net)
     images = torch.randn(1, *choice.size, generator=torch.Generator().manual_seed(0))
     layer = layers.choose(net, trace(net, images), choice.name)
-    forward = Forward(net, images, [layer])
-    alive = forward.gradient("gradient", torch.tensor([3]), layer).abs().amax(1).gt(0).float().mean()
+    forward = Forward(Network(net), images, [layer])
+    alive = forward.gradient("gradient", OfClass((3,)), layer).abs().amax(1).gt(0).float().mean()
     right = sum(_moves_most(net, layer, images, corner) for corner in range(4))
     return f"{alive:.0%}, {right}/4"
 
@@ -90,7 +92,7 @@ def _moves_most(net: nn.Module, layer: Layer, images: Tensor, corner: int) -> bo
     spoiled = images.clone()
     part = _corners(spoiled, height, width)[corner]
     part += torch.randn(part.shape, generator=torch.Generator().manual_seed(1))
-    before, after = (Forward(net, x, [layer]).activations(layer) for x in (images, spoiled))
+    before, after = (Forward(Network(net), x, [layer]).activations(layer) for x in (images, spoiled))
     moved = (after - before).norm(dim=1)
     quarters = _corners(moved, -(-moved.shape[1] // 2), -(-moved.shape[2] // 2))
     return int(torch.stack([quarter.mean() for quarter in quarters]).argmax()) == corner

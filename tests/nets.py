@@ -2,14 +2,19 @@
 
 from __future__ import annotations
 
+from collections.abc import Collection, Sequence
+
 import torch
 import torchvision
 from torch import Tensor, nn
 
 from camcli import layers
-from camcli.evidence import trace
+from camcli.evidence import Forward, Network
 from camcli.layers import Layer
 from camcli.models import catalog, fitting, torchvision_zoo
+from camcli.outputs import PLAIN, Readout
+from camcli.targets import OfClass
+from camcli.tracing import trace
 
 
 class RedBlue(nn.Module):
@@ -287,3 +292,19 @@ def fill(net: nn.Module) -> None:
 def layers_of(net: nn.Module, images: Tensor, *names: str) -> list[Layer]:
     """The named layers of a net that no catalog knows, or the automatic one."""
     return layers.resolve(net, trace(net, images), names, "net")
+
+
+def run(
+    net: nn.Module,
+    images: Tensor,
+    layers: Sequence[Layer] = (),
+    parts: Collection[str] = (),
+    readout: Readout = PLAIN,
+) -> Forward:
+    """One forward, as the engine would make it."""
+    return Forward(Network(net, readout), images, layers, parts)
+
+
+def of_class(class_ids: Tensor) -> OfClass:
+    """Each picture's own class's logit, class ids int64 (N,)."""
+    return OfClass(tuple(class_ids.tolist()))

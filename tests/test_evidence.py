@@ -13,8 +13,8 @@ from torch.nn import functional
 
 from camcli import methods
 from camcli.errors import SetupError
-from camcli.evidence import Forward, trace
 from camcli.layers import Layer
+from camcli.tracing import trace
 
 CLASS = torch.tensor([1])
 
@@ -75,13 +75,13 @@ def test_model_is_bit_identical_after_each_method(name: str) -> None:
     method = methods.get(name)
     kept = nets.layers_of(net, images[:1])
     before.check(net)
-    forward = Forward(net, images, kept, to_pixels=method.to_pixels)
-    first = method.function(forward.at(torch.tensor([0, 2]), kept[0]))
+    forward = nets.run(net, images, kept, parts=method.needs)
+    first = method.function(forward.at(nets.of_class(torch.tensor([0, 2])), kept[0]))
     before.check(net)
     assert torch.is_grad_enabled() == grad_mode
     # Had dropout or batch statistics been at work, the second run would differ.
-    again = Forward(net, images, kept, to_pixels=method.to_pixels)
-    assert torch.equal(method.function(again.at(torch.tensor([0, 2]), kept[0])), first)
+    again = nets.run(net, images, kept, parts=method.needs)
+    assert torch.equal(method.function(again.at(nets.of_class(torch.tensor([0, 2])), kept[0])), first)
 
 
 class Raises(nn.Module):
@@ -98,10 +98,10 @@ class Raises(nn.Module):
 )
 def test_model_is_bit_identical_after_the_network_raises(error: BaseException, raised: type[BaseException]) -> None:
     net, images = nn.Sequential(*_half_frozen()[:5], Raises(error)).train(), nets.noise(1, 3, 9, 14)
-    layer = Layer("3", net[3], (4, 7, 12), lambda output, size: output, "")
+    layer = Layer("3", net[3], (4, 7, 12), lambda output, size: output, lambda values, output: values, "")
     before = State(net)
     with pytest.raises(raised):
-        Forward(net, images, [layer], to_pixels=True)
+        nets.run(net, images, [layer], parts={"guided_grads"})
     before.check(net)
     with pytest.raises(raised):
         trace(net, images)
@@ -113,11 +113,11 @@ def test_model_is_bit_identical_after_the_network_raises(error: BaseException, r
 def test_model_is_bit_identical_after_a_method_raises() -> None:
     net, images = _half_frozen(), nets.noise(1, 3, 9, 14)
     before = State(net)
-    forward = Forward(net, images, nets.layers_of(net, images))
+    forward = nets.run(net, images, nets.layers_of(net, images))
     with pytest.raises(RuntimeError, match="needs"):
-        methods.get("grad-cam").function(forward.at(CLASS, None))
+        methods.get("grad-cam").function(forward.at(nets.of_class(CLASS), None))
     with pytest.raises(RuntimeError, match="index 99 is out of bounds"):
-        methods.get("grad-cam").function(forward.at(torch.tensor([99]), nets.layers_of(net, images)[0]))
+        methods.get("grad-cam").function(forward.at(nets.of_class(torch.tensor([99])), nets.layers_of(net, images)[0]))
     before.check(net)
 
 
@@ -128,9 +128,9 @@ def test_images_are_not_touched() -> None:
 
     images = nets.noise(1, 3, 8, 12)
     before = images.clone()
-    forward = Forward(Scribbles().eval(), images, to_pixels=True)
+    forward = nets.run(Scribbles().eval(), images, parts={"guided_grads"})
     assert torch.equal(images, before)
-    assert torch.equal(forward.at(CLASS).images, before)
+    assert torch.equal(forward.at(nets.of_class(CLASS)).images, before)
     assert not images.requires_grad
 
 
@@ -149,8 +149,8 @@ def test_gradients_are_finite_differences() -> None:
     net = nets.Convolutional(functional=True, inplace=True).double().eval()
     images = nets.noise(1, 3, 8, 12).double()
     (layer,) = nets.layers_of(net, images, "conv2")
-    forward = Forward(net, images, [layer], to_pixels=True)
-    evidence = forward.at(CLASS, layer)
+    forward = nets.run(net, images, [layer], parts={"guided_grads"})
+    evidence = forward.at(nets.of_class(CLASS), layer)
     grads, input_grads = evidence.grads, evidence.input_grads
 
     def from_layer(acts: Tensor) -> Tensor:
@@ -171,9 +171,9 @@ def test_gradients_are_finite_differences() -> None:
 def test_callers_no_grad_does_not_matter() -> None:
     net, images = nets.Convolutional().eval(), nets.noise(1, 3, 8, 12)
     (layer,) = nets.layers_of(net, images, "conv2")
-    expected = Forward(net, images, [layer]).at(CLASS, layer).grads
+    expected = nets.run(net, images, [layer]).at(nets.of_class(CLASS), layer).grads
     with torch.no_grad():
-        assert torch.equal(Forward(net, images, [layer]).at(CLASS, layer).grads, expected)
+        assert torch.equal(nets.run(net, images, [layer]).at(nets.of_class(CLASS), layer).grads, expected)
 
 
 class Calls:
@@ -198,12 +198,12 @@ def test_one_forward_and_one_backward_per_rule_source_and_target(monkeypatch: py
     net, images = nets.Convolutional().eval(), nets.noise(3, 3, 8, 12)
     kept = nets.layers_of(net, images[:1], "conv1", "conv2")
     calls = Calls(net, monkeypatch)
-    forward = Forward(net, images, kept, to_pixels=True)
+    forward = nets.run(net, images, kept, parts={"guided_grads"})
     class_ids = [torch.tensor(ids) for ids in ([0, 1, 2], [3, 3, 3], [0, 1, 2])]
     for name in ("grad-cam", "guided-backprop", "guided-grad-cam", "gradient", "deconvnet", "grad-cam"):
         for ids in class_ids:
             for layer in kept:
-                methods.get(name).function(forward.at(ids, layer))
+                methods.get(name).function(forward.at(nets.of_class(ids), layer))
     # Two different targets x (two layers under one rule, the pixels under three).
     assert (calls.forwards, calls.backwards) == (1, 2 * (2 + 3))
 
@@ -218,13 +218,13 @@ def test_trunk_records_no_graph_for_maps_and_nothing_for_predictions() -> None:
 
     net.conv2.register_forward_hook(note)
     net.fc.register_forward_hook(note)
-    Forward(net, images, [layer])
+    nets.run(net, images, [layer])
     assert seen == [(False, False), (True, True)]
     seen.clear()
-    Forward(net, images)
+    nets.run(net, images)
     assert seen == [(False, False), (False, False)]
     seen.clear()
-    Forward(net, images, [layer], to_pixels=True)
+    nets.run(net, images, [layer], parts={"guided_grads"})
     assert seen == [(True, True), (True, True)]
 
 
@@ -232,14 +232,14 @@ def test_trunk_records_no_graph_for_maps_and_nothing_for_predictions() -> None:
 def test_two_layers_in_sequence_have_the_gradients_of_each_alone(to_pixels: bool) -> None:
     net, images = nets.Convolutional(inplace=True).eval(), nets.noise(1, 3, 8, 12)
     early, late = nets.layers_of(net, images, "conv1", "conv2")
-    both = Forward(net, images, [early, late], to_pixels=to_pixels)
+    both = nets.run(net, images, [early, late], {"input_grads"} if to_pixels else ())
     acts = net.conv1(images).detach().requires_grad_()
     (expected,) = torch.autograd.grad(net.fc(net.conv2(acts.relu()).relu().mean((2, 3)))[0, 1], acts)
-    torch.testing.assert_close(both.at(CLASS, early).grads, expected, rtol=1e-6, atol=1e-9)
-    assert torch.equal(both.at(CLASS, early).acts, acts)
+    torch.testing.assert_close(both.at(nets.of_class(CLASS), early).grads, expected, rtol=1e-6, atol=1e-9)
+    assert torch.equal(both.at(nets.of_class(CLASS), early).acts, acts)
     for layer in (early, late):
-        alone = Forward(net, images, [layer]).at(CLASS, layer)
-        assert torch.equal(both.at(CLASS, layer).grads, alone.grads)
+        alone = nets.run(net, images, [layer]).at(nets.of_class(CLASS), layer)
+        assert torch.equal(both.at(nets.of_class(CLASS), layer).grads, alone.grads)
         assert alone.grads.any()
 
 
@@ -258,7 +258,7 @@ def test_last_call_of_a_shared_layer_counts() -> None:
     net, images = Repeats(), nets.noise(1, 3, 8, 12)
     nets.fill(net.eval())
     (layer,) = nets.layers_of(net, images, "shared")
-    evidence = Forward(net, images, [layer]).at(CLASS, layer)
+    evidence = nets.run(net, images, [layer]).at(nets.of_class(CLASS), layer)
     with torch.no_grad():
         acts = net.conv1(images)
         for _ in range(2):
@@ -276,8 +276,10 @@ def test_map_is_where_the_class_is_and_moves_with_it() -> None:
     images[0, 2, 12:20, 4:8] = images[1, 2, 8:12, 20:24] = 1  # blue
     net = nets.RedBlue().eval()
     (layer,) = nets.layers_of(net, images[:1])
-    forward = Forward(net, images, [layer])
-    red, blue = (methods.get("grad-cam").function(forward.at(torch.tensor([i, i]), layer)) for i in (0, 1))
+    forward = nets.run(net, images, [layer])
+    red, blue = (
+        methods.get("grad-cam").function(forward.at(nets.of_class(torch.tensor([i, i])), layer)) for i in (0, 1)
+    )
     assert layer.shape == (2, 6, 10)
     assert red[0].nonzero().tolist() == [[1, 7], [1, 8]]
     assert blue[0].nonzero().tolist() == [[3, 1], [4, 1]]
@@ -289,10 +291,10 @@ def test_map_is_where_the_class_is_and_moves_with_it() -> None:
 
 def test_outputs_that_are_no_tensor_or_no_classes_are_refused() -> None:
     net, images = nets.Convolutional().eval(), nets.noise(1, 3, 8, 12)
-    pair = Layer("pair", nn.LSTM(12, 4), (1, 1, 1), lambda output, size: output, "")
+    pair = Layer("pair", nn.LSTM(12, 4), (1, 1, 1), lambda output, size: output, lambda values, output: values, "")
     pair.module.eval()
     recurrent = nn.Sequential(pair.module)
     with pytest.raises(SetupError, match="'pair' gives no tensor"):
-        Forward(recurrent, images[0], [pair])
+        nets.run(recurrent, images[0], [pair])
     with pytest.raises(SetupError, match="no classifier"):
         trace(net.conv1, images)

@@ -13,8 +13,8 @@ import torchvision
 from shell import SAMPLES, run
 from torchvision.models import ResNet18_Weights
 
+from camcli.classes import ClassId, OfFolder, TopN, of_folder, parse, select
 from camcli.models import fitting, labels
-from camcli.targets import ClassId, OfFolder, TopN, of_folder, parse, select
 
 Picture = Callable[..., Path]
 

@@ -12,10 +12,11 @@ from torch import Tensor, nn
 
 from camcli import layers, models
 from camcli.errors import RequestError, SetupError
-from camcli.evidence import Forward, trace
 from camcli.layers import Layer
 from camcli.models import catalog
 from camcli.records import ModelSpec
+from camcli.targets import OfClass
+from camcli.tracing import trace
 
 # By family: the layer's name, and the part inside it that makes the tensor; -1 is a module's last child.
 GOLDEN = {
@@ -105,14 +106,17 @@ def test_channels_last_layer_named_on_swin() -> None:
     stage = net.get_submodule("features.7")
     stage.register_forward_hook(lambda module, args, output: seen.setdefault("stage", output.clone()))
     named, norm, permute = _resolve(net, images, "features.7", "norm", "permute")
-    forward = Forward(net, images, [named, norm, permute])
+    forward = nets.run(net, images, [named, norm, permute])
     assert named.shape == norm.shape == permute.shape == (768, 2, 3)
     for y, x in ((0, 0), (0, 2), (1, 1)):
         assert torch.equal(forward.activations(named)[0, :, y, x], seen["stage"][0, y, x])
     assert torch.equal(forward.activations(norm), forward.activations(permute))
     class_ids = torch.tensor([3])
-    assert torch.equal(forward.gradient("gradient", class_ids, norm), forward.gradient("gradient", class_ids, permute))
-    assert forward.gradient("gradient", class_ids, named).abs().max() > 0
+    assert torch.equal(
+        forward.gradient("gradient", nets.of_class(class_ids), norm),
+        forward.gradient("gradient", nets.of_class(class_ids), permute),
+    )
+    assert forward.gradient("gradient", nets.of_class(class_ids), named).abs().max() > 0
 
 
 def test_tokens_fold_row_by_row_without_the_class_token() -> None:
@@ -126,7 +130,7 @@ def test_tokens_fold_row_by_row_without_the_class_token() -> None:
     # The same positions, seen through the network: a patch's own token moves with that patch alone.
     spoiled = images.clone()
     spoiled[:, :, 8:16, 24:32] += 1
-    moved = Forward(net, spoiled, [layer]).activations(layer) - Forward(net, images, [layer]).activations(layer)
+    moved = nets.run(net, spoiled, [layer]).activations(layer) - nets.run(net, images, [layer]).activations(layer)
     assert moved.abs().amax((0, 1)).nonzero().tolist() == [[1, 3]]
 
 
@@ -135,12 +139,12 @@ def test_vit_patches_have_a_gradient_at_the_choice_and_none_behind_it() -> None:
     net, images = nets.zoo("vit_b_32")
     block = "encoder.layers.encoder_layer_11"
     chosen, last, final = _resolve(net, images, f"{block}.ln_1", block, "encoder.ln")
-    forward = Forward(net, images, [chosen, last, final])
+    forward = nets.run(net, images, [chosen, last, final])
     class_ids = torch.tensor([3])
-    assert forward.gradient("gradient", class_ids, chosen).abs().amax(1).gt(0).all()
+    assert forward.gradient("gradient", nets.of_class(class_ids), chosen).abs().amax(1).gt(0).all()
     for behind in (last, final):
         assert forward.activations(behind).abs().max() > 0
-        assert not forward.gradient("gradient", class_ids, behind).any()
+        assert not forward.gradient("gradient", nets.of_class(class_ids), behind).any()
 
 
 TOKEN_NETS = [
@@ -166,14 +170,14 @@ def test_tokens_are_a_map_where_their_patches_reach_the_score(
     assert (layer.name, layer.shape) == (name, (channels, size[0] // 8, size[1] // 8))
     for height, width in ((32, 56), (56, 32), (40, 40)):
         images = nets.noise(1, 3, height, width)
-        forward = Forward(net, images, [layer])
+        forward = nets.run(net, images, [layer])
         before = forward.activations(layer)
         assert before.shape == (1, channels, height // 8, width // 8)
-        assert forward.gradient("gradient", torch.tensor([3]), layer).abs().amax(1).gt(0).all()
+        assert forward.gradient("gradient", OfClass((3,)), layer).abs().amax(1).gt(0).all()
         for y, x in ((0, 0), (0, width - 8), (height - 8, 0), (height - 8, width - 8), (8, 16)):
             spoiled = images.clone()
             spoiled[:, :, y : y + 8, x : x + 8] += nets.noise(3, 8, 8, seed=1)
-            moved = (Forward(net, spoiled, [layer]).activations(layer) - before).norm(dim=1)[0]
+            moved = (nets.run(net, spoiled, [layer]).activations(layer) - before).norm(dim=1)[0]
             assert divmod(int(moved.argmax()), width // 8) == (y // 8, x // 8)
 
 

@@ -15,7 +15,6 @@ from torch.nn import functional
 
 from camcli import methods
 from camcli.errors import RequestError, SetupError
-from camcli.evidence import Forward
 from camcli.outputs import Readout, probe
 
 IMAGES = nets.noise(3, 3, 12, 16)
@@ -48,7 +47,7 @@ def logits(net: Headed) -> Tensor:
 def read(net: nn.Module, key: str | None = None, *, multi_label: bool = False) -> tuple[Readout, int, Tensor]:
     """(how it is read, number of classes, the scores of IMAGES), probed with one picture as a run does."""
     readout, classes = probe(net, ONE, key, multi_label)
-    scores = readout.scores(net, IMAGES)
+    scores = readout.outputs(net, IMAGES).scores
     assert scores.shape == (len(IMAGES), classes)
     return readout, classes, scores
 
@@ -175,7 +174,7 @@ def test_the_sigmoid_of_a_doubled_batch_is_still_the_heads() -> None:
     """One picture probes, another number of them is explained."""
     net = headed(torch.sigmoid)
     readout, _ = probe(net, ONE, None, False)
-    assert torch.equal(readout.scores(net, torch.cat([IMAGES, IMAGES])), torch.cat([logits(net)] * 2))
+    assert torch.equal(readout.outputs(net, torch.cat([IMAGES, IMAGES])).scores, torch.cat([logits(net)] * 2))
 
 
 # Several outputs.
@@ -302,8 +301,8 @@ def test_what_is_no_table_of_scores_is_no_classifier(head: Head, given: str) -> 
 def grad_cam(net: Headed, readout: Readout, class_id: int) -> tuple[Tensor, Tensor]:
     """(the map, the gradient it is made of) at the second convolution, of IMAGES."""
     (layer,) = nets.layers_of(net.body, ONE, "conv2")
-    forward = Forward(net, IMAGES, [layer], readout=readout)
-    evidence = forward.at(torch.full((len(IMAGES),), class_id), layer)
+    forward = nets.run(net, IMAGES, [layer], readout=readout)
+    evidence = forward.at(nets.of_class(torch.full((len(IMAGES),), class_id)), layer)
     return methods.get("grad-cam").function(evidence), evidence.grads
 
 

@@ -21,7 +21,6 @@ from torch.nn import functional
 from torchcam.methods import GradCAM as TorchCamGradCAM
 
 from camcli import methods
-from camcli.evidence import Forward
 from camcli.layers import Layer
 from camcli.models import catalog
 
@@ -45,8 +44,8 @@ def _layer(net: nn.Module, images: Tensor, *names: str) -> Layer:
 def _ours(
     method: str, net: nn.Module, images: Tensor, class_ids: Tensor, layer: Layer | None = None, to_pixels: bool = False
 ) -> Tensor:
-    forward = Forward(net, images, [layer] if layer else [], to_pixels=to_pixels)
-    return methods.get(method).function(forward.at(class_ids, layer))
+    forward = nets.run(net, images, [layer] if layer else [], {"guided_grads"} if to_pixels else ())
+    return methods.get(method).function(forward.at(nets.of_class(class_ids), layer))
 
 
 def _agree(ours: Tensor, theirs: Tensor) -> None:
@@ -83,12 +82,12 @@ def _check_grad_cam(name: str, monkeypatch: pytest.MonkeyPatch) -> None:
         # Where no graph is recorded torch fuses attention, and rounds otherwise; captum records one everywhere.
         monkeypatch.setattr(torch.backends.mha, "get_fastpath_enabled", lambda: False)
     layer = _layer(net, images)
-    forward = Forward(net, images, [layer])
+    forward = nets.run(net, images, [layer])
     grad_cam = methods.get("grad-cam").function
     ranking = forward.logits[0].argsort(descending=True)
     # The best class whose map is not all negative: a comparison of zeros shows nothing.
-    class_ids = next(ids for ids in ranking[:, None] if grad_cam(forward.at(ids, layer)).any())
-    _agree(grad_cam(forward.at(class_ids, layer)), _captum_map(net, layer, images, class_ids))
+    class_ids = next(ids for ids in ranking[:, None] if grad_cam(forward.at(nets.of_class(ids), layer)).any())
+    _agree(grad_cam(forward.at(nets.of_class(class_ids), layer)), _captum_map(net, layer, images, class_ids))
 
 
 @pytest.mark.parametrize("name", TODAY)
@@ -105,7 +104,7 @@ def test_grad_cam_is_captums_on_all_others(name: str, monkeypatch: pytest.Monkey
 def test_fused_attention_differs_by_rounding_only() -> None:
     net, images = nets.zoo("vit_b_32")
     layer = _layer(net, images)
-    for class_id in Forward(net, images).logits.topk(3).indices[0, :, None]:
+    for class_id in nets.run(net, images).logits.topk(3).indices[0, :, None]:
         theirs = _captum_map(net, layer, images, class_id)
         torch.testing.assert_close(_ours("grad-cam", net, images, class_id, layer), theirs, rtol=1e-4, atol=1e-6)
 
@@ -196,7 +195,7 @@ def test_gradient_is_plain_autograd(name: str) -> None:
 def test_guided_grad_cam_is_captums_map_upsampled_times_captums_guided() -> None:
     net, images = nets.zoo("resnet18")
     layer = _layer(net, images)
-    class_ids = Forward(net, images).logits.argmax(1)
+    class_ids = nets.run(net, images).logits.argmax(1)
     map_ = _captum_map(net, layer, images, class_ids)[:, None]
     upsampled = functional.interpolate(map_, images.shape[2:], mode="bilinear", align_corners=False)
     with warnings.catch_warnings():
@@ -209,7 +208,7 @@ def test_grad_cam_is_cam_on_global_average_pooling() -> None:
     """The paper's proof (sec. 3): with GAP and one linear layer, alpha * Z = w."""
     net, images = nets.zoo("resnet18")
     layer = _layer(net, images)
-    class_ids = Forward(net, images).logits.argmax(1)
+    class_ids = nets.run(net, images).logits.argmax(1)
     kept: list[Tensor] = []
     net.get_submodule("layer4").register_forward_hook(lambda module, args, output: kept.append(output))
     net(images)
@@ -241,7 +240,7 @@ def test_layer_that_is_changed_in_place_right_after(name: str, last: str) -> Non
     """pytorch#61519: DenseNet's last ReLU and VGG's run in place; a hook that keeps the live tensor is wrong."""
     net, images = nets.zoo(name)
     layer = _layer(net, images, last)
-    class_ids = Forward(net, images).logits.argmax(1)
+    class_ids = nets.run(net, images).logits.argmax(1)
     best = int(class_ids)
     ours = _ours("grad-cam", net, images, class_ids, layer)
     live = [_torchcam(net, layer.module, images, best), _jacobgil(net, layer.module, images, best)]
@@ -258,8 +257,8 @@ def test_each_picture_of_a_batch_explains_its_own_class() -> None:
     net, _ = nets.zoo("resnet18")
     images = nets.noise(3, 3, 64, 96)
     layer = _layer(net, images[:1])
-    class_ids = Forward(net, images).logits.argmax(1)
-    class_ids[1] = Forward(net, images).logits[1].argsort()[-2]
+    class_ids = nets.run(net, images).logits.argmax(1)
+    class_ids[1] = nets.run(net, images).logits[1].argsort()[-2]
     together = _ours("grad-cam", net, images, class_ids, layer)
     for i in range(3):
         _agree(together[i : i + 1], _captum_map(net, layer, images[i : i + 1], class_ids[i : i + 1]))

@@ -11,8 +11,8 @@ from torch import Tensor, nn
 from torch.nn import functional
 
 from camcli import methods, models
-from camcli.evidence import Forward, trace
 from camcli.records import ModelSpec
+from camcli.tracing import trace
 
 CLASS = torch.tensor([1])
 
@@ -35,12 +35,14 @@ def test_in_place_side_effects_are_kept(functional_: bool) -> None:
     class_ids = torch.tensor([0, 3])
     for name in ("gradient", "guided-backprop", "deconvnet", "guided-grad-cam"):
         (layer,) = nets.layers_of(plain, images[:1], "conv2")
-        expected = Forward(plain, images, [layer], to_pixels=True)
+        expected = nets.run(plain, images, [layer], parts={"guided_grads"})
         (layer_,) = nets.layers_of(relying, images[:1], "conv2")
-        found = Forward(relying, images, [layer_], to_pixels=True)
+        found = nets.run(relying, images, [layer_], parts={"guided_grads"})
         assert torch.equal(found.logits, expected.logits)
         function = methods.get(name).function
-        assert torch.equal(function(found.at(class_ids, layer_)), function(expected.at(class_ids, layer)))
+        assert torch.equal(
+            function(found.at(nets.of_class(class_ids), layer_)), function(expected.at(nets.of_class(class_ids), layer))
+        )
 
 
 class Activates(nn.Module):
@@ -96,10 +98,12 @@ def test_every_spelling_of_relu_is_bent(spelling: str, high: float) -> None:
     opened = (before > 0) & (before < high)
     rules = {"gradient": arriving * opened, "guided-backprop": arriving.clamp(min=0) * opened}
     rules["deconvnet"] = arriving.clamp(min=0)
-    forward = Forward(net, images, to_pixels=True)
+    forward = nets.run(net, images, parts={"guided_grads"})
     for name, leaving in rules.items():
         expected = functional.conv_transpose2d(3 * leaving, net.conv1.weight.detach(), padding=1)
-        torch.testing.assert_close(methods.get(name).function(forward.at(CLASS)), expected, rtol=1e-5, atol=1e-6)
+        torch.testing.assert_close(
+            methods.get(name).function(forward.at(nets.of_class(CLASS))), expected, rtol=1e-5, atol=1e-6
+        )
 
 
 def test_other_activations_are_left_alone_and_counted() -> None:
@@ -107,7 +111,7 @@ def test_other_activations_are_left_alone_and_counted() -> None:
         net, images = Activates(activation).eval(), nets.noise(1, 3, 8, 12)
         traced = trace(net, images)
         assert (traced.rectifiers, traced.others) == (0, {name: 1})
-        evidence = Forward(net, images, to_pixels=True).at(CLASS)
+        evidence = nets.run(net, images, parts={"guided_grads"}).at(nets.of_class(CLASS))
         assert torch.equal(evidence.guided_grads, evidence.input_grads)
         assert evidence.input_grads.any()
 

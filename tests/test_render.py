@@ -6,7 +6,7 @@ import torch
 from numpy.typing import ArrayLike, NDArray
 
 from camcli import render
-from camcli.records import Attribution, Box, ClassScore, Frame, Kind, Ref
+from camcli.records import Attribution, Box, ClassScore, Frame, Kind, Question, Ref
 from camcli.render import COLORMAPS, Style, caption, heatmap, locate, overlay, panel, top_of
 
 GRAY = Style(colormap="gray")
@@ -18,7 +18,7 @@ def frame_of(width: int, height: int) -> Frame:
 
 
 def attributed(values: ArrayLike, kind: Kind = "map", *, label: str = "tabby", note: str | None = None) -> Attribution:
-    target = ClassScore(281, label, 0.8765, 9.5)
+    target = Question(label, 9.5, score=ClassScore(281, label, 0.8765, 9.5))
     return Attribution("grad-cam", kind, "layer4", target, np.asarray(values, dtype=np.float32), note)
 
 

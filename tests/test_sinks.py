@@ -32,6 +32,7 @@ from camcli.records import (
     Picture,
     Preset,
     Provenance,
+    Question,
     Ref,
 )
 from camcli.render import Style
@@ -49,7 +50,14 @@ def attributed(
     target: ClassScore = BOXER,
     note: str | None = None,
 ) -> Attribution:
-    return Attribution("grad-cam", "map", layer, target, np.asarray(values, dtype=np.float32), note)
+    return Attribution(
+        "grad-cam",
+        "map",
+        layer,
+        Question(target.label, target.logit, score=target),
+        np.asarray(values, dtype=np.float32),
+        note,
+    )
 
 
 PROVENANCE = Provenance(

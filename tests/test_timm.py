@@ -201,7 +201,7 @@ def test_a_fine_tuned_file_gives_timms_own_scores(picture: Picture, name: str, a
     engine = Engine(Spec(model=f"timm:{name}", weights="tuned.pth", model_args=arguments))
     pixels = images.view_of(images.read_frame(Ref(0, "a.png", path=photo)), engine.model.preset, "crop").pixels
     assert torch.equal(torch.from_numpy(pixels), pixels_by_timm(name, photo))
-    ours = engine.model.readout.scores(engine.model.net, torch.from_numpy(pixels)[None])
+    ours = engine.model.readout.outputs(engine.model.net, torch.from_numpy(pixels)[None]).scores
     assert ours.shape == (1, 5)
     assert torch.equal(ours, net(pixels_by_timm(name, photo)[None]))
 

@@ -11,9 +11,10 @@ from torch import nn
 
 from camcli import layers
 from camcli.errors import SetupError
-from camcli.evidence import Forward, trace
 from camcli.layers import Layer
 from camcli.models import fitting
+from camcli.targets import OfClass
+from camcli.tracing import trace
 
 timm = pytest.importorskip("timm")
 
@@ -171,14 +172,14 @@ def test_positions_are_live_and_in_their_place(name: str) -> None:
                 parameter.fill_(1.0)  # scales of residual branches, some of them zero at first
     images = nets.noise(1, 3, height, width)
     layer = _choose(name, net, images)
-    forward = Forward(net, images, [layer])
+    forward = nets.run(net, images, [layer])
     before = forward.activations(layer)
-    assert forward.gradient("gradient", torch.tensor([3]), layer).abs().amax(1).gt(0).all()
+    assert forward.gradient("gradient", OfClass((3,)), layer).abs().amax(1).gt(0).all()
     _, h, w = layer.shape
     for y, x in ((0, 0), (0, w - 1), (h - 1, 0), (h - 1, w - 1)):
         spoiled = images.clone()
         rows, columns = slice(y * height // h, (y + 1) * height // h), slice(x * width // w, (x + 1) * width // w)
         spoiled[:, :, rows, columns] += 3 * nets.noise(*spoiled[:, :, rows, columns].shape, seed=1)
-        moved = (Forward(net, spoiled, [layer]).activations(layer) - before).norm(dim=1)[0]
+        moved = (nets.run(net, spoiled, [layer]).activations(layer) - before).norm(dim=1)[0]
         at_y, at_x = divmod(int(moved.argmax()), w)
         assert (2 * at_y >= h, 2 * at_x >= w) == (y > 0, x > 0)

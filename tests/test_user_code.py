@@ -267,9 +267,9 @@ def test_debug_shows_where_it_raised(picture: Picture) -> None:
 @pytest.mark.parametrize(
     ("model", "code_", "said"),
     [
-        ("net.py:mak", 2, "unknown factory 'mak': did you mean make?"),
-        ("net.py:Holder.mak", 2, "unknown factory 'Holder.mak'"),
-        ("net.py:number", 2, "net.py:number is a int, not something that makes a network"),
+        ("net.py:mak", 2, "unknown name 'mak': did you mean make?"),
+        ("net.py:Holder.mak", 2, "unknown name 'Holder.mak'"),
+        ("net.py:number", 2, "net.py:number is a int, nothing that can be called"),
         ("net.py", 2, "--model net.py: say what in it makes the network, net.py:FACTORY"),
         ("net.py:", 2, "write module:factory or path/to/file.py:factory"),
         (":make", 2, "write module:factory or path/to/file.py:factory"),

@@ -7,7 +7,7 @@ from __future__ import annotations
 
 import time
 from collections.abc import Iterable, Iterator, Sequence
-from dataclasses import dataclass, field, fields
+from dataclasses import dataclass, field, fields, replace
 from functools import cached_property
 from importlib.metadata import version
 
@@ -16,12 +16,15 @@ import torch
 from numpy.typing import NDArray
 from torch import Tensor
 
-from camcli import __version__, images, layers, methods, models, targets
+from camcli import __version__, classes, diagnosis, images, layers, methods, models, needs, questions
 from camcli.errors import InputError, RequestError, SetupError
-from camcli.evidence import Forward, trace
+from camcli.evidence import Forward, Network
 from camcli.layers import Layer
 from camcli.methods import Method
-from camcli.records import Attribution, ClassScore, Explained, Failed, Frame, Provenance, Ref, Result, Spec, Truth, View
+from camcli.questions import Asked, Asker, Prediction
+from camcli.records import Attribution, Explained, Failed, Frame, Provenance, Ref, Result, Spec, Truth, View
+from camcli.targets import OfClass, Target
+from camcli.tracing import trace
 
 # A batch ends early when its decoded frames hold this many pixels (3 bytes each), so that memory does not
 # depend on how large the pictures are.
@@ -40,20 +43,6 @@ class _Item:
     result: Result | None = None
 
 
-@dataclass(frozen=True, slots=True)
-class _Prediction:
-    """One picture's scores: class ids best first, logits and probabilities float32 (K,) by id."""
-
-    labels: Sequence[str]
-    ranking: list[int]
-    logits: NDArray[np.float32]
-    probabilities: NDArray[np.float32]
-
-    def score(self, class_id: int) -> ClassScore:
-        probability, logit = float(self.probabilities[class_id]), float(self.logits[class_id])
-        return ClassScore(class_id, self.labels[class_id], probability, logit)
-
-
 class Engine:
     """A loaded model with the methods, layers and targets of one spec.
 
@@ -67,16 +56,20 @@ class Engine:
             raise RequestError("batch size and top must be at least 1")
         # Everything that can be refused without the weights is refused before they are fetched.
         self.methods: list[Method] = [methods.get(name) for name in dict.fromkeys(spec.methods)]
+        questions.check(spec)
         if (known := models.labels_of(spec)) is not None:
-            targets.parse(spec.classes, known, spec.model or models.catalog.BUNDLED)
+            for texts in (spec.classes, spec.contrast or ()):
+                classes.parse(texts, known, spec.model or models.catalog.BUNDLED)
         self.model = models.load_model(spec, progress=progress)
-        self._selectors = targets.parse(spec.classes, self.model.labels, self.model.name)
+        if spec.output_index is not None:
+            self.model = questions.without_classes(self.model)
+        self._asker = Asker(spec, self.model)
         if spec.fit == "full" and self.model.fixed_size:
             side = self.model.preset.crop
             raise SetupError(f"{self.model.name} takes {side}x{side} pictures only: use --fit crop, squash or pad")
-        self._by_folder = any(isinstance(selector, targets.OfFolder) for selector in self._selectors)
         self.spec = spec
         self.layers: list[Layer] = []
+        self._network = Network(self.model.net, self.model.readout, spec.batch_size, spec.seed)
         self.remarks = list(self.model.remarks)
         if self.methods:
             self._inspect()
@@ -126,12 +119,28 @@ class Engine:
                 )
         if any(method.at_layer for method in self.methods):
             self.layers = layers.resolve(self.model.net, traced, self.spec.layers, self.model.name)
+        if self.spec.similar_to is not None:
+            embedder = self.model.net.get_submodule(layers.last_weighted(self.model.net, traced))
+            self._network = replace(self._network, embedder=embedder)
+        self._asker.look_at(self._network)
+        self._try(torch.randn(2, *grey.shape[1:], generator=torch.Generator().manual_seed(0)).to(grey.device))
+
+    def _try(self, noise: Tensor) -> None:
+        """Refuse methods that need what this network does not have before any picture is read."""
+        for method in self.methods:
+            if method.needs & needs.NOT_EVERYWHERE:
+                forward = Forward(self._network, noise, self.layers if method.at_layer else (), method.needs)
+                for layer in self.layers if method.at_layer else [None]:
+                    try:
+                        method.function(forward.at(OfClass((0, 0)), layer))
+                    except SetupError as error:
+                        raise SetupError(f"{method.name} does not apply to {self.model.name}: {error}") from None
 
     def _decode(self, ref: Ref) -> _Item:
         item = _Item(ref)
         started = time.perf_counter()
         try:
-            if self._by_folder:
+            if self._asker.by_folder:
                 item.truth = self._truth(ref)
             item.frame = images.read_frame(ref)
             decoded = time.perf_counter()
@@ -145,7 +154,7 @@ class Engine:
         if ref.path is None:
             raise InputError("target", "no-folder", "it came through a pipe, so no folder names its class")
         folder = ref.path.absolute().parent.name
-        found = targets.of_folder(folder, self.model.labels, self.model.wordnet_ids)
+        found = classes.of_folder(folder, self.model.labels, self.model.wordnet_ids)
         if found is None:
             raise InputError("target", "unknown-class", f"its folder {folder!r} names no class of {self.model.name}")
         return found
@@ -168,14 +177,9 @@ class Engine:
     def _explain_same_shape(self, items: Sequence[_Item]) -> None:
         started = time.perf_counter()
         stacked = torch.from_numpy(np.stack([item.view.pixels for item in items if item.view]))
-        forward = Forward(
-            self.model.net,
-            stacked.to(self.model.device),
-            self.layers,
-            to_pixels=any(method.to_pixels for method in self.methods),
-            readout=self.model.readout,
-        )
-        predictions = self._predictions(forward.logits)
+        parts = frozenset().union(*(method.needs for method in self.methods))
+        forward = Forward(self._network, stacked.to(self.model.device), self.layers, parts)
+        predictions = questions.predictions(forward.logits, self.model)
         predicted = time.perf_counter()
         attributions = self._attributions(forward, predictions, [item.truth for item in items])
         shared = {
@@ -186,14 +190,14 @@ class Engine:
             item.result = self._result(item, prediction, answers, shared)
 
     def _result(
-        self, item: _Item, prediction: _Prediction, answers: list[Attribution], shared: dict[str, float]
+        self, item: _Item, prediction: Prediction, answers: list[Attribution] | str, shared: dict[str, float]
     ) -> Result:
         assert item.frame is not None
         assert item.view is not None
         if not np.isfinite(prediction.logits).all():
             return Failed(item.ref, "predict", "not-finite", "the model's scores are not finite (NaN or infinity)")
-        if not all(np.isfinite(answer.values).all() for answer in answers):
-            return Failed(item.ref, "explain", "not-finite", "the gradients are not finite (NaN or infinity)")
+        if isinstance(answers, str):
+            return Failed(item.ref, "explain", "not-finite", answers)
         truth = None
         if item.truth is not None:
             truth = Truth(item.truth, self.model.labels[item.truth], correct=item.truth == prediction.ranking[0])
@@ -210,40 +214,30 @@ class Engine:
             truth=truth,
         )
 
-    def _predictions(self, logits: Tensor) -> list[_Prediction]:
-        logits = logits.cpu().float()
-        probabilities = self.model.readout.probabilities(logits).numpy()
-        rankings = logits.argsort(dim=1, descending=True, stable=True).tolist()
-        labels = self.model.labels
-        return [
-            _Prediction(labels, ranking, own_logits, own_probabilities)
-            for ranking, own_logits, own_probabilities in zip(rankings, logits.numpy(), probabilities, strict=True)
-        ]
-
     def _attributions(
-        self, forward: Forward, predictions: Sequence[_Prediction], truths: Sequence[int | None]
-    ) -> list[list[Attribution]]:
-        answers: list[list[Attribution]] = [[] for _ in predictions]
+        self, forward: Forward, found: Sequence[Prediction], truths: Sequence[int | None]
+    ) -> list[list[Attribution] | str]:
+        """Each picture's answers, or why it has none."""
+        answers: list[list[Attribution] | str] = [[] for _ in found]
         if not self.methods:
             return answers
-        chosen = [
-            targets.select(self._selectors, prediction.ranking, truth)
-            for prediction, truth in zip(predictions, truths, strict=True)
-        ]
-        # Every picture explains its own n-th class in one backward; one with fewer classes repeats its last.
-        for nth in range(max(map(len, chosen))):
-            ids = [own[min(nth, len(own) - 1)] for own in chosen]
-            class_ids = torch.tensor(ids, device=forward.logits.device)
+        asked = self._asker.ask(forward, found, truths)
+        forward.ask([one.target for one in asked])
+        for one in asked:
             for method, layer in self._questions():
-                values = method.function(forward.at(class_ids, layer)).float().cpu().numpy()
-                for picture, own in enumerate(chosen):
-                    if nth < len(own):
-                        target = predictions[picture].score(own[nth])
-                        note = _why_blank(values[picture], forward, class_ids, layer, picture)
-                        name = layer.name if layer else None
-                        answers[picture].append(
-                            Attribution(method.name, method.kind, name, target, values[picture], note)
-                        )
+                values = _values(method, forward, one.target, layer)
+                alike = _class_insensitive(method, forward, one, layer, found, values)
+                for picture, question in enumerate(one.questions):
+                    own = answers[picture]
+                    if question is None or isinstance(own, str):
+                        continue
+                    if not np.isfinite(values[picture]).all():
+                        answers[picture] = diagnosis.not_finite(forward, layer, method.name, picture)
+                        continue
+                    note = diagnosis.of_values(values[picture], forward, one.target, layer, question, picture)
+                    note = note or alike[picture]
+                    name = layer.name if layer else None
+                    own.append(Attribution(method.name, method.kind, name, question, values[picture], note))
         return answers
 
     def _questions(self) -> Iterator[tuple[Method, Layer | None]]:
@@ -257,15 +251,42 @@ def explain(refs: Iterable[Ref], spec: Spec) -> Iterator[Result]:
     yield from Engine(spec).explain(refs)
 
 
-def _why_blank(
-    values: NDArray[np.float32], forward: Forward, class_ids: Tensor, layer: Layer | None, picture: int
-) -> str | None:
-    if values.any():
-        return None
-    where = layer.name if layer else "the picture"
-    if not forward.gradient("gradient", class_ids, layer)[picture].any():
-        return f"blank: the class's gradient at {where} is zero everywhere"
-    return f"blank: no positive evidence for this class at {where}"
+def _values(method: Method, forward: Forward, target: Target, layer: Layer | None) -> NDArray[np.float32]:
+    values: NDArray[np.float32] = method.function(forward.at(target, layer)).float().cpu().numpy()
+    return values
+
+
+def _class_insensitive(
+    method: Method,
+    forward: Forward,
+    asked: Asked,
+    layer: Layer | None,
+    found: Sequence[Prediction],
+    values: NDArray[np.float32],
+) -> list[str | None]:
+    """For each picture whose best or second class was asked about: whether the other one's map is the same.
+
+    Looked at where that costs no further forward.
+    """
+    notes: list[str | None] = [None] * len(found)
+    rivals = [
+        own.ranking[own.ranking[0] == question.score.id] if question is not None and question.score else own.ranking[0]
+        for question, own in zip(asked.questions, found, strict=True)
+        if len(own.ranking) > 1
+    ]
+    first = next(question for question in asked.questions if question is not None)
+    cheap = method.kind == "map" and not method.needs & (needs.ASKS_AGAIN | needs.TO_PIXELS | needs.AT_STAGES)
+    if not rivals or not cheap or first.quantity not in questions.QUANTITIES or first.minus is not None:
+        return notes
+    target = asked.about(tuple(rivals))
+    others = _values(method, forward, target, layer) if method.needs & needs.OF_TARGET else values
+    for picture, (question, own) in enumerate(zip(asked.questions, found, strict=True)):
+        if question is None or question.score is None or question.score.id not in own.ranking[:2]:
+            continue
+        if (cosine := diagnosis.same_map(values[picture], others[picture])) is not None:
+            rival = own.score(rivals[picture])
+            notes[picture] = f"class-insensitive: cosine {cosine:.4f} with the map of {rival.id} {rival.label}"
+    return notes
 
 
 def _ms(start: float, end: float) -> float:

@@ -1,131 +1,415 @@
 """What a network did on one batch. The only file that hooks or differentiates; `rectifiers` bends ReLU for it.
 
-`Forward` runs the network once and owns what autograd recorded; `Forward.at(class_ids, layer)` is the `Evidence`
-that a method reads: activations and gradients, each computed when first asked for and then shared by all methods.
+`Forward` runs the network once and owns what autograd recorded; `Forward.at(target, layer)` is the `Evidence` that a
+method reads: activations and gradients, each computed when first asked for and then shared by all methods.
 
 - The trunk records no graph: parameters are frozen and the hook on the layer hands on a clone of a detached leaf, so
   autograd records from the layer to the score only, and a map costs about one plain forward.
 - The clone matters: networks change a layer's output in place right after it (DenseNet's last ReLU, VGG's), and
   a hook that keeps the live tensor then explains another layer.
-- `trace` records what ran, for `layers` to choose from.
+- Methods that ask what the network would have said (`rescore`, `resume`) go through it in batches of the run's size.
 """
 
 from __future__ import annotations
 
-from collections.abc import Callable, Iterator, Sequence
-from contextlib import ExitStack, contextmanager
+from collections.abc import Callable, Collection, Iterator, Sequence
+from contextlib import ExitStack
+from dataclasses import dataclass, field, replace
 from functools import cached_property
-from itertools import islice
 from typing import Any
 
 import torch
 from torch import Tensor, nn
-from torch.autograd.graph import Node
-from torch.nn import functional
-from torch.overrides import TorchFunctionMode
 
+from camcli import needs
+from camcli.attention import Attention
 from camcli.errors import SetupError
+from camcli.frozen import frozen
 from camcli.layers import Layer
-from camcli.maps import Run, Trace
-from camcli.outputs import PLAIN, Readout
-from camcli.rectifiers import ActivationCounter, BentReLU
-from camcli.routes import Routes
+from camcli.outputs import PLAIN, Outputs, Readout
+from camcli.rectifiers import BentReLU
+from camcli.tapes import Tape
+from camcli.targets import Target
+
+Variant = Callable[[int], Tensor]
+
+
+@dataclass(frozen=True, slots=True, eq=False)
+class Network:
+    """A network and how it is asked: what every forward of a run shares.
+
+    `batch_size` bounds the pictures of one forward; `black` (C, 1, 1) is a black pixel, normalised;
+    `embedder` is the module whose input is a picture's embedding;
+    `step` is told how many of how many variants are done.
+    """
+
+    net: nn.Module
+    readout: Readout = PLAIN
+    batch_size: int = 16
+    seed: int = 0
+    black: Tensor | None = None
+    embedder: nn.Module | None = None
+    step: Callable[[int, int], None] = field(default=lambda done, of: None)
+
+    def outputs(self, images: Tensor) -> Outputs:
+        """One forward, with the embedding where the network has a module that is named as reading it.
+
+        Raises: SetupError: the network fails on pictures of this size, or gives no scores.
+        """
+        if self.embedder is None:
+            return self.readout.outputs(self.net, images)
+        seen: list[Tensor] = []
+        hook = self.embedder.register_forward_pre_hook(lambda module, args: seen.append(args[0]))
+        try:
+            outputs = self.readout.outputs(self.net, images)
+        finally:
+            hook.remove()
+        embedding = seen[-1]
+        return replace(outputs, embedding=embedding.flatten(2).mean(2) if embedding.ndim > 2 else embedding)
+
+    def embedding(self, image: Tensor) -> Tensor:
+        """(D,): what the network's last layer with weights reads, of one picture (C, H, W)."""
+        with torch.no_grad(), frozen(self.net):
+            embedding = self.outputs(image[None]).embedding
+        assert embedding is not None
+        return embedding[0]
 
 
 class Forward:
     """One forward of one batch: images float32 (N, C, H, W), normalised, on the network's device.
 
-    `layers` are kept for maps. With `to_pixels` the graph reaches the images, so that saliencies can be computed from
-    the same forward; without it, and without layers, nothing is recorded at all.
+    `layers` and `stages` are kept for maps. `parts` names the parts of Evidence that will be read
+    (see `needs`): with one that reaches the pixels the graph does too, so that saliencies can be computed from the
+    same forward; without layers and parts, nothing is recorded at all.
     """
 
     def __init__(
         self,
-        net: nn.Module,
+        network: Network,
         images: Tensor,
         layers: Sequence[Layer] = (),
-        *,
-        to_pixels: bool = False,
-        readout: Readout = PLAIN,
+        parts: Collection[str] = (),
+        stages: Sequence[Layer] = (),
     ) -> None:
-        self._outputs: dict[str, Tensor] = {}
-        self._gradients: dict[tuple[str, str | None, tuple[int, ...]], Tensor] = {}
-        self._relu = BentReLU() if to_pixels else None
+        self.network = network
+        self.layers = tuple({layer.name: layer for layer in (*layers, *stages)}.values())
+        self.stages = tuple(stages)
+        self._kept: dict[str, Tensor] = {}
+        self._gradients: dict[tuple[Any, ...], Tensor] = {}
+        self._asked: dict[Target, int] = {}
+        self._tables: dict[tuple[Any, ...], Tensor] = {}
+        to_pixels = bool(needs.TO_PIXELS.intersection(parts))
+        self._relu = BentReLU() if needs.BENDS_RELU.intersection(parts) else None
+        self._attention = Attention() if needs.ATTENTION.intersection(parts) else None
+        self._tapes = {layer.name: Tape() for layer in self.layers} if needs.RESUMES.intersection(parts) else {}
+        self._tail = Tape() if "formation_grads" in parts else None
+        self._parts = parts
+        self._biased: list[tuple[nn.Module, Tensor]] = []
+        self._right: dict[str, bool] = {}
         self.images = images.detach().requires_grad_() if to_pixels else images
         with ExitStack() as stack:
-            stack.enter_context(_frozen(net))
-            stack.enter_context(torch.set_grad_enabled(bool(layers) or to_pixels))
-            for layer in layers:
-                stack.callback(layer.module.register_forward_hook(self._keep(layer.name)).remove)
-            if self._relu is not None:
-                stack.enter_context(self._relu)
+            stack.enter_context(frozen(network.net))
+            stack.enter_context(torch.set_grad_enabled(bool(self.layers) or to_pixels))
+            for layer in self.layers:
+                stack.callback(layer.module.register_forward_hook(self._keep(layer)).remove)
+            if "bias_grads" in parts:
+                for module in network.net.modules():
+                    if isinstance(module, _BIASED):
+                        stack.callback(module.register_forward_hook(self._keep_biased).remove)
+            if self._tail is not None and self._attention is not None:
+                for module in network.net.modules():
+                    stack.callback(module.register_forward_pre_hook(self._attention.before).remove)
+                    stack.callback(module.register_forward_hook(self._keep_block).remove)
+            for mode in (self._relu, self._attention, *self._tapes.values(), self._tail):
+                if mode is not None:
+                    stack.enter_context(mode)
+            if "curvature" in parts:
+                # The fused kernels of attention have no second derivative.
+                stack.enter_context(torch.nn.attention.sdpa_kernel(torch.nn.attention.SDPBackend.MATH))
             # A network may change its input in place; the leaf that is differentiated must stay as it is.
-            self._scores = readout.scores(net, self.images.clone() if to_pixels else self.images)
-        self.logits = self._scores.detach()
+            self._outputs = network.outputs(self.images.clone() if to_pixels else self.images)
+        self.logits = self._outputs.scores.detach()
 
-    def at(self, class_ids: Tensor, layer: Layer | None = None) -> Evidence:
-        """The evidence for one class per picture, class_ids int64 (N,), seen from one of the kept layers."""
-        return Evidence(self, class_ids, layer)
+    def at(self, target: Target, layer: Layer | None = None) -> Evidence:
+        """The evidence for one number per picture, seen from one of the kept layers.
+
+        Raises: SetupError: the target is none of this network.
+        """
+        return Evidence(self, target, layer)
+
+    def ask(self, targets: Sequence[Target]) -> None:
+        """Announce what else will be asked of this batch: variants then go through the network once for all."""
+        for target in targets:
+            self._asked.setdefault(target, len(self._asked))
+
+    @property
+    def size(self) -> tuple[int, int]:
+        """(H, W) of the images."""
+        return self.images.shape[-2], self.images.shape[-1]
+
+    def values(self, target: Target) -> Tensor:
+        """The target's number for each picture (N,)."""
+        return target(self._outputs).detach()
+
+    def output(self, layer: Layer) -> Tensor:
+        """The layer's output as the network arranges it, before anything downstream changed it."""
+        return self._kept[layer.name].detach()
 
     def activations(self, layer: Layer) -> Tensor:
-        """(N, C, h, w): the layer's output, before anything downstream changed it."""
-        return layer.to_map(self._outputs[layer.name].detach(), self._size())
+        """(N, C, h, w): the layer's output as a map."""
+        return layer.to_map(self.output(layer), self.size)
 
-    def gradient(self, rule: str, class_ids: Tensor, layer: Layer | None) -> Tensor:
-        """d score / d layer (N, C, h, w), or d score / d images (N, 3, H, W) where `layer` is None, under a rule.
+    def gradient(self, rule: str, target: Target, layer: Layer | None) -> Tensor:
+        """d target / d layer (N, C, h, w), or d target / d images (N, C, H, W) where `layer` is None, under a rule.
 
-        The score is the logit of each picture's own class; in eval mode pictures don't influence each other, so the
-        gradient of the sum is each picture's own.
+        In eval mode pictures don't influence each other, so the gradient of the sum is each picture's own.
         """
-        key = (rule, layer.name if layer else None, tuple(class_ids.tolist()))
+        key = (rule, layer.name if layer else None, target)
         if key not in self._gradients:
-            source = self._outputs[layer.name] if layer else self.images
+            source = self._kept[layer.name] if layer else self.images
             if not source.requires_grad:
                 raise RuntimeError("the method did not declare in `needs` that it differentiates to the pixels")
             if self._relu is not None:
                 self._relu.rule = rule
-            gradient = self._differentiate(class_ids, source)
-            self._gradients[key] = layer.to_map(gradient, self._size()) if layer else gradient
+            (gradient,) = self._differentiate(target, [source])
+            self._gradients[key] = layer.to_map(gradient, self.size) if layer else gradient
         return self._gradients[key]
 
-    def _size(self) -> tuple[int, int]:
-        return self.images.shape[-2], self.images.shape[-1]
+    def curvature(self, target: Target, layer: Layer) -> Tensor:
+        """H A (N, C, h, w): the Hessian of the target in the layer's output, times that output."""
+        source = self._kept[layer.name]
+        (gradient,) = self._differentiate(target, [source], create_graph=True)
+        product = torch.zeros_like(source)
+        if gradient.requires_grad:
+            (found,) = torch.autograd.grad(
+                gradient, source, grad_outputs=source.detach(), retain_graph=True, allow_unused=True
+            )
+            product = product if found is None else found
+        return layer.to_map(product, self.size)
 
-    def _differentiate(self, class_ids: Tensor, source: Tensor) -> Tensor:
-        gradient = None
-        if self._scores.requires_grad:
-            with torch.enable_grad():  # the caller may be inside no_grad
-                score = self._scores.gather(1, class_ids[:, None]).sum()
-            (gradient,) = torch.autograd.grad(score, source, retain_graph=True, allow_unused=True)
-        # The score does not depend on a layer that no path crosses.
-        return torch.zeros_like(source) if gradient is None else gradient
+    def bias_gradients(self, target: Target) -> list[Tensor]:
+        """For each convolution and batch norm with a bias b: b * d target / d its output, (N, C, h, w)."""
+        if self._relu is not None:
+            self._relu.rule = "gradient"
+        gradients = self._differentiate(target, [output for _, output in self._biased])
+        return [
+            _implicit_bias(module)[None, :, None, None] * gradient
+            for (module, _), gradient in zip(self._biased, gradients, strict=True)
+        ]
 
-    def _keep(self, name: str) -> Callable[[nn.Module, Any, Any], Tensor]:
+    @property
+    def attention(self) -> Attention:
+        if self._attention is None:
+            raise RuntimeError("the method did not declare in `needs` that it reads attention")
+        return self._attention
+
+    def formation_gradients(self, target: Target) -> list[Tensor]:
+        """d s_l / d A_l (N, heads, L, L) for each block l: s_l is what the network's end says of those tokens' mean.
+
+        Raises: SetupError: the network has no blocks of tokens that its end could read.
+        """
+        attention, tail = self.attention, self._tail
+        if tail is None or not attention.blocks or not tail.reaches(self._outputs.scores):
+            raise SetupError("the network has no blocks of self-attention over tokens that lead to its score")
+        gradients = []
+        for index, tokens in sorted(attention.blocks.items()):
+            with torch.enable_grad():
+                pooled = tokens.mean(1, keepdim=True).expand_as(tokens)  # whichever the end reads, it reads the mean
+                (scores,) = tail.play(pooled, [self._outputs.scores])
+                value = target(Outputs(scores, scores, self.network.readout)).sum()
+            (gradient,) = torch.autograd.grad(value, attention.edges[index], retain_graph=True)
+            gradients.append(gradient.view(*tokens.shape[:1], -1, tokens.shape[1], tokens.shape[1]))
+        return gradients
+
+    def rescore(self, target: Target, count: int, variant: Variant, tag: object = None) -> Tensor:
+        """What the target would have been for variants 0 to count of the images: (count, N).
+
+        `variant(i)` gives (N, C, H, W). With a `tag` the variants are the same for every target, and go through the
+        network once for all that were announced.
+        """
+        return self._table(target, count, ("rescore", tag), lambda start, stop: self._predict(start, stop, variant))
+
+    def resume(self, target: Target, layer: Layer, count: int, variant: Variant, tag: object = None) -> Tensor:
+        """What the target would have been for variants 0 to count of the layer's map: (count, N).
+
+        `variant(i)` gives (N, C, h, w). Only what lies behind the layer is run again.
+        """
+        if not self._tapes:
+            raise RuntimeError("the method did not declare in `needs` that it runs the network from a layer on")
+        return self._table(
+            target, count, ("resume", layer.name, tag), lambda start, stop: self._resumed(layer, start, stop, variant)
+        )
+
+    def again(self, target: Target, layer: Layer | None, count: int, variant: Variant) -> Iterator[Evidence]:
+        """Evidence of the same parts for variants 0 to count of the images, some of them at a time: m variants of each
+        of the N pictures stand in the order (m, N)."""
+        for start, stop in self._chunks(count):
+            images = torch.cat([variant(i) for i in range(start, stop)])
+            yield Forward(self.network, images, [layer] if layer else [], self._parts).at(target, layer)
+            self.network.step(stop, count)
+
+    def ascend(
+        self, target: Target, start: Tensor, images: Callable[[Tensor], Tensor], steps: int, rate: float
+    ) -> Tensor:
+        """The best of Adam's `steps` from `start` (N, K) towards a larger target of images(parameters), by picture."""
+        parameters = start.clone().requires_grad_()
+        adam = torch.optim.Adam([parameters], lr=rate)
+        best, best_value = start.clone(), torch.full_like(start[:, 0], -torch.inf)
+        for step in range(steps):
+            with frozen(self.network.net), torch.enable_grad():
+                values = target(self.network.outputs(images(parameters)))
+                (parameters.grad,) = torch.autograd.grad(-values.sum(), parameters)
+            better = values.detach() > best_value
+            best[better], best_value[better] = parameters.detach()[better], values.detach()[better]
+            adam.step()
+            self.network.step(step + 1, steps)
+        return best
+
+    def _table(self, target: Target, count: int, key: tuple[Any, ...], run: Callable[[int, int], Outputs]) -> Tensor:
+        self.ask([target])
+        found = self._tables.get(key) if key[-1] is not None else None
+        if found is None or self._asked[target] >= len(found):
+            rows: list[Tensor] = []
+            with torch.no_grad(), frozen(self.network.net):
+                for start, stop in self._chunks(count):
+                    outputs = run(start, stop)
+                    rows.append(torch.stack([asked(outputs).view(stop - start, -1) for asked in self._asked]))
+                    self.network.step(stop, count)
+            found = self._tables[key] = torch.cat(rows, dim=1)
+        return found[self._asked[target]]
+
+    def _chunks(self, count: int) -> Iterator[tuple[int, int]]:
+        """Variants at a time so that a forward holds about a batch of pictures."""
+        step = max(1, self.network.batch_size // len(self.images))
+        for start in range(0, count, step):
+            yield start, min(start + step, count)
+
+    def _predict(self, start: int, stop: int, variant: Variant) -> Outputs:
+        return self.network.outputs(torch.cat([variant(i) for i in range(start, stop)]))
+
+    def _resumed(self, layer: Layer, start: int, stop: int, variant: Variant) -> Outputs:
+        given = self.output(layer)
+        outputs = torch.stack([layer.from_map(variant(i), given) for i in range(start, stop)])
+        if self._tape_is_right(layer):
+            raw, scores = self._tapes[layer.name].play_many(outputs, [self._outputs.raw, self._outputs.scores])
+            return Outputs(raw.flatten(0, 1), scores.flatten(0, 1), self.network.readout)
+        outputs = outputs.flatten(0, 1)
+        images = self.images.detach().repeat(stop - start, *[1] * (self.images.ndim - 1))
+        hook = layer.module.register_forward_hook(lambda module, args, output: outputs.clone())
+        try:
+            return self.network.outputs(images)
+        finally:
+            hook.remove()
+
+    def _tape_is_right(self, layer: Layer) -> bool:
+        """Whether the tape stands for what lies behind the layer: played with what was seen, it gives the scores.
+
+        Outputs that are no tensors, and code that a TorchFunctionMode can't see, go through the whole network.
+        """
+        if layer.name not in self._right:
+            tape, raw, scores = self._tapes[layer.name], self._outputs.raw, self._outputs.scores
+            right = self.network.embedder is None and isinstance(raw, Tensor)
+            if right and tape.reaches(raw) and tape.reaches(scores):
+                try:
+                    (again,) = tape.play_many(self.output(layer)[None], [scores])
+                    right = torch.allclose(again[0], scores, rtol=1e-4, atol=1e-5 * float(scores.abs().max()))
+                except RuntimeError:  # vmap can't do what the network does
+                    right = False
+            self._right[layer.name] = right
+        return self._right[layer.name]
+
+    def _differentiate(self, target: Target, sources: Sequence[Tensor], *, create_graph: bool = False) -> list[Tensor]:
+        with torch.enable_grad():  # the caller may be inside no_grad
+            value = target(self._outputs).sum()
+        found: Sequence[Tensor | None] = [None] * len(sources)
+        if value.requires_grad and sources:
+            found = torch.autograd.grad(value, sources, retain_graph=True, allow_unused=True, create_graph=create_graph)
+        # The target does not depend on a layer that no path crosses.
+        return [
+            torch.zeros_like(source) if gradient is None else gradient
+            for gradient, source in zip(found, sources, strict=True)
+        ]
+
+    def _keep(self, layer: Layer) -> Callable[[nn.Module, Any, Any], Tensor]:
         def hook(module: nn.Module, args: Any, output: Any) -> Tensor:
             if not isinstance(output, Tensor):
-                raise SetupError(f"layer {name!r} gives no tensor: choose another with --layer")
+                raise SetupError(f"layer {layer.name!r} gives no tensor: choose another with --layer")
             # Behind another kept layer the graph is already there and must not be cut.
             leaf = output if output.requires_grad else output.detach().requires_grad_()
-            self._outputs[name] = leaf
-            return leaf.clone()
+            self._kept[layer.name] = leaf
+            handed_on = leaf.clone()
+            if layer.name in self._tapes:
+                self._tapes[layer.name].start(handed_on)
+            return handed_on
 
         return hook
 
+    def _keep_biased(self, module: nn.Module, args: Any, output: Tensor) -> Tensor:
+        self._biased.append((module, output))
+        return output.clone()  # the ReLU that follows may work in place
+
+    def _keep_block(self, module: nn.Module, args: Any, output: Any) -> Any:
+        assert self._attention is not None
+        assert self._tail is not None
+        if not self._attention.after(output):
+            return output
+        handed_on = output.clone()
+        self._tail.start(handed_on)
+        return handed_on
+
 
 class Evidence:
-    """What one forward says about one class per picture. Methods are pure functions of this.
+    """What one forward says about one number per picture. Methods are pure functions of this.
 
     images (N, 3, H, W) · acts, grads (N, C, h, w) at the layer · input_grads, guided_grads, deconv_grads (N, 3, H, W).
+    Variants are asked about in batches: `rescore` and `again` change the images, `resume` the layer's map.
     """
 
-    def __init__(self, forward: Forward, class_ids: Tensor, layer: Layer | None) -> None:
+    def __init__(self, forward: Forward, target: Target, layer: Layer | None, *, eigen_smooth: bool = False) -> None:
         self._forward = forward
-        self._class_ids = class_ids
+        self._target = target
         self._layer = layer
+        self._eigen_smooth = eigen_smooth
 
     @property
     def images(self) -> Tensor:
         return self._forward.images.detach()
+
+    @property
+    def black(self) -> Tensor:
+        """What a black pixel is in the images, (C, 1, 1)."""
+        black = self._forward.network.black
+        return torch.zeros(self.images.shape[1], 1, 1, device=self.images.device) if black is None else black
+
+    @property
+    def stages(self) -> list[Evidence]:
+        """The same evidence seen from the end of each resolution on the way to the layer, and from the layer itself."""
+        return [
+            Evidence(self._forward, self._target, layer, eigen_smooth=self._eigen_smooth)
+            for layer in self._forward.stages
+        ]
+
+    @property
+    def logits(self) -> Tensor:
+        """The scores of all classes (N, K), before any activation."""
+        return self._forward.logits
+
+    @property
+    def value(self) -> Tensor:
+        """y, the number that is explained (N,)."""
+        return self._forward.values(self._target)
+
+    @property
+    def target(self) -> Target:
+        return self._target
+
+    def about(self, target: Target) -> Evidence:
+        """The same forward's evidence about another number."""
+        return Evidence(self._forward, target, self._layer, eigen_smooth=self._eigen_smooth)
+
+    def generator(self) -> torch.Generator:
+        """A source of random numbers on the CPU, seeded alike at each call: so for each batch and each class."""
+        return torch.Generator().manual_seed(self._forward.network.seed)
 
     @cached_property
     def acts(self) -> Tensor:
@@ -134,23 +418,130 @@ class Evidence:
 
     @property
     def grads(self) -> Tensor:
-        """dy/dA (N, C, h, w), y the class's logit."""
-        return self._forward.gradient("gradient", self._class_ids, self._at_layer())
+        """dy/dA (N, C, h, w), y the class's logit or another target."""
+        return self._forward.gradient("gradient", self._target, self._at_layer())
+
+    @property
+    def curvature(self) -> Tensor:
+        """H A (N, C, h, w), H the second derivative of y in A."""
+        return self._forward.curvature(self._target, self._at_layer())
+
+    @cached_property
+    def class_weights(self) -> Tensor:
+        """w (N, C) where y = sum_k w_k mean_ij(A_k) + b, as in networks that end in an average and one linear layer.
+
+        Raises: SetupError: the network does not end so behind the layer.
+        """
+        weights = self.grads.sum((2, 3))
+        means = weights[:, :, None, None].expand_as(self.grads) / self.grads[0, 0].numel()
+        half = self.resume(1, lambda i: self.acts / 2)[0]
+        expected = self.value - (weights * self.acts.mean((2, 3))).sum(1) / 2
+        scale = float(self.grads.abs().max()), float(self.value.abs().max())
+        even = torch.allclose(self.grads, means, rtol=1e-3, atol=1e-5 * scale[0])
+        if not even or not torch.allclose(half, expected, rtol=1e-3, atol=1e-4 * scale[1]):
+            raise SetupError(
+                f"behind layer {self._at_layer().name} the score is no linear layer on the map's average, and the "
+                "original CAM is defined for no other network; grad-cam is its generalisation"
+            )
+        return weights
 
     @property
     def input_grads(self) -> Tensor:
         """dy/dx (N, 3, H, W)."""
-        return self._forward.gradient("gradient", self._class_ids, None)
+        return self._forward.gradient("gradient", self._target, None)
 
     @property
     def guided_grads(self) -> Tensor:
         """dy/dx with ReLU's backward passing only where both its input and the gradient are positive."""
-        return self._forward.gradient("guided", self._class_ids, None)
+        return self._forward.gradient("guided", self._target, None)
 
     @property
     def deconv_grads(self) -> Tensor:
         """dy/dx with ReLU's backward passing wherever the gradient is positive, whatever its input was."""
-        return self._forward.gradient("deconvnet", self._class_ids, None)
+        return self._forward.gradient("deconvnet", self._target, None)
+
+    @property
+    def bias_grads(self) -> list[Tensor]:
+        """b * dy/dz (N, C, h, w) for each convolution and batch norm, z its output and b its (implicit) bias."""
+        return self._forward.bias_gradients(self._target)
+
+    @property
+    def attention(self) -> list[Tensor]:
+        """The weights of each self-attention over the layer's tokens, (N, heads, L, L) from the first to the last.
+
+        Raises: SetupError: the network has none.
+        """
+        layer = self._at_layer()
+        tokens = self._forward.output(layer).shape[1]
+        found = [weights for weights in self._forward.attention.weights if weights.shape[-1] == tokens]
+        found = [weights.detach() for weights in found if len(weights) == len(self.images)]
+        if not found or self._forward.output(layer).ndim != 3:
+            raise SetupError(f"layer {layer.name} is no grid of tokens that attend to each other: this is no plain ViT")
+        return [weights if weights.ndim == 4 else weights[:, None] for weights in found]
+
+    @property
+    def formation_grads(self) -> list[Tensor]:
+        """d s_l / d A_l (N, heads, L, L) for each block: A_l its attention, s_l the score that its tokens would get."""
+        return self._forward.formation_gradients(self._target)
+
+    def to_grid(self, tokens: Tensor) -> Tensor:
+        """One number a token (N, L), on the layer's grid (N, h, w), without class and register tokens."""
+        return self._at_layer().to_map(tokens[:, :, None], self._forward.size)[:, 0]
+
+    @property
+    def class_tokens(self) -> int:
+        """How many tokens stand in front of the layer's patches."""
+        return self._forward.output(self._at_layer()).shape[1] - self.acts[0, 0].numel()
+
+    def combine(self, weighted: Tensor) -> Tensor:
+        """relu(sum_k weighted_k) (N, h, w); with --eigen-smooth their first principal component instead."""
+        return (self.component(weighted, centred=True) if self._eigen_smooth else weighted.sum(1)).relu()
+
+    def component(self, channels: Tensor, *, centred: bool) -> Tensor:
+        """(N, h, w): the places of (N, C, h, w) projected on their first principal component.
+
+        The sign is the one that agrees with the channels' sum: a singular vector has none of its own.
+        """
+        flat = channels.double().flatten(2).transpose(1, 2)  # (N, places, C)
+        if centred:
+            flat = flat - flat.mean(1, keepdim=True)
+        return self.projection(flat @ flat.transpose(1, 2), like=channels)
+
+    def projection(self, kernel: Tensor, *, like: Tensor) -> Tensor:
+        """(N, h, w): places on the first principal component, from their inner products (N, h * w, h * w); signed as
+        the channels `like` (N, C, h, w) add up."""
+        values, vectors = torch.linalg.eigh(kernel)
+        projected = vectors[:, :, -1] * values[:, -1:].clamp_min(0).sqrt()
+        total = like.double().flatten(2).sum(1)
+        agreement = (projected * total).sum(1, keepdim=True)
+        projected = torch.where(agreement >= 0, projected, -projected)
+        return projected.float().view(len(like), *like.shape[2:])
+
+    def rescore(self, count: int, variant: Variant, tag: object = None) -> Tensor:
+        """y for variants 0 to count of the images, (count, N); `variant(i)` gives (N, 3, H, W).
+
+        A `tag` says that the variants don't depend on the target, so that one run serves all.
+        """
+        return self._forward.rescore(self._target, count, variant, tag and (tag, self._layer and self._layer.name))
+
+    def resume(self, count: int, variant: Variant, tag: object = None) -> Tensor:
+        """y for variants 0 to count of the layer's map, (count, N); `variant(i)` gives (N, C, h, w)."""
+        return self._forward.resume(self._target, self._at_layer(), count, variant, tag)
+
+    def again(self, count: int, variant: Variant) -> Iterator[Evidence]:
+        """The same evidence of variants 0 to count of the images, (N, 3, H, W) each, some of them at a time.
+
+        m variants stand in the order (m, N): `sum_of(other.grads)` adds them up.
+        """
+        return self._forward.again(self._target, self._layer, count, variant)
+
+    def sum_of(self, values: Tensor) -> Tensor:
+        """(N, …): the sum over the variants in (m * N, …)."""
+        return values.view(-1, len(self.images), *values.shape[1:]).sum(0)
+
+    def ascend(self, start: Tensor, images: Callable[[Tensor], Tensor], *, steps: int, rate: float) -> Tensor:
+        """The parameters (N, K) with the largest y of images(parameters) that Adam passes from `start` on."""
+        return self._forward.ascend(self._target, start, images, steps, rate)
 
     def _at_layer(self) -> Layer:
         if self._layer is None:
@@ -158,99 +549,15 @@ class Evidence:
         return self._layer
 
 
-def trace(net: nn.Module, images: Tensor, readout: Readout = PLAIN) -> Trace:
-    """Run once and record each module's output: its shape, and whether every path from images to score crosses it.
-
-    Works on the meta device too: no arithmetic, no weights. `images` (1, 3, H, W).
-    """
-    recorder = _Recorder()
-    counter = ActivationCounter()
-    with ExitStack() as stack:
-        stack.enter_context(_frozen(net))
-        stack.enter_context(torch.enable_grad())
-        for name, module in net.named_modules():
-            if name:
-                stack.callback(module.register_forward_pre_hook(recorder.before).remove)
-                stack.callback(module.register_forward_hook(recorder.after(name)).remove)
-        stack.enter_context(counter)
-        stack.enter_context(recorder)
-        output = readout.scores(net, images.detach().clone().requires_grad_().clone())
-    return recorder.finish(images, output, counter)
+_BIASED = (nn.Conv2d, nn.ConvTranspose2d, nn.BatchNorm2d)
 
 
-_ATTENTION = (functional.scaled_dot_product_attention, functional.multi_head_attention_forward)
-_SOFTMAX = (functional.softmax, torch.softmax, Tensor.softmax)
-
-
-class _Recorder(TorchFunctionMode):
-    """Collects module runs, and in which of them attention is computed.
-
-    Tensors are known by the autograd node that made them, so views in and out of Identity, Dropout and Sequential are
-    seen to be one tensor.
-    """
-
-    def __init__(self) -> None:
-        super().__init__()
-        self._runs: list[tuple[str, str, tuple[int, ...], Node | None]] = []
-        self._running: list[tuple[nn.Module, int]] = []
-        self._attending: set[int] = set()
-        self._in_attention: set[int] = set()
-
-    def __torch_function__(self, func: Any, types: Any, args: Any = (), kwargs: dict[str, Any] | None = None) -> Any:
-        x = next(iter(args), None)
-        if func in _ATTENTION or (func in _SOFTMAX and isinstance(x, Tensor) and x.ndim > 2 and x.requires_grad):
-            # A softmax of its own in a module is the attention of the module around it.
-            owners = (module for module, _ in reversed(self._running) if next(module.parameters(), None) is not None)
-            self._attending.update(id(module) for module in islice(owners, 1))
-        return func(*args, **(kwargs or {}))
-
-    def before(self, module: nn.Module, args: Any) -> None:
-        self._running.append((module, len(self._runs)))
-
-    def after(self, name: str) -> Callable[[nn.Module, Any, Any], None]:
-        def hook(module: nn.Module, args: Any, output: Any) -> None:
-            _, start = self._running.pop()
-            if id(module) in self._attending:
-                self._in_attention.update(range(start, len(self._runs)))
-            if isinstance(output, Tensor):
-                self._runs.append((name, type(module).__name__, tuple(output.shape), output.grad_fn))
-            else:
-                self._runs.append((name, type(module).__name__, (), None))
-
-        return hook
-
-    def finish(self, images: Tensor, output: Tensor, counter: ActivationCounter) -> Trace:
-        assert output.grad_fn is not None
-        routes = Routes(output.grad_fn)
-        numbers: dict[Node, int] = {}
-        runs = tuple(
-            Run(
-                name,
-                kind,
-                shape,
-                tensor=numbers.setdefault(node, len(numbers)) if node is not None else -1,
-                on_every_path=node in routes.crossed,
-                in_attention=i in self._in_attention,
-            )
-            for i, (name, kind, shape, node) in enumerate(self._runs)
-        )
-        narrowed = bool(routes.narrowed)
-        return Trace(tuple(images.shape), runs, output.shape[1], narrowed, counter.rectifiers, counter.others)
-
-
-@contextmanager
-def _frozen(net: nn.Module) -> Iterator[None]:
-    """Eval mode and frozen parameters for the length of a forward; each flag then goes back to what it was."""
-    learning = [parameter for parameter in net.parameters() if parameter.requires_grad]
-    training = [module for module in net.modules() if module.training]
-    try:
-        for parameter in learning:
-            parameter.requires_grad_(False)
-        for module in training:
-            module.training = False
-        yield
-    finally:
-        for parameter in learning:
-            parameter.requires_grad_(True)
-        for module in training:
-            module.training = True
+def _implicit_bias(module: nn.Module) -> Tensor:
+    """What the module adds to each channel: its bias, less for a batch norm what it takes off as the mean."""
+    if isinstance(module, nn.BatchNorm2d):
+        assert module.running_mean is not None
+        assert module.running_var is not None
+        mean = module.running_mean / torch.sqrt(module.running_var + module.eps)
+        return (module.bias - mean * module.weight).detach()
+    assert isinstance(module, (nn.Conv2d, nn.ConvTranspose2d))
+    return module.bias.detach() if module.bias is not None else module.weight.new_zeros(module.out_channels)

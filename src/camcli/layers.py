@@ -13,7 +13,7 @@ from dataclasses import dataclass
 from typing import TYPE_CHECKING
 
 from camcli.errors import SetupError, unknown
-from camcli.maps import Run, Trace, read_map
+from camcli.maps import Run, Trace, fits, read_map
 
 if TYPE_CHECKING:
     from torch import Tensor, nn
@@ -22,11 +22,14 @@ if TYPE_CHECKING:
 # Networks that split early and join at the score (EfficientViM, CoaT) have a last common map at a few per cent of their
 # depth, which shows edges and no objects; in torchvision's and timm's others it lies beyond 90 %.
 MIN_DEPTH = 0.25
+# As many as RefineCAM's paper fuses; what lies before them is the stem.
+MAX_STAGES = 4
 
 
 @dataclass(frozen=True, slots=True, eq=False)
 class Layer:
-    """A target layer. `to_map` turns its output, or a gradient shaped like it, into (N, C, h, w).
+    """A target layer. `to_map` turns its output, or a gradient shaped like it, into (N, C, h, w); `from_map` turns
+    such a map into an output like a given one, whose tokens beside the map stay.
 
     `shape` is (C, h, w) at pictures of the traced size; `to_map` is told the (height, width) of those that it reads.
     """
@@ -35,6 +38,7 @@ class Layer:
     module: nn.Module
     shape: tuple[int, int, int]
     to_map: Callable[[Tensor, tuple[int, int]], Tensor]
+    from_map: Callable[[Tensor, Tensor], Tensor]
     why: str
 
 
@@ -52,28 +56,13 @@ def resolve(net: nn.Module, trace: Trace, names: Sequence[str], model: str) -> l
 
 def choose(net: nn.Module, trace: Trace, model: str) -> Layer:
     """The automatic choice, with its reason."""
-    head = _head(net, trace)
-    producers: dict[int, Run] = {}
-    for run in trace.runs:
-        producers.setdefault(run.tensor, run)
-    spatial = [
-        run
-        for run in trace.runs
-        if run.on_every_path
-        and not run.in_attention
-        and not _within(run.name, head)
-        and not any(word in producers[run.tensor].kind for word in ("Pool", "Dropout"))
-        and read_map(net, trace, run) is not None
-    ]
+    spatial = _maps_on_every_path(net, trace)
     if not spatial:
         raise SetupError(
             f"no layer of {model} is a spatial map that every path to the score crosses: name one with --layer"
         )
     last = spatial[-1]
-    # Containers hand on the tensor of their last child: the outermost name says most, that of an Identity nothing.
-    same = [run for run in spatial if run.tensor == last.tensor and run.shape == last.shape]
-    same = [run for run in same if run.kind != "Identity"] or same
-    outermost = min(same, key=lambda run: run.name.count("."))
+    outermost = _outermost(spatial, last)
     if _depth(net, trace, last) < MIN_DEPTH:
         raise SetupError(
             f"the last map of {model} that every path to the score crosses is {outermost.name!r}, near the picture: "
@@ -83,6 +72,49 @@ def choose(net: nn.Module, trace: Trace, model: str) -> Layer:
     if trace.narrowed and len(last.shape) == 3:
         why = "what the last attention mixes; behind it only the class token reaches the score"
     return _layer(net, trace, outermost, why)
+
+
+def _maps_on_every_path(net: nn.Module, trace: Trace) -> list[Run]:
+    head = _head(net, trace)
+    producers: dict[int, Run] = {}
+    for run in trace.runs:
+        producers.setdefault(run.tensor, run)
+    return [
+        run
+        for run in trace.runs
+        if run.on_every_path
+        and not run.in_attention
+        and not _within(run.name, head)
+        and not any(word in producers[run.tensor].kind for word in ("Pool", "Dropout"))
+        and read_map(net, trace, run) is not None
+    ]
+
+
+def _outermost(runs: Sequence[Run], run: Run) -> Run:
+    """The name for a tensor that says most: containers hand on that of their last child, an Identity that before it."""
+    same = [other for other in runs if other.tensor == run.tensor and other.shape == run.shape]
+    same = [other for other in same if other.kind != "Identity"] or same
+    return min(same, key=lambda other: other.name.count("."))
+
+
+def stages(net: nn.Module, trace: Trace, layer: Layer) -> list[Layer]:
+    """The last map of each resolution that every path crosses, down to the layer itself: four at most.
+
+    Of a network with one resolution (ViT): the maps at the same place of its blocks are not told apart, so the layer
+    alone.
+    """
+    spatial = _maps_on_every_path(net, trace)
+    own = trace.last(layer.name)
+    found: dict[tuple[int, int], Run] = {}
+    for run in spatial:
+        if own is not None and run.tensor == own.tensor:
+            break
+        map_ = read_map(net, trace, run)
+        assert map_ is not None
+        if fits(*map_.shape[1:], (trace.images[2], trace.images[3])):  # MaxViT's windows are no picture
+            found[map_.shape[1:]] = run
+    ends = [_outermost(spatial, run) for size, run in found.items() if size != layer.shape[1:]]
+    return [*(_layer(net, trace, run, "the end of a stage") for run in ends[1 - MAX_STAGES :]), layer]
 
 
 def _depth(net: nn.Module, trace: Trace, run: Run) -> float:
@@ -113,7 +145,7 @@ def _named(net: nn.Module, trace: Trace, name: str, model: str) -> Layer:
 def _layer(net: nn.Module, trace: Trace, run: Run, why: str) -> Layer:
     found = read_map(net, trace, run)
     assert found is not None
-    return Layer(run.name, net.get_submodule(run.name), found.shape, found.read, why)
+    return Layer(run.name, net.get_submodule(run.name), found.shape, found.read, found.write, why)
 
 
 def map_shape(net: nn.Module, trace: Trace, name: str) -> tuple[int, int, int] | None:
@@ -137,6 +169,12 @@ def _head(net: nn.Module, trace: Trace) -> str:
         prefix += last + "."
         if len(children) > 1:
             return prefix.rstrip(".")
+
+
+def last_weighted(net: nn.Module, trace: Trace) -> str:
+    """The module with weights of its own that ran last: what it reads is the picture's embedding."""
+    weighted = {name for name, part in net.named_modules() if next(part.parameters(recurse=False), None) is not None}
+    return [run.name for run in trace.runs if run.name in weighted][-1]
 
 
 def _within(name: str, head: str) -> bool:

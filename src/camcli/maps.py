@@ -69,6 +69,16 @@ class Map:
         height, width = self.grid(output.shape[1] - self.prefix, images)
         return output[:, self.prefix :].reshape(len(output), height, width, -1).permute(0, 3, 1, 2)
 
+    def write(self, values: Tensor, output: Tensor) -> Tensor:
+        """An output like the given one that holds the map `values` (N, C, h, w): the reverse of `read`."""
+        if self.arrangement == "channels first":
+            return values
+        if self.arrangement == "channels last":
+            return values.permute(0, 2, 3, 1)
+        tokens = output.clone()
+        tokens[:, self.prefix :] = values.flatten(2).transpose(1, 2)
+        return tokens
+
     def grid(self, patches: int, images: tuple[int, int]) -> tuple[int, int]:
         """(h, w) of as many patches at pictures of another size than the traced: the same stride, rounded either way.
 
@@ -105,9 +115,9 @@ def _is_channels_last(module: nn.Module, shape: tuple[int, ...], size: tuple[int
     """Swin works on (N, h, w, C): the picture's shape tells where that fits one reading only, else widths do: norms
     and linears act on the last axis."""
     first, second, third = shape
-    fits = _fits(first, second, size), _fits(second, third, size)
-    if fits[0] != fits[1]:
-        return fits[0]
+    last = fits(first, second, size)
+    if last != fits(second, third, size):
+        return last
     widths = set()
     for part in module.modules():
         normalized = getattr(part, "normalized_shape", None)
@@ -116,7 +126,7 @@ def _is_channels_last(module: nn.Module, shape: tuple[int, ...], size: tuple[int
 
 
 @cache
-def _fits(height: int, width: int, size: tuple[int, int]) -> bool:
+def fits(height: int, width: int, size: tuple[int, int]) -> bool:
     """Whether one whole stride, rounded either way, leaves such a grid of a picture. A square leaves a square."""
     if size[0] == size[1]:
         return height == width <= size[0]
@@ -153,7 +163,7 @@ def _seen_grids(net: nn.Module, trace: Trace, run: Run) -> list[tuple[int, int]]
         if earlier.shape[:1] != trace.images[:1]:
             continue
         if len(earlier.shape) == 4 and (found := read_map(net, trace, earlier)) is not None:
-            if _fits(*found.shape[1:], size):  # an attention's weights are no grid
+            if fits(*found.shape[1:], size):  # an attention's weights are no grid
                 grids[found.shape[1:]] = None
         elif len(earlier.shape) == 3 and (grid := _exact_grid(earlier.shape[1], size)) is not None:
             grids[grid] = None
@@ -164,6 +174,6 @@ def _seen_grids(net: nn.Module, trace: Trace, run: Run) -> list[tuple[int, int]]
 def _exact_grid(tokens: int, size: tuple[int, int]) -> tuple[int, int] | None:
     """(h, w) of the picture's own proportions with h * w = tokens."""
     for height in range(2, tokens + 1):
-        if tokens % height == 0 and _fits(height, tokens // height, size):
+        if tokens % height == 0 and fits(height, tokens // height, size):
             return height, tokens // height
     return None

@@ -20,6 +20,7 @@ from torch.overrides import TorchFunctionMode
 from camcli.errors import RequestError, SetupError
 
 Activation = Literal["softmax", "sigmoid"]
+Reading = Literal["softmax", "sigmoid", "none"]
 
 _SOFTMAX = frozenset(
     getattr(owner, name) for owner in (torch, Tensor, functional) for name in ("softmax", "log_softmax")
@@ -32,30 +33,54 @@ _IN_PLACE = frozenset({torch.sigmoid_, Tensor.sigmoid_})
 class Readout:
     """How one network's output is read.
 
-    key: which of several outputs. activation: what turns scores into probabilities. activated: the head ends in its
+    key: which of several outputs. activation: what turns scores into probabilities ("none": they are no classes'
+    scores). activated: the head ends in its
     own softmax or sigmoid. binary: one logit, read as the scores (-z, z) of two classes, so that the second one's
     probability is sigmoid(z).
     """
 
     key: str | None = None
-    activation: Activation = "softmax"
+    activation: Reading = "softmax"
     activated: bool = False
     binary: bool = False
 
-    def scores(self, net: nn.Module, images: Tensor) -> Tensor:
-        """One forward: (N, K), before any activation.
+    def outputs(self, net: nn.Module, images: Tensor) -> Outputs:
+        """One forward.
 
         Raises: SetupError: the network fails on pictures of this size, or gives no scores.
         """
         seen = _Activations()
         with seen if self.activated else nullcontext():
-            output = _tensor_of(_forward(net, images), self.key)
+            raw = _forward(net, images)
+            output = _tensor_of(raw, self.key)
         scores = _as_table(seen.before(output) if self.activated else output, len(images))
-        return torch.cat([-scores, scores], dim=1) if self.binary else scores
+        return Outputs(raw, torch.cat([-scores, scores], dim=1) if self.binary else scores, self)
 
     def probabilities(self, scores: Tensor) -> Tensor:
         """(N, K) in [0, 1]; rows sum to 1 unless several labels can be true at once."""
+        assert self.activation != "none"
         return scores.softmax(1) if self.activation == "softmax" else scores.sigmoid()
+
+
+@dataclass(frozen=True, slots=True, eq=False)
+class Outputs:
+    """What one forward gave: `raw` as the network returned it, `scores` (N, K) before any activation."""
+
+    raw: Any
+    scores: Tensor
+    readout: Readout
+    embedding: Tensor | None = None
+
+    @property
+    def probabilities(self) -> Tensor:
+        """(N, K) in [0, 1]."""
+        return self.readout.probabilities(self.scores)
+
+    @property
+    def log_probabilities(self) -> Tensor:
+        """(N, K), without the probabilities' loss of digits."""
+        softmax = self.readout.activation == "softmax"
+        return self.scores.log_softmax(1) if softmax else functional.logsigmoid(self.scores)
 
 
 # What networks raise on pictures of a size that they can't take.

@@ -84,26 +84,52 @@ class View:
 @dataclass(frozen=True, slots=True)
 class ClassScore:
     """One class of one prediction: probability in [0, 1] (softmax, or sigmoid for one class or several labels) and
-    the logit before it."""
+    the logit before it. Of a network without classes one output, which has no probability."""
 
     id: int
     label: str
-    probability: float
+    probability: float | None
     logit: float
+
+
+@dataclass(frozen=True, slots=True)
+class Question:
+    """What an answer is about: `value` is the number that was explained, before any sign was changed.
+
+    quantity: "logit", "softmax" (the probability), "output" of a network without classes, "function", "similarity".
+    `score` is the class, None where it is about none; `minus` the class that it is contrasted with; `negated`: what
+    speaks against it (arXiv:1610.02391 sec. 3.3).
+    """
+
+    label: str
+    value: float
+    quantity: str = "logit"
+    score: ClassScore | None = None
+    minus: ClassScore | None = None
+    negated: bool = False
+
+    @property
+    def name(self) -> str:
+        """In a caption: id and label, what it is contrasted with, whether it is negated."""
+        name = f"{self.score.id} {self.label}" if self.score else self.label
+        if self.minus is not None:
+            name += f" rather than {self.minus.id} {self.minus.label}"
+        return f"not {name}" if self.negated else name
 
 
 @dataclass(frozen=True, slots=True, eq=False)
 class Attribution:
-    """One method's raw, unnormalised answer for one class.
+    """One method's raw, unnormalised answer for one question.
 
     `values` is float32: a map (h, w) >= 0 at the layer's resolution, or a saliency (3, h, w), signed, on the view.
-    `layer` is None where the method looks at no layer. `note` says why a blank answer is blank.
+    `layer` is None where the method looks at no layer; fused layers are joined by "+". `note` says what is wrong with
+    the answer: why it is blank or flat, that it does not depend on the class.
     """
 
     method: str
     kind: Kind
     layer: str | None
-    target: ClassScore
+    target: Question
     values: NDArray[np.float32]
     note: str | None = None
 
@@ -195,7 +221,11 @@ class ModelSpec:
 
 @dataclass(frozen=True, slots=True)
 class Spec(ModelSpec):
-    """Everything that decides a run's values: a model and what is asked of it. No methods: classify only."""
+    """Everything that decides a run's values: a model and what is asked of it. No methods: classify only.
+
+    target: "logit", "softmax", or the user's `module:function`. Of classes, contrast, output_index, similar_to and a
+    function one says what is explained; counterfactual: what speaks against it. seed: of whatever is drawn at random.
+    """
 
     methods: tuple[str, ...] = ("grad-cam",)
     classes: tuple[str, ...] = ("top1",)
@@ -203,6 +233,12 @@ class Spec(ModelSpec):
     fit: Fit = "crop"
     top: int = 5
     batch_size: int = 16
+    counterfactual: bool = False
+    contrast: tuple[str, str] | None = None
+    target: str = "logit"
+    output_index: int | None = None
+    similar_to: str | None = None
+    seed: int = 0
 
 
 @dataclass(frozen=True, slots=True)

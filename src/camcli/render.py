@@ -95,7 +95,9 @@ def panel(frame: Frame, box: Box, attribution: Attribution, style: Style) -> Pix
 def caption(attribution: Attribution) -> str:
     """One line: id and name, probability, method, layer, and why it is blank where it is."""
     target = attribution.target
-    parts = [f"{target.id} {target.label}", f"p = {target.probability:.3f}", attribution.method]
+    probability = target.score.probability if target.score and not target.minus else None
+    value = f"p = {probability:.3f}" if probability is not None else f"{target.quantity} = {target.value:.3f}"
+    parts = [target.name, value, attribution.method]
     return "  ·  ".join(parts + [part for part in (attribution.layer, attribution.note) if part])
 
 

@@ -1,113 +1,118 @@
-"""What is explained: `--class` texts -> selectors, selectors + a prediction -> class ids.
+"""What is explained: one number per picture, read off what the network gave. Methods differentiate or compare it.
 
-A class is an id, an exact name, an unambiguous part of a name, `top1`, `topN` for the N best, or `folder` for the one
-that each picture's folder names.
-Ids are torchvision's, from 0: in ImageNet 243 is "bull mastiff" (the paper's code counts from 1).
+Targets are told apart by equality, so that what was computed for one is found again.
 """
 
-import re
-from collections.abc import Sequence
+from __future__ import annotations
+
+from collections.abc import Callable
 from dataclasses import dataclass
+from typing import TYPE_CHECKING, Any, Protocol
 
-from camcli.errors import RequestError, unknown
+from camcli.errors import SetupError
+
+if TYPE_CHECKING:
+    from torch import Tensor
+
+    from camcli.outputs import Outputs
 
 
-@dataclass(frozen=True, slots=True)
-class TopN:
-    """The n best classes of each picture."""
+class Target(Protocol):
+    """Gives (N,), one number per picture, for N pictures or for whole repeats of the batch."""
 
-    n: int
-
-
-@dataclass(frozen=True, slots=True)
-class ClassId:
-    """The same class for every picture."""
-
-    id: int
+    def __call__(self, outputs: Outputs) -> Tensor: ...
 
 
 @dataclass(frozen=True, slots=True)
-class OfFolder:
-    """The class that each picture's parent folder names: a validation set's habit."""
+class OfClass:
+    """Each picture's own class: its score before the softmax, or with `probability` after it. arXiv:1610.02391 sec. 3.
 
-
-Selector = TopN | ClassId | OfFolder
-
-
-def parse(texts: Sequence[str], labels: Sequence[str], model: str) -> list[Selector]:
-    """One selector per text.
-
-    Raises:
-        RequestError: an id outside the model's classes, an unknown name, or a part that several names share.
+    Of a network without classes: one of its outputs.
     """
-    return [_parse(text.strip(), labels, model) for text in texts]
+
+    ids: tuple[int, ...]
+    probability: bool = False
+
+    def __call__(self, outputs: Outputs) -> Tensor:
+        return _own(outputs.probabilities if self.probability else outputs.scores, self.ids)
 
 
-def select(selectors: Sequence[Selector], ranking: Sequence[int], truth: int | None = None) -> list[int]:
-    """Class ids for one picture in the order asked for, each once; `ranking` holds its ids, best first.
+@dataclass(frozen=True, slots=True)
+class Mixture:
+    """A weighted sum of targets: one class less another is what speaks for the one rather than the other."""
 
-    `truth` is what `of_folder` gave for it, where that was asked for.
+    terms: tuple[tuple[float, Target], ...]
+
+    def __call__(self, outputs: Outputs) -> Tensor:
+        first, *others = [weight * target(outputs) for weight, target in self.terms]
+        return sum(others, start=first)
+
+
+@dataclass(frozen=True, slots=True)
+class LogProbability:
+    """The logarithm of each picture's own class's probability."""
+
+    ids: tuple[int, ...]
+
+    def __call__(self, outputs: Outputs) -> Tensor:
+        return _own(outputs.log_probabilities, self.ids)
+
+
+@dataclass(frozen=True, slots=True)
+class Negated:
+    """What speaks against a target: the counterfactual explanation of arXiv:1610.02391 sec. 3.3."""
+
+    target: Target
+
+    def __call__(self, outputs: Outputs) -> Tensor:
+        return -self.target(outputs)
+
+
+@dataclass(frozen=True, slots=True)
+class Custom:
+    """A function of what the network returned, as the user wrote it.
+
+    Raises: SetupError: it gives something else than one number per picture.
     """
-    ids: dict[int, None] = {}
-    for selector in selectors:
-        if isinstance(selector, TopN):
-            ids.update(dict.fromkeys(ranking[: selector.n]))
-        elif isinstance(selector, ClassId):
-            ids[selector.id] = None
-        else:
-            assert truth is not None
-            ids[truth] = None
-    return list(ids)
+
+    name: str
+    function: Callable[[Any], Tensor]
+
+    def __call__(self, outputs: Outputs) -> Tensor:
+        values = self.function(outputs.raw)
+        pictures = len(outputs.scores)
+        if tuple(getattr(values, "shape", ())) != (pictures,):
+            given = "x".join(map(str, getattr(values, "shape", ()))) or type(values).__name__
+            raise SetupError(f"--target {self.name} gives {given} for {pictures} picture(s), not one number each")
+        return values
 
 
-def of_folder(folder: str, labels: Sequence[str], wordnet_ids: Sequence[str] | None) -> int | None:
-    """The class that a folder is called after: by name (any case, _ and - as blanks), id, or WordNet id.
+@dataclass(frozen=True, slots=True, eq=False)
+class Similarity:
+    """The cosine between a picture's embedding and another's, `reference` (D,), in [-1, 1]."""
 
-    `n02123045` and `n02123045_tabby` are WordNet ids; `wordnet_ids` holds the classes' own, where they have some.
-    """
-    if labels.count(folder) == 1:
-        return labels.index(folder)
-    wordnet_id = re.match(r"n\d{8}(?![0-9a-zA-Z])", folder)
-    if wordnet_id and wordnet_ids and wordnet_id[0] in wordnet_ids:
-        return wordnet_ids.index(wordnet_id[0])
-    plain = [_plain(label) for label in labels]
-    if plain.count(_plain(folder)) == 1:
-        return plain.index(_plain(folder))
-    return int(folder) if folder.isdecimal() and int(folder) < len(labels) else None
+    reference: Tensor
+
+    def __call__(self, outputs: Outputs) -> Tensor:
+        embedding = outputs.embedding
+        assert embedding is not None
+        lengths = embedding.norm(dim=1) * self.reference.norm()
+        cosine: Tensor = (embedding @ self.reference) / lengths.clamp_min(1e-12)
+        return cosine
 
 
-def matching(query: str, labels: Sequence[str]) -> list[int]:
-    """Ids whose label contains the query, case ignored: whole-word matches alone where there are any."""
-    words = re.compile(rf"(?<!\w){re.escape(query)}(?!\w)", re.IGNORECASE)
-    whole = [i for i, label in enumerate(labels) if words.search(label)]
-    return whole or [i for i, label in enumerate(labels) if query.lower() in label.lower()]
+def map_classes(target: Target, change: Callable[[OfClass], Target]) -> Target:
+    """The target with each class in it changed; one that is about no class stays as it is."""
+    if isinstance(target, OfClass):
+        return change(target)
+    if isinstance(target, Negated):
+        return Negated(map_classes(target.target, change))
+    if isinstance(target, Mixture):
+        return Mixture(tuple((weight, map_classes(term, change)) for weight, term in target.terms))
+    return target
 
 
-def _parse(text: str, labels: Sequence[str], model: str) -> Selector:
-    if text.lower() == "folder":
-        return OfFolder()
-    if re.fullmatch(r"[+-]?\d+", text):
-        class_id = int(text)
-        if not 0 <= class_id < len(labels):
-            raise RequestError(f"class {class_id} is outside 0-{len(labels) - 1}: {model} has {len(labels)} classes")
-        return ClassId(class_id)
-    if top := re.fullmatch(r"top(\d+)", text, re.IGNORECASE):
-        n = int(top[1])
-        if not 1 <= n <= len(labels):
-            raise RequestError(f"{text}: {model} has {len(labels)} classes, so top1 to top{len(labels)}")
-        return TopN(n)
-    # Case decides only where it must: "cardigan" is a garment and "Cardigan" a dog.
-    exact = [i for i, label in enumerate(labels) if label == text]
-    exact = exact or [i for i, label in enumerate(labels) if label.lower() == text.lower()]
-    found = exact or (matching(text, labels) if text else [])
-    if not found:
-        raise unknown("class", text, labels, f"camcli classes {model}")
-    if len(found) > 1:
-        listed = ", ".join(f"{i} {labels[i]}" for i in found[:12])
-        more = f" and {len(found) - 12} more" if len(found) > 12 else ""
-        raise RequestError(f"class {text!r} could be {listed}{more}: give an id or the whole name")
-    return ClassId(found[0])
-
-
-def _plain(name: str) -> str:
-    return re.sub(r"[\s_-]+", " ", name.casefold()).strip()
+def _own(table: Tensor, ids: tuple[int, ...]) -> Tensor:
+    repeats = len(table) // len(ids)
+    columns = table.new_tensor(ids * repeats).long()
+    return table.gather(1, columns[:, None])[:, 0]

@@ -47,9 +47,9 @@ def layers(
     """Print a model's modules with their output shapes, and mark the layer that is explained. No download."""
     import torch
 
-    from camcli.evidence import trace
     from camcli.layers import choose, map_shape
     from camcli.models import blueprint
+    from camcli.tracing import trace
 
     plan = blueprint(ModelSpec(model, model_args=options.pairs(model_arg), output_key=output_key))
     side, channels = plan.preset.crop, len(plan.preset.mean)
@@ -105,8 +105,8 @@ def classes(
     debug: options.Debug = False,
 ) -> None:
     """List a model's classes with their ids. No download."""
+    from camcli.classes import matching
     from camcli.models import labels_of, load_model
-    from camcli.targets import matching
 
     spec = ModelSpec(model, "none", model_args=options.pairs(model_arg), mean=(0.0,), std=(1.0,))
     labels = labels_of(spec) or load_model(spec).labels

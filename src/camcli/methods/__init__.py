@@ -14,6 +14,7 @@ from importlib.metadata import EntryPoint, entry_points
 from pkgutil import iter_modules
 from typing import TYPE_CHECKING
 
+from camcli import needs as parts
 from camcli.errors import unknown
 from camcli.records import Kind
 
@@ -23,35 +24,36 @@ if TYPE_CHECKING:
     from camcli.evidence import Evidence
 
 ENTRY_POINTS = "camcli.methods"
+Cost = int | str
 PAPER = ("grad-cam", "guided-backprop", "guided-grad-cam")
-AT_LAYER = frozenset({"acts", "grads"})
-TO_PIXELS = frozenset({"input_grads", "guided_grads", "deconv_grads"})
-BENDS_RELU = frozenset({"guided_grads", "deconv_grads"})
 
 
 @dataclass(frozen=True, slots=True)
 class Method:
-    """What the engine must know of a method. `needs` names the parts of Evidence that `function` reads."""
+    """What the engine must know of a method, and people before they choose it.
+
+    `needs` names the parts of Evidence that `function` reads (see `camcli.needs`). forwards, backwards: through the
+    whole network or from the layer on, for one target, the prediction's own forward included; heads: runs of what lies
+    behind the layer. Each a number, or a formula in C, the layer's channels. caveat: when not to use it.
+    """
 
     name: str
     kind: Kind
     needs: frozenset[str]
     paper: str
-    forwards: int
-    backwards: int
+    caveat: str
+    forwards: Cost
+    backwards: Cost
+    heads: Cost
     function: Callable[[Evidence], Tensor]
 
     @property
     def at_layer(self) -> bool:
-        return bool(self.needs & AT_LAYER)
-
-    @property
-    def to_pixels(self) -> bool:
-        return bool(self.needs & TO_PIXELS)
+        return bool(self.needs & (parts.AT_LAYER | parts.AT_STAGES))
 
     @property
     def bends_relu(self) -> bool:
-        return bool(self.needs & BENDS_RELU)
+        return bool(self.needs & parts.BENDS_RELU)
 
     @property
     def summary(self) -> str:
@@ -62,20 +64,27 @@ _registered: dict[str, Method] = {}
 
 
 def method(
-    *, kind: Kind, needs: set[str], paper: str, forwards: int = 1, backwards: int = 1
+    *,
+    kind: Kind,
+    needs: set[str],
+    paper: str,
+    caveat: str = "",
+    forwards: Cost = 1,
+    backwards: Cost = 1,
+    heads: Cost = 0,
 ) -> Callable[[Callable[[Evidence], Tensor]], Callable[[Evidence], Tensor]]:
     """Register a method under its file's name; the function is returned unchanged, so that methods can build on it.
 
-    kind "map": returns (N, h, w) >= 0 at the layer. "saliency": (N, 3, H, W), signed, on the images.
+    kind "map": returns (N, h, w) >= 0, at the layer or on the images. "saliency": (N, 3, H, W), signed, on the images.
     """
 
     def register(function: Callable[[Evidence], Tensor]) -> Callable[[Evidence], Tensor]:
         name = function.__module__.rsplit(".", 1)[-1].replace("_", "-")
         if name in _registered:
             raise ValueError(f"two methods are called {name!r}")
-        if unheard_of := needs - AT_LAYER - TO_PIXELS - {"images"}:
+        if unheard_of := needs - parts.ALL:
             raise ValueError(f"{name}: Evidence has no {', '.join(sorted(unheard_of))}")
-        _registered[name] = Method(name, kind, frozenset(needs), paper, forwards, backwards, function)
+        _registered[name] = Method(name, kind, frozenset(needs), paper, caveat, forwards, backwards, heads, function)
         return function
 
     return register

@@ -10,7 +10,12 @@ if TYPE_CHECKING:
     from camcli.evidence import Evidence
 
 
-@method(kind="saliency", needs={"deconv_grads"}, paper="arXiv:1311.2901 sec. 2.1")
+@method(
+    kind="saliency",
+    needs={"deconv_grads"},
+    paper="arXiv:1311.2901 sec. 2.1",
+    caveat="Barely depends on the class and the weights (arXiv:1810.03292): read it beside a CAM, not instead.",
+)
 def deconvnet(evidence: Evidence) -> Tensor:
     """dy/dx where each ReLU passes positive gradients whatever its input was, (N, 3, H, W). arXiv:1311.2901 sec. 2.1.
 

@@ -10,8 +10,13 @@ if TYPE_CHECKING:
     from camcli.evidence import Evidence
 
 
-@method(kind="map", needs={"acts", "grads"}, paper="arXiv:1610.02391 eq. 1-2")
+@method(
+    kind="map",
+    needs={"acts", "grads", "combine"},
+    paper="arXiv:1610.02391 eq. 1-2",
+    caveat="Averages the gradient over places, so several fully connected layers behind the map can mislead it.",
+)
 def grad_cam(evidence: Evidence) -> Tensor:
     """relu(sum_k mean_ij(dy/dA_k) * A_k), shape (N, h, w), unnormalised. arXiv:1610.02391 eq. 1-2."""
     weights = evidence.grads.mean((2, 3), keepdim=True)
-    return (weights * evidence.acts).sum(1).relu()
+    return evidence.combine(weights * evidence.acts)

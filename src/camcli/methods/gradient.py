@@ -10,7 +10,7 @@ if TYPE_CHECKING:
     from camcli.evidence import Evidence
 
 
-@method(kind="saliency", needs={"input_grads"}, paper="arXiv:1312.6034 sec. 3")
+@method(kind="saliency", needs={"input_grads"}, paper="arXiv:1312.6034 sec. 3", caveat="Noisy.")
 def gradient(evidence: Evidence) -> Tensor:
     """dy/dx, the plain ("vanilla") gradient, signed, (N, 3, H, W). arXiv:1312.6034 sec. 3."""
     return evidence.input_grads

@@ -10,7 +10,12 @@ if TYPE_CHECKING:
     from camcli.evidence import Evidence
 
 
-@method(kind="saliency", needs={"guided_grads"}, paper="arXiv:1412.6806 sec. 3.4")
+@method(
+    kind="saliency",
+    needs={"guided_grads"},
+    paper="arXiv:1412.6806 sec. 3.4",
+    caveat="Barely depends on the class and the weights (arXiv:1810.03292): read it beside a CAM, not instead.",
+)
 def guided_backprop(evidence: Evidence) -> Tensor:
     """dy/dx where each ReLU passes only positive gradients at positive inputs, (N, 3, H, W). arXiv:1412.6806 sec. 3.4.
 

@@ -12,7 +12,9 @@ if TYPE_CHECKING:
     from camcli.evidence import Evidence
 
 
-@method(kind="saliency", needs={"acts", "grads", "guided_grads"}, paper="arXiv:1610.02391 sec. 3.2", backwards=2)
+@method(
+    kind="saliency", needs={"acts", "grads", "combine", "guided_grads"}, paper="arXiv:1610.02391 sec. 3.2", backwards=2
+)
 def guided_grad_cam(evidence: Evidence) -> Tensor:
     """upsample(grad_cam) * guided_backprop, bilinear, (N, 3, H, W), unnormalised. arXiv:1610.02391 sec. 3.2.
 

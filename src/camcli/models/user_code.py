@@ -29,8 +29,7 @@ def architecture(name: str, weights: str, args: Args, tensors: Mapping[str, Tens
     """
     if tensors is None and weights not in ("DEFAULT", "none"):
         raise RequestError(f"no such weights file: {weights}")
-    where, _, attribute = name.rpartition(":")
-    factory = _found(_module(where), attribute, name)
+    factory = named(name)
     # Built here and once: a network that user code pretrained or configured tells its preset itself.
     if args and isinstance(factory, nn.Module):
         raise RequestError(f"{name} is a network already: --model-arg has nothing to build")
@@ -49,6 +48,17 @@ def architecture(name: str, weights: str, args: Args, tensors: Mapping[str, Tens
         probed=True,
         assumed_preset=preset is None,
     )
+
+
+def named(name: str) -> Callable[..., Any]:
+    """What `module:name` or `file.py:name` says; the module is run.
+
+    Raises:
+        RequestError: no such file or module, or nothing in it that can be called.
+        SetupError: the code raises.
+    """
+    where, _, attribute = name.rpartition(":")
+    return _found(_module(where), attribute, name)
 
 
 def unwrapped(made: Any, name: str) -> nn.Module:
@@ -100,10 +110,10 @@ def _found(module: ModuleType, attribute: str, name: str) -> Callable[..., Any]:
     for part in attribute.split("."):
         if not hasattr(found, part):
             known = [key for key, value in vars(found).items() if callable(value) and not key.startswith("_")]
-            raise unknown("factory", attribute, known, f"python -c 'import {module.__name__} as m; print(dir(m))'")
+            raise unknown("name", attribute, known, f"python -c 'import {module.__name__} as m; print(dir(m))'")
         found = getattr(found, part)
     if not callable(found):
-        raise RequestError(f"{name} is a {type(found).__name__}, not something that makes a network")
+        raise RequestError(f"{name} is a {type(found).__name__}, nothing that can be called")
     return found  # type: ignore[no-any-return]
 
 

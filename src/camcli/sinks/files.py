@@ -29,6 +29,7 @@ if TYPE_CHECKING:
 
 JPEG_QUALITY = 92
 MAX_NAME_BYTES = 255
+MAX_SLUG = 80
 
 STDOUT = "-"
 
@@ -113,10 +114,9 @@ class Files:
             assert self._spec.file is not None
             return Path(self._spec.file)
         suffix = {"raw": "npz", "heatmap": "png"}.get(kind, self._spec.format)
-        target = attribution.target
-        slug = re.sub(r"[^a-z0-9]+", "-", target.label.lower()).strip("-")[:40]
+        slug = re.sub(r"[^a-z0-9]+", "-", attribution.target.name.lower()).strip("-")[:MAX_SLUG]
         layer = f".{attribution.layer}" if several_layers and attribution.layer else ""
-        tail = f".{attribution.method}.{target.id}-{slug}{layer}.{kind}.{suffix}"
+        tail = f".{attribution.method}.{slug}{layer}.{kind}.{suffix}"
         return stem.with_name(_fitting(stem.name, tail))
 
     def _stem(self, ref: Ref) -> Path:
@@ -205,7 +205,7 @@ def _npz(result: Explained, attribution: Attribution) -> bytes:
         values=attribution.values,
         box=np.asarray(result.box),
         size=np.asarray(result.frame.size),
-        target=np.asarray(attribution.target.id),
+        target=np.asarray(attribution.target.score.id if attribution.target.score else -1),
         label=np.asarray(attribution.target.label),
         method=np.asarray(attribution.method),
         layer=np.asarray(attribution.layer or ""),

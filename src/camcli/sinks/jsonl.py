@@ -11,7 +11,7 @@ from typing import Any
 
 from camcli import render
 from camcli.fingerprints import fingerprint
-from camcli.records import Attribution, ClassScore, Explained, Failed, Picture, Truth
+from camcli.records import Attribution, ClassScore, Explained, Failed, Picture, Question, Truth
 
 SCHEMA = 1
 
@@ -49,7 +49,7 @@ def _explanation(attribution: Attribution, files: Mapping[Picture, Path], result
     peak, bbox = render.locate(attribution, result.box, result.frame.size)
     row: dict[str, Any] = {
         "method": attribution.method,
-        "target": _score(attribution.target),
+        "target": _target(attribution.target),
         "layer": attribution.layer,
         "peak": list(peak) if peak else None,
         "bbox": list(bbox) if bbox else None,
@@ -70,9 +70,20 @@ def _score(score: ClassScore) -> dict[str, Any]:
     return {
         "id": score.id,
         "label": score.label,
-        "probability": round(score.probability, 6),
+        "probability": None if score.probability is None else round(score.probability, 6),
         "logit": round(score.logit, 5),
     }
+
+
+def _target(question: Question) -> dict[str, Any]:
+    none: dict[str, Any] = {"id": None, "label": question.label, "probability": None, "logit": None}
+    row = _score(question.score) if question.score else none
+    row |= {"quantity": question.quantity, "value": float(f"{question.value:.6g}")}
+    if question.minus:
+        row["minus"] = _score(question.minus)
+    if question.negated:
+        row["negated"] = True
+    return row
 
 
 def _text(name: str) -> str:

@@ -1,0 +1,59 @@
+"""What is wrong with an answer, in words: blank, flat and class-insensitive maps are named, never painted as noise."""
+
+from __future__ import annotations
+
+from typing import TYPE_CHECKING
+
+import numpy as np
+from numpy.typing import NDArray
+
+if TYPE_CHECKING:
+    from camcli.evidence import Forward
+    from camcli.layers import Layer
+    from camcli.records import Question
+    from camcli.targets import Target
+
+# A map whose values differ by less than this share of the largest shows no place.
+FLAT = 1e-5
+# Two classes' maps that are as parallel as this are one map.
+SAME_MAP = 0.99
+# A probability this near to 0 or 1 has a gradient that float32 can't carry through a network.
+_SATURATED = 1e-6
+
+
+def of_values(
+    values: NDArray[np.float32], forward: Forward, target: Target, layer: Layer | None, question: Question, picture: int
+) -> str | None:
+    """Why a finite answer shows nothing, None where it shows something."""
+    if not values.any():
+        return f"blank: {_why_blank(forward, target, layer, question, picture)}"
+    if values.ndim == 2 and values.size > 1 and float(np.ptp(values)) <= FLAT * float(values.max()):
+        return "flat: the same value everywhere, so it points nowhere"
+    return None
+
+
+def _why_blank(forward: Forward, target: Target, layer: Layer | None, question: Question, picture: int) -> str:
+    where = layer.name if layer else "the picture"
+    if layer is not None and not forward.output(layer)[picture].any():
+        return f"{where} is dead: its activations are zero everywhere"
+    if layer is not None or forward.images.requires_grad:
+        gradient = forward.gradient("gradient", target, layer)[picture]
+        if question.quantity == "softmax" and min(question.value, 1 - question.value) < _SATURATED:
+            return f"the probability is saturated at {question.value:.6g}; explain the logit, --target logit"
+        if not gradient.any():
+            return f"the gradient at {where} is zero everywhere"
+    return f"no positive evidence for {question.name} at {where}"
+
+
+def not_finite(forward: Forward, layer: Layer | None, method: str, picture: int) -> str:
+    """Where the first number that is not finite comes from."""
+    if layer is not None and not forward.output(layer)[picture].isfinite().all():
+        return f"the activations at {layer.name} are not finite (NaN or infinity)"
+    return f"{method} gives numbers that are not finite (NaN or infinity), though the activations are"
+
+
+def same_map(one: NDArray[np.float32], other: NDArray[np.float32]) -> float | None:
+    """The cosine of two maps where it is above SAME_MAP, else None; blank maps have none."""
+    lengths = float(np.linalg.norm(one)) * float(np.linalg.norm(other))
+    cosine = float((one * other).sum()) / lengths if lengths > 0 else 0.0
+    return cosine if cosine > SAME_MAP else None
