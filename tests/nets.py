@@ -2,7 +2,7 @@
 
 from __future__ import annotations
 
-from collections.abc import Collection, Sequence
+from collections.abc import Collection, Mapping, Sequence
 
 import torch
 import torchvision
@@ -62,6 +62,14 @@ class Convolutional(nn.Module):
         x = self.activate(self.conv1(x))
         x = self.activate(self.conv2(x))
         scores: Tensor = self.fc(x.mean((2, 3)))
+        return scores
+
+
+class Averaged(Convolutional):
+    """conv - relu - conv - pool - fc: behind `conv2` an average and one linear layer, as the original CAM asks."""
+
+    def forward(self, x: Tensor) -> Tensor:
+        scores: Tensor = self.fc(self.conv2(self.activate(self.conv1(x))).mean((2, 3)))
         return scores
 
 
@@ -300,9 +308,10 @@ def run(
     layers: Sequence[Layer] = (),
     parts: Collection[str] = (),
     readout: Readout = PLAIN,
+    stages: Mapping[str, Sequence[Layer]] | None = None,
 ) -> Forward:
     """One forward, as the engine would make it."""
-    return Forward(Network(net, readout), images, layers, parts)
+    return Forward(Network(net, readout), images, layers, parts, stages)
 
 
 def of_class(class_ids: Tensor) -> OfClass:

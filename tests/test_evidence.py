@@ -75,13 +75,21 @@ def test_model_is_bit_identical_after_each_method(name: str) -> None:
     method = methods.get(name)
     kept = nets.layers_of(net, images[:1])
     before.check(net)
-    forward = nets.run(net, images, kept, parts=method.needs)
-    first = method.function(forward.at(nets.of_class(torch.tensor([0, 2])), kept[0]))
+    stages = {kept[0].name: kept}
+
+    def values() -> Tensor | None:
+        forward = nets.run(net, images, kept, method.needs, stages=stages)
+        try:
+            return method.function(forward.at(nets.of_class(torch.tensor([0, 2])), kept[0]))
+        except SetupError:  # the method is for other networks
+            return None
+
+    first = values()
     before.check(net)
     assert torch.is_grad_enabled() == grad_mode
     # Had dropout or batch statistics been at work, the second run would differ.
-    again = nets.run(net, images, kept, parts=method.needs)
-    assert torch.equal(method.function(again.at(nets.of_class(torch.tensor([0, 2])), kept[0])), first)
+    again = values()
+    assert (first is None and again is None) or torch.equal(first, again)  # type: ignore[arg-type]
 
 
 class Raises(nn.Module):

@@ -18,7 +18,8 @@ _SOFTMAX = (functional.softmax, torch.softmax, Tensor.softmax)
 
 
 class Attention(TorchFunctionMode):
-    """Records each self-attention's weights (N, heads, L, L), or (N, L, L) of one head, and the output (N, L, D) of the block that holds it.
+    """Records each self-attention's weights (N, heads, L, L), or (N, L, L) of one head, and the output (N, L, D) of the
+    block that holds it.
 
     A block is the largest module that gives tokens and holds this attention alone.
     """

@@ -69,7 +69,8 @@ class Engine:
             raise SetupError(f"{self.model.name} takes {side}x{side} pictures only: use --fit crop, squash or pad")
         self.spec = spec
         self.layers: list[Layer] = []
-        self._network = Network(self.model.net, self.model.readout, spec.batch_size, spec.seed)
+        self._stages: dict[str, list[Layer]] = {}
+        self._network = Network(self.model.net, self.model.readout, spec.batch_size, spec.seed, self._black())
         self.remarks = list(self.model.remarks)
         if self.methods:
             self._inspect()
@@ -100,6 +101,13 @@ class Engine:
             spec={f.name: value for f in fields(spec) if (value := getattr(spec, f.name)) or value != f.default},
         )
 
+    def _black(self) -> Tensor:
+        mean, std = (
+            torch.tensor(numbers, device=self.model.device)
+            for numbers in (self.model.preset.mean, self.model.preset.std)
+        )
+        return (-mean / std)[:, None, None]
+
     def _inspect(self) -> None:
         side, channels = self.model.preset.crop, len(self.model.preset.mean)
         grey = torch.zeros(1, channels, side, side, device=self.model.device)
@@ -119,6 +127,8 @@ class Engine:
                 )
         if any(method.at_layer for method in self.methods):
             self.layers = layers.resolve(self.model.net, traced, self.spec.layers, self.model.name)
+        if any(method.needs & needs.AT_STAGES for method in self.methods):
+            self._stages = {layer.name: layers.stages(self.model.net, traced, layer) for layer in self.layers}
         if self.spec.similar_to is not None:
             embedder = self.model.net.get_submodule(layers.last_weighted(self.model.net, traced))
             self._network = replace(self._network, embedder=embedder)
@@ -178,7 +188,7 @@ class Engine:
         started = time.perf_counter()
         stacked = torch.from_numpy(np.stack([item.view.pixels for item in items if item.view]))
         parts = frozenset().union(*(method.needs for method in self.methods))
-        forward = Forward(self._network, stacked.to(self.model.device), self.layers, parts)
+        forward = Forward(self._network, stacked.to(self.model.device), self.layers, parts, self._stages)
         predictions = questions.predictions(forward.logits, self.model)
         predicted = time.perf_counter()
         attributions = self._attributions(forward, predictions, [item.truth for item in items])

@@ -12,10 +12,11 @@ method reads: activations and gradients, each computed when first asked for and 
 
 from __future__ import annotations
 
-from collections.abc import Callable, Collection, Iterator, Sequence
+from collections.abc import Callable, Collection, Iterator, Mapping, Sequence
 from contextlib import ExitStack
 from dataclasses import dataclass, field, replace
 from functools import cached_property
+from itertools import chain
 from typing import Any
 
 import torch
@@ -78,7 +79,8 @@ class Network:
 class Forward:
     """One forward of one batch: images float32 (N, C, H, W), normalised, on the network's device.
 
-    `layers` and `stages` are kept for maps. `parts` names the parts of Evidence that will be read
+    `layers` are kept for maps, and the `stages` before each of them (see
+    `layers.stages`). `parts` names the parts of Evidence that will be read
     (see `needs`): with one that reaches the pixels the graph does too, so that saliencies can be computed from the
     same forward; without layers and parts, nothing is recorded at all.
     """
@@ -89,11 +91,11 @@ class Forward:
         images: Tensor,
         layers: Sequence[Layer] = (),
         parts: Collection[str] = (),
-        stages: Sequence[Layer] = (),
+        stages: Mapping[str, Sequence[Layer]] | None = None,
     ) -> None:
         self.network = network
-        self.layers = tuple({layer.name: layer for layer in (*layers, *stages)}.values())
-        self.stages = tuple(stages)
+        self.stages = stages or {}
+        self.layers = tuple({layer.name: layer for layer in chain(layers, *self.stages.values())}.values())
         self._kept: dict[str, Tensor] = {}
         self._gradients: dict[tuple[Any, ...], Tensor] = {}
         self._asked: dict[Target, int] = {}
@@ -179,6 +181,7 @@ class Forward:
         """H A (N, C, h, w): the Hessian of the target in the layer's output, times that output."""
         source = self._kept[layer.name]
         (gradient,) = self._differentiate(target, [source], create_graph=True)
+        self._gradients["gradient", layer.name, target] = layer.to_map(gradient.detach(), self.size)
         product = torch.zeros_like(source)
         if gradient.requires_grad:
             (found,) = torch.autograd.grad(
@@ -309,10 +312,11 @@ class Forward:
         if layer.name not in self._right:
             tape, raw, scores = self._tapes[layer.name], self._outputs.raw, self._outputs.scores
             right = self.network.embedder is None and isinstance(raw, Tensor)
-            if right and tape.reaches(raw) and tape.reaches(scores):
+            right = right and tape.reaches(raw) and tape.reaches(scores)
+            if right:
                 try:
                     (again,) = tape.play_many(self.output(layer)[None], [scores])
-                    right = torch.allclose(again[0], scores, rtol=1e-4, atol=1e-5 * float(scores.abs().max()))
+                    right = torch.allclose(again[0], self.logits, rtol=1e-4, atol=1e-5 * float(self.logits.abs().max()))
                 except RuntimeError:  # vmap can't do what the network does
                     right = False
             self._right[layer.name] = right
@@ -386,7 +390,7 @@ class Evidence:
         """The same evidence seen from the end of each resolution on the way to the layer, and from the layer itself."""
         return [
             Evidence(self._forward, self._target, layer, eigen_smooth=self._eigen_smooth)
-            for layer in self._forward.stages
+            for layer in self._forward.stages[self._at_layer().name]
         ]
 
     @property
@@ -500,12 +504,13 @@ class Evidence:
     def component(self, channels: Tensor, *, centred: bool) -> Tensor:
         """(N, h, w): the places of (N, C, h, w) projected on their first principal component.
 
-        The sign is the one that agrees with the channels' sum: a singular vector has none of its own.
+        A singular vector has no sign of its own: where centred it gets the one that agrees with the channels' sum, else
+        the one that makes the projections' sum positive.
         """
         flat = channels.double().flatten(2).transpose(1, 2)  # (N, places, C)
         if centred:
             flat = flat - flat.mean(1, keepdim=True)
-        return self.projection(flat @ flat.transpose(1, 2), like=channels)
+        return self.projection(flat @ flat.transpose(1, 2), like=channels if centred else torch.ones_like(channels))
 
     def projection(self, kernel: Tensor, *, like: Tensor) -> Tensor:
         """(N, h, w): places on the first principal component, from their inner products (N, h * w, h * w); signed as

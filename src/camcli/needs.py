@@ -1,7 +1,7 @@
 """The parts of Evidence that a method can declare, by what preparing them takes. Free of torch: help lists methods."""
 
 # Read at a target layer; the graph begins there.
-AT_LAYER = frozenset({"acts", "grads", "class_weights", "curvature", "resume", "attention"})
+AT_LAYER = frozenset({"acts", "grads", "class_weights", "curvature", "resume", "attention", "to_grid", "class_tokens"})
 # Seen from the stages before the target layer too; the graph begins at the first of them.
 AT_STAGES = frozenset({"stages"})
 # Differentiated to the pixels: the graph covers the whole network.

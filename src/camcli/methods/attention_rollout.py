@@ -12,7 +12,7 @@ if TYPE_CHECKING:
 
 @method(
     kind="map",
-    needs={"attention"},
+    needs={"attention", "class_tokens", "to_grid"},
     paper="arXiv:2005.00928 sec. 3",
     caveat="Never looks at the class, nor at values and MLPs: it shows where information could flow. Plain ViTs only.",
     backwards=0,

@@ -20,6 +20,6 @@ if TYPE_CHECKING:
 def eigen_cam(evidence: Evidence) -> Tensor:
     """The first principal component of the activations, A v_1, positive part, (N, h, w). arXiv:2008.00299 sec. 3.
 
-    Not centred; the sign, which the paper leaves open, is the one that agrees with sum_k A_k.
+    Not centred; the sign, which the paper leaves open, makes the projections' sum positive.
     """
     return evidence.component(evidence.acts, centred=False).relu()

@@ -12,7 +12,7 @@ if TYPE_CHECKING:
 
 @method(
     kind="map",
-    needs={"attention", "formation_grads"},
+    needs={"formation_grads", "to_grid"},
     paper="arXiv:2404.03214 sec. 3",
     caveat="Plain ViTs only; early blocks are read by a head that never saw their tokens.",
     backwards="blocks",

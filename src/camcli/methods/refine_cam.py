@@ -13,7 +13,7 @@ if TYPE_CHECKING:
 
 @method(
     kind="map",
-    needs={"stages"},
+    needs={"acts", "grads", "combine", "stages"},
     paper="arXiv:2605.14641 sec. 4",
     caveat="A product keeps only what all stages agree on: parts of objects vanish, and maps are often blank.",
 )

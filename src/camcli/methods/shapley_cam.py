@@ -28,7 +28,8 @@ def shapley_cam(evidence: Evidence) -> Tensor:
     residual = evidence.about(
         map_classes(evidence.target, lambda own: Mixture(((1.0, own), (1.0, LogProbability(own.ids)))))
     )
-    weights = (residual.grads - residual.curvature / 2).mean((2, 3), keepdim=True)
+    curvature = residual.curvature  # first: it finds the gradient on its way
+    weights = (residual.grads - curvature / 2).mean((2, 3), keepdim=True)
     return evidence.combine(weights * evidence.acts)
 
 
