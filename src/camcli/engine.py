@@ -6,7 +6,7 @@ A bad request is raised by `Engine(spec)` before any picture is read; a bad pict
 from __future__ import annotations
 
 import time
-from collections.abc import Iterable, Iterator, Sequence
+from collections.abc import Callable, Iterable, Iterator, Sequence
 from dataclasses import dataclass, field, fields, replace
 from functools import cached_property
 from importlib.metadata import version
@@ -16,7 +16,7 @@ import torch
 from numpy.typing import NDArray
 from torch import Tensor
 
-from camcli import __version__, classes, diagnosis, images, layers, methods, models, needs, questions
+from camcli import __version__, classes, diagnosis, images, layers, methods, models, needs, questions, targets
 from camcli.errors import InputError, RequestError, SetupError
 from camcli.evidence import Forward, Network
 from camcli.layers import Layer
@@ -56,7 +56,7 @@ class Engine:
             raise RequestError("batch size and top must be at least 1")
         # Everything that can be refused without the weights is refused before they are fetched.
         self.methods: list[Method] = [methods.get(name) for name in dict.fromkeys(spec.methods)]
-        questions.check(spec)
+        targets.check(spec)
         if (known := models.labels_of(spec)) is not None:
             for texts in (spec.classes, spec.contrast or ()):
                 classes.parse(texts, known, spec.model or models.catalog.BUNDLED)
@@ -68,9 +68,13 @@ class Engine:
             side = self.model.preset.crop
             raise SetupError(f"{self.model.name} takes {side}x{side} pictures only: use --fit crop, squash or pad")
         self.spec = spec
+        # Told how many of how many forwards are done, by methods that take many.
+        self.on_step: Callable[[int, int], None] = lambda done, of: None
         self.layers: list[Layer] = []
         self._stages: dict[str, list[Layer]] = {}
-        self._network = Network(self.model.net, self.model.readout, spec.batch_size, spec.seed, self._black())
+        self._network = Network(
+            self.model.net, self.model.readout, spec.batch_size, spec.seed, self._black(), step=self._step
+        )
         self.remarks = list(self.model.remarks)
         if self.methods:
             self._inspect()
@@ -100,6 +104,9 @@ class Engine:
             versions={"camcli": __version__} | {package: version(package) for package in packages},
             spec={f.name: value for f in fields(spec) if (value := getattr(spec, f.name)) or value != f.default},
         )
+
+    def _step(self, done: int, of: int) -> None:
+        self.on_step(done, of)
 
     def _black(self) -> Tensor:
         mean, std = (
@@ -286,7 +293,7 @@ def _class_insensitive(
     ]
     first = next(question for question in asked.questions if question is not None)
     cheap = method.kind == "map" and not method.needs & (needs.ASKS_AGAIN | needs.TO_PIXELS | needs.AT_STAGES)
-    if not rivals or not cheap or first.quantity not in questions.QUANTITIES or first.minus is not None:
+    if not rivals or not cheap or first.quantity not in targets.QUANTITIES or first.minus is not None:
         return notes
     target = asked.about(tuple(rivals))
     others = _values(method, forward, target, layer) if method.needs & needs.OF_TARGET else values

@@ -10,7 +10,7 @@ import torch
 from numpy.typing import NDArray
 from torch import Tensor
 
-from camcli import classes, images
+from camcli import classes, images, targets
 from camcli.classes import Selector
 from camcli.errors import InputError, RequestError
 from camcli.evidence import Forward, Network
@@ -74,11 +74,10 @@ class Asker:
         self._pair: list[Selector] = []
         self._custom: Custom | None = None
         self._similarity: Similarity | None = None
-        check(spec)
         if spec.output_index is not None:
             if spec.output_index not in range(len(model.labels)):
                 raise RequestError(f"--output-index {spec.output_index}: the model has {len(model.labels)} outputs")
-        elif spec.target not in QUANTITIES:
+        elif spec.target not in targets.QUANTITIES:
             self._custom = Custom(spec.target, user_code.named(spec.target))
         elif spec.contrast is not None:
             self._pair = classes.parse(spec.contrast, model.labels, model.name)
@@ -166,29 +165,9 @@ class Asker:
         return Negated(target) if self._spec.counterfactual else target
 
 
-QUANTITIES = ("logit", "softmax")
-
-
 def without_classes(model: Model) -> Model:
     """The model with its outputs read as numbers, none of them a class."""
     readout = replace(model.readout, activation="none", binary=False)
     outputs = 1 if model.readout.binary else len(model.labels)
     named = model.labels if outputs == len(model.labels) else None
     return replace(model, readout=readout, labels=named or tuple(f"output {i}" for i in range(outputs)))
-
-
-def check(spec: Spec) -> None:
-    """Look at what is asked without a model. Raises: RequestError: flags that exclude each other."""
-    ways = {
-        "--class": spec.classes not in ((), ("top1",)),
-        "--contrast": spec.contrast is not None,
-        "--target FUNCTION": spec.target not in QUANTITIES,
-        "--output-index": spec.output_index is not None,
-        "--similar-to": spec.similar_to is not None,
-    }
-    if len(given := [flag for flag, used in ways.items() if used]) > 1:
-        raise RequestError(f"{' and '.join(given)} each say what is explained: give one")
-    if spec.target not in QUANTITIES and ":" not in spec.target:
-        raise RequestError(f"--target {spec.target!r} is none of {', '.join(QUANTITIES)}, module:function")
-    if spec.target == "softmax" and (spec.output_index is not None or spec.similar_to is not None):
-        raise RequestError("--target softmax goes with classes only")

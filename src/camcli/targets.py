@@ -9,7 +9,8 @@ from collections.abc import Callable
 from dataclasses import dataclass
 from typing import TYPE_CHECKING, Any, Protocol
 
-from camcli.errors import SetupError
+from camcli.errors import RequestError, SetupError
+from camcli.records import Spec
 
 if TYPE_CHECKING:
     from torch import Tensor
@@ -99,6 +100,26 @@ class Similarity:
         lengths = embedding.norm(dim=1) * self.reference.norm()
         cosine: Tensor = (embedding @ self.reference) / lengths.clamp_min(1e-12)
         return cosine
+
+
+QUANTITIES = ("logit", "softmax")
+
+
+def check(spec: Spec) -> None:
+    """Look at what is asked without a model. Raises: RequestError: flags that exclude each other."""
+    ways = {
+        "--class": spec.classes not in ((), ("top1",)),
+        "--contrast": spec.contrast is not None,
+        "--target FUNCTION": spec.target not in QUANTITIES,
+        "--output-index": spec.output_index is not None,
+        "--similar-to": spec.similar_to is not None,
+    }
+    if len(given := [flag for flag, used in ways.items() if used]) > 1:
+        raise RequestError(f"{' and '.join(given)} each say what is explained: give one")
+    if spec.target not in QUANTITIES and ":" not in spec.target:
+        raise RequestError(f"--target {spec.target!r} is none of {', '.join(QUANTITIES)}, module:function")
+    if spec.target == "softmax" and (spec.output_index is not None or spec.similar_to is not None):
+        raise RequestError("--target softmax goes with classes only")
 
 
 def map_classes(target: Target, change: Callable[[OfClass], Target]) -> Target:

@@ -63,17 +63,19 @@ def guarded(command: Callable[P, ExitCode | None]) -> Callable[P, None]:
 
 @dataclass(frozen=True, slots=True)
 class Board:
-    """Where a run shows itself: `line` prints one line of data, `done` counts one more input, by its name."""
+    """Where a run shows itself: `line` prints one line of data, `done` counts one more input, by its name, `step` says
+    how many of how many forwards a long method has done."""
 
     line: Callable[[str], None]
     done: Callable[[str], None]
+    step: Callable[[int, int], None]
 
 
 @contextmanager
 def progress(quiet: bool) -> Iterator[Board]:
     """A counter on stderr while it is a terminal, with the data lines above it where stdout is that terminal too."""
     if quiet or not sys.stderr.isatty():
-        yield Board(out, lambda name: None)
+        yield Board(out, lambda name: None, lambda done, of: None)
         return
     from rich.console import Console
     from rich.markup import escape
@@ -88,5 +90,7 @@ def progress(quiet: bool) -> Iterator[Board]:
             console.print(text, soft_wrap=True, markup=False, highlight=False)
 
         yield Board(
-            above if sys.stdout.isatty() else out, lambda name: bar.update(task, advance=1, description=escape(name))
+            above if sys.stdout.isatty() else out,
+            lambda name: bar.update(task, advance=1, description=escape(name)),
+            lambda done, of: bar.update(task, description=f"forward {done} of {of}"),
         )

@@ -13,7 +13,7 @@ from itertools import chain, islice
 from pathlib import Path
 from typing import TYPE_CHECKING, Any, cast, get_args
 
-from camcli import allocator, methods, models
+from camcli import allocator, methods, models, targets
 from camcli import inputs as inputs_
 from camcli.cli import console, options, report
 from camcli.errors import ExitCode, RequestError
@@ -30,8 +30,8 @@ if TYPE_CHECKING:
 def explain(
     inputs: options.Inputs,
     flags: options.ModelFlags,
+    asked: options.TargetFlags,
     method: options.Methods = ["grad-cam"],  # noqa: B006  Typer wants a list and copies it
-    class_: options.Classes = ["top1"],  # noqa: B006
     layer: options.Layers = None,
     output: options.Output = "camcli_out",
     save: options.Save = "overlay",
@@ -60,6 +60,7 @@ def explain(
     given = problems.of_model(flags)
     for name in method:
         problems.catch(partial(methods.get, name))
+    problems.catch(lambda: targets.check(Spec(**asked.for_spec())))
     pictures = () if save == "none" else tuple(part.strip() for part in save.split(","))
     for picture in pictures:
         problems.choice("--save", picture, get_args(Picture))
@@ -73,12 +74,13 @@ def explain(
         problems.add("--norm-max must be above 0")
     folder, file = options.output_path(output) if pictures else (None, None)
     if file is not None:
-        problems.of_one_file(file, pictures, class_, len(method) * len(class_) * max(1, len(layer or ())), json)
+        answers = len(method) * len(asked.class_) * max(1, len(layer or ()))
+        problems.of_one_file(file, pictures, asked.class_, answers, json)
     problems.raise_any()
     spec = Spec(
         **given,
+        **asked.for_spec(),
         methods=tuple(method),
-        classes=tuple(class_),
         layers=tuple(layer or ()),
         fit=cast(Fit, fit),
         top=top,
@@ -201,6 +203,7 @@ def _run(
         for remark in engine.remarks:
             console.say(remark)
         with console.progress(quiet or single) as board:
+            engine.on_step = board.step
             for result in engine.explain(refs):
                 row = as_row(result, files.write(result))
                 board.done(row["input"])

@@ -4,7 +4,7 @@ from __future__ import annotations
 
 import inspect
 from collections.abc import Callable, Sequence
-from dataclasses import dataclass, fields
+from dataclasses import MISSING, dataclass, field, fields
 from functools import wraps
 from pathlib import Path
 from typing import Annotated, Any, TypeVar, get_args, get_type_hints
@@ -145,30 +145,6 @@ class ModelFlags:
         return given
 
 
-def spread(command: Callable[..., T]) -> Callable[..., T]:
-    """A command whose parameter of type ModelFlags becomes one option a field."""
-    taken = inspect.signature(command, eval_str=True).parameters.values()
-    name = next(parameter.name for parameter in taken if parameter.annotation is ModelFlags)
-    hints = get_type_hints(ModelFlags, include_extras=True)
-    flags = [
-        inspect.Parameter(f.name, inspect.Parameter.KEYWORD_ONLY, default=f.default, annotation=hints[f.name])
-        for f in fields(ModelFlags)
-    ]
-    own = [parameter for parameter in taken if parameter.name != name]
-    parameters = [*own[:1], *flags, *own[1:]]
-
-    @wraps(command)
-    def run(**options: Any) -> T:
-        model = ModelFlags(**{flag.name: options.pop(flag.name) for flag in flags})
-        return command(**options, **{name: model})
-
-    run.__signature__ = inspect.Signature(  # type: ignore[attr-defined]
-        [parameter.replace(kind=inspect.Parameter.KEYWORD_ONLY) for parameter in parameters]
-    )
-    run.__annotations__ = {parameter.name: parameter.annotation for parameter in parameters}
-    return run
-
-
 def pairs(arguments: Sequence[str] | None) -> tuple[tuple[str, str], ...]:
     """`--model-arg` texts as (key, value).
 
@@ -193,6 +169,28 @@ Classes = Annotated[
         help="Class to explain, repeatable: id, name, part of a name, top1, topN; folder: the one it names.",
     ),
 ]
+Counterfactual = Annotated[
+    bool, typer.Option("--counterfactual", help="What speaks against it: negated gradients (sec. 3.3 of the paper).")
+]
+Contrast = Annotated[
+    tuple[str, str] | None,
+    typer.Option("--contrast", metavar="A B", help="What speaks for class A rather than B.", show_default=False),
+]
+TargetOption = Annotated[
+    str,
+    typer.Option(
+        "--target", help="Explain the logit, the softmax (probability), or module:function of the model's output."
+    ),
+]
+OutputIndex = Annotated[
+    int | None,
+    typer.Option("--output-index", help="Explain this output of a model without classes.", min=0, show_default=False),
+]
+SimilarTo = Annotated[
+    str | None,
+    typer.Option("--similar-to", metavar="PICTURE", help="Explain how alike it is to PICTURE.", show_default=False),
+]
+Seed = Annotated[int, typer.Option("--seed", help="Of whatever a method draws at random.", min=0)]
 Layers = Annotated[
     list[str] | None,
     typer.Option(
@@ -248,6 +246,57 @@ Json = Annotated[bool, typer.Option("--json", help="JSON lines on stdout instead
 Quiet = Annotated[bool, typer.Option("--quiet", "-q", help="No progress and no summary.")]
 Debug = Annotated[bool, typer.Option("--debug", help="Show tracebacks.")]
 ModelArgument = Annotated[str, typer.Argument(help="Model name.", autocompletion=_complete_model)]
+
+
+@dataclass(frozen=True, slots=True)
+class TargetFlags:
+    """The options that say what is explained; `spread` gives them to a command."""
+
+    class_: Classes = field(default_factory=lambda: ["top1"])
+    counterfactual: Counterfactual = False
+    contrast: Contrast = None
+    target: TargetOption = "logit"
+    output_index: OutputIndex = None
+    similar_to: SimilarTo = None
+    seed: Seed = 0
+
+    def for_spec(self) -> dict[str, Any]:
+        """The fields of a Spec."""
+        given = {field.name: getattr(self, field.name) for field in fields(self)}
+        given["classes"] = tuple(given.pop("class_"))
+        return given
+
+
+def spread(command: Callable[..., T]) -> Callable[..., T]:
+    """A command whose parameters of a type with flags become one option a field."""
+    taken = list(inspect.signature(command, eval_str=True).parameters.values())
+    groups = {p.name: p.annotation for p in taken if p.annotation in (ModelFlags, TargetFlags)}
+    parameters: list[inspect.Parameter] = []
+    for parameter in taken:
+        own = _options_of(parameter.annotation) if parameter.name in groups else [parameter]
+        parameters += [p.replace(kind=inspect.Parameter.KEYWORD_ONLY) for p in own]
+
+    @wraps(command)
+    def run(**options: Any) -> T:
+        made = {name: kind(**{f.name: options.pop(f.name) for f in fields(kind)}) for name, kind in groups.items()}
+        return command(**options, **made)
+
+    run.__signature__ = inspect.Signature(parameters)  # type: ignore[attr-defined]
+    run.__annotations__ = {parameter.name: parameter.annotation for parameter in parameters}
+    return run
+
+
+def _options_of(kind: type) -> list[inspect.Parameter]:
+    hints = get_type_hints(kind, include_extras=True)
+    return [
+        inspect.Parameter(
+            f.name,
+            inspect.Parameter.KEYWORD_ONLY,
+            default=f.default if f.default_factory is MISSING else f.default_factory(),
+            annotation=hints[f.name],
+        )
+        for f in fields(kind)
+    ]
 
 
 def output_path(text: str) -> tuple[Path | None, str | None]:

@@ -14,24 +14,28 @@ _BAR = 24
 def show_line(row: Mapping[str, Any], line: Callable[[str], None]) -> None:
     """One answered row of many: its name, its best class, its first file."""
     best = row["top"][0]
+    value = f"{best['logit']:.5g}" if best["probability"] is None else f"{best['probability']:.3f}"
     files = [path for explanation in row["explanations"] for path in explanation["files"].values()]
     more = f" (+{len(files) - 1})" if len(files) > 1 else ""
     arrow = f"  -> {plain(files[0])}{more}" if files else ""
     truth = "" if row.get("correct", True) else f"  (not {row['truth']['id']} {plain(row['truth']['label'])})"
-    line(f"{plain(row['input'])}  {best['id']} {plain(best['label'])}  {best['probability']:.3f}{truth}{arrow}")
+    line(f"{plain(row['input'])}  {best['id']} {plain(best['label'])}  {value}{truth}{arrow}")
 
 
 def show_in_full(row: Mapping[str, Any], notes: Iterable[str], line: Callable[[str], None]) -> None:
     """The one answered row: what was asked of what, its best classes, its files; then what else there is to say."""
     width, height = row["size"]
     line(f"{plain(row['input'])}  {width}x{height}  {row['model']} ({row['weights']})")
-    bars = [(s["id"], s["label"], f"{s['probability']:.4f}", "█" * round(s["probability"] * _BAR)) for s in row["top"]]
-    table(("id", "class", "probability", ""), bars, right=(0, 2))
+    if row["top"][0]["probability"] is None:
+        table(("id", "output", "value"), [(s["id"], s["label"], f"{s['logit']:.5g}") for s in row["top"]], right=(0, 2))
+    else:
+        scores = [(s["id"], s["label"], s["probability"]) for s in row["top"]]
+        bars = [(i, label, f"{share:.4f}", "█" * round(share * _BAR)) for i, label, share in scores]
+        table(("id", "class", "probability", ""), bars, right=(0, 2))
     for explanation in row["explanations"]:
-        target = explanation["target"]
         note = f"  [{explanation['note']}]" if "note" in explanation else ""
         paths = "  ".join(plain(path) for path in explanation["files"].values())
-        line(f"{explanation['method']} of {target['id']} {plain(target['label'])}{note}  {paths}".rstrip())
+        line(f"{explanation['method']} of {plain(explanation['target']['name'])}{note}  {paths}".rstrip())
     for note in notes:
         line(note)
 

@@ -147,12 +147,12 @@ def _compared(then: Row, now: Row) -> dict[str, Any]:
     return {"input": then["input"], "status": worst, "maps": maps, "changed": _changed(then, now)}
 
 
-def _key(answer: Row) -> tuple[str, int, str | None]:
-    return answer["method"], answer["target"]["id"], answer["layer"]
+def _key(answer: Row) -> tuple[str, str, str | None]:
+    return answer["method"], answer["target"]["name"], answer["layer"]
 
 
 def _map(then: Row, now: Row | None) -> dict[str, Any]:
-    described = {"method": then["method"], "target": then["target"]["id"], "layer": then["layer"]}
+    described = {"method": then["method"], "target": then["target"]["name"], "layer": then["layer"]}
     if now is None:
         return {**described, "status": "differs", "deviation": None}
     moved = deviation(then["fingerprint"], now["fingerprint"])
@@ -168,7 +168,11 @@ def _prediction(then: Row, now: Row) -> str:
     """The status of a row without maps: its best classes and their probabilities."""
     if [score["id"] for score in then["top"]] != [score["id"] for score in now["top"]]:
         return "differs"
-    moved = max(abs(a["probability"] - b["probability"]) for a, b in zip(then["top"], now["top"], strict=True))
+    moved = max(
+        abs(a[unit] - b[unit])
+        for a, b in zip(then["top"], now["top"], strict=True)
+        for unit in ["logit" if a["probability"] is None else "probability"]
+    )
     if moved == 0:
         return "identical"
     return "equal" if moved <= SAME_WITHIN else "differs"

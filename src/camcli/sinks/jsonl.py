@@ -78,7 +78,7 @@ def _score(score: ClassScore) -> dict[str, Any]:
 def _target(question: Question) -> dict[str, Any]:
     none: dict[str, Any] = {"id": None, "label": question.label, "probability": None, "logit": None}
     row = _score(question.score) if question.score else none
-    row |= {"quantity": question.quantity, "value": float(f"{question.value:.6g}")}
+    row |= {"name": question.name, "quantity": question.quantity, "value": float(f"{question.value:.6g}")}
     if question.minus:
         row["minus"] = _score(question.minus)
     if question.negated:
