@@ -13,17 +13,17 @@ from importlib.metadata import version
 
 import numpy as np
 import torch
-from numpy.typing import NDArray
 from torch import Tensor
 
 from camcli import __version__, classes, diagnosis, images, layers, methods, models, needs, questions, targets
+from camcli.answers import Answer, Batch, Plan
 from camcli.errors import InputError, RequestError, SetupError
 from camcli.evidence import Forward, Network
 from camcli.layers import Layer
 from camcli.methods import Method
 from camcli.questions import Asked, Asker, Prediction
 from camcli.records import Attribution, Explained, Failed, Frame, Provenance, Ref, Result, Spec, Truth, View
-from camcli.targets import OfClass, Target
+from camcli.targets import OfClass
 from camcli.tracing import trace
 
 # A batch ends early when its decoded frames hold this many pixels (3 bytes each), so that memory does not
@@ -54,6 +54,7 @@ class Engine:
     def __init__(self, spec: Spec, *, progress: bool = False) -> None:
         if spec.batch_size < 1 or spec.top < 1:
             raise RequestError("batch size and top must be at least 1")
+        self.spec = spec
         # Everything that can be refused without the weights is refused before they are fetched.
         self.methods: list[Method] = [methods.get(name) for name in dict.fromkeys(spec.methods)]
         targets.check(spec)
@@ -64,17 +65,17 @@ class Engine:
         if spec.output_index is not None:
             self.model = questions.without_classes(self.model)
         self._asker = Asker(spec, self.model)
+        self._check_smoothing()
         if spec.fit == "full" and self.model.fixed_size:
             side = self.model.preset.crop
             raise SetupError(f"{self.model.name} takes {side}x{side} pictures only: use --fit crop, squash or pad")
-        self.spec = spec
         # Told how many of how many forwards are done, by methods that take many.
         self.on_step: Callable[[int, int], None] = lambda done, of: None
         self.layers: list[Layer] = []
-        self._stages: dict[str, list[Layer]] = {}
         self._network = Network(
             self.model.net, self.model.readout, spec.batch_size, spec.seed, self._black(), step=self._step
         )
+        self._plan = Plan(self._network, self.methods)
         self.remarks = list(self.model.remarks)
         if self.methods:
             self._inspect()
@@ -108,6 +109,16 @@ class Engine:
     def _step(self, done: int, of: int) -> None:
         self.on_step(done, of)
 
+    def _check_smoothing(self) -> None:
+        spec = self.spec
+        if spec.fuse and len(dict.fromkeys(spec.layers)) < 2:
+            raise RequestError("--fuse joins the maps of several layers: name two or more with --layer")
+        for method in self.methods:
+            if spec.eigen_smooth and "combine" not in method.needs:
+                raise RequestError(f"--eigen-smooth replaces a sum over channels, and {method.name} has none")
+        if "scale" in spec.augment and self.model.fixed_size:
+            raise SetupError(f"{self.model.name} takes pictures of one size only: use --augment flip")
+
     def _black(self) -> Tensor:
         mean, std = (
             torch.tensor(numbers, device=self.model.device)
@@ -134,12 +145,16 @@ class Engine:
                 )
         if any(method.at_layer for method in self.methods):
             self.layers = layers.resolve(self.model.net, traced, self.spec.layers, self.model.name)
+        stages = {}
         if any(method.needs & needs.AT_STAGES for method in self.methods):
-            self._stages = {layer.name: layers.stages(self.model.net, traced, layer) for layer in self.layers}
+            stages = {layer.name: layers.stages(self.model.net, traced, layer) for layer in self.layers}
         if self.spec.similar_to is not None:
             embedder = self.model.net.get_submodule(layers.last_weighted(self.model.net, traced))
             self._network = replace(self._network, embedder=embedder)
         self._asker.look_at(self._network)
+        self._plan = Plan(
+            self._network, self.methods, self.layers, stages, self.spec.augment, self.spec.eigen_smooth, self.spec.fuse
+        )
         self._try(torch.randn(2, *grey.shape[1:], generator=torch.Generator().manual_seed(0)).to(grey.device))
 
     def _try(self, noise: Tensor) -> None:
@@ -194,11 +209,10 @@ class Engine:
     def _explain_same_shape(self, items: Sequence[_Item]) -> None:
         started = time.perf_counter()
         stacked = torch.from_numpy(np.stack([item.view.pixels for item in items if item.view]))
-        parts = frozenset().union(*(method.needs for method in self.methods))
-        forward = Forward(self._network, stacked.to(self.model.device), self.layers, parts, self._stages)
-        predictions = questions.predictions(forward.logits, self.model)
+        batch = Batch(self._plan, stacked.to(self.model.device))
+        predictions = questions.predictions(batch.forward.logits, self.model)
         predicted = time.perf_counter()
-        attributions = self._attributions(forward, predictions, [item.truth for item in items])
+        attributions = self._attributions(batch, predictions, [item.truth for item in items])
         shared = {
             "forward": _ms(started, predicted) / len(items),
             "explain": _ms(predicted, time.perf_counter()) / len(items),
@@ -232,35 +246,32 @@ class Engine:
         )
 
     def _attributions(
-        self, forward: Forward, found: Sequence[Prediction], truths: Sequence[int | None]
+        self, batch: Batch, found: Sequence[Prediction], truths: Sequence[int | None]
     ) -> list[list[Attribution] | str]:
         """Each picture's answers, or why it has none."""
-        answers: list[list[Attribution] | str] = [[] for _ in found]
+        explained: list[list[Attribution] | str] = [[] for _ in found]
         if not self.methods:
-            return answers
+            return explained
+        forward = batch.forward
         asked = self._asker.ask(forward, found, truths)
-        forward.ask([one.target for one in asked])
+        batch.ask([one.target for one in asked])
         for one in asked:
-            for method, layer in self._questions():
-                values = _values(method, forward, one.target, layer)
-                alike = _class_insensitive(method, forward, one, layer, found, values)
+            for answer in batch.answers(one.target):
+                alike = _class_insensitive(batch, one, answer, found)
                 for picture, question in enumerate(one.questions):
-                    own = answers[picture]
+                    own = explained[picture]
                     if question is None or isinstance(own, str):
                         continue
-                    if not np.isfinite(values[picture]).all():
-                        answers[picture] = diagnosis.not_finite(forward, layer, method.name, picture)
+                    values, layer = answer.values[picture], answer.layer
+                    if not np.isfinite(values).all():
+                        explained[picture] = diagnosis.not_finite(forward, layer, answer.method.name, picture)
                         continue
-                    note = diagnosis.of_values(values[picture], forward, one.target, layer, question, picture)
+                    note = diagnosis.of_values(values, forward, one.target, layer, question, picture)
                     note = note or alike[picture]
-                    name = layer.name if layer else None
-                    own.append(Attribution(method.name, method.kind, name, question, values[picture], note))
-        return answers
-
-    def _questions(self) -> Iterator[tuple[Method, Layer | None]]:
-        for method in self.methods:
-            for layer in self.layers if method.at_layer else [None]:
-                yield method, layer
+                    own.append(
+                        Attribution(answer.method.name, answer.method.kind, answer.layer_name, question, values, note)
+                    )
+        return explained
 
 
 def explain(refs: Iterable[Ref], spec: Spec) -> Iterator[Result]:
@@ -268,41 +279,31 @@ def explain(refs: Iterable[Ref], spec: Spec) -> Iterator[Result]:
     yield from Engine(spec).explain(refs)
 
 
-def _values(method: Method, forward: Forward, target: Target, layer: Layer | None) -> NDArray[np.float32]:
-    values: NDArray[np.float32] = method.function(forward.at(target, layer)).float().cpu().numpy()
-    return values
-
-
-def _class_insensitive(
-    method: Method,
-    forward: Forward,
-    asked: Asked,
-    layer: Layer | None,
-    found: Sequence[Prediction],
-    values: NDArray[np.float32],
-) -> list[str | None]:
+def _class_insensitive(batch: Batch, asked: Asked, answer: Answer, found: Sequence[Prediction]) -> list[str | None]:
     """For each picture whose best or second class was asked about: whether the other one's map is the same.
 
     Looked at where that costs no further forward.
     """
     notes: list[str | None] = [None] * len(found)
-    rivals = [
-        own.ranking[own.ranking[0] == question.score.id] if question is not None and question.score else own.ranking[0]
-        for question, own in zip(asked.questions, found, strict=True)
-        if len(own.ranking) > 1
-    ]
+    method = answer.method
     first = next(question for question in asked.questions if question is not None)
-    cheap = method.kind == "map" and not method.needs & (needs.ASKS_AGAIN | needs.TO_PIXELS | needs.AT_STAGES)
-    if not rivals or not cheap or first.quantity not in targets.QUANTITIES or first.minus is not None:
+    of_class = first.quantity in targets.QUANTITIES and first.score is not None and first.minus is None
+    dear = method.needs & (needs.ASKS_AGAIN | needs.TO_PIXELS | needs.AT_STAGES)
+    if method.kind != "map" or dear or not of_class or len(found[0].ranking) < 2:
         return notes
-    target = asked.about(tuple(rivals))
-    others = _values(method, forward, target, layer) if method.needs & needs.OF_TARGET else values
-    for picture, (question, own) in enumerate(zip(asked.questions, found, strict=True)):
-        if question is None or question.score is None or question.score.id not in own.ranking[:2]:
-            continue
-        if (cosine := diagnosis.same_map(values[picture], others[picture])) is not None:
+    if not method.needs & needs.OF_TARGET:
+        return [f"class-insensitive: {method.name} never looks at the class"] * len(found)
+    asked_ids = [question.score.id if question and question.score else -1 for question in asked.questions]
+    rivals = [own.ranking[own.ranking[0] == asked_id] for own, asked_id in zip(found, asked_ids, strict=True)]
+    others = next(
+        other for other in batch.answers_of(method, asked.about(tuple(rivals))) if other.layer_name == answer.layer_name
+    )
+    for picture, own in enumerate(found):
+        if asked_ids[picture] in own.ranking[:2]:
+            cosine = diagnosis.same_map(answer.values[picture], others.values[picture])
             rival = own.score(rivals[picture])
-            notes[picture] = f"class-insensitive: cosine {cosine:.4f} with the map of {rival.id} {rival.label}"
+            if cosine is not None:
+                notes[picture] = f"class-insensitive: cosine {cosine:.4f} with the map of {rival.id} {rival.label}"
     return notes
 
 

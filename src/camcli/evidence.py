@@ -132,12 +132,12 @@ class Forward:
             self._outputs = network.outputs(self.images.clone() if to_pixels else self.images)
         self.logits = self._outputs.scores.detach()
 
-    def at(self, target: Target, layer: Layer | None = None) -> Evidence:
+    def at(self, target: Target, layer: Layer | None = None, *, eigen_smooth: bool = False) -> Evidence:
         """The evidence for one number per picture, seen from one of the kept layers.
 
         Raises: SetupError: the target is none of this network.
         """
-        return Evidence(self, target, layer)
+        return Evidence(self, target, layer, eigen_smooth=eigen_smooth)
 
     def ask(self, targets: Sequence[Target]) -> None:
         """Announce what else will be asked of this batch: variants then go through the network once for all."""

@@ -4,6 +4,7 @@ from __future__ import annotations
 
 from collections.abc import Iterator, Sequence
 from dataclasses import dataclass, replace
+from pathlib import Path
 
 import numpy as np
 import torch
@@ -113,7 +114,9 @@ class Asker:
         if self._custom is not None:
             yield self._of_all(forward, self._custom, self._custom.name, "function")
         elif self._similarity is not None:
-            yield self._of_all(forward, self._similarity, f"similar to {self._spec.similar_to}", "similarity")
+            yield self._of_all(
+                forward, self._similarity, f"similar to {Path(str(self._spec.similar_to)).name}", "similarity"
+            )
         elif self._spec.output_index is not None:
             chosen = [[self._spec.output_index]] * len(found)
             yield from self._of_classes(forward, found, chosen, "output")

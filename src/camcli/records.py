@@ -18,6 +18,9 @@ Fit = Literal["crop", "squash", "pad", "full"]
 Kind = Literal["map", "saliency"]
 Picture = Literal["overlay", "heatmap", "panel", "raw"]
 Norm = Literal["image", "run", "fixed"]
+Fuse = Literal["mean", "max", "product"]
+Augment = Literal["flip", "scale"]
+Sanity = Literal["head", "cascade"]
 PictureFormat = Literal["jpg", "png"]
 
 
@@ -118,6 +121,28 @@ class Question:
 
 
 @dataclass(frozen=True, slots=True, eq=False)
+class Neuron:
+    """One channel of the target layer: `weight` is its alpha, the mean gradient of the target in it (arXiv:1610.02391
+    sec. 7); `values` float32 (h, w) its activations."""
+
+    channel: int
+    weight: float
+    values: NDArray[np.float32]
+
+
+@dataclass(frozen=True, slots=True)
+class SanityCheck:
+    """How much of an answer is left when the weights of `randomised` are drawn anew (arXiv:1810.03292).
+
+    Spearman's rank correlation and SSIM of the two answers' absolute values, 1 for the same one.
+    """
+
+    randomised: str
+    rank_correlation: float
+    ssim: float
+
+
+@dataclass(frozen=True, slots=True, eq=False)
 class Attribution:
     """One method's raw, unnormalised answer for one question.
 
@@ -132,6 +157,8 @@ class Attribution:
     target: Question
     values: NDArray[np.float32]
     note: str | None = None
+    neurons: tuple[Neuron, ...] = ()
+    sanity: tuple[SanityCheck, ...] = ()
 
 
 @dataclass(frozen=True, slots=True)
@@ -224,7 +251,10 @@ class Spec(ModelSpec):
     """Everything that decides a run's values: a model and what is asked of it. No methods: classify only.
 
     target: "logit", "softmax", or the user's `module:function`. Of classes, contrast, output_index, similar_to and a
-    function one says what is explained; counterfactual: what speaks against it. seed: of whatever is drawn at random.
+    function one says what is explained; counterfactual: what speaks against it. augment: answers averaged over flips
+    and scales; eigen_smooth: sums over channels replaced by their first component; fuse: several layers as one map;
+    neurons: the channels that weigh most; sanity: what is left when weights are randomised. seed: of whatever is drawn
+    at random.
     """
 
     methods: tuple[str, ...] = ("grad-cam",)
@@ -238,6 +268,11 @@ class Spec(ModelSpec):
     target: str = "logit"
     output_index: int | None = None
     similar_to: str | None = None
+    augment: tuple[str, ...] = ()
+    eigen_smooth: bool = False
+    fuse: Fuse | None = None
+    neurons: bool = False
+    sanity: Sanity | None = None
     seed: int = 0
 
 

@@ -17,7 +17,7 @@ from camcli import allocator, methods, models, targets
 from camcli import inputs as inputs_
 from camcli.cli import console, options, report
 from camcli.errors import ExitCode, RequestError
-from camcli.records import Failed, Fit, Norm, OutputSpec, Picture, PictureFormat, Ref, Spec
+from camcli.records import Augment, Failed, Fit, Fuse, Norm, OutputSpec, Picture, PictureFormat, Ref, Spec
 from camcli.render import COLORMAPS
 from camcli.sinks import as_row, dump, open_sinks
 
@@ -33,6 +33,9 @@ def explain(
     asked: options.TargetFlags,
     method: options.Methods = ["grad-cam"],  # noqa: B006  Typer wants a list and copies it
     layer: options.Layers = None,
+    fuse: options.FuseOption = None,
+    augment: options.AugmentOption = None,
+    eigen_smooth: options.EigenSmooth = False,
     output: options.Output = "camcli_out",
     save: options.Save = "overlay",
     fit: options.FitOption = "crop",
@@ -64,6 +67,11 @@ def explain(
     pictures = () if save == "none" else tuple(part.strip() for part in save.split(","))
     for picture in pictures:
         problems.choice("--save", picture, get_args(Picture))
+    augments = tuple(part.strip() for part in augment.split(",")) if augment else ()
+    for name in augments:
+        problems.choice("--augment", name, get_args(Augment))
+    if fuse is not None:
+        problems.choice("--fuse", fuse, get_args(Fuse))
     problems.choice("--fit", fit, get_args(Fit))
     problems.choice("--colormap", colormap, COLORMAPS)
     problems.choice("--norm", norm, get_args(Norm))
@@ -82,6 +90,9 @@ def explain(
         **asked.for_spec(),
         methods=tuple(method),
         layers=tuple(layer or ()),
+        fuse=cast(Fuse | None, fuse),
+        augment=augments,
+        eigen_smooth=eigen_smooth,
         fit=cast(Fit, fit),
         top=top,
         batch_size=batch_size,

@@ -13,7 +13,7 @@ import typer
 
 from camcli.errors import RequestError
 from camcli.models import catalog, presets
-from camcli.records import Fit, Norm, Picture
+from camcli.records import Fit, Fuse, Norm, Picture
 from camcli.render import COLORMAPS
 
 T = TypeVar("T")
@@ -191,6 +191,22 @@ SimilarTo = Annotated[
     typer.Option("--similar-to", metavar="PICTURE", help="Explain how alike it is to PICTURE.", show_default=False),
 ]
 Seed = Annotated[int, typer.Option("--seed", help="Of whatever a method draws at random.", min=0)]
+AugmentOption = Annotated[
+    str | None,
+    typer.Option("--augment", help="Average over flip, scale, or both: flip,scale.", show_default=False),
+]
+EigenSmooth = Annotated[
+    bool, typer.Option("--eigen-smooth", help="The weighted channels' first component in place of their sum.")
+]
+FuseOption = Annotated[
+    str | None,
+    typer.Option(
+        "--fuse",
+        help=f"Several layers as one map: {', '.join(get_args(Fuse))}.",
+        autocompletion=_offer(get_args(Fuse)),
+        show_default=False,
+    ),
+]
 Layers = Annotated[
     list[str] | None,
     typer.Option(
