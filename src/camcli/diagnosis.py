@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+from collections.abc import Sequence
 from typing import TYPE_CHECKING
 
 import numpy as np
@@ -57,3 +58,11 @@ def same_map(one: NDArray[np.float32], other: NDArray[np.float32]) -> float | No
     lengths = float(np.linalg.norm(one)) * float(np.linalg.norm(other))
     cosine = float((one * other).sum()) / lengths if lengths > 0 else 0.0
     return cosine if cosine > SAME_MAP else None
+
+
+def of_sanity(unchanged: Sequence[str]) -> str | None:
+    """What is said of an answer that random weights in these parts, from the head on, leave as it is."""
+    if not unchanged:
+        return None
+    parts = unchanged[0] if len(unchanged) == 1 else f"{unchanged[0]} to {unchanged[-1]}"
+    return f"fails the sanity check: random weights in {parts} leave it as it is"

@@ -13,16 +13,44 @@ from importlib.metadata import version
 
 import numpy as np
 import torch
+from numpy.typing import NDArray
 from torch import Tensor
 
-from camcli import __version__, classes, diagnosis, images, layers, methods, models, needs, questions, targets
+from camcli import (
+    __version__,
+    classes,
+    comparing,
+    diagnosis,
+    images,
+    layers,
+    methods,
+    models,
+    needs,
+    questions,
+    sanity,
+    targets,
+)
 from camcli.answers import Answer, Batch, Plan
 from camcli.errors import InputError, RequestError, SetupError
-from camcli.evidence import Forward, Network
+from camcli.evidence import Network
 from camcli.layers import Layer
+from camcli.maps import Trace
 from camcli.methods import Method
+from camcli.neurons import neurons_of
 from camcli.questions import Asked, Asker, Prediction
-from camcli.records import Attribution, Explained, Failed, Frame, Provenance, Ref, Result, Spec, Truth, View
+from camcli.records import (
+    Attribution,
+    Explained,
+    Failed,
+    Frame,
+    Provenance,
+    Ref,
+    Result,
+    SanityCheck,
+    Spec,
+    Truth,
+    View,
+)
 from camcli.targets import OfClass
 from camcli.tracing import trace
 
@@ -51,7 +79,7 @@ class Engine:
         SetupError: weights unreachable, no device, or a method that does not apply to the model.
     """
 
-    def __init__(self, spec: Spec, *, progress: bool = False) -> None:
+    def __init__(self, spec: Spec, *, progress: bool = False, skip_inapplicable: bool = False) -> None:
         if spec.batch_size < 1 or spec.top < 1:
             raise RequestError("batch size and top must be at least 1")
         self.spec = spec
@@ -75,7 +103,9 @@ class Engine:
         self._network = Network(
             self.model.net, self.model.readout, spec.batch_size, spec.seed, self._black(), step=self._step
         )
+        self._skip_inapplicable = skip_inapplicable
         self._plan = Plan(self._network, self.methods)
+        self._randomised: list[tuple[str, Plan]] = []
         self.remarks = list(self.model.remarks)
         if self.methods:
             self._inspect()
@@ -130,19 +160,6 @@ class Engine:
         side, channels = self.model.preset.crop, len(self.model.preset.mean)
         grey = torch.zeros(1, channels, side, side, device=self.model.device)
         traced = trace(self.model.net, grey, self.model.readout)
-        for method in self.methods:
-            if not method.bends_relu:
-                continue
-            others = ", ".join(f"{name} x{count}" for name, count in traced.others.items())
-            if traced.rectifiers == 0:
-                raise SetupError(
-                    f"{method.name} does not apply to {self.model.name}: it bends the gradient of ReLU, and none "
-                    f"of this model's activations is one ({others or 'none at all'}); use grad-cam or gradient"
-                )
-            if others:
-                self.remarks.append(
-                    f"{method.name}: {traced.rectifiers} ReLU activations are bent; {others} keep their own gradient"
-                )
         if any(method.at_layer for method in self.methods):
             self.layers = layers.resolve(self.model.net, traced, self.spec.layers, self.model.name)
         stages = {}
@@ -152,21 +169,39 @@ class Engine:
             embedder = self.model.net.get_submodule(layers.last_weighted(self.model.net, traced))
             self._network = replace(self._network, embedder=embedder)
         self._asker.look_at(self._network)
+        noise = torch.randn(2, *grey.shape[1:], generator=torch.Generator().manual_seed(0)).to(grey.device)
+        for method in list(self.methods):
+            try:
+                self._check_applies(method, traced, noise)
+            except SetupError as error:
+                refusal = f"{method.name} does not apply to {self.model.name}: {error}"
+                if not self._skip_inapplicable:
+                    raise SetupError(refusal) from None
+                self.remarks.append(refusal)
+                self.methods.remove(method)
         self._plan = Plan(
             self._network, self.methods, self.layers, stages, self.spec.augment, self.spec.eigen_smooth, self.spec.fuse
         )
-        self._try(torch.randn(2, *grey.shape[1:], generator=torch.Generator().manual_seed(0)).to(grey.device))
+        if self.spec.sanity is not None:
+            self._randomised = list(sanity.randomised(self._plan, traced, self.spec.sanity))
 
-    def _try(self, noise: Tensor) -> None:
-        """Refuse methods that need what this network does not have before any picture is read."""
-        for method in self.methods:
-            if method.needs & needs.NOT_EVERYWHERE:
-                forward = Forward(self._network, noise, self.layers if method.at_layer else (), method.needs)
-                for layer in self.layers if method.at_layer else [None]:
-                    try:
-                        method.function(forward.at(OfClass((0, 0)), layer))
-                    except SetupError as error:
-                        raise SetupError(f"{method.name} does not apply to {self.model.name}: {error}") from None
+    def _check_applies(self, method: Method, traced: Trace, noise: Tensor) -> None:
+        """Refuse a method that needs what this network does not have before any picture is read."""
+        if method.bends_relu:
+            others = ", ".join(f"{name} x{count}" for name, count in traced.others.items())
+            if traced.rectifiers == 0:
+                raise SetupError(
+                    "it bends the gradient of ReLU, and none of this model's activations is one "
+                    f"({others or 'none at all'}); use grad-cam or gradient"
+                )
+            if others:
+                self.remarks.append(
+                    f"{method.name}: {traced.rectifiers} ReLU activations are bent; {others} keep their own gradient"
+                )
+        if method.needs & needs.NOT_EVERYWHERE:
+            batch = Batch(Plan(self._network, [method], self.layers), noise)
+            for _ in batch.answers(OfClass((0, 0))):
+                pass
 
     def _decode(self, ref: Ref) -> _Item:
         item = _Item(ref)
@@ -212,7 +247,8 @@ class Engine:
         batch = Batch(self._plan, stacked.to(self.model.device))
         predictions = questions.predictions(batch.forward.logits, self.model)
         predicted = time.perf_counter()
-        attributions = self._attributions(batch, predictions, [item.truth for item in items])
+        randomised = [(part, Batch(plan, batch.forward.images)) for part, plan in self._randomised]
+        attributions = self._attributions(batch, randomised, predictions, [item.truth for item in items])
         shared = {
             "forward": _ms(started, predicted) / len(items),
             "explain": _ms(predicted, time.perf_counter()) / len(items),
@@ -246,7 +282,11 @@ class Engine:
         )
 
     def _attributions(
-        self, batch: Batch, found: Sequence[Prediction], truths: Sequence[int | None]
+        self,
+        batch: Batch,
+        randomised: Sequence[tuple[str, Batch]],
+        found: Sequence[Prediction],
+        truths: Sequence[int | None],
     ) -> list[list[Attribution] | str]:
         """Each picture's answers, or why it has none."""
         explained: list[list[Attribution] | str] = [[] for _ in found]
@@ -258,6 +298,12 @@ class Engine:
         for one in asked:
             for answer in batch.answers(one.target):
                 alike = _class_insensitive(batch, one, answer, found)
+                again = [
+                    (part, _same(other.answers_of(answer.method, one.target), answer)) for part, other in randomised
+                ]
+                neurons = None
+                if self.spec.neurons and answer.layer is not None:
+                    neurons = neurons_of(forward, one.target, answer.layer)
                 for picture, question in enumerate(one.questions):
                     own = explained[picture]
                     if question is None or isinstance(own, str):
@@ -267,10 +313,18 @@ class Engine:
                         explained[picture] = diagnosis.not_finite(forward, layer, answer.method.name, picture)
                         continue
                     note = diagnosis.of_values(values, forward, one.target, layer, question, picture)
-                    note = note or alike[picture]
-                    own.append(
-                        Attribution(answer.method.name, answer.method.kind, answer.layer_name, question, values, note)
+                    checks = tuple(_check(part, values, other.values[picture]) for part, other in again)
+                    answered = Attribution(
+                        method=answer.method.name,
+                        kind=answer.method.kind,
+                        layer=answer.layer_name,
+                        target=question,
+                        values=values,
+                        neurons=neurons[picture] if neurons else (),
+                        sanity=checks,
                     )
+                    note = note or diagnosis.of_sanity(answered.unchanged_by) or alike[picture]
+                    own.append(replace(answered, note=note))
         return explained
 
 
@@ -305,6 +359,15 @@ def _class_insensitive(batch: Batch, asked: Asked, answer: Answer, found: Sequen
             if cosine is not None:
                 notes[picture] = f"class-insensitive: cosine {cosine:.4f} with the map of {rival.id} {rival.label}"
     return notes
+
+
+def _same(answers: Iterable[Answer], answer: Answer) -> Answer:
+    """The one of the same layer."""
+    return next(other for other in answers if other.layer_name == answer.layer_name)
+
+
+def _check(part: str, values: NDArray[np.float32], other: NDArray[np.float32]) -> SanityCheck:
+    return SanityCheck(part, comparing.rank_correlation(values, other), comparing.ssim(values, other))
 
 
 def _ms(start: float, end: float) -> float:

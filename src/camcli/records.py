@@ -6,6 +6,7 @@ Coordinates are pixels, origin top left, x to the right, y down. Boxes are (x0, 
 from __future__ import annotations
 
 from dataclasses import dataclass, field
+from itertools import takewhile
 from pathlib import Path
 from typing import TYPE_CHECKING, Any, Literal
 
@@ -13,10 +14,12 @@ if TYPE_CHECKING:
     import numpy as np
     from numpy.typing import NDArray
 
+# An answer with both this rank correlation and this SSIM to the one of random weights has not changed.
+UNCHANGED = 0.9
 Box = tuple[int, int, int, int]
 Fit = Literal["crop", "squash", "pad", "full"]
 Kind = Literal["map", "saliency"]
-Picture = Literal["overlay", "heatmap", "panel", "raw"]
+Picture = Literal["overlay", "heatmap", "panel", "raw", "neurons"]
 Norm = Literal["image", "run", "fixed"]
 Fuse = Literal["mean", "max", "product"]
 Augment = Literal["flip", "scale"]
@@ -141,6 +144,11 @@ class SanityCheck:
     rank_correlation: float
     ssim: float
 
+    @property
+    def unchanged(self) -> bool:
+        """Whether both are so high that the two answers would be taken for one."""
+        return min(self.rank_correlation, self.ssim) > UNCHANGED
+
 
 @dataclass(frozen=True, slots=True, eq=False)
 class Attribution:
@@ -159,6 +167,11 @@ class Attribution:
     note: str | None = None
     neurons: tuple[Neuron, ...] = ()
     sanity: tuple[SanityCheck, ...] = ()
+
+    @property
+    def unchanged_by(self) -> tuple[str, ...]:
+        """The parts, from the head on, whose random weights leave the answer as it is."""
+        return tuple(check.randomised for check in takewhile(lambda check: check.unchanged, self.sanity))
 
 
 @dataclass(frozen=True, slots=True)

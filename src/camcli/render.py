@@ -6,7 +6,7 @@ Pictures are RGB uint8 (H, W, 3), or RGBA where what the network never saw is tr
 from __future__ import annotations
 
 from dataclasses import dataclass
-from typing import TYPE_CHECKING
+from typing import TYPE_CHECKING, TypeAlias
 
 import numpy as np
 from numpy.typing import NDArray
@@ -22,12 +22,15 @@ COLORMAPS = ("turbo", "jet", "viridis", "inferno", "magma", "plasma", "cividis",
 BOX_SHARE = 0.15
 # A saliency's few largest values would leave the rest grey: the scale is this percentile of |values|.
 SALIENCY_PERCENTILE = 99.5
+# What is written across an answer that random weights don't change.
+STAMP = "fails the sanity check"
 # Brightness of what the network never saw.
 DIMMED = 0.4
 # Side at which peaks and boxes are looked for: finer than any layer's map, cheap for any picture.
 _LOCATE_SIDE = 256
 
 Pixels = NDArray[np.uint8]
+Font: TypeAlias = "ImageFont | FreeTypeFont"
 
 
 @dataclass(frozen=True, slots=True)
@@ -62,7 +65,12 @@ def overlay(frame: Frame, box: Box, attribution: Attribution, style: Style) -> P
         blended = cv2.addWeighted(painted, style.opacity, photo[place], 1.0 - style.opacity, 0.0)
         painted = np.asarray(blended, dtype=np.uint8)
     picture[place] = painted
-    return picture
+    return _stamped(picture, STAMP) if attribution.unchanged_by else picture
+
+
+def photo(frame: Frame, style: Style) -> Pixels:
+    """The photo alone, (H, W, 3)."""
+    return _shrunk(frame, (0, 0, *frame.size), style)[0]
 
 
 def heatmap(frame: Frame, box: Box, attribution: Attribution, style: Style) -> Pixels:
@@ -186,7 +194,20 @@ def _shrunk(frame: Frame, box: Box, style: Style) -> tuple[Pixels, Box]:
     return photo, (x0, y0, x1, y1)
 
 
-def _font(text: str, width: int) -> ImageFont | FreeTypeFont:
+def _stamped(picture: Pixels, text: str) -> Pixels:
+    """The picture with a red bar across its foot that says so."""
+    from PIL import Image, ImageDraw
+
+    canvas = Image.fromarray(picture)
+    font = _font(text, canvas.width)
+    height = round(1.6 * font.getbbox("Ag")[3])
+    draw = ImageDraw.Draw(canvas)
+    draw.rectangle((0, canvas.height - height, canvas.width, canvas.height), fill=(190, 0, 0))
+    draw.text((canvas.width / 2, canvas.height - height / 2), text, fill="white", font=font, anchor="mm")
+    return np.asarray(canvas)
+
+
+def _font(text: str, width: int) -> Font:
     """Pillow's own font, as large as lets the caption fit the width, but legible."""
     from PIL import ImageFont
 

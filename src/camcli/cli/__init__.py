@@ -7,7 +7,7 @@ from typing import Annotated
 import typer
 
 from camcli import __version__
-from camcli.cli import doctor, explain, inspect, listings, verify
+from camcli.cli import compare, doctor, explain, inspect, listings, verify
 
 app = typer.Typer(
     name="camcli",
@@ -18,6 +18,7 @@ app = typer.Typer(
 )
 app.command("explain")(explain.explain)
 app.command("classify")(explain.classify)
+app.command("compare")(compare.compare)
 app.command("inspect")(inspect.inspect)
 app.command("verify")(verify.verify)
 app.command("models")(listings.models)

@@ -2,22 +2,21 @@
 
 from __future__ import annotations
 
-import os
-import re
 import sys
 import time
-from collections.abc import Callable, Iterator, Sequence
+from collections.abc import Iterator
 from dataclasses import dataclass
 from functools import partial
 from itertools import chain, islice
 from pathlib import Path
 from typing import TYPE_CHECKING, Any, cast, get_args
 
-from camcli import allocator, methods, models, targets
+from camcli import allocator, methods, targets
 from camcli import inputs as inputs_
 from camcli.cli import console, options, report
+from camcli.cli.problems import Problems
 from camcli.errors import ExitCode, RequestError
-from camcli.records import Augment, Failed, Fit, Fuse, Norm, OutputSpec, Picture, PictureFormat, Ref, Spec
+from camcli.records import Augment, Failed, Fit, Fuse, Norm, OutputSpec, Picture, PictureFormat, Ref, Sanity, Spec
 from camcli.render import COLORMAPS
 from camcli.sinks import as_row, dump, open_sinks
 
@@ -36,6 +35,8 @@ def explain(
     fuse: options.FuseOption = None,
     augment: options.AugmentOption = None,
     eigen_smooth: options.EigenSmooth = False,
+    neurons: options.Neurons = False,
+    sanity: options.SanityOption = None,
     output: options.Output = "camcli_out",
     save: options.Save = "overlay",
     fit: options.FitOption = "crop",
@@ -59,17 +60,19 @@ def explain(
     Guided methods barely depend on class and weights (arXiv:1810.03292):
     read them beside Grad-CAM, not instead.
     """
-    problems = _Problems()
+    problems = Problems()
     given = problems.of_model(flags)
     for name in method:
         problems.catch(partial(methods.get, name))
     problems.catch(lambda: targets.check(Spec(**asked.for_spec())))
     pictures = () if save == "none" else tuple(part.strip() for part in save.split(","))
     for picture in pictures:
-        problems.choice("--save", picture, get_args(Picture))
+        problems.choice("--save", picture, options.SAVED)
     augments = tuple(part.strip() for part in augment.split(",")) if augment else ()
     for name in augments:
         problems.choice("--augment", name, get_args(Augment))
+    if sanity is not None:
+        problems.choice("--sanity", sanity, get_args(Sanity))
     if fuse is not None:
         problems.choice("--fuse", fuse, get_args(Fuse))
     problems.choice("--fit", fit, get_args(Fit))
@@ -81,6 +84,8 @@ def explain(
     elif norm_max is not None and norm_max <= 0:
         problems.add("--norm-max must be above 0")
     folder, file = options.output_path(output) if pictures else (None, None)
+    if neurons and folder is not None:
+        pictures = (*pictures, "neurons")
     if file is not None:
         answers = len(method) * len(asked.class_) * max(1, len(layer or ()))
         problems.of_one_file(file, pictures, asked.class_, answers, json)
@@ -93,6 +98,8 @@ def explain(
         fuse=cast(Fuse | None, fuse),
         augment=augments,
         eigen_smooth=eigen_smooth,
+        neurons=neurons,
+        sanity=cast(Sanity | None, sanity),
         fit=cast(Fit, fit),
         top=top,
         batch_size=batch_size,
@@ -126,7 +133,7 @@ def classify(
     debug: options.Debug = False,
 ) -> ExitCode:
     """Report the top-k classes only: no gradients, no files."""
-    problems = _Problems()
+    problems = Problems()
     given = problems.of_model(flags)
     problems.choice("--fit", fit, get_args(Fit))
     problems.raise_any()
@@ -139,55 +146,6 @@ def classify(
         batch_size=batch_size,
     )
     return _run(inputs, spec, OutputSpec(pictures=()), recursive, fail_fast, json, quiet)
-
-
-class _Problems:
-    """All that is wrong with the flags, refused at once and before anything heavy is imported."""
-
-    def __init__(self) -> None:
-        self._found: list[str] = []
-
-    def add(self, problem: str) -> None:
-        self._found.append(problem)
-
-    def choice(self, flag: str, given: str, choices: Sequence[str]) -> None:
-        if given not in choices:
-            self.add(f"{flag} {given!r} is none of {', '.join(choices)}")
-
-    def catch(self, check: Callable[[], object]) -> None:
-        try:
-            check()
-        except RequestError as error:
-            self.add(str(error))
-
-    def of_model(self, flags: options.ModelFlags) -> dict[str, Any]:
-        """The model's part of a Spec."""
-        if flags.model is not None:
-            self.catch(partial(models.check_name, flags.model))
-        for name in ("labels", "preset"):
-            path = getattr(flags, name)
-            if path is not None and not os.path.exists(path):
-                self.add(f"--{name} {path}: no such file")
-        given: dict[str, Any] = {}
-        self.catch(lambda: given.update(flags.for_spec()))
-        return given
-
-    def of_one_file(self, file: str, pictures: Sequence[str], classes: Sequence[str], answers: int, json: bool) -> None:
-        """`-o FILE` and `-o -` hold one picture: of one answer, in one form, where it can be seen."""
-        several_classes = any(re.fullmatch(r"top(?!1$)\d+", text.strip(), re.IGNORECASE) for text in classes)
-        if answers * len(pictures) > 1 or several_classes:
-            self.add(f"-o {file} takes one picture: one method, one class, one layer and one --save kind")
-        if file == "-":
-            if json:
-                self.add("-o - and --json both want stdout")
-            if sys.stdout.isatty():
-                self.add("-o - would write a picture to the terminal: pipe it or redirect it to a file")
-        elif (Path(file).suffix.lower() == ".npz") != (tuple(pictures) == ("raw",)):
-            self.add(f"-o {file}: a .npz file holds --save raw, and nothing else does")
-
-    def raise_any(self) -> None:
-        if self._found:
-            raise RequestError("; ".join(self._found))
 
 
 def _run(

@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import inspect
 import json as json_
 from fnmatch import fnmatchcase
 from typing import Annotated
@@ -9,6 +10,7 @@ from typing import Annotated
 import typer
 
 from camcli import methods as methods_
+from camcli import needs
 from camcli.cli import console, options, report
 from camcli.errors import RequestError
 from camcli.models import catalog
@@ -78,22 +80,53 @@ def layers(
 
 
 @console.guarded
-def methods(json: options.Json = False, debug: options.Debug = False) -> None:
-    """List the methods: what they give, what they cost, where they come from. Imports no torch."""
-    found = [methods_.get(name) for name in methods_.names()]
+def methods(
+    name: Annotated[
+        str | None, typer.Argument(help="One method, in full.", autocompletion=options.complete_method)
+    ] = None,
+    json: options.Json = False,
+    debug: options.Debug = False,
+) -> None:
+    """List the methods, or say all about one: formula, paper, cost, needs, when not to use it. Imports no torch."""
+    found = [methods_.get(name) for name in ([name] if name else methods_.names())]
     if json:
         for m in found:
-            row = {
-                "name": m.name,
-                "kind": m.kind,
-                "paper": m.paper,
-                "forwards": m.forwards,
-                "backwards": m.backwards,
-            }
-            console.out(json_.dumps(row))
-        return
-    rows = [(m.name, m.kind, m.paper, m.summary) for m in found]
-    report.table(("method", "kind", "paper", "what it is"), rows)
+            console.out(json_.dumps(_described(m)))
+    elif name:
+        report.table(("", ""), [(title, _text(value)) for title, value in _described(found[0]).items() if value])
+    else:
+        rows = [(m.name, m.kind, m.paper, m.summary) for m in found]
+        report.table(("method", "kind", "paper", "what it is"), rows)
+
+
+def _described(method: methods_.Method) -> dict[str, object]:
+    return {
+        "name": method.name,
+        "kind": method.kind,
+        "paper": method.paper,
+        "formula": inspect.cleandoc(method.function.__doc__ or ""),
+        "forwards": method.forwards,
+        "backwards": method.backwards,
+        "heads": method.heads,
+        "needs": [words for part, words in NEEDS.items() if method.needs & part],
+        "caveat": method.caveat,
+    }
+
+
+def _text(value: object) -> str:
+    return "; ".join(value) if isinstance(value, list) else str(value)
+
+
+# What the parts of Evidence that a method reads mean for its user.
+NEEDS = {
+    needs.AT_LAYER | needs.AT_STAGES: "a target layer that gives a map",
+    needs.AT_STAGES: "the ends of earlier stages too",
+    needs.TO_PIXELS: "gradients to the pixels",
+    needs.BENDS_RELU: "ReLU activations",
+    needs.ASKS_AGAIN: "many forwards, or runs of what lies behind the layer",
+    frozenset({"class_weights"}): "a network that ends in an average and one linear layer",
+    needs.ATTENTION: "self-attention over the layer's tokens (ViT)",
+}
 
 
 @console.guarded

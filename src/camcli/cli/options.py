@@ -13,7 +13,7 @@ import typer
 
 from camcli.errors import RequestError
 from camcli.models import catalog, presets
-from camcli.records import Fit, Fuse, Norm, Picture
+from camcli.records import Fit, Fuse, Norm, Picture, Sanity
 from camcli.render import COLORMAPS
 
 T = TypeVar("T")
@@ -23,7 +23,7 @@ def _complete_model(incomplete: str) -> list[str]:
     return [name for name in catalog.names() if name.startswith(incomplete)]
 
 
-def _complete_method(incomplete: str) -> list[str]:
+def complete_method(incomplete: str) -> list[str]:
     from camcli import methods
 
     return [name for name in methods.names() if name.startswith(incomplete)]
@@ -45,6 +45,9 @@ def _complete_layer(context: typer.Context, incomplete: str) -> list[str]:
 def _offer(choices: Sequence[str]) -> object:
     return lambda incomplete: [choice for choice in choices if choice.startswith(incomplete)]
 
+
+# The neurons' strip comes with --neurons.
+SAVED = tuple(kind for kind in get_args(Picture) if kind != "neurons")
 
 Inputs = Annotated[
     list[str],
@@ -159,7 +162,7 @@ def pairs(arguments: Sequence[str] | None) -> tuple[tuple[str, str], ...]:
 
 Methods = Annotated[
     list[str],
-    typer.Option("--method", "-M", help="Method, repeatable; see `camcli methods`.", autocompletion=_complete_method),
+    typer.Option("--method", "-M", help="Method, repeatable; see `camcli methods`.", autocompletion=complete_method),
 ]
 Classes = Annotated[
     list[str],
@@ -189,6 +192,18 @@ OutputIndex = Annotated[
 SimilarTo = Annotated[
     str | None,
     typer.Option("--similar-to", metavar="PICTURE", help="Explain how alike it is to PICTURE.", show_default=False),
+]
+Neurons = Annotated[
+    bool, typer.Option("--neurons", help="Add the channels that weigh most for and against it, with their maps.")
+]
+SanityOption = Annotated[
+    str | None,
+    typer.Option(
+        "--sanity",
+        help="Does the answer change with random weights? Of the head, or from it to the picture: cascade.",
+        autocompletion=_offer(get_args(Sanity)),
+        show_default=False,
+    ),
 ]
 Seed = Annotated[int, typer.Option("--seed", help="Of whatever a method draws at random.", min=0)]
 AugmentOption = Annotated[
@@ -225,8 +240,8 @@ Save = Annotated[
     str,
     typer.Option(
         "--save",
-        help=f"What to write, by comma: {', '.join(get_args(Picture))}; or none.",
-        autocompletion=_offer(get_args(Picture)),
+        help=f"What to write, by comma: {', '.join(SAVED)}; or none.",
+        autocompletion=_offer(SAVED),
     ),
 ]
 FitOption = Annotated[

@@ -20,7 +20,7 @@ from typing import TYPE_CHECKING
 
 import numpy as np
 
-from camcli import images, render
+from camcli import images, montage, render
 from camcli.errors import InputError, RequestError, SetupError
 from camcli.records import Attribution, Box, Explained, Failed, Frame, OutputSpec, Picture, Ref, Result
 
@@ -32,6 +32,13 @@ MAX_NAME_BYTES = 255
 MAX_SLUG = 80
 
 STDOUT = "-"
+
+_DRAWN = {
+    "overlay": render.overlay,
+    "heatmap": render.heatmap,
+    "panel": render.panel,
+    "neurons": montage.neurons,
+}
 
 
 @contextmanager
@@ -68,7 +75,8 @@ class Files:
         several_layers = len({a.layer for a in result.attributions if a.layer}) > 1
         written = []
         for attribution in result.attributions:
-            paths = {kind: self._path(stem, attribution, kind, several_layers) for kind in self._spec.pictures}
+            kinds = [kind for kind in self._spec.pictures if kind != "neurons" or attribution.neurons]
+            paths = {kind: self._path(stem, attribution, kind, several_layers) for kind in kinds}
             written.append(paths)
             if "raw" in paths:
                 _put(_npz(result, attribution), paths["raw"])
@@ -106,14 +114,14 @@ class Files:
         style = render.Style(self._spec.colormap, self._spec.opacity, top, self._spec.max_side)
         for kind, path in paths.items():
             if kind != "raw":
-                draw = {"overlay": render.overlay, "heatmap": render.heatmap, "panel": render.panel}[kind]
+                draw = _DRAWN[kind]
                 _put(_encoded(draw(frame, box, attribution, style), path.suffix), path)
 
     def _path(self, stem: Path | None, attribution: Attribution, kind: Picture, several_layers: bool) -> Path:
         if stem is None:
             assert self._spec.file is not None
             return Path(self._spec.file)
-        suffix = {"raw": "npz", "heatmap": "png"}.get(kind, self._spec.format)
+        suffix = {"raw": "npz", "heatmap": "png", "neurons": "png"}.get(kind, self._spec.format)
         slug = re.sub(r"[^a-z0-9]+", "-", attribution.target.name.lower()).strip("-")[:MAX_SLUG]
         layer = f".{attribution.layer}" if several_layers and attribution.layer else ""
         tail = f".{attribution.method}.{slug}{layer}.{kind}.{suffix}"
@@ -211,6 +219,11 @@ def _npz(result: Explained, attribution: Attribution) -> bytes:
         layer=np.asarray(attribution.layer or ""),
     )
     return buffer.getvalue()
+
+
+def write_picture(pixels: render.Pixels, path: Path) -> None:
+    """RGB pixels to a file, whole or not at all. Raises: SetupError: it can't be written."""
+    _put(_encoded(pixels, path.suffix), path)
 
 
 def _put(content: bytes, path: Path) -> None:

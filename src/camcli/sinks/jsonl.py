@@ -57,6 +57,14 @@ def _explanation(attribution: Attribution, files: Mapping[Picture, Path], result
         "fingerprint": fingerprint(attribution.values),
         "files": {kind: _text(os.fspath(path)) for kind, path in files.items()},
     }
+    if attribution.neurons:
+        weights = [{"channel": n.channel, "weight": float(f"{n.weight:.6g}")} for n in attribution.neurons]
+        row["neurons"] = {"top": weights[: len(weights) // 2], "bottom": weights[len(weights) // 2 :]}
+    if attribution.sanity:
+        row["sanity"] = [
+            {"randomised": c.randomised, "rank_correlation": round(c.rank_correlation, 4), "ssim": round(c.ssim, 4)}
+            for c in attribution.sanity
+        ]
     if attribution.note:
         row["note"] = attribution.note
     return row

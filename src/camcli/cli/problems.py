@@ -1,0 +1,64 @@
+"""All that is wrong with a command's flags, refused at once and before anything heavy is imported."""
+
+from __future__ import annotations
+
+import os
+import re
+import sys
+from collections.abc import Callable, Sequence
+from functools import partial
+from pathlib import Path
+from typing import Any
+
+from camcli import models
+from camcli.cli import options
+from camcli.errors import RequestError
+
+
+class Problems:
+    """Collects; `raise_any` refuses."""
+
+    def __init__(self) -> None:
+        self._found: list[str] = []
+
+    def add(self, problem: str) -> None:
+        self._found.append(problem)
+
+    def choice(self, flag: str, given: str, choices: Sequence[str]) -> None:
+        if given not in choices:
+            self.add(f"{flag} {given!r} is none of {', '.join(choices)}")
+
+    def catch(self, check: Callable[[], object]) -> None:
+        try:
+            check()
+        except RequestError as error:
+            self.add(str(error))
+
+    def of_model(self, flags: options.ModelFlags) -> dict[str, Any]:
+        """The model's part of a Spec."""
+        if flags.model is not None:
+            self.catch(partial(models.check_name, flags.model))
+        for name in ("labels", "preset"):
+            path = getattr(flags, name)
+            if path is not None and not os.path.exists(path):
+                self.add(f"--{name} {path}: no such file")
+        given: dict[str, Any] = {}
+        self.catch(lambda: given.update(flags.for_spec()))
+        return given
+
+    def of_one_file(self, file: str, pictures: Sequence[str], classes: Sequence[str], answers: int, json: bool) -> None:
+        """`-o FILE` and `-o -` hold one picture: of one answer, in one form, where it can be seen."""
+        several_classes = any(re.fullmatch(r"top(?!1$)\d+", text.strip(), re.IGNORECASE) for text in classes)
+        if answers * len(pictures) > 1 or several_classes:
+            self.add(f"-o {file} takes one picture: one method, one class, one layer and one --save kind")
+        if file == "-":
+            if json:
+                self.add("-o - and --json both want stdout")
+            if sys.stdout.isatty():
+                self.add("-o - would write a picture to the terminal: pipe it or redirect it to a file")
+        elif (Path(file).suffix.lower() == ".npz") != (tuple(pictures) == ("raw",)):
+            self.add(f"-o {file}: a .npz file holds --save raw, and nothing else does")
+
+    def raise_any(self) -> None:
+        if self._found:
+            raise RequestError("; ".join(self._found))

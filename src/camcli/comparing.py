@@ -1,0 +1,56 @@
+"""How alike two answers are, as numbers. Free of torch."""
+
+from __future__ import annotations
+
+import numpy as np
+from numpy.typing import NDArray
+
+# SSIM's windows need some pixels: maps of few cells are brought to this side first.
+_SIDE = 64
+
+
+def rank_correlation(one: NDArray[np.float32], other: NDArray[np.float32]) -> float:
+    """Spearman's, of two answers' absolute values, ties ranked by their mean; 0 where one of them is flat."""
+    ranks = [_ranks(_strength(values).ravel()) for values in (one, other)]
+    deviations = [rank - rank.mean() for rank in ranks]
+    lengths = float(np.linalg.norm(deviations[0]) * np.linalg.norm(deviations[1]))
+    return float(deviations[0] @ deviations[1]) / lengths if lengths > 0 else 0.0
+
+
+def ssim(one: NDArray[np.float32], other: NDArray[np.float32]) -> float:
+    """Structural similarity of two answers' absolute values, each scaled to its own maximum (Wang et al. 2004,
+    doi:10.1109/TIP.2003.819861: Gaussian windows of sigma 1.5, K = 0.01 and 0.03)."""
+    import cv2
+
+    def blurred(values: NDArray[np.float64]) -> NDArray[np.float64]:
+        return np.asarray(cv2.GaussianBlur(values, (11, 11), 1.5), dtype=np.float64)
+
+    x, y = (_scaled(_strength(values)) for values in (one, other))
+    mean_x, mean_y = blurred(x), blurred(y)
+    var_x, var_y = blurred(x * x) - mean_x**2, blurred(y * y) - mean_y**2
+    covariance = blurred(x * y) - mean_x * mean_y
+    c1, c2 = 0.01**2, 0.03**2
+    likeness = (2 * mean_x * mean_y + c1) * (2 * covariance + c2)
+    return float((likeness / ((mean_x**2 + mean_y**2 + c1) * (var_x + var_y + c2))).mean())
+
+
+def _strength(values: NDArray[np.float32]) -> NDArray[np.float64]:
+    """(h, w) of a map, or of a saliency the largest |value| over its channels."""
+    size = np.abs(values).astype(np.float64)
+    return size if size.ndim == 2 else np.asarray(size.max(0))
+
+
+def _scaled(values: NDArray[np.float64]) -> NDArray[np.float64]:
+    import cv2
+
+    if min(values.shape) < _SIDE:
+        values = np.asarray(cv2.resize(values, (_SIDE, _SIDE), interpolation=cv2.INTER_LINEAR))
+    top = float(values.max(initial=0.0))
+    return values / top if top > 0 else values
+
+
+def _ranks(values: NDArray[np.float64]) -> NDArray[np.float64]:
+    _, places, counts = np.unique(values, return_inverse=True, return_counts=True)
+    last = np.cumsum(counts)
+    mean_rank: NDArray[np.float64] = last - (counts - 1) / 2
+    return mean_rank[places]
