@@ -16,6 +16,9 @@ from camcli.errors import RequestError
 from camcli.models import catalog
 from camcli.records import ModelSpec
 
+MethodName = Annotated[
+    str | None, typer.Argument(help="One method, in full.", autocompletion=options.complete_method, show_default=False)
+]
 Pattern = Annotated[str, typer.Argument(help="Name or wildcard, such as 'res*'.")]
 
 
@@ -114,7 +117,7 @@ def _described(method: methods_.Method) -> dict[str, object]:
 
 
 def _text(value: object) -> str:
-    return "; ".join(value) if isinstance(value, list) else str(value)
+    return "; ".join(value) if isinstance(value, list) else " ".join(str(value).split())
 
 
 # What the parts of Evidence that a method reads mean for its user.
