@@ -129,7 +129,9 @@ def test_a_row_has_the_documented_keys() -> None:
     assert list(row["top"][0]) == ["id", "label", "probability", "logit"]
     (explanation,) = row["explanations"]
     assert list(explanation) == ["method", "target", "layer", "peak", "bbox", "max", "fingerprint", "files"]
-    assert explanation["target"] == row["top"][0]
+    asked = {"name": "967 espresso", "quantity": "logit", "value": explanation["target"]["value"]}
+    assert explanation["target"] == row["top"][0] | asked
+    assert asked["value"] == pytest.approx(row["top"][0]["logit"], rel=1e-4)
 
 
 def test_classify_gives_the_same_rows_without_explanations_or_files() -> None:
@@ -309,7 +311,7 @@ def test_a_blank_map_is_explained_in_words(picture: Picture) -> None:
     outcome = run("explain", picture("a.png"), "-m", "vit_b_32", "-w", "none", "--json")
     assert outcome.code == 0, outcome.err
     (explanation,) = outcome.rows[0]["explanations"]
-    assert explanation["note"].startswith("blank: the class's gradient at encoder.layers.encoder_layer_11.ln_1 is zero")
+    assert explanation["note"].startswith("blank: the gradient at encoder.layers.encoder_layer_11.ln_1 is zero")
     assert (explanation["peak"], explanation["bbox"], explanation["max"]) == (None, None, 0.0)
 
 

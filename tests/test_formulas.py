@@ -387,10 +387,8 @@ def _score_cam(picture: Picture) -> Tensor:
 
 
 def _ss_cam(picture: Picture) -> Tensor:
-    normals = picture.normals(*picture.size)
-    return _masked(
-        picture, lambda mask: _mean(picture.score((mask + 2 * next(normals)) * picture.image) for _ in range(10))
-    )
+    fields = next(picture.normals(10, *picture.size))
+    return _masked(picture, lambda mask: _mean(picture.score((mask + 2 * noise) * picture.image) for noise in fields))
 
 
 def _is_cam(picture: Picture) -> Tensor:
@@ -536,7 +534,7 @@ def _rise(picture: Picture) -> Tensor:
     total = torch.zeros(picture.size, dtype=torch.float64)
     for mask in _rise_masks(*picture.size, 4000):
         total += picture.net((picture.image * mask)[None])[0].softmax(0)[picture.class_id] * mask
-    return total / (4000 * 0.5)
+    return (total - total.min()) / (4000 * 0.5)
 
 
 WHOLE = {
@@ -766,7 +764,8 @@ def test_rise_scatters_around_its_expectation() -> None:
             second += (mean[:, None] * mean + cells @ cells.T / 4) / 4
     expected = (second @ light).view(SIZE) / 0.5
     samples = torch.stack([(light.view(SIZE) * mask).sum() * mask / 0.5 for mask in _rise_masks(*SIZE, 4000)])
-    deviations = (_without_layer("rise", Brightness(weight), image)[0] - expected) / (samples.std(0) / math.sqrt(4000))
+    found = _without_layer("rise", Brightness(weight), image)[0]  # less its smallest value
+    deviations = (found - found.mean() - expected + expected.mean()) / (samples.std(0) / math.sqrt(4000))
     assert deviations.abs().max() < 3
     assert deviations.abs().max() > 0.1
 
@@ -788,8 +787,8 @@ class Channels(Signed):
         return torch.stack([score, -score], 1)
 
 
-def test_ss_cams_weights_scatter_around_score_cams() -> None:
-    """On a linear score the noise adds nothing on average, and to a channel's score N(0, 4 sum (w x)^2 / 10)."""
+def test_ss_cams_noise_cancels_where_the_score_is_linear() -> None:
+    """All channels get the same ten fields, so on a linear score the weights are Score-CAM's."""
     image = torch.zeros(1, 3, 9, 9)
     for k in range(3):
         image[0, k, :, 3 * k : 3 * k + 3] = nets.noise(9, 3, seed=k).sigmoid()
@@ -803,12 +802,8 @@ def test_ss_cams_weights_scatter_around_score_cams() -> None:
         map_ = method.function(forward.at(OfClass((0,)), layer))
         return torch.stack([map_[place] / image[0, k][place[1:]] for k, place in enumerate(places)]).log()
 
-    smooth = torch.stack([log_weights("ss-cam", seed) for seed in range(60)])
-    light = (net.weight.detach() * image[0]) ** 2
-    sigma = 2 * (light.sum() / 10).sqrt() * math.sqrt(2)
-    clean = log_weights("score-cam")
-    _normally_distributed(((smooth[:, 1] - smooth[:, 0]) - (clean[1] - clean[0])) / sigma)
-    _normally_distributed(((smooth[:, 2] - smooth[:, 1]) - (clean[2] - clean[1])) / sigma)
+    for seed in range(3):
+        torch.testing.assert_close(log_weights("ss-cam", seed), log_weights("score-cam"), rtol=1e-4, atol=1e-4)
 
 
 def test_random_cams_weights_are_uniform() -> None:
@@ -947,6 +942,14 @@ class Opaque(Signed):
         return twice
 
 
+class Branching(Signed):
+    """Goes one way or the other by what the layer gives."""
+
+    def head(self, acts: Tensor) -> Tensor:
+        scores = super().head(acts)
+        return scores if acts[:, 0].sum() > acts[:, 3].sum() else -scores
+
+
 def _without_channel(k: int, channels: int) -> Callable[[nn.Module, Any, Tensor], Tensor]:
     """A hook that zeroes one channel of a map, of tokens behind one class token, or of channels-last."""
 
@@ -963,9 +966,9 @@ def _without_channel(k: int, channels: int) -> Callable[[nn.Module, Any, Tensor]
     return zero
 
 
-@pytest.mark.parametrize("name", ["resnet18", "densenet121", "vit_b_32", "swin_t", "dictionary", "opaque"])
+@pytest.mark.parametrize("name", ["resnet18", "densenet121", "vit_b_32", "swin_t", "dictionary", "opaque", "branching"])
 def test_ablation_from_the_layer_on_is_that_of_the_whole_network(name: str) -> None:
-    own = {"dictionary": (Dictionary, "scores"), "opaque": (Opaque, None)}
+    own = {"dictionary": (Dictionary, "scores"), "opaque": (Opaque, None), "branching": (Branching, None)}
     if name in own:
         kind, key = own[name]
         net: nn.Module = kind()

@@ -3,7 +3,9 @@
 from __future__ import annotations
 
 import pytest
-from shell import run
+from shell import refused, run
+
+from camcli import methods
 
 
 def test_models_by_wildcard() -> None:
@@ -50,17 +52,21 @@ def test_layers_of_an_unknown_model() -> None:
 
 def test_methods() -> None:
     rows = run("methods", "--json").rows
-    assert [row["name"] for row in rows] == [
-        *("grad-cam", "guided-backprop", "guided-grad-cam", "deconvnet", "gradient")
-    ]
-    assert rows[2] == {
-        "name": "guided-grad-cam",
-        "kind": "saliency",
-        "paper": "arXiv:1610.02391 sec. 3.2",
-        "forwards": 1,
-        "backwards": 2,
-    }
+    assert [row["name"] for row in rows] == methods.names()
+    said = {"name": "guided-grad-cam", "kind": "saliency", "paper": "arXiv:1610.02391 sec. 3.2"}
+    assert rows[2].items() >= (said | {"forwards": 1, "backwards": 2, "heads": 0}).items()
+    assert "ReLU activations" in rows[2]["needs"]
+    assert "arXiv:1810.03292" in rows[2]["caveat"]
     assert "grad-cam\tmap\tarXiv:1610.02391 eq. 1-2\trelu(sum_k mean_ij(dy/dA_k) * A_k)" in run("methods").out
+
+
+def test_one_method_in_full() -> None:
+    told = dict(line.split("\t") for line in run("methods", "ablation-cam").out.splitlines())
+    assert told["formula"].startswith("relu(sum_k (y - y_k) / |y| * A_k)")
+    assert (told["forwards"], told["heads"]) == ("1", "C")
+    assert told["caveat"].startswith("Redundant channels")
+    assert run("methods", "cam", "--json").rows[0]["needs"][1].startswith("a network that ends in an average")
+    assert "did you mean grad-cam" in refused(2, "methods", "gradcam")
 
 
 def test_classes() -> None:

@@ -37,6 +37,7 @@ from camcli.records import (
 )
 from camcli.render import Style
 from camcli.sinks import as_row, dump, open_sinks
+from camcli.sinks.files import MAX_SLUG
 
 OUT = Path("out")
 BOXER = ClassScore(242, "boxer", 0.75, 9.5)
@@ -122,7 +123,9 @@ def test_the_layer_is_in_the_name_where_there_are_several() -> None:
 def test_a_class_name_is_made_fit_for_a_file_name() -> None:
     odd = ClassScore(3, "jack-o'-lantern / ../Über " + "long " * 20, 0.5, 1.0)
     ((_, path),) = written(explained("a.png", attributed(target=odd)))[0].items()
-    assert path.name == "a.png.grad-cam.3-jack-o-lantern-ber-long-long-long-long-l.overlay.jpg"
+    slug = path.name.removeprefix("a.png.grad-cam.").removesuffix(".overlay.jpg")
+    assert slug.startswith("3-jack-o-lantern-ber-long-long")
+    assert len(slug) <= MAX_SLUG
     assert written(explained("b.png", attributed(target=ClassScore(4, "猫", 1, 1))))[0]["overlay"].exists()
 
 
@@ -343,7 +346,8 @@ def test_the_row_of_an_answer() -> None:
     assert peak is not None
     assert bbox is not None
     files = {"overlay": "out/a.jpg", "raw": "out/a.npz"}
-    assert first == {"method": "grad-cam", "target": boxer, "layer": "layer4", "max": 4.0} | {
+    asked = boxer | {"name": "242 boxer", "quantity": "logit", "value": 9.5}
+    assert first == {"method": "grad-cam", "target": asked, "layer": "layer4", "max": 4.0} | {
         "peak": list(peak),
         "bbox": list(bbox),
         "fingerprint": fingerprint(attributed().values),
@@ -351,7 +355,8 @@ def test_the_row_of_an_answer() -> None:
     }
     nowhere: dict[str, object] = {"peak": None, "bbox": None, "max": 0.0, "files": {}, "note": "no gradient"}
     nowhere["fingerprint"] = fingerprint(np.zeros((1, 2), dtype=np.float32))
-    assert second == {"method": "grad-cam", "target": mastiff, "layer": "layer4"} | nowhere
+    asked = mastiff | {"name": "243 bull mastiff", "quantity": "logit", "value": 8.25}
+    assert second == {"method": "grad-cam", "target": asked, "layer": "layer4"} | nowhere
     assert as_row(explained("a.png"))["explanations"][0]["files"] == {}
 
 

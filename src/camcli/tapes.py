@@ -32,23 +32,25 @@ class _Call:
 
 
 class Tape(TorchFunctionMode):
-    """Records from `start(output)` on. Code that decides by values is recorded as it went."""
+    """Records from `start(output)` on. Code that looks at values may go another way next time: it is on no tape."""
 
     def __init__(self) -> None:
         super().__init__()
+        self._looked = False
         self._calls: list[_Call] = []
         # By id; the tensors are kept, so that no id is given twice.
         self._numbers: dict[int, tuple[int, Tensor]] = {}
 
     def start(self, output: Tensor) -> None:
         """What follows is recorded as far as it depends on this tensor. Of several runs of a layer the last counts."""
+        self._looked = False
         self._calls.clear()
         self._numbers.clear()
         self._slot(output)
 
     def reaches(self, tensor: Tensor) -> bool:
-        """Whether the tensor depends on the layer in a way that the tape has seen."""
-        return id(tensor) in self._numbers
+        """Whether the tensor depends on the layer in a way that the tape can play."""
+        return id(tensor) in self._numbers and not self._looked
 
     def play(self, output: Tensor, wanted: Sequence[Tensor]) -> list[Tensor]:
         """What the wanted tensors of the recorded run would have been with this output of the layer."""
@@ -74,6 +76,7 @@ class Tape(TorchFunctionMode):
         _replace((args, kwargs), Tensor, seen.append)
         if not any(map(self.reaches, seen)):
             return func(*args, **kwargs)
+        self._looked = self._looked or func in _LOOKS
         recorded = _replace((args, kwargs), Tensor, self._known)
         result = func(*args, **kwargs)
         produced: list[Tensor] = []
@@ -98,6 +101,12 @@ class Tape(TorchFunctionMode):
         elif isinstance(slots, (list, tuple)):
             for slot, part in zip(slots, result, strict=True):
                 self._assign(slot, part, values)
+
+
+# What turns a tensor's values into Python's, which code can decide by.
+_LOOKS = frozenset(
+    (Tensor.__bool__, Tensor.__int__, Tensor.__float__, Tensor.__index__, Tensor.item, Tensor.tolist, Tensor.numpy)
+)
 
 
 def _replace(value: Any, kind: type, by: Callable[[Any], Any]) -> Any:

@@ -13,7 +13,11 @@ if TYPE_CHECKING:
 
 
 @method(
-    kind="saliency", needs={"acts", "grads", "combine", "guided_grads"}, paper="arXiv:1610.02391 sec. 3.2", backwards=2
+    kind="saliency",
+    needs={"acts", "grads", "combine", "guided_grads"},
+    paper="arXiv:1610.02391 sec. 3.2",
+    backwards=2,
+    caveat="Its detail is Guided Backprop's, which barely depends on the class and the weights (arXiv:1810.03292).",
 )
 def guided_grad_cam(evidence: Evidence) -> Tensor:
     """upsample(grad_cam) * guided_backprop, bilinear, (N, 3, H, W), unnormalised. arXiv:1610.02391 sec. 3.2.

@@ -29,7 +29,7 @@ def rise(evidence: Evidence) -> Tensor:
     """sum_i p(x * M_i) M_i / (4000 E[M]), M_i random smooth masks, p the probability, (N, H, W).
 
     arXiv:1806.07421 eq. 6. Masks: 7 x 7 cells, each open with chance 1/2, bilinearly upsampled and shifted at random,
-    seeded.
+    seeded. Less the smallest value of the picture, which says how likely the class is under any mask.
     """
     height, width = evidence.images.shape[2:]
     likely = evidence.about(map_classes(evidence.target, lambda own: OfClass(own.ids, probability=True)))
@@ -39,7 +39,8 @@ def rise(evidence: Evidence) -> Tensor:
     total = evidence.images[:, 0] * 0
     for score, mask in zip(scores, _masks(evidence.generator(), height, width), strict=False):
         total += score[:, None, None] * mask.to(device)
-    return total.relu() / (MASKS * OPEN)
+    total /= MASKS * OPEN
+    return total - total.amin((1, 2), keepdim=True)
 
 
 def _masks(generator: Generator, height: int, width: int) -> Iterator[Tensor]:

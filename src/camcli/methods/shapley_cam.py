@@ -25,9 +25,7 @@ def shapley_cam(evidence: Evidence) -> Tensor:
     g and H are the first and second derivative in A of the residual softmax target that the paper recommends,
     y + log softmax(y): of the logit alone H vanishes behind piecewise linear layers, and Grad-CAM remains.
     """
-    residual = evidence.about(
-        map_classes(evidence.target, lambda own: Mixture(((1.0, own), (1.0, LogProbability(own.ids)))))
-    )
+    residual = evidence.about(map_classes(evidence.target, _residual))
     curvature = residual.curvature  # first: it finds the gradient on its way
     weights = (residual.grads - curvature / 2).mean((2, 3), keepdim=True)
     return evidence.combine(weights * evidence.acts)

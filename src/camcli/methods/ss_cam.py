@@ -28,11 +28,13 @@ def ss_cam(evidence: Evidence) -> Tensor:
     arXiv:2006.14255 sec. 3, its first variant (noise on the map, 10 samples); softmax over channels, clean A.
     """
     masks = Masks(evidence.acts, evidence.images)
-    generator = evidence.generator()
+    # The same fields for every channel: one that is skipped must not change what the others draw.
+    fields = evidence.images.new_empty(SAMPLES, 1, 1, *evidence.images.shape[2:], device="cpu")
+    fields.normal_(generator=evidence.generator())
 
     def noisy(i: int) -> Tensor:
-        noise = evidence.images.new_empty(1, 1, *evidence.images.shape[2:], device="cpu").normal_(generator=generator)
-        return (masks.of(i // SAMPLES) + DEVIATION * noise.to(evidence.images.device)) * evidence.images
+        noise = fields[i % SAMPLES].to(evidence.images.device)
+        return (masks.of(i // SAMPLES) + DEVIATION * noise) * evidence.images
 
     scores = evidence.rescore(SAMPLES * len(masks.channels), noisy, tag="ss-cam")
     return masks.combine(scores.view(-1, SAMPLES, len(evidence.images)).mean(1))
