@@ -14,6 +14,7 @@ from torch.nn import functional
 from camcli import methods
 from camcli.errors import SetupError
 from camcli.layers import Layer
+from camcli.needs import ALWAYS, COMBINES
 from camcli.tracing import trace
 
 CLASS = torch.tensor([1])
@@ -214,6 +215,23 @@ def test_one_forward_and_one_backward_per_rule_source_and_target(monkeypatch: py
                 methods.get(name).function(forward.at(nets.of_class(ids), layer))
     # Two different targets x (two layers under one rule, the pixels under three).
     assert (calls.forwards, calls.backwards) == (1, 2 * (2 + 3))
+
+
+def test_any_number_of_gradient_cams_is_one_forward_and_one_partial_backward(monkeypatch: pytest.MonkeyPatch) -> None:
+    net, images = nets.Convolutional().eval(), nets.noise(3, 3, 8, 12)
+    (layer,) = nets.layers_of(net, images[:1], "conv2")
+    calls = Calls(net, monkeypatch)
+    asked = [m for m in map(methods.get, methods.names()) if m.needs - ALWAYS - COMBINES == {"acts", "grads"}]
+    asked = [m for m in asked if m.name != "finer-cam"]  # it is about the difference to other classes
+    assert {m.name for m in asked} == {
+        *("grad-cam", "eigen-grad-cam", "grad-cam-elementwise", "grad-cam-pp", "hires-cam", "layer-cam", "xgrad-cam")
+    }
+    trunk: list[bool] = []
+    net.conv1.register_forward_hook(lambda module, args, output: trunk.append(output.requires_grad))
+    forward = nets.run(net, images, [layer], parts=frozenset().union(*(m.needs for m in asked)))
+    for m in asked:
+        m.function(forward.at(nets.of_class(torch.tensor([0, 1, 2])), layer))
+    assert (calls.forwards, calls.backwards, trunk) == (1, 1, [False])
 
 
 def test_trunk_records_no_graph_for_maps_and_nothing_for_predictions() -> None:

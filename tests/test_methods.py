@@ -4,16 +4,16 @@ from __future__ import annotations
 
 import subprocess
 import sys
-from collections.abc import Iterator
+from collections.abc import Callable, Iterator
 from dataclasses import dataclass
 from importlib import import_module
-from importlib.metadata import EntryPoint
 from pathlib import Path
 from typing import Any
 
 import nets
 import pytest
 import torch
+from shell import SAMPLES, refused, run
 from torch import Tensor, nn
 from torch.nn import functional
 
@@ -268,35 +268,62 @@ def test_registration_refuses_duplicates_and_unheard_of_needs() -> None:
     assert methods.get("grad-cam").function is function
 
 
+MEAN_MAP = """
+from camcli.methods import method
+
+@method(kind="map", needs={"acts"}, paper="arXiv:0000.00000")
+def mean_map(evidence):
+    '''The mean activation. arXiv:0000.00000.'''
+    return evidence.acts.mean(1).relu()
+"""
+
+
 @pytest.fixture
-def plugin(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> Iterator[str]:
-    """A method installed by another package: "mean-map", in a module outside camcli."""
-    source = (
-        "from camcli.methods import method\n\n"
-        "@method(kind='map', needs={'acts'}, paper='arXiv:0000.00000')\n"
-        "def mean_map(evidence):\n"
-        "    '''The mean activation. arXiv:0000.00000.'''\n"
-        "    return evidence.acts.mean(1).relu()\n"
-    )
-    (tmp_path / "mean_map.py").write_text(source)
-    monkeypatch.syspath_prepend(tmp_path)
-    point = EntryPoint("mean-map", "mean_map:mean_map", methods.ENTRY_POINTS)
-    monkeypatch.setattr(methods, "entry_points", lambda group: [point] if group == methods.ENTRY_POINTS else [])
-    methods._plugins.cache_clear()
-    yield "mean-map"
+def install(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> Iterator[Callable[[str], None]]:
+    """Lays a package down as pip does, that offers "mean-map" from mean_map.py."""
+
+    def lay_down(source: str) -> None:
+        about = tmp_path / "mean_map-1.0.dist-info"
+        about.mkdir()
+        (about / "METADATA").write_text("Metadata-Version: 2.1\nName: mean-map\nVersion: 1.0\n")
+        (about / "entry_points.txt").write_text("[camcli.methods]\nmean-map = mean_map:mean_map\n")
+        (tmp_path / "mean_map.py").write_text(source)
+        monkeypatch.syspath_prepend(tmp_path)
+        methods._plugins.cache_clear()
+
+    yield lay_down
     methods._plugins.cache_clear()
     methods._registered.pop("mean-map", None)
     sys.modules.pop("mean_map", None)
 
 
-def test_plug_in_is_listed_and_imported_when_asked_for(plugin: str) -> None:
-    assert methods.names() == [*NAMES, plugin]
+def test_another_package_adds_a_method_with_one_file(install: Callable[[str], None]) -> None:
+    install(MEAN_MAP)
+    assert methods.names() == [*NAMES, "mean-map"]
     assert "mean_map" not in sys.modules
-    method = methods.get(plugin)
+    method = methods.get("mean-map")
     assert method.summary.startswith("The mean activation")
     case = Case(method, nets.Convolutional().eval(), nets.noise(3, 3, *SIZE))
     assert case.values(case.images).shape == (3, 5, 7)
-    assert methods.get(plugin) is method
+    assert methods.get("mean-map") is method
+    (row,) = run("explain", SAMPLES / "espresso.jpg", "-M", "mean-map", "--json").rows
+    assert row["explanations"][0]["method"] == "mean-map"
+    assert Path(row["explanations"][0]["files"]["overlay"]).is_file()
+    assert run("methods", "mean-map", "--json").rows[0]["formula"] == "The mean activation. arXiv:0000.00000."
+
+
+@pytest.mark.parametrize(
+    ("source", "said"),
+    [
+        ("1 / 0", "method mean-map: mean_map:mean_map raised ZeroDivisionError: division by zero"),
+        ("def mean_map(evidence): ...", "method mean-map: mean_map:mean_map registers no method of that name"),
+    ],
+)
+def test_another_packages_fault_is_its_own(source: str, said: str, install: Callable[[str], None]) -> None:
+    install(source)
+    assert said in refused(3, "explain", SAMPLES / "espresso.jpg", "-M", "mean-map")
+    (row,) = run("explain", SAMPLES / "espresso.jpg", "--json", "--save", "none").rows
+    assert row["explanations"][0]["method"] == "grad-cam"
 
 
 def _torch_is_loaded_by(code: str) -> bool:

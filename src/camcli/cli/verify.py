@@ -147,12 +147,13 @@ def _compared(then: Row, now: Row) -> dict[str, Any]:
     return {"input": then["input"], "status": worst, "maps": maps, "changed": _changed(then, now)}
 
 
-def _key(answer: Row) -> tuple[str, str, str | None]:
-    return answer["method"], answer["target"]["name"], answer["layer"]
+def _key(answer: Row) -> tuple[str, int | str, str | None]:
+    target = answer["target"]
+    return answer["method"], target["name"] if target["id"] is None else target["id"], answer["layer"]
 
 
 def _map(then: Row, now: Row | None) -> dict[str, Any]:
-    described = {"method": then["method"], "target": then["target"]["name"], "layer": then["layer"]}
+    described = dict(zip(("method", "target", "layer"), _key(then), strict=True))
     if now is None:
         return {**described, "status": "differs", "deviation": None}
     moved = deviation(then["fingerprint"], now["fingerprint"])

@@ -15,7 +15,7 @@ from pkgutil import iter_modules
 from typing import TYPE_CHECKING
 
 from camcli import needs as parts
-from camcli.errors import unknown
+from camcli.errors import SetupError, unknown
 from camcli.records import Kind
 
 if TYPE_CHECKING:
@@ -91,24 +91,39 @@ def method(
 
 
 def names() -> list[str]:
-    """All methods, the paper's first; nothing is imported."""
-    own = [info.name.replace("_", "-") for info in iter_modules(__path__)]
-    return sorted(own, key=lambda name: (name not in PAPER, PAPER.index(name) if name in PAPER else name)) + sorted(
-        set(_plugins()) - set(own)
-    )
+    """All methods, the paper's first, other packages' last; nothing is imported."""
+    own = _own()
+    return [*PAPER, *sorted(own.keys() - set(PAPER)), *sorted(_plugins().keys() - own.keys())]
 
 
 def get(name: str) -> Method:
-    """The method of that name; its file is imported on first use. Raises: RequestError: there is none."""
+    """The method of that name; its file is imported on first use.
+
+    Raises:
+        RequestError: there is none.
+        SetupError: another package offers it, and its code raises or registers no such method.
+    """
     if name not in names():
         raise unknown("method", name, names(), "camcli methods")
     if name not in _registered:
-        plugin = _plugins().get(name)
-        if plugin is not None:
-            plugin.load()
+        if name in (own := _own()):
+            import_module(own[name])
         else:
-            import_module(f"{__name__}.{name.replace('-', '_')}")
+            _load(_plugins()[name])
     return _registered[name]
+
+
+def _load(plugin: EntryPoint) -> None:
+    try:
+        plugin.load()
+    except Exception as error:  # anything at all may come out of code that is not ours
+        raise SetupError(f"method {plugin.name}: {plugin.value} raised {type(error).__name__}: {error}") from error
+    if plugin.name not in _registered:
+        raise SetupError(f"method {plugin.name}: {plugin.value} registers no method of that name")
+
+
+def _own() -> dict[str, str]:
+    return {info.name.replace("_", "-"): f"{__name__}.{info.name}" for info in iter_modules(__path__)}
 
 
 @cache
