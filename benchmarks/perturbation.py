@@ -42,7 +42,7 @@ def prepared(options: argparse.Namespace) -> tuple[Model, layers.Layer, Tensor, 
     torch.manual_seed(0)
     model = load_model(ModelSpec(options.model, options.weights, "cpu"))
     frame = images.read_frame(Ref(0, str(options.image), options.image))
-    picture = torch.from_numpy(images.view_of(frame, model.preset, "crop").pixels)
+    picture = torch.from_numpy(images.view_of(frame, model.preset, "crop").pixels)[None]
     if options.weights == "none":
         norms = [module for module in model.net.modules() if isinstance(module, nn.BatchNorm2d)]
         for norm in norms:
@@ -124,7 +124,7 @@ def main() -> None:
         for _ in range(options.rounds):
             for library in libraries:
                 arm = [sys.executable, __file__, *sys.argv[1:], "--arm", library, name]
-                told = json.loads(subprocess.run(arm, check=True, capture_output=True, text=True).stdout)
+                told = json.loads(subprocess.run(arm, check=True, stdout=subprocess.PIPE, text=True).stdout)
                 found[library].append(told["seconds"])
                 maps[library] = np.array(told["map"]).ravel()
         own = maps["camcli"]

@@ -307,7 +307,9 @@ def grad_cam(net: Headed, readout: Readout, class_id: int) -> tuple[Tensor, Tens
 
 
 @pytest.mark.parametrize(
-    "head", [nn.Softmax(dim=1), nn.LogSoftmax(dim=1), nn.Sigmoid(), lambda z: z.sigmoid_()], ids=str
+    "head",
+    [nn.Softmax(dim=1), nn.LogSoftmax(dim=1), nn.Sigmoid(), lambda z: z.sigmoid_()],
+    ids=["softmax", "log-softmax", "sigmoid", "sigmoid in place"],
 )
 def test_grad_cam_does_not_see_the_activation(head: Head) -> None:
     net = headed(head)
