@@ -2,6 +2,8 @@
 PYTHON ?= python3
 VENV := .venv
 BIN := $(VENV)/bin
+# A test on each core, each on one thread: threads of several processes on the same cores slow each other down.
+PYTEST := OMP_NUM_THREADS=1 $(BIN)/pytest --numprocesses auto
 
 .PHONY: demo test quick lint format bench clean
 
@@ -9,10 +11,10 @@ demo: $(VENV)/.installed  ## explain sample_images/ with the bundled model into 
 	$(BIN)/camcli explain sample_images/ -o camcli_out
 
 test: $(VENV)/.installed-dev lint  ## the whole gate
-	$(BIN)/pytest
+	$(PYTEST)
 
 quick: $(VENV)/.installed-dev  ## the tests without the exhaustive ones
-	$(BIN)/pytest -m "not slow"
+	$(PYTEST) -m "not slow"
 
 lint: $(VENV)/.installed-dev
 	$(BIN)/ruff format --check .
@@ -27,6 +29,7 @@ format: $(VENV)/.installed-dev
 bench: $(VENV)/.installed-dev  ## ratios against a plain forward and against the peers, in one run
 	$(BIN)/python benchmarks/engine.py
 	$(BIN)/python benchmarks/startup.py
+	$(BIN)/python benchmarks/perturbation.py
 
 $(VENV)/.installed: pyproject.toml
 	$(PYTHON) -m venv $(VENV)

@@ -9,8 +9,9 @@ import sys
 import pytest
 
 PROBE = """
-import resource, sys
+import ctypes, resource, sys
 import numpy as np
+ctypes.CDLL(None).prctl(41, 1, 0, 0, 0)  # PR_SET_THP_DISABLE: huge pages come and go with the machine's load
 from camcli.allocator import tune
 tuned = tune()
 before = resource.getrusage(resource.RUSAGE_SELF).ru_minflt
