@@ -98,7 +98,7 @@ def test_results_come_a_batch_at_a_time(picture: Picture) -> None:
 
 
 def test_large_pictures_end_a_batch_early(picture: Picture, monkeypatch: pytest.MonkeyPatch) -> None:
-    monkeypatch.setattr("camcli.engine.MAX_BATCH_PIXELS", 2 * 64 * 48)
+    monkeypatch.setattr("camcli.reading.MAX_BATCH_PIXELS", 2 * 64 * 48)
     sizes: list[int] = []
     engine = Engine(Spec(methods=()))
     engine.model.net.register_forward_pre_hook(lambda net, args: sizes.append(len(args[0])))

@@ -256,13 +256,13 @@ def test_norm_run_reads_each_picture_once_more_and_draws_all_that_are_still_ther
 ) -> None:
     gone, kept = picture("gone.png"), picture("kept.png")
     read = []
-    original = images.read_frame
+    original = images.read
 
-    def counted(ref: Ref) -> Frame:
+    def counted(ref: Ref, enough: images.Enough | None = None) -> tuple[Frame, Image.Image | None]:
         read.append(ref.path)
-        return original(ref)
+        return original(ref, enough)
 
-    monkeypatch.setattr(images, "read_frame", counted)
+    monkeypatch.setattr(images, "read", counted)
     where = OutputSpec(folder=Path("out"), norm="run", pictures=("overlay", "heatmap"))
 
     def explained_and_lost() -> None:

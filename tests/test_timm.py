@@ -198,7 +198,7 @@ def test_a_fine_tuned_file_gives_timms_own_scores(picture: Picture, name: str, a
     net = made(name, num_classes=5)
     torch.save(net.state_dict(), "tuned.pth")
     arguments = (("num_classes", "5"),) if argued else ()
-    engine = Engine(Spec(model=f"timm:{name}", weights="tuned.pth", model_args=arguments))
+    engine = Engine(Spec(model=f"timm:{name}", weights="tuned.pth", model_args=arguments, exact=True))
     pixels = images.view_of(images.read_frame(Ref(0, "a.png", path=photo)), engine.model.preset, "crop").pixels
     assert torch.equal(torch.from_numpy(pixels), pixels_by_timm(name, photo))
     ours = engine.model.readout.outputs(engine.model.net, torch.from_numpy(pixels)[None]).scores

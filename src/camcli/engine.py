@@ -7,85 +7,64 @@ from __future__ import annotations
 
 import time
 from collections.abc import Callable, Iterable, Iterator, Sequence
-from dataclasses import dataclass, field, fields, replace
-from functools import cached_property
+from concurrent.futures import Executor
+from dataclasses import fields, replace
+from functools import cached_property, partial
 from importlib.metadata import version
+from itertools import chain
 
 import numpy as np
 import torch
-from numpy.typing import NDArray
 from torch import Tensor
 
-from camcli import (
-    __version__,
-    classes,
-    comparing,
-    diagnosis,
-    images,
-    layers,
-    methods,
-    models,
-    needs,
-    questions,
-    sanity,
-    targets,
-)
-from camcli.answers import Answer, Batch, Plan
+from camcli import __version__, classes, compute, layers, methods, models, needs, questions, sanity, targets
+from camcli.answers import Batch, Plan
+from camcli.attributing import attributions
 from camcli.errors import InputError, RequestError, SetupError
 from camcli.evidence import Network
+from camcli.images import Enough
 from camcli.layers import Layer
 from camcli.maps import Trace
 from camcli.methods import Method
-from camcli.neurons import neurons_of
-from camcli.questions import Asked, Asker, Prediction
-from camcli.records import (
-    Attribution,
-    Explained,
-    Failed,
-    Frame,
-    Provenance,
-    Ref,
-    Result,
-    SanityCheck,
-    Spec,
-    Truth,
-    View,
-)
+from camcli.pools import ahead, default_workers, pool_of
+from camcli.questions import Asker, Prediction
+from camcli.reading import Item, Reader
+from camcli.records import Attribution, Explained, Failed, Provenance, Ref, Result, Spec, Truth
 from camcli.targets import OfClass
 from camcli.tracing import trace
 
-# A batch ends early when its decoded frames hold this many pixels (3 bytes each), so that memory does not
-# depend on how large the pictures are.
-MAX_BATCH_PIXELS = 100_000_000
-
-
-@dataclass(slots=True)
-class _Item:
-    """One ref on its way through a batch."""
-
-    ref: Ref
-    ms: dict[str, float] = field(default_factory=dict)
-    truth: int | None = None
-    frame: Frame | None = None
-    view: View | None = None
-    result: Result | None = None
+# Pictures per forward on a CPU: more are no faster.
+BATCH_SIZE = 16
 
 
 class Engine:
     """A loaded model with the methods, layers and targets of one spec.
+
+    `workers` threads decode. `shown` is the longer side at which pictures will be drawn: 0 where none will be, None
+    where they are drawn in full; a JPEG much larger than that is decoded at a reduced scale.
 
     Raises:
         RequestError: an unknown model, weights, method, class or layer.
         SetupError: weights unreachable, no device, or a method that does not apply to the model.
     """
 
-    def __init__(self, spec: Spec, *, progress: bool = False, skip_inapplicable: bool = False) -> None:
-        if spec.batch_size < 1 or spec.top < 1:
+    def __init__(
+        self,
+        spec: Spec,
+        *,
+        progress: bool = False,
+        skip_inapplicable: bool = False,
+        workers: int | None = None,
+        shown: int | None = None,
+    ) -> None:
+        if (spec.batch_size is not None and spec.batch_size < 1) or spec.top < 1:
             raise RequestError("batch size and top must be at least 1")
         self.spec = spec
+        self.workers = workers or default_workers()
         # Everything that can be refused without the weights is refused before they are fetched.
         self.methods: list[Method] = [methods.get(name) for name in dict.fromkeys(spec.methods)]
         targets.check(spec)
+        compute.check(spec, self.methods)
         if (known := models.labels_of(spec)) is not None:
             for texts in (spec.classes, spec.contrast or ()):
                 classes.parse(texts, known, spec.model or models.catalog.BUNDLED)
@@ -99,28 +78,32 @@ class Engine:
             raise SetupError(f"{self.model.name} takes {side}x{side} pictures only: use --fit crop, squash or pad")
         # Told how many of how many forwards are done, by methods that take many.
         self.on_step: Callable[[int, int], None] = lambda done, of: None
-        self.layers: list[Layer] = []
-        self._network = Network(
-            self.model.net, self.model.readout, spec.batch_size, spec.seed, self._black(), step=self._step
-        )
+        self.remarks = [*self.model.remarks, *compute.remarks(spec, self.model.device)]
         self._skip_inapplicable = skip_inapplicable
-        self._plan = Plan(self._network, self.methods)
         self._randomised: list[tuple[str, Plan]] = []
-        self.remarks = list(self.model.remarks)
-        if self.methods:
-            self._inspect()
+        self._inspect()
+        enough = None if spec.exact or shown is None else Enough(2 * self.model.preset.resize, shown)
+        truth = self._truth if self._asker.by_folder else None
+        self._reader = Reader(self.model.preset, spec.fit, enough, truth)
+
+    @property
+    def overlaps(self) -> bool:
+        """Whether computing leaves cores idle."""
+        return self.model.device != "cpu"
 
     def explain(self, refs: Iterable[Ref]) -> Iterator[Result]:
-        """One result per ref, in order. Memory is one batch, whatever the number of refs."""
-        batch: list[_Item] = []
-        pixels = 0
-        for ref in refs:
-            batch.append(item := self._decode(ref))
-            pixels += item.frame.rgb.size // 3 if item.frame else 0
-            if len(batch) >= self.spec.batch_size or pixels >= MAX_BATCH_PIXELS:
-                yield from self._explain_batch(batch)
-                batch, pixels = [], 0
-        yield from self._explain_batch(batch)
+        """One result per ref, in order. Memory is a few batches, whatever the number of refs."""
+        with pool_of(self.workers) as pool:
+            yield from chain.from_iterable(self.batches(refs, pool))
+
+    def batches(self, refs: Iterable[Ref], pool: Executor) -> Iterator[list[Result]]:
+        """`explain`, a batch at a time, with the pictures decoded by `pool`.
+
+        On a CPU decoding and computing take turns, each with all cores; on a GPU the next batch is decoded meanwhile.
+        """
+        batches = self._reader.batches(refs, self.batch_size, pool, self.workers)
+        for items in ahead(batches) if self.overlaps else batches:
+            yield self._explain_batch(items)
 
     @cached_property
     def provenance(self) -> Provenance:
@@ -159,33 +142,79 @@ class Engine:
     def _inspect(self) -> None:
         side, channels = self.model.preset.crop, len(self.model.preset.mean)
         grey = torch.zeros(1, channels, side, side, device=self.model.device)
-        traced = trace(self.model.net, grey, self.model.readout)
+        traced = self._traced(grey)
+        self.layers: list[Layer] = []
+        stages: dict[str, list[Layer]] = {}
+        embedding = None
+        if traced is not None:
+            self.layers, stages = self._chosen(traced)
+            embedding = layers.last_weighted(self.model.net, traced) if self.spec.similar_to is not None else None
+        kept = {layer.name for layer in chain(self.layers, *stages.values())}
+        net, cut = compute.prepared(self.model, self.spec, self.methods, traced, kept)
+        self.model = replace(self.model, net=net)
+        self.layers = [layer.in_net(net) for layer in self.layers]
+        stages = {name: [layer.in_net(net) for layer in stage] for name, stage in stages.items()}
+        network = Network(
+            net,
+            self.model.readout,
+            self.spec.batch_size or BATCH_SIZE,
+            self.spec.seed,
+            self._black(),
+            embedder=net.get_submodule(embedding) if embedding else None,
+            step=self._step,
+            precision=compute.DTYPES[self.spec.precision],
+            cut=cut,
+        )
+        self._asker.look_at(network)
+        if traced is not None:
+            self._keep_applicable(network, traced, grey)
+        self._plan = Plan(
+            network, self.methods, self.layers, stages, self.spec.augment, self.spec.eigen_smooth, self.spec.fuse
+        )
+        if self.spec.batch_size is None and self.model.device.startswith("cuda"):
+            size = compute.batch_that_fits(lambda count: self._ask_about(grey.repeat(count, 1, 1, 1)), grey.device)
+            self._plan = replace(self._plan, network=replace(network, batch_size=size))
+        self.batch_size = self._plan.network.batch_size
+        # The pictures of one forward: fewer than a batch once so many did not fit in memory.
+        self._most = self.batch_size
+        if traced is not None and self.spec.sanity is not None and self.methods:
+            self._randomised = list(sanity.randomised(self._plan, traced, self.spec.sanity))
+
+    def _traced(self, grey: Tensor) -> Trace | None:
+        try:
+            return trace(self.model.net, grey, self.model.readout)
+        except SetupError:
+            if self.methods:
+                raise
+            return None  # classes can be told without
+
+    def _chosen(self, traced: Trace) -> tuple[list[Layer], dict[str, list[Layer]]]:
+        """(the target layers, the stages that lead to each), as far as the methods look at any."""
+        net, found = self.model.net, []
         if any(method.at_layer for method in self.methods):
-            self.layers = layers.resolve(self.model.net, traced, self.spec.layers, self.model.name)
-        stages = {}
-        if any(method.needs & needs.AT_STAGES for method in self.methods):
-            stages = {layer.name: layers.stages(self.model.net, traced, layer) for layer in self.layers}
-        if self.spec.similar_to is not None:
-            embedder = self.model.net.get_submodule(layers.last_weighted(self.model.net, traced))
-            self._network = replace(self._network, embedder=embedder)
-        self._asker.look_at(self._network)
+            found = layers.resolve(net, traced, self.spec.layers, self.model.name)
+        if not any(method.needs & needs.AT_STAGES for method in self.methods):
+            return found, {}
+        return found, {layer.name: layers.stages(net, traced, layer) for layer in found}
+
+    def _keep_applicable(self, network: Network, traced: Trace, grey: Tensor) -> None:
         noise = torch.randn(2, *grey.shape[1:], generator=torch.Generator().manual_seed(0)).to(grey.device)
         for method in list(self.methods):
             try:
-                self._check_applies(method, traced, noise)
+                self._check_applies(method, network, traced, compute.arranged(noise, self.spec))
             except SetupError as error:
                 refusal = f"{method.name} does not apply to {self.model.name}: {error}"
                 if not self._skip_inapplicable:
                     raise SetupError(refusal) from None
                 self.remarks.append(refusal)
                 self.methods.remove(method)
-        self._plan = Plan(
-            self._network, self.methods, self.layers, stages, self.spec.augment, self.spec.eigen_smooth, self.spec.fuse
-        )
-        if self.spec.sanity is not None:
-            self._randomised = list(sanity.randomised(self._plan, traced, self.spec.sanity))
 
-    def _check_applies(self, method: Method, traced: Trace, noise: Tensor) -> None:
+    def _ask_about(self, grey: Tensor) -> None:
+        batch = Batch(self._plan, grey)
+        for _ in batch.answers(OfClass((0,) * len(grey))):
+            pass
+
+    def _check_applies(self, method: Method, network: Network, traced: Trace, noise: Tensor) -> None:
         """Refuse a method that needs what this network does not have before any picture is read."""
         if method.bends_relu:
             others = ", ".join(f"{name} x{count}" for name, count in traced.others.items())
@@ -199,23 +228,9 @@ class Engine:
                     f"{method.name}: {traced.rectifiers} ReLU activations are bent; {others} keep their own gradient"
                 )
         if method.needs & needs.NOT_EVERYWHERE:
-            batch = Batch(Plan(self._network, [method], self.layers), noise)
+            batch = Batch(Plan(network, [method], self.layers), noise)
             for _ in batch.answers(OfClass((0, 0))):
                 pass
-
-    def _decode(self, ref: Ref) -> _Item:
-        item = _Item(ref)
-        started = time.perf_counter()
-        try:
-            if self._asker.by_folder:
-                item.truth = self._truth(ref)
-            item.frame = images.read_frame(ref)
-            decoded = time.perf_counter()
-            item.view = images.view_of(item.frame, self.model.preset, self.spec.fit)
-            item.ms = {"decode": _ms(started, decoded), "preprocess": _ms(decoded, time.perf_counter())}
-        except InputError as error:
-            item.result = Failed(ref, error.stage, error.kind, str(error))
-        return item
 
     def _truth(self, ref: Ref) -> int:
         if ref.path is None:
@@ -226,8 +241,8 @@ class Engine:
             raise InputError("target", "unknown-class", f"its folder {folder!r} names no class of {self.model.name}")
         return found
 
-    def _explain_batch(self, batch: Sequence[_Item]) -> Iterator[Result]:
-        by_shape: dict[tuple[int, ...], list[_Item]] = {}
+    def _explain_batch(self, batch: Sequence[Item]) -> list[Result]:
+        by_shape: dict[tuple[int, ...], list[Item]] = {}
         for item in batch:
             if item.view is not None:
                 by_shape.setdefault(item.view.pixels.shape, []).append(item)
@@ -237,27 +252,43 @@ class Engine:
             except SetupError as error:  # views of this size, not all
                 for item in same:
                     item.result = Failed(item.ref, "predict", "model", str(error))
-        for item in batch:
-            assert item.result is not None
-            yield item.result
+        return [item.result for item in batch if item.result is not None]
 
-    def _explain_same_shape(self, items: Sequence[_Item]) -> None:
+    def _explain_same_shape(self, items: Sequence[Item]) -> None:
+        """Explains them together, or by halves where so many don't fit in memory."""
+        for start in range(0, len(items), self._most):
+            part = items[start : start + self._most]
+            if not compute.fits(partial(self._explain_together, part)):
+                if len(part) == 1:
+                    part[0].result = Failed(part[0].ref, "predict", "memory", "it does not fit in memory, alone")
+                    continue
+                self._most = (len(part) + 1) // 2
+                self._explain_same_shape(items[start:])
+                return
+
+    def _explain_together(self, items: Sequence[Item]) -> None:
         started = time.perf_counter()
-        stacked = torch.from_numpy(np.stack([item.view.pixels for item in items if item.view]))
-        batch = Batch(self._plan, stacked.to(self.model.device))
+        views = [item.view.pixels for item in items if item.view]
+        if self.spec.compile:  # built for batches of one size
+            views += [views[-1]] * (self._most - len(views))
+        batch = Batch(self._plan, compute.placed(views, self.model.device, self.spec))
         predictions = questions.predictions(batch.forward.logits, self.model)
         predicted = time.perf_counter()
-        randomised = [(part, Batch(plan, batch.forward.images)) for part, plan in self._randomised]
-        attributions = self._attributions(batch, randomised, predictions, [item.truth for item in items])
+        answered: list[list[Attribution] | str] = [[] for _ in items]
+        if self.methods:
+            truths = [item.truth for item in items]
+            asked = self._asker.ask(batch.forward, predictions, truths + truths[-1:] * (len(views) - len(items)))
+            randomised = [(part, Batch(plan, batch.forward.images)) for part, plan in self._randomised]
+            answered = attributions(batch, asked, predictions, randomised, neurons=self.spec.neurons)
         shared = {
             "forward": _ms(started, predicted) / len(items),
             "explain": _ms(predicted, time.perf_counter()) / len(items),
         }
-        for item, prediction, answers in zip(items, predictions, attributions, strict=True):
+        for item, prediction, answers in zip(items, predictions, answered, strict=False):
             item.result = self._result(item, prediction, answers, shared)
 
     def _result(
-        self, item: _Item, prediction: Prediction, answers: list[Attribution] | str, shared: dict[str, float]
+        self, item: Item, prediction: Prediction, answers: list[Attribution] | str, shared: dict[str, float]
     ) -> Result:
         assert item.frame is not None
         assert item.view is not None
@@ -281,93 +312,10 @@ class Engine:
             truth=truth,
         )
 
-    def _attributions(
-        self,
-        batch: Batch,
-        randomised: Sequence[tuple[str, Batch]],
-        found: Sequence[Prediction],
-        truths: Sequence[int | None],
-    ) -> list[list[Attribution] | str]:
-        """Each picture's answers, or why it has none."""
-        explained: list[list[Attribution] | str] = [[] for _ in found]
-        if not self.methods:
-            return explained
-        forward = batch.forward
-        asked = self._asker.ask(forward, found, truths)
-        batch.ask([one.target for one in asked])
-        for one in asked:
-            for answer in batch.answers(one.target):
-                alike = _class_insensitive(batch, one, answer, found)
-                again = [
-                    (part, _same(other.answers_of(answer.method, one.target), answer)) for part, other in randomised
-                ]
-                neurons = None
-                if self.spec.neurons and answer.layer is not None:
-                    neurons = neurons_of(forward, one.target, answer.layer)
-                for picture, question in enumerate(one.questions):
-                    own = explained[picture]
-                    if question is None or isinstance(own, str):
-                        continue
-                    values, layer = answer.values[picture], answer.layer
-                    if not np.isfinite(values).all():
-                        explained[picture] = diagnosis.not_finite(forward, layer, answer.method.name, picture)
-                        continue
-                    note = diagnosis.of_values(values, forward, one.target, layer, question, picture)
-                    checks = tuple(_check(part, values, other.values[picture]) for part, other in again)
-                    answered = Attribution(
-                        method=answer.method.name,
-                        kind=answer.method.kind,
-                        layer=answer.layer_name,
-                        target=question,
-                        values=values,
-                        neurons=neurons[picture] if neurons else (),
-                        sanity=checks,
-                    )
-                    note = note or diagnosis.of_sanity(answered.unchanged_by) or alike[picture]
-                    own.append(replace(answered, note=note))
-        return explained
-
 
 def explain(refs: Iterable[Ref], spec: Spec) -> Iterator[Result]:
     """One result per ref, in order; see `Engine` for what is raised."""
     yield from Engine(spec).explain(refs)
-
-
-def _class_insensitive(batch: Batch, asked: Asked, answer: Answer, found: Sequence[Prediction]) -> list[str | None]:
-    """For each picture whose best or second class was asked about: whether the other one's map is the same.
-
-    Looked at where that costs no further forward.
-    """
-    notes: list[str | None] = [None] * len(found)
-    method = answer.method
-    first = next(question for question in asked.questions if question is not None)
-    of_class = first.quantity in targets.QUANTITIES and first.score is not None and first.minus is None
-    dear = method.needs & (needs.ASKS_AGAIN | needs.TO_PIXELS | needs.AT_STAGES)
-    if method.kind != "map" or dear or not of_class or len(found[0].ranking) < 2:
-        return notes
-    if not method.needs & needs.OF_TARGET:
-        return [f"class-insensitive: {method.name} never looks at the class"] * len(found)
-    asked_ids = [question.score.id if question and question.score else -1 for question in asked.questions]
-    rivals = [own.ranking[own.ranking[0] == asked_id] for own, asked_id in zip(found, asked_ids, strict=True)]
-    others = next(
-        other for other in batch.answers_of(method, asked.about(tuple(rivals))) if other.layer_name == answer.layer_name
-    )
-    for picture, own in enumerate(found):
-        if asked_ids[picture] in own.ranking[:2]:
-            cosine = diagnosis.same_map(answer.values[picture], others.values[picture])
-            rival = own.score(rivals[picture])
-            if cosine is not None:
-                notes[picture] = f"class-insensitive: cosine {cosine:.4f} with the map of {rival.id} {rival.label}"
-    return notes
-
-
-def _same(answers: Iterable[Answer], answer: Answer) -> Answer:
-    """The one of the same layer."""
-    return next(other for other in answers if other.layer_name == answer.layer_name)
-
-
-def _check(part: str, values: NDArray[np.float32], other: NDArray[np.float32]) -> SanityCheck:
-    return SanityCheck(part, comparing.rank_correlation(values, other), comparing.ssim(values, other))
 
 
 def _ms(start: float, end: float) -> float:

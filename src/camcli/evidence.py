@@ -13,7 +13,7 @@ method reads: activations and gradients, each computed when first asked for and 
 from __future__ import annotations
 
 from collections.abc import Callable, Collection, Iterator, Mapping, Sequence
-from contextlib import ExitStack
+from contextlib import ExitStack, contextmanager
 from dataclasses import dataclass, field, replace
 from functools import cached_property
 from itertools import chain
@@ -41,7 +41,7 @@ class Network:
 
     `batch_size` bounds the pictures of one forward; `black` (C, 1, 1) is a black pixel, normalised;
     `embedder` is the module whose input is a picture's embedding;
-    `step` is told how many of how many variants are done.
+    `step` is told how many of how many variants are done. `precision` is that of all that runs before the module `cut`.
     """
 
     net: nn.Module
@@ -51,12 +51,36 @@ class Network:
     black: Tensor | None = None
     embedder: nn.Module | None = None
     step: Callable[[int, int], None] = field(default=lambda done, of: None)
+    precision: torch.dtype = torch.float32
+    cut: nn.Module | None = None
 
     def outputs(self, images: Tensor) -> Outputs:
         """One forward, with the embedding where the network has a module that is named as reading it.
 
         Raises: SetupError: the network fails on pictures of this size, or gives no scores.
         """
+        with self._lowered(images.device.type):
+            return self._outputs(images)
+
+    @contextmanager
+    def _lowered(self, device: str) -> Iterator[None]:
+        if self.cut is None:
+            yield
+            return
+
+        def back(module: nn.Module, args: Any, output: Any) -> Any:
+            torch.set_autocast_enabled(device, False)
+            return output.float() if isinstance(output, Tensor) else output
+
+        # Before the hook that keeps the layer's output: what is kept, and all that is behind it, is fp32.
+        hook = self.cut.register_forward_hook(back, prepend=True)
+        try:
+            with torch.autocast(device, self.precision):
+                yield
+        finally:
+            hook.remove()
+
+    def _outputs(self, images: Tensor) -> Outputs:
         if self.embedder is None:
             return self.readout.outputs(self.net, images)
         seen: list[Tensor] = []

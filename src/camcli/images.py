@@ -11,13 +11,18 @@ import os
 import stat
 import struct
 import warnings
+from collections.abc import Sequence
 from dataclasses import dataclass
+from functools import lru_cache
 from pathlib import Path
+from threading import Lock
+from typing import Any, TypeAlias
 
 import numpy as np
 from numpy.typing import NDArray
 from PIL import Image, ImageCms, UnidentifiedImageError
 
+from camcli import remote
 from camcli.errors import InputError
 from camcli.records import Box, Fit, Frame, Preset, Ref, View
 
@@ -25,6 +30,9 @@ from camcli.records import Box, Fit, Frame, Preset, Ref, View
 MAX_RESIZED_PIXELS = 64_000_000
 # `--fit full` feeds the whole picture to the network, whose activations are ~100 times the picture.
 MAX_FULL_ASPECT = 8.0
+
+# One picture, or one a band.
+Bands: TypeAlias = list[Image.Image]
 
 # What a NumPy file starts with, and the most that is read of one.
 _ARRAY = b"\x93NUMPY"
@@ -40,6 +48,8 @@ _UPRIGHT = {
     7: Image.Transpose.TRANSVERSE,
     8: Image.Transpose.ROTATE_90,
 }
+# Of these, what turns width to height.
+_LYING = frozenset(_UPRIGHT[orientation] for orientation in (5, 6, 7, 8))
 # What Pillow's plug-ins raise on broken files; its messages carry object addresses, so ours are our own words.
 _BROKEN = (
     *(OSError, SyntaxError, ValueError, TypeError, KeyError, IndexError, EOFError, OverflowError, struct.error),
@@ -47,23 +57,51 @@ _BROKEN = (
 )
 
 
-def read_frame(ref: Ref) -> Frame:
-    """Decode one ref to an upright RGB frame.
+@dataclass(frozen=True, slots=True)
+class Enough:
+    """How much of a large JPEG has to be decoded: pixels of the shorter side, and of the longer one."""
+
+    short: int
+    long: int
+
+    def scale(self, size: tuple[int, int]) -> int:
+        """The largest of libjpeg's 1/8, 1/4 and 1/2 that leaves as much, as its denominator; else 1."""
+        return next((s for s in (8, 4, 2) if min(size) // s >= self.short and max(size) // s >= self.long), 1)
+
+
+def read_frame(ref: Ref, enough: Enough | None = None) -> Frame:
+    """Decode one ref to an upright RGB frame; of a JPEG, at the smallest scale that leaves `enough`.
 
     Raises:
         InputError: missing, unreadable, not a picture, truncated, or too large.
     """
-    if ref.data == b"":
+    return read(ref, enough)[0]
+
+
+def read(ref: Ref, enough: Enough | None = None) -> tuple[Frame, Image.Image | None]:
+    """The frame of `read_frame`, and Pillow's picture that it was copied from: `view_of` need not copy it back.
+
+    Raises:
+        InputError: as there.
+    """
+    data = remote.read(ref.uri) if ref.uri is not None else ref.data
+    if data == b"":
         raise InputError("open", "empty", "the file is empty")
-    source = io.BytesIO(ref.data) if ref.data is not None else _readable(ref.path or Path(ref.name))
+    source = io.BytesIO(data) if data is not None else _readable(ref.path or Path(ref.name))
     if _is_array(source):
-        return _frame_of_array(ref, source)
+        return _frame_of_array(ref, source), None
     try:
-        with warnings.catch_warnings():
-            # Pillow warns at half its limit and about odd metadata; the limit itself is an error below.
-            warnings.simplefilter("ignore")
-            with Image.open(source) as opened:
-                rgb = np.asarray(_to_rgb(_upright(opened)))
+        with _quiet, Image.open(source) as opened:
+            size = opened.size
+            if enough is not None and opened.format == "JPEG" and (scale := enough.scale(size)) > 1:
+                opened.draft(None, (size[0] // scale, size[1] // scale))
+            drafted = opened.size != size
+            opened.load()
+            turn = _turn(opened)
+            if turn in _LYING:
+                size = size[::-1]
+            image = _to_rgb(opened if turn is None else opened.transpose(turn))
+            rgb = np.asarray(image)
     except UnidentifiedImageError:
         raise InputError("decode", "not-a-picture", "not a picture that Pillow can read") from None
     except Image.DecompressionBombError:
@@ -75,11 +113,40 @@ def read_frame(ref: Ref) -> Frame:
         raise InputError("decode", "too-large", "it doesn't fit in memory") from None
     except _BROKEN as error:
         raise InputError("decode", "broken", _in_own_words(error)) from None
-    return Frame(ref, rgb)
+    return Frame(ref, rgb, full_size=size if drafted else None), image
 
 
-def view_of(frame: Frame, preset: Preset, fit: Fit) -> View:
-    """The network's view of a frame.
+class _Quiet:
+    """Without Pillow's warnings: it warns at half its limit and about odd metadata; the limit itself is an error.
+
+    Python's filters are the process's: the first of several threads sets them and the last one sets them back.
+    """
+
+    def __init__(self) -> None:
+        self._lock = Lock()
+        self._inside = 0
+        self._filters = warnings.catch_warnings()
+
+    def __enter__(self) -> None:
+        with self._lock:
+            if self._inside == 0:
+                self._filters = warnings.catch_warnings()
+                self._filters.__enter__()
+                warnings.simplefilter("ignore")
+            self._inside += 1
+
+    def __exit__(self, *exception: object) -> None:
+        with self._lock:
+            self._inside -= 1
+            if self._inside == 0:
+                self._filters.__exit__(None, None, None)
+
+
+_quiet = _Quiet()
+
+
+def view_of(frame: Frame, preset: Preset, fit: Fit, image: Image.Image | None = None) -> View:
+    """The network's view of a frame; `image` is the frame's picture as Pillow holds it, where that is at hand.
 
     crop: torchvision's preset: short side to `preset.resize` (both sides if the preset squashes), centre
     `preset.crop` squared. squash: the whole frame to a square, aspect lost. pad: the whole frame inside the square,
@@ -89,22 +156,23 @@ def view_of(frame: Frame, preset: Preset, fit: Fit) -> View:
         InputError: the picture is too elongated to resize.
     """
     width, height = frame.size
+    bands = _channels(frame, image, len(preset.mean))
     side = preset.crop
     if fit == "squash":
-        return View(_normalised(_resized(frame, (side, side), preset), preset), (0, 0, width, height))
+        return View(_normalised(_resized(frame, bands, (side, side), preset), preset), (0, 0, width, height))
     if fit == "pad":
-        return _padded(frame, preset)
+        return _padded(frame, bands, preset)
     resized_w, resized_h = _short_side_to(preset.resize, width, height)
     if fit == "full":
         if max(width, height) > MAX_FULL_ASPECT * min(width, height):
             raise InputError("preprocess", "elongated", f"{width}x{height} is too elongated for --fit full")
-        pixels = _normalised(_resized(frame, (resized_w, resized_h), preset), preset)
+        pixels = _normalised(_resized(frame, bands, (resized_w, resized_h), preset), preset)
         return View(pixels, (0, 0, width, height))
     if preset.squash:
         resized_w = resized_h = preset.resize
     left, top = round((resized_w - side) / 2.0), round((resized_h - side) / 2.0)
-    resized = _resized(frame, (resized_w, resized_h), preset)
-    pixels = _normalised(resized.crop((left, top, left + side, top + side)), preset)
+    resized = _resized(frame, bands, (resized_w, resized_h), preset)
+    pixels = _normalised([image.crop((left, top, left + side, top + side)) for image in resized], preset)
     scale_x, scale_y = width / resized_w, height / resized_h
     return View(pixels, _box(left * scale_x, top * scale_y, (left + side) * scale_x, (top + side) * scale_y))
 
@@ -169,14 +237,13 @@ def _in_own_words(error: BaseException) -> str:
     return "broken: its data can't be decoded"
 
 
-def _upright(image: Image.Image) -> Image.Image:
-    image.load()
+def _turn(image: Image.Image) -> Image.Transpose | None:
+    """What sets a loaded picture upright."""
     try:
         orientation = image.getexif().get(_ORIENTATION_TAG)
     except _BROKEN:
-        orientation = None  # unreadable metadata on a readable picture: show the picture
-    method = _UPRIGHT.get(orientation) if isinstance(orientation, int) else None
-    return image.transpose(method) if method is not None else image
+        return None  # unreadable metadata on a readable picture: show the picture
+    return _UPRIGHT.get(orientation) if isinstance(orientation, int) else None
 
 
 def _to_rgb(image: Image.Image) -> Image.Image:
@@ -221,63 +288,68 @@ def _short_side_to(short: int, width: int, height: int) -> tuple[int, int]:
     return int(short * width / height), short
 
 
-@dataclass(frozen=True, slots=True)
-class _Resized:
-    """A picture at the size of the network's view: one image, or one a band."""
-
-    images: tuple[Image.Image, ...]
-
-    def crop(self, box: Box) -> _Resized:
-        return _Resized(tuple(image.crop(box) for image in self.images))
-
-
-def _resized(frame: Frame, size: tuple[int, int], preset: Preset) -> _Resized:
+def _resized(frame: Frame, bands: Bands, size: tuple[int, int], preset: Preset) -> Bands:
     width, height = frame.size
     if size[0] * size[1] > MAX_RESIZED_PIXELS:
         raise InputError("preprocess", "elongated", f"{width}x{height} is too elongated to resize")
-    images = _channels(frame, len(preset.mean))
-    if size != (width, height):
-        by = Image.Resampling[preset.interpolation.upper()]
-        images = tuple(image.resize(size, by) for image in images)
-    return _Resized(images)
+    by = Image.Resampling[preset.interpolation.upper()]
+    return [image if image.size == size else image.resize(size, by) for image in bands]
 
 
-def _channels(frame: Frame, wanted: int) -> tuple[Image.Image, ...]:
+def _channels(frame: Frame, image: Image.Image | None, wanted: int) -> Bands:
     """The frame as the network takes it: RGB, grey, or an array's own bands."""
     if frame.bands is not None:
         given = frame.bands.shape[2]
         if given != wanted:
             raise InputError("preprocess", "channels", f"{given} channels, and the network takes {wanted}")
-        return tuple(Image.fromarray(np.ascontiguousarray(frame.bands[..., band])) for band in range(given))
-    rgb = Image.fromarray(frame.rgb)
+        return [Image.fromarray(np.ascontiguousarray(frame.bands[..., band])) for band in range(given)]
+    rgb = image or Image.fromarray(frame.rgb)
     if wanted == 1:
-        return (rgb.convert("L"),)  # the luma of torchvision's Grayscale
+        return [rgb.convert("L")]  # the luma of torchvision's Grayscale
     if wanted != 3:
         raise InputError(
             "preprocess", "channels", f"a picture has 3 channels, and the network takes {wanted}: give a .npy array"
         )
-    return (rgb,)
+    return [rgb]
 
 
-def _normalised(resized: _Resized, preset: Preset) -> NDArray[np.float32]:
-    # The order and the float32 arithmetic are torchvision's; each step in place keeps one copy of the view.
-    bands = [np.asarray(image) for image in resized.images]
-    stacked = bands[0].transpose(2, 0, 1) if bands[0].ndim == 3 else np.stack(bands)
-    white = np.float32(255 if stacked.dtype == np.uint8 else 1)
-    pixels = stacked.astype(np.float32) / white
-    pixels -= np.asarray(preset.mean, dtype=np.float32)[:, None, None]
-    pixels /= np.asarray(preset.std, dtype=np.float32)[:, None, None]
-    return np.ascontiguousarray(pixels)
+def _normalised(resized: Bands, preset: Preset) -> NDArray[np.float32]:
+    """(C, h, w), the channels last in memory, as decoders give them and the fastest kernels take them."""
+    import cv2
+
+    bands = [np.asarray(image) for image in resized]
+    stacked = bands[0] if len(bands) == 1 else np.stack(bands, axis=-1)
+    if stacked.dtype == np.uint8 and len(bands) == 1:
+        pixels = np.asarray(cv2.LUT(stacked, _table(preset.mean, preset.std)), dtype=np.float32)
+    else:
+        pixels = _standardised(stacked.reshape(*stacked.shape[:2], -1), preset.mean, preset.std)
+    return pixels.reshape(*stacked.shape[:2], -1).transpose(2, 0, 1)
 
 
-def _padded(frame: Frame, preset: Preset) -> View:
+@lru_cache(maxsize=8)
+def _table(mean: tuple[float, ...], std: tuple[float, ...]) -> NDArray[np.float32]:
+    """What each of the 256 levels becomes in each channel, (256, 1, C)."""
+    levels = np.arange(256, dtype=np.uint8)[:, None, None]
+    return _standardised(np.repeat(levels, len(mean), axis=-1), mean, std)
+
+
+def _standardised(levels: NDArray[Any], mean: Sequence[float], std: Sequence[float]) -> NDArray[np.float32]:
+    """(…, C), in the order and the float32 arithmetic of torchvision; each step in place keeps one copy."""
+    pixels: NDArray[np.float32] = levels.astype(np.float32)
+    pixels /= np.float32(255 if levels.dtype == np.uint8 else 1)
+    pixels -= np.asarray(mean, dtype=np.float32)
+    pixels /= np.asarray(std, dtype=np.float32)
+    return pixels
+
+
+def _padded(frame: Frame, bands: Bands, preset: Preset) -> View:
     width, height = frame.size
     side = preset.crop
     scale = side / max(width, height)
     inner_w, inner_h = max(1, round(width * scale)), max(1, round(height * scale))
     left, top = (side - inner_w) // 2, (side - inner_h) // 2
-    pixels = np.zeros((len(preset.mean), side, side), dtype=np.float32)
-    inner = _normalised(_resized(frame, (inner_w, inner_h), preset), preset)
+    pixels = np.zeros((side, side, len(preset.mean)), dtype=np.float32).transpose(2, 0, 1)
+    inner = _normalised(_resized(frame, bands, (inner_w, inner_h), preset), preset)
     pixels[:, top : top + inner_h, left : left + inner_w] = inner
     scale_x, scale_y = width / inner_w, height / inner_h
     return View(pixels, _box(-left * scale_x, -top * scale_y, (side - left) * scale_x, (side - top) * scale_y))

@@ -1,13 +1,16 @@
-"""Arguments, folders, globs and stdin -> Iterator[Ref], lazily and in a stable order."""
+"""Arguments, folders, globs, URIs and stdin -> Iterator[Ref], lazily and in a stable order."""
 
 import glob
 import os
 import re
-from collections.abc import Iterator, Sequence
-from itertools import chain, count
+from collections.abc import Iterable, Iterator, Sequence
+from dataclasses import replace
+from hashlib import blake2b
+from itertools import chain, count, islice
 from pathlib import Path
 from typing import BinaryIO
 
+from camcli import remote
 from camcli.errors import RequestError
 from camcli.records import Ref
 
@@ -57,16 +60,65 @@ def expand(
         raise RequestError("no inputs: name a picture, a folder, or `-` for stdin")
     # os.path, not Path, where a name is tried: Path raises on names that are too long or behind a closed folder.
     for argument in arguments:
-        if argument != "-" and not os.path.exists(argument) and not _glob(argument):
+        there = os.path.exists(argument) or remote.is_uri(argument) or _glob(argument)
+        if argument != "-" and not there:
             raise RequestError(f"no such file or folder: {_printable(argument)}")
-    skipped = skip.resolve() if skip is not None else None
+    skipped = skip.absolute().resolve() if skip is not None else None
     numbers = count()
     refs = chain.from_iterable(_refs(argument, numbers, recursive, skipped, stdin) for argument in arguments)
     first = next(refs, None)
     if first is None:
         what = "stdin is empty" if list(arguments) == ["-"] else f"no pictures in {_printable(' '.join(arguments))}"
         raise RequestError(f"no inputs: {what}")
-    return chain([first], refs)
+    return apart(chain([first], refs))
+
+
+def ref_named(index: int, name: str) -> Ref:
+    """The ref of one file: a path, or a URI where there is no such path."""
+    if remote.is_uri(name) and not os.path.exists(name):
+        return Ref(index, name, uri=name)
+    return Ref(index, name, path=Path(name))
+
+
+def mirrored(ref: Ref) -> Path:
+    """Where the input's files go below any output folder, less their tails: never outside, whatever it is called."""
+    named = Path(ref.uri) if ref.uri is not None else ref.path
+    if named is None:
+        parts = ["stdin"]
+    else:
+        root = ref.root if ref.root is not None else named.parent
+        below = named.relative_to(root) if named.is_relative_to(root) else Path(named.name)
+        # An absolute path from a list has no folder to mirror.
+        parts = [below.name] if below.is_absolute() else [part for part in below.parts if part not in ("..", ".")]
+    parts = [re.sub(r"[\x00-\x1f\x7f/\\\ud800-\udfff]", "_", part) for part in parts] or ["_"]
+    if ref.again > 1:
+        parts[-1] += f"~{ref.again}"
+    return Path(*parts)
+
+
+def apart(refs: Iterable[Ref]) -> Iterator[Ref]:
+    """The same refs, numbered where several would share their files."""
+    # Of each name 8 bytes: two different ones that share them would cost a needless number, and nothing else.
+    taken: set[bytes] = set()
+    for ref in refs:
+        # Compared without case: two inputs must not share files on a file system that ignores it.
+        while (key := _digest(os.fspath(mirrored(ref)).casefold())) in taken:
+            ref = replace(ref, again=ref.again + 1)
+        taken.add(key)
+        yield ref
+
+
+def shard(refs: Iterable[Ref], number: int, of: int, block: int) -> Iterator[Ref]:
+    """The number-th (from 1) of so many parts of the refs, which follow each other; whole blocks but the last one, so
+    that batches are those of the whole run. The refs are listed in full: names, no pictures."""
+    listed = list(refs)
+    blocks = -(-len(listed) // block)
+    first, last = blocks * (number - 1) // of, blocks * number // of
+    return islice(listed, first * block, last * block)
+
+
+def _digest(text: str) -> bytes:
+    return blake2b(text.encode("utf-8", "surrogatepass"), digest_size=8).digest()
 
 
 def _refs(
@@ -77,11 +129,21 @@ def _refs(
             raise RequestError("`-` needs a stdin to read")
         yield from _from_stdin(stdin, numbers, recursive, skip)
         return
+    if remote.is_uri(argument) and not os.path.exists(argument):
+        yield from _remote(argument, numbers, recursive)
+        return
     for name in [argument] if os.path.exists(argument) else _glob(argument):
         if os.path.isdir(name):
             yield from _walk(Path(name), numbers, recursive, skip)
         else:
             yield Ref(next(numbers), name, path=Path(name), root=Path(name).parent)
+
+
+def _remote(uri: str, numbers: Iterator[int], recursive: bool) -> Iterator[Ref]:
+    for name in remote.walk(uri, recursive=recursive):
+        if name == uri or Path(name).suffix.lower() in IMAGE_SUFFIXES:
+            folder = glob.has_magic(uri) or name == uri
+            yield Ref(next(numbers), name, uri=name, root=Path(name).parent if folder else Path(uri))
 
 
 def _glob(pattern: str) -> list[str]:
@@ -111,7 +173,7 @@ def _from_stdin(stdin: BinaryIO, numbers: Iterator[int], recursive: bool, skip: 
         if os.path.isdir(name):
             yield from _walk(Path(name), numbers, recursive, skip)
         else:
-            yield Ref(next(numbers), name, path=Path(name), root=Path())
+            yield replace(ref_named(next(numbers), name), root=Path())
 
 
 def _is_picture(head: bytes) -> bool:

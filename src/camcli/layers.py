@@ -9,7 +9,7 @@ it the patches' gradient is exactly zero. A network whose only common map is nea
 from __future__ import annotations
 
 from collections.abc import Callable, Sequence
-from dataclasses import dataclass
+from dataclasses import dataclass, replace
 from typing import TYPE_CHECKING
 
 from camcli.errors import SetupError, unknown
@@ -40,6 +40,10 @@ class Layer:
     to_map: Callable[[Tensor, tuple[int, int]], Tensor]
     from_map: Callable[[Tensor, Tensor], Tensor]
     why: str
+
+    def in_net(self, net: nn.Module) -> Layer:
+        """The same layer of a network with the same names."""
+        return replace(self, module=net.get_submodule(self.name))
 
 
 def resolve(net: nn.Module, trace: Trace, names: Sequence[str], model: str) -> list[Layer]:

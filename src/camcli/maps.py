@@ -38,6 +38,7 @@ class Trace:
 
     `images` is the shape of what went in; `narrowed` says that the score is read from a class token, behind which the
     patches don't count; `rectifiers` counts ReLU and ReLU6 calls, `others` the calls of other activations by name.
+    `normalised` names each convolution that only a batch norm reads, and that batch norm, where both run once.
     """
 
     images: tuple[int, ...]
@@ -46,6 +47,7 @@ class Trace:
     narrowed: bool
     rectifiers: int
     others: dict[str, int]
+    normalised: tuple[tuple[str, str], ...] = ()
 
     def last(self, name: str) -> Run | None:
         return next((run for run in reversed(self.runs) if run.name == name), None)

@@ -123,9 +123,16 @@ def _forward(net: nn.Module, images: Tensor) -> Any:
     try:
         return net(images)
     except _FAILURES as error:
+        if lacks_memory(error):
+            raise
         size = f"{images.shape[3]}x{images.shape[2]}"
         reason = f"{type(error).__name__}: {(str(error).strip().splitlines() or [''])[0]}"
         raise SetupError(f"the model fails on a view of {size}: {reason}; see --resize, --crop, --fit") from error
+
+
+def lacks_memory(error: BaseException) -> bool:
+    """Whether it says that memory did not suffice; on a CPU torch has no class for that."""
+    return isinstance(error, (torch.OutOfMemoryError, MemoryError)) or "can't allocate memory" in str(error)
 
 
 class _Activations(TorchFunctionMode):

@@ -24,14 +24,16 @@ Norm = Literal["image", "run", "fixed"]
 Fuse = Literal["mean", "max", "product"]
 Augment = Literal["flip", "scale"]
 Sanity = Literal["head", "cascade"]
+Precision = Literal["fp32", "bf16", "fp16"]
 PictureFormat = Literal["jpg", "png"]
 
 
 @dataclass(frozen=True, slots=True)
 class Ref:
-    """One input as it was named: a file (`path`) or the picture's own bytes (`data`), never both.
+    """One input as it was named: a file (`path` or `uri`) or the picture's own bytes (`data`), one of them.
 
-    `root` is the folder the user named; a sink mirrors the path below it.
+    `root` is the folder the user named; a sink mirrors the path below it. `again` tells apart inputs whose files
+    would be called the same: 1 for the first of them.
     """
 
     index: int
@@ -39,6 +41,8 @@ class Ref:
     path: Path | None = None
     data: bytes | None = None
     root: Path | None = None
+    uri: str | None = None
+    again: int = 1
 
 
 @dataclass(frozen=True, slots=True, eq=False)
@@ -46,17 +50,19 @@ class Frame:
     """The decoded picture: `rgb` uint8 (H, W, 3), EXIF-upright, alpha over white, first frame of an animation.
 
     `bands`, of a NumPy array that stands for a picture, uint8 or float32 in [0, 1] (H, W, C), are what a network of C
-    input channels sees; `rgb` then shows the first three, or the first one in grey.
+    input channels sees; `rgb` then shows the first three, or the first one in grey. `full_size` (width, height) is the
+    picture's where `rgb` was decoded at a reduced scale.
     """
 
     ref: Ref
     rgb: NDArray[np.uint8]
     bands: NDArray[Any] | None = None
+    full_size: tuple[int, int] | None = None
 
     @property
     def size(self) -> tuple[int, int]:
-        """(width, height)."""
-        return self.rgb.shape[1], self.rgb.shape[0]
+        """(width, height) of the picture; boxes are in its pixels."""
+        return self.full_size or (self.rgb.shape[1], self.rgb.shape[0])
 
 
 @dataclass(frozen=True, slots=True)
@@ -267,7 +273,9 @@ class Spec(ModelSpec):
     function one says what is explained; counterfactual: what speaks against it. augment: answers averaged over flips
     and scales; eigen_smooth: sums over channels replaced by their first component; fuse: several layers as one map;
     neurons: the channels that weigh most; sanity: what is left when weights are randomised. seed: of whatever is drawn
-    at random.
+    at random. batch_size: pictures per forward, None: what suits the device. precision: of all that runs before the
+    layer; compile: torch.compile builds that; exact: nothing is rearranged to be faster, so that every bit is the one
+    of a plain forward.
     """
 
     methods: tuple[str, ...] = ("grad-cam",)
@@ -275,7 +283,7 @@ class Spec(ModelSpec):
     layers: tuple[str, ...] = ()
     fit: Fit = "crop"
     top: int = 5
-    batch_size: int = 16
+    batch_size: int | None = None
     counterfactual: bool = False
     contrast: tuple[str, str] | None = None
     target: str = "logit"
@@ -287,17 +295,20 @@ class Spec(ModelSpec):
     neurons: bool = False
     sanity: Sanity | None = None
     seed: int = 0
+    precision: Precision = "fp32"
+    compile: bool = False
+    exact: bool = False
 
 
 @dataclass(frozen=True, slots=True)
 class OutputSpec:
-    """Where pictures go and how they are drawn. `folder` None keeps everything in the rows.
+    """Where pictures go and how they are drawn. `folder` is a path or a URI; None keeps everything in the rows.
 
     `file` names the one picture of a run that makes one; "-" is stdout. `norm_max` is the value drawn as the
     top of the colour map under norm "fixed", in the units of the raw values.
     """
 
-    folder: Path | None = None
+    folder: str | Path | None = None
     file: str | None = None
     pictures: tuple[Picture, ...] = field(default=("overlay",))
     colormap: str = "turbo"
@@ -306,3 +317,9 @@ class OutputSpec:
     norm_max: float | None = None
     max_side: int | None = None
     format: PictureFormat = "jpg"
+
+    @property
+    def shown(self) -> int | None:
+        """The longer side at which pictures are drawn: 0 where none is, None where they keep their own."""
+        drawn = set(self.pictures) - {"raw"}
+        return self.max_side if drawn and (self.folder is not None or self.file is not None) else 0

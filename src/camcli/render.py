@@ -181,16 +181,19 @@ def _visible(box: Box, photo: Pixels) -> tuple[tuple[slice, slice], tuple[slice,
 
 def _shrunk(frame: Frame, box: Box, style: Style) -> tuple[Pixels, Box]:
     width, height = frame.size
-    if style.max_side is None or max(width, height) <= style.max_side:
-        return frame.rgb, box
-    import cv2
-
-    scale = style.max_side / max(width, height)
+    scale = min(1.0, style.max_side / max(width, height)) if style.max_side is not None else 1.0
     size = max(1, round(width * scale)), max(1, round(height * scale))
+    if size == (frame.rgb.shape[1], frame.rgb.shape[0]):
+        photo = frame.rgb
+    else:
+        import cv2
+
+        photo = np.asarray(cv2.resize(frame.rgb, size, interpolation=cv2.INTER_AREA), dtype=np.uint8)
+    if size == (width, height):
+        return photo, box
     scale_x, scale_y = size[0] / width, size[1] / height
     x0, y0 = round(box[0] * scale_x), round(box[1] * scale_y)
     x1, y1 = max(x0 + 1, round(box[2] * scale_x)), max(y0 + 1, round(box[3] * scale_y))
-    photo = np.asarray(cv2.resize(frame.rgb, size, interpolation=cv2.INTER_AREA), dtype=np.uint8)
     return photo, (x0, y0, x1, y1)
 
 

@@ -10,6 +10,7 @@ No values are looked at, so it works on the meta device.
 
 from __future__ import annotations
 
+from collections import Counter
 from itertools import accumulate
 from operator import mul
 from typing import TYPE_CHECKING, Any
@@ -26,7 +27,8 @@ _MIXES_TOKENS = frozenset("Bmm Transpose T Permute Convolution Index IndexSelect
 
 
 class Routes:
-    """`crossed`: nodes that every route crosses, with all positions alive. `narrowed`: nodes alive at prefix tokens."""
+    """`crossed`: nodes that every route crosses, with all positions alive. `narrowed`: nodes alive at prefix tokens.
+    `readers`: how often each node's output is read."""
 
     def __init__(self, root: Node) -> None:
         order = _topological(root)
@@ -40,6 +42,7 @@ class Routes:
         for node in reversed(order):
             for child in edges[node]:
                 above[child] += above[node]
+        self.readers = Counter(child for node in order for child, _ in _children(node))
         self.crossed = {
             node for node in order if node not in self.narrowed and above[node] * below[node] == below[root]
         }

@@ -13,7 +13,7 @@ import torch
 from torch import Tensor, nn
 
 from camcli.answers import Plan
-from camcli.layers import Layer, last_weighted
+from camcli.layers import last_weighted
 from camcli.maps import Trace
 from camcli.records import Sanity
 
@@ -35,8 +35,8 @@ def randomised(plan: Plan, trace: Trace, how: Sanity) -> Iterator[tuple[str, Pla
             replace(
                 plan,
                 network=replace(plan.network, net=net),
-                layers=[_moved(layer, net) for layer in plan.layers],
-                stages={name: [_moved(layer, net) for layer in stage] for name, stage in plan.stages.items()},
+                layers=[layer.in_net(net) for layer in plan.layers],
+                stages={name: [layer.in_net(net) for layer in stage] for name, stage in plan.stages.items()},
             ),
         )
 
@@ -54,10 +54,6 @@ def _redrawn(net: nn.Module, name: str, seed: int) -> nn.Module:
                 redrawn = nn.Parameter(noise * spread + parameter.mean(), requires_grad=False)
                 module._parameters[key] = redrawn
     return copy
-
-
-def _moved(layer: Layer, net: nn.Module) -> Layer:
-    return replace(layer, module=net.get_submodule(layer.name))
 
 
 def _parts(net: nn.Module, trace: Trace) -> list[str]:

@@ -2,7 +2,8 @@
 
 from __future__ import annotations
 
-from collections.abc import Callable
+from collections import Counter
+from collections.abc import Callable, Iterator
 from contextlib import ExitStack
 from itertools import islice
 from typing import Any
@@ -13,6 +14,7 @@ from torch.autograd.graph import Node
 from torch.nn import functional
 from torch.overrides import TorchFunctionMode
 
+from camcli.errors import SetupError
 from camcli.frozen import frozen
 from camcli.maps import Run, Trace
 from camcli.outputs import PLAIN, Readout
@@ -24,6 +26,8 @@ def trace(net: nn.Module, images: Tensor, readout: Readout = PLAIN) -> Trace:
     """Run once and record each module's output: its shape, and whether every path from images to score crosses it.
 
     Works on the meta device too: no arithmetic, no weights. `images` (1, 3, H, W).
+
+    Raises: SetupError: the network fails on such pictures, gives no scores, or none with a gradient.
     """
     recorder = _Recorder()
     counter = ActivationCounter()
@@ -82,7 +86,8 @@ class _Recorder(TorchFunctionMode):
         return hook
 
     def finish(self, images: Tensor, output: Tensor, counter: ActivationCounter) -> Trace:
-        assert output.grad_fn is not None
+        if output.grad_fn is None:
+            raise SetupError("the model's scores carry no gradient back to the picture")
         routes = Routes(output.grad_fn)
         numbers: dict[Node, int] = {}
         runs = tuple(
@@ -97,4 +102,15 @@ class _Recorder(TorchFunctionMode):
             for i, (name, kind, shape, node) in enumerate(self._runs)
         )
         narrowed = bool(routes.narrowed)
-        return Trace(tuple(images.shape), runs, output.shape[1], narrowed, counter.rectifiers, counter.others)
+        normalised = tuple(self._normalised(routes))
+        return Trace(
+            tuple(images.shape), runs, output.shape[1], narrowed, counter.rectifiers, counter.others, normalised
+        )
+
+    def _normalised(self, routes: Routes) -> Iterator[tuple[str, str]]:
+        times = Counter(name for name, *_ in self._runs)
+        once = {node: (name, kind) for name, kind, _, node in reversed(self._runs) if node and times[name] == 1}
+        for node, (name, kind) in once.items():
+            conv, _ = node.next_functions[0] if node.next_functions else (None, 0)
+            if kind == "BatchNorm2d" and conv in once and once[conv][1] == "Conv2d" and routes.readers[conv] == 1:
+                yield once[conv][0], name

@@ -110,7 +110,7 @@ def compare(
                 board.line(dump(as_row(result, [])))
     if rows:
         titles, tiles = zip(*rows, strict=True)
-        write_picture(montage.sheet(tiles, titles), Path(output))
+        write_picture(montage.sheet(tiles, titles), output)
         console.say(f"{sum(tile is not None for row in tiles for tile in row)} pictures in {output}")
     return ExitCode.SOME_FAILED if refused else ExitCode.OK
 

@@ -74,8 +74,14 @@ class Board:
 @contextmanager
 def progress(quiet: bool) -> Iterator[Board]:
     """A counter on stderr while it is a terminal, with the data lines above it where stdout is that terminal too."""
+    stdout = sys.stdout  # libraries may be given another one meanwhile
+
+    def out_there(text: str) -> None:
+        stdout.write(text + "\n")
+        stdout.flush()
+
     if quiet or not sys.stderr.isatty():
-        yield Board(out, lambda name: None, lambda done, of: None)
+        yield Board(out_there, lambda name: None, lambda done, of: None)
         return
     from rich.console import Console
     from rich.markup import escape
@@ -90,7 +96,7 @@ def progress(quiet: bool) -> Iterator[Board]:
             console.print(text, soft_wrap=True, markup=False, highlight=False)
 
         yield Board(
-            above if sys.stdout.isatty() else out,
+            above if stdout.isatty() else out_there,
             lambda name: bar.update(task, advance=1, description=escape(name)),
             lambda done, of: bar.update(task, description=f"forward {done} of {of}"),
         )

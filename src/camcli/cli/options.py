@@ -13,7 +13,7 @@ import typer
 
 from camcli.errors import RequestError
 from camcli.models import catalog, presets
-from camcli.records import Fit, Fuse, Norm, Picture, Sanity
+from camcli.records import Fit, Fuse, Norm, Picture, Precision, Sanity
 from camcli.render import COLORMAPS
 
 T = TypeVar("T")
@@ -46,6 +46,7 @@ def _offer(choices: Sequence[str]) -> object:
     return lambda incomplete: [choice for choice in choices if choice.startswith(incomplete)]
 
 
+ENGINES = ("local", "ray")
 # The neurons' strip comes with --neurons.
 SAVED = tuple(kind for kind in get_args(Picture) if kind != "neurons")
 
@@ -270,9 +271,59 @@ NormMax = Annotated[
 MaxSide = Annotated[int | None, typer.Option("--max-side", help="Shrink pictures to this longer side.", min=16)]
 Format = Annotated[str, typer.Option("--format", help="Overlays and panels as jpg or png.")]
 Top = Annotated[int, typer.Option("--top", "-k", help="Classes in the report.", min=1)]
-BatchSize = Annotated[int, typer.Option("--batch-size", "-b", help="Pictures per forward.", min=1)]
+BatchSize = Annotated[
+    int | None,
+    typer.Option(
+        "--batch-size", "-b", help="Pictures per forward; default: 16, on a GPU what fits.", min=1, show_default=False
+    ),
+]
+PrecisionOption = Annotated[
+    str,
+    typer.Option(
+        "--precision",
+        help=f"Of all before the layer: {', '.join(get_args(Precision))}. From the layer on it is fp32.",
+        autocompletion=_offer(get_args(Precision)),
+    ),
+]
+Compile = Annotated[
+    bool, typer.Option("--compile", help="torch.compile what runs before the layer: seconds once, for long runs.")
+]
+Exact = Annotated[
+    bool, typer.Option("--exact", help="Rearrange nothing to be faster: each bit that of a plain forward.")
+]
+Threads = Annotated[
+    int | None, typer.Option("--threads", help="For computing; default: a core each.", min=1, show_default=False)
+]
+Workers = Annotated[
+    int | None,
+    typer.Option(
+        "--workers",
+        help="Threads that decode, draw and encode; default: a core each. With --engine ray: engines.",
+        min=1,
+        show_default=False,
+    ),
+]
 Recursive = Annotated[bool, typer.Option("--recursive/--no-recursive", help="Walk into sub-folders.")]
 FailFast = Annotated[bool, typer.Option("--fail-fast", help="Stop at the first picture that is refused.")]
+Shard = Annotated[
+    str | None,
+    typer.Option(
+        "--shard", metavar="I/N", help="The I-th of N parts of the inputs, for job arrays.", show_default=False
+    ),
+]
+EngineOption = Annotated[
+    str,
+    typer.Option(
+        "--engine", help="local, or ray: on a cluster, pip install camcli[ray].", autocompletion=_offer(ENGINES)
+    ),
+]
+RayAddress = Annotated[
+    str | None,
+    typer.Option("--ray-address", help="Of the cluster; default: RAY_ADDRESS, else this machine.", show_default=False),
+]
+Results = Annotated[
+    str | None, typer.Option("--results", help="Rows as a Parquet FILE or URI too.", show_default=False)
+]
 Json = Annotated[bool, typer.Option("--json", help="JSON lines on stdout instead of a table.")]
 Quiet = Annotated[bool, typer.Option("--quiet", "-q", help="No progress and no summary.")]
 Debug = Annotated[bool, typer.Option("--debug", help="Show tracebacks.")]
@@ -298,10 +349,40 @@ class TargetFlags:
         return given
 
 
+@dataclass(frozen=True, slots=True)
+class ComputeFlags:
+    """The options that say how it is computed; `spread` gives them to a command."""
+
+    batch_size: BatchSize = None
+    precision: PrecisionOption = "fp32"
+    compile: Compile = False
+    exact: Exact = False
+    threads: Threads = None
+    workers: Workers = None
+
+    def for_spec(self) -> dict[str, Any]:
+        """The fields of a Spec."""
+        return {name: getattr(self, name) for name in ("batch_size", "precision", "compile", "exact")}
+
+
+@dataclass(frozen=True, slots=True)
+class RunFlags:
+    """The options that say where inputs are explained and where rows go; `spread` gives them to a command."""
+
+    recursive: Recursive = True
+    fail_fast: FailFast = False
+    shard: Shard = None
+    engine: EngineOption = "local"
+    ray_address: RayAddress = None
+    results: Results = None
+    json: Json = False
+    quiet: Quiet = False
+
+
 def spread(command: Callable[..., T]) -> Callable[..., T]:
     """A command whose parameters of a type with flags become one option a field."""
     taken = list(inspect.signature(command, eval_str=True).parameters.values())
-    groups = {p.name: p.annotation for p in taken if p.annotation in (ModelFlags, TargetFlags)}
+    groups = {p.name: p.annotation for p in taken if p.annotation in (ModelFlags, TargetFlags, ComputeFlags, RunFlags)}
     parameters: list[inspect.Parameter] = []
     for parameter in taken:
         own = _options_of(parameter.annotation) if parameter.name in groups else [parameter]
@@ -330,11 +411,22 @@ def _options_of(kind: type) -> list[inspect.Parameter]:
     ]
 
 
-def output_path(text: str) -> tuple[Path | None, str | None]:
-    """`--output` as (folder, None) or (None, the one file)."""
+def output_path(text: str) -> tuple[str | None, str | None]:
+    """`--output` as (folder or its URI, None) or (None, the one file)."""
     if text == "-":
         return None, text
     path = Path(text)
     if path.suffix.lower() in (".jpg", ".jpeg", ".png", ".webp", ".npz") and not path.is_dir():
         return None, text
-    return path, None
+    return text, None
+
+
+def shard_numbers(text: str) -> tuple[int, int]:
+    """`--shard` as (which from 1, of how many).
+
+    Raises: RequestError: it is no I/N with 1 <= I <= N.
+    """
+    number, _, of = text.partition("/")
+    if not (number.isdecimal() and of.isdecimal() and 1 <= int(number) <= int(of)):
+        raise RequestError(f"--shard {text!r}: write I/N, from 1/N to N/N")
+    return int(number), int(of)

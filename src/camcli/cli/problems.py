@@ -8,11 +8,12 @@ import sys
 from collections.abc import Callable, Sequence
 from functools import partial
 from pathlib import Path
-from typing import Any
+from typing import Any, get_args
 
 from camcli import models
 from camcli.cli import options
 from camcli.errors import RequestError
+from camcli.records import Precision
 
 
 class Problems:
@@ -27,6 +28,13 @@ class Problems:
     def choice(self, flag: str, given: str, choices: Sequence[str]) -> None:
         if given not in choices:
             self.add(f"{flag} {given!r} is none of {', '.join(choices)}")
+
+    def listed(self, flag: str, given: str | None, choices: Sequence[str]) -> tuple[str, ...]:
+        """What is given, apart by commas."""
+        parts = tuple(part.strip() for part in given.split(",")) if given else ()
+        for part in parts:
+            self.choice(flag, part, choices)
+        return parts
 
     def catch(self, check: Callable[[], object]) -> None:
         try:
@@ -45,6 +53,15 @@ class Problems:
         given: dict[str, Any] = {}
         self.catch(lambda: given.update(flags.for_spec()))
         return given
+
+    def of_flow(self, computed: options.ComputeFlags, flow: options.RunFlags) -> None:
+        """How it is computed, where, and where rows go."""
+        self.choice("--precision", computed.precision, get_args(Precision))
+        self.choice("--engine", flow.engine, options.ENGINES)
+        if flow.shard is not None:
+            self.catch(partial(options.shard_numbers, flow.shard))
+        if flow.ray_address is not None and flow.engine != "ray":
+            self.add("--ray-address goes with --engine ray")
 
     def of_one_file(self, file: str, pictures: Sequence[str], classes: Sequence[str], answers: int, json: bool) -> None:
         """`-o FILE` and `-o -` hold one picture: of one answer, in one form, where it can be seen."""

@@ -16,8 +16,9 @@ from camcli import allocator
 from camcli.cli import console, options, report
 from camcli.errors import ExitCode, RequestError
 from camcli.fingerprints import deviation
+from camcli.inputs import ref_named
 from camcli.models import catalog
-from camcli.records import Ref, Spec
+from camcli.records import Spec
 from camcli.sinks import as_row, dump
 
 # Other hardware, another batch: rounding moves a cell of the grid by a level or two. A shift moves it by tens.
@@ -88,7 +89,7 @@ def _again(rows: Sequence[Row], model: str | None, trust: bool) -> Iterator[dict
     from camcli.engine import Engine
 
     engine = Engine(spec)
-    refs = (Ref(index, row["input"], Path(row["input"])) for index, row in enumerate(rows))
+    refs = (ref_named(index, row["input"]) for index, row in enumerate(rows))
     for row, result in zip(rows, engine.explain(refs), strict=True):
         yield _compared(row, json_.loads(dump(as_row(result))))
 

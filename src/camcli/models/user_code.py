@@ -6,7 +6,7 @@ import importlib.util
 import sys
 from collections.abc import Callable, Iterator, Mapping
 from contextlib import contextmanager, redirect_stdout
-from functools import wraps
+from dataclasses import dataclass
 from importlib import import_module
 from pathlib import Path
 from types import ModuleType
@@ -36,7 +36,7 @@ def architecture(name: str, weights: str, args: Args, tensors: Mapping[str, Tens
     with _running(name):
         made = factory if isinstance(factory, nn.Module) else factory(**args)
     net = unwrapped(made, name)
-    net.forward = _aside(net.forward)
+    net.forward = _Aside(net.forward)
     config = getattr(net, "pretrained_cfg", None) or getattr(net, "default_cfg", None)
     preset = timm_zoo.preset_of(config) if isinstance(config, Mapping) else None
     return Architecture(
@@ -117,15 +117,15 @@ def _found(module: ModuleType, attribute: str, name: str) -> Callable[..., Any]:
     return found  # type: ignore[no-any-return]
 
 
-def _aside(forward: Callable[..., Any]) -> Callable[..., Any]:
-    """The network's forward, what it prints sent to stderr."""
+@dataclass(frozen=True, slots=True)
+class _Aside:
+    """The network's forward, what it prints sent to stderr. In a copy of the network it is the copy's."""
 
-    @wraps(forward)
-    def run(*args: Any, **kwargs: Any) -> Any:
+    forward: Callable[..., Any]
+
+    def __call__(self, *args: Any, **kwargs: Any) -> Any:
         with redirect_stdout(sys.stderr):
-            return forward(*args, **kwargs)
-
-    return run
+            return self.forward(*args, **kwargs)
 
 
 @contextmanager

@@ -16,12 +16,14 @@ from collections.abc import Iterator
 from contextlib import contextmanager, suppress
 from dataclasses import dataclass
 from pathlib import Path
-from typing import TYPE_CHECKING
+from threading import Lock, get_ident
+from typing import TYPE_CHECKING, TypeAlias
 
 import numpy as np
 
-from camcli import images, montage, render
+from camcli import images, montage, remote, render
 from camcli.errors import InputError, RequestError, SetupError
+from camcli.inputs import mirrored
 from camcli.records import Attribution, Box, Explained, Failed, Frame, OutputSpec, Picture, Ref, Result
 
 if TYPE_CHECKING:
@@ -32,6 +34,9 @@ MAX_NAME_BYTES = 255
 MAX_SLUG = 80
 
 STDOUT = "-"
+
+# Of one answer's pictures: paths, URIs or STDOUT.
+Paths: TypeAlias = dict[Picture, str]
 
 _DRAWN = {
     "overlay": render.overlay,
@@ -57,21 +62,21 @@ def open_sinks(spec: OutputSpec) -> Iterator[Files]:
 
 
 class Files:
-    """Writes each result's pictures. Under norm "run" they wait until the run's maximum is known: until `close`."""
+    """Writes each result's pictures, from any thread. Under norm "run" they wait until the run's maximum is known:
+    until `close`."""
 
     def __init__(self, spec: OutputSpec) -> None:
         self._spec = spec
-        self._taken: set[str] = set()
         drawn = set(spec.pictures) - {"raw"}
         self._waiting = _Waiting() if spec.norm == "run" and drawn else None
         if spec.folder is not None:
-            _check_writable(spec.folder)
+            _check_writable(os.fspath(spec.folder))
 
-    def write(self, result: Result) -> list[dict[Picture, Path]]:
+    def write(self, result: Result) -> list[Paths]:
         """The paths by kind, one mapping per attribution of the result."""
         if isinstance(result, Failed) or (self._spec.folder is None and self._spec.file is None):
             return []
-        stem = self._stem(result.ref) if self._spec.folder is not None else None
+        stem = mirrored(result.ref)
         several_layers = len({a.layer for a in result.attributions if a.layer}) > 1
         written = []
         for attribution in result.attributions:
@@ -108,43 +113,24 @@ class Files:
                 f"--norm run draws at the end, and {len(gone)} pictures could not be read again (first: {first})"
             )
 
-    def _draw(
-        self, frame: Frame, box: Box, attribution: Attribution, paths: dict[Picture, Path], top: float | None
-    ) -> None:
+    def _draw(self, frame: Frame, box: Box, attribution: Attribution, paths: Paths, top: float | None) -> None:
         style = render.Style(self._spec.colormap, self._spec.opacity, top, self._spec.max_side)
         for kind, path in paths.items():
             if kind != "raw":
                 draw = _DRAWN[kind]
-                _put(_encoded(draw(frame, box, attribution, style), path.suffix), path)
+                _put(_encoded(draw(frame, box, attribution, style), Path(path).suffix), path)
 
-    def _path(self, stem: Path | None, attribution: Attribution, kind: Picture, several_layers: bool) -> Path:
-        if stem is None:
+    def _path(self, stem: Path, attribution: Attribution, kind: Picture, several_layers: bool) -> str:
+        if self._spec.folder is None:
             assert self._spec.file is not None
-            return Path(self._spec.file)
+            return self._spec.file
         suffix = {"raw": "npz", "heatmap": "png", "neurons": "png"}.get(kind, self._spec.format)
         slug = re.sub(r"[^a-z0-9]+", "-", attribution.target.name.lower()).strip("-")[:MAX_SLUG]
         layer = f".{attribution.layer}" if several_layers and attribution.layer else ""
         tail = f".{attribution.method}.{slug}{layer}.{kind}.{suffix}"
-        return stem.with_name(_fitting(stem.name, tail))
-
-    def _stem(self, ref: Ref) -> Path:
-        """Where the input's files go, less their tails: below the output folder whatever the input is called."""
-        assert self._spec.folder is not None
-        if ref.path is None:
-            parts = ["stdin"]
-        else:
-            root = ref.root if ref.root is not None else ref.path.parent
-            below = ref.path.relative_to(root) if ref.path.is_relative_to(root) else Path(ref.path.name)
-            # An absolute path from a list has no folder to mirror.
-            parts = [below.name] if below.is_absolute() else [p for p in below.parts if p not in ("..", ".")]
-        parts = [re.sub(r"[\x00-\x1f\x7f/\\\ud800-\udfff]", "_", part) for part in parts] or ["_"]
-        stem, again = self._spec.folder.joinpath(*parts), 1
-        # Compared without case: two inputs must not share files on a file system that ignores it.
-        while (key := os.fspath(stem).casefold()) in self._taken:
-            again += 1
-            stem = stem.with_name(f"{parts[-1]}~{again}")
-        self._taken.add(key)
-        return stem
+        below = stem.with_name(_fitting(stem.name, tail))
+        folder = os.fspath(self._spec.folder)
+        return f"{folder.rstrip('/')}/{below.as_posix()}" if remote.is_uri(folder) else os.fspath(Path(folder) / below)
 
 
 @dataclass(frozen=True, slots=True)
@@ -154,7 +140,7 @@ class _Drawing:
     ref: Ref
     box: Box
     attribution: Attribution
-    paths: dict[Picture, Path]
+    paths: Paths
 
 
 class _Waiting:
@@ -162,15 +148,19 @@ class _Waiting:
 
     def __init__(self) -> None:
         self._folder = tempfile.TemporaryDirectory(prefix="camcli-")
+        self._lock = Lock()
         self._count = 0
         self._top: dict[tuple[str, str | None], float] = {}
 
     def add(self, drawing: _Drawing) -> None:
         own = drawing.attribution
-        with (Path(self._folder.name) / f"{self._count:09}").open("wb") as spool:
+        top = render.top_of(own)
+        with self._lock:
+            self._count += 1
+            name = f"{drawing.ref.index:09}.{self._count:09}"
+            self._top[own.method, own.layer] = max(self._top.get((own.method, own.layer), 0.0), top)
+        with (Path(self._folder.name) / name).open("wb") as spool:
             pickle.dump(drawing, spool)
-        self._count += 1
-        self._top[own.method, own.layer] = max(self._top.get((own.method, own.layer), 0.0), render.top_of(own))
 
     def __enter__(self) -> Iterator[tuple[_Drawing, float]]:
         return self._drawings()
@@ -221,17 +211,25 @@ def _npz(result: Explained, attribution: Attribution) -> bytes:
     return buffer.getvalue()
 
 
-def write_picture(pixels: render.Pixels, path: Path) -> None:
+def write_picture(pixels: render.Pixels, path: str) -> None:
     """RGB pixels to a file, whole or not at all. Raises: SetupError: it can't be written."""
-    _put(_encoded(pixels, path.suffix), path)
+    _put(_encoded(pixels, Path(path).suffix), path)
 
 
-def _put(content: bytes, path: Path) -> None:
-    if os.fspath(path) == STDOUT:
+def _put(content: bytes, path: str) -> None:
+    if path == STDOUT:
         sys.stdout.buffer.write(content)
         sys.stdout.flush()
         return
-    temporary = path.with_name(f".camcli-{os.getpid()}.tmp")
+    local = remote.local_path(path)
+    if local is None:
+        remote.write(path, content)
+    else:
+        _put_locally(content, Path(local))
+
+
+def _put_locally(content: bytes, path: Path) -> None:
+    temporary = path.with_name(f".camcli-{os.getpid()}-{get_ident()}.tmp")
     try:
         path.parent.mkdir(parents=True, exist_ok=True)
         temporary.write_bytes(content)
@@ -242,8 +240,13 @@ def _put(content: bytes, path: Path) -> None:
         raise SetupError(f"can't write {path}: {error.strerror}") from None
 
 
-def _check_writable(folder: Path) -> None:
+def _check_writable(named: str) -> None:
     """Looks, makes nothing: a run that is refused later must not leave a folder behind."""
+    local = remote.local_path(named)
+    if local is None:
+        remote.filesystem(named)  # refuses what it doesn't know
+        return
+    folder = Path(local)
     there = next(path for path in (folder, *folder.absolute().parents) if path.exists() or path.is_symlink())
     if not there.is_dir():
         raise RequestError(f"can't write to {folder}: {there} is not a folder; choose another with --output")

@@ -6,8 +6,7 @@ import json
 import os
 from collections.abc import Mapping, Sequence
 from dataclasses import asdict
-from pathlib import Path
-from typing import Any
+from typing import Any, TypeAlias
 
 from camcli import render
 from camcli.fingerprints import fingerprint
@@ -15,8 +14,10 @@ from camcli.records import Attribution, ClassScore, Explained, Failed, Picture, 
 
 SCHEMA = 1
 
+Row: TypeAlias = dict[str, Any]
 
-def as_row(result: Explained | Failed, files: Sequence[Mapping[Picture, Path]] = ()) -> dict[str, Any]:
+
+def as_row(result: Explained | Failed, files: Sequence[Mapping[Picture, str]] = ()) -> Row:
     """One result as JSON-ready data. `files` holds the written paths by kind, one mapping per attribution."""
     named = {"schema": SCHEMA, "input": _text(result.ref.name)}
     if isinstance(result, Failed):
@@ -45,7 +46,7 @@ def dump(row: Mapping[str, Any]) -> str:
     return json.dumps(row, allow_nan=False)
 
 
-def _explanation(attribution: Attribution, files: Mapping[Picture, Path], result: Explained) -> dict[str, Any]:
+def _explanation(attribution: Attribution, files: Mapping[Picture, str], result: Explained) -> dict[str, Any]:
     peak, bbox = render.locate(attribution, result.box, result.frame.size)
     row: dict[str, Any] = {
         "method": attribution.method,
@@ -55,7 +56,7 @@ def _explanation(attribution: Attribution, files: Mapping[Picture, Path], result
         "bbox": list(bbox) if bbox else None,
         "max": float(f"{abs(attribution.values).max():.6g}"),
         "fingerprint": fingerprint(attribution.values),
-        "files": {kind: _text(os.fspath(path)) for kind, path in files.items()},
+        "files": {kind: _text(path) for kind, path in files.items()},
     }
     if attribution.neurons:
         weights = [{"channel": n.channel, "weight": float(f"{n.weight:.6g}")} for n in attribution.neurons]

@@ -1,0 +1,243 @@
+"""How a run computes: a network rearranged to be faster, in which precision, compiled, and how much at once.
+
+The rearranged network is a copy with the same module names; the one given stays as it was. Batch norms are folded into
+the convolutions before them, and kernels lie channels last in memory, as the fastest implementations want them. Scores
+and normalised maps move by ~1e-6 of their size, as much as rounding moves them.
+"""
+
+from __future__ import annotations
+
+import os
+from collections.abc import Callable, Collection, Sequence
+from copy import deepcopy
+from pathlib import Path
+
+import numpy as np
+import torch
+from numpy.typing import NDArray
+from torch import Tensor, nn
+from torch.nn.utils.fusion import fuse_conv_bn_weights
+
+from camcli import layers, needs
+from camcli.errors import RequestError, SetupError
+from camcli.maps import Trace
+from camcli.methods import Method
+from camcli.models import Model, catalog
+from camcli.outputs import lacks_memory
+from camcli.records import Spec
+
+DTYPES = {"fp32": torch.float32, "bf16": torch.bfloat16, "fp16": torch.float16}
+# What deepcopy raises on what a network may hold: tensors of a graph, locks, generators.
+_UNCOPIED = (RuntimeError, TypeError, AttributeError, ValueError)
+# What needs every operation before the layer to be seen, and compiled code is not.
+_SEEN_WHOLE = needs.TO_PIXELS | needs.ATTENTION | needs.RESUMES
+
+
+def check(spec: Spec, methods: Sequence[Method]) -> None:
+    """Refuse what excludes each other.
+
+    Raises: RequestError.
+    """
+    if spec.exact and (spec.compile or spec.precision != "fp32"):
+        raise RequestError("--exact is plain fp32: leave --precision and --compile out")
+    if not spec.compile:
+        return
+    for method in methods:
+        if method.needs & _SEEN_WHOLE:
+            raise RequestError(f"--compile: {method.name} looks at all of the network, and at compiled parts it can't")
+    if spec.sanity is not None:
+        raise RequestError("--compile: --sanity draws the network's weights anew, and compiled parts keep theirs")
+    if spec.fit == "full":
+        raise RequestError("--compile builds for views of one size: leave --fit full out")
+
+
+def remarks(spec: Spec, device: str) -> list[str]:
+    """What the user should know of the precision asked for on this device."""
+    if device != "cpu" or spec.precision == "fp32":
+        return []
+    if spec.precision == "fp16":
+        return ["--precision fp16 is slower than fp32 on most CPUs; `camcli bench` measures it, bf16 is made for them"]
+    if not torch.cpu.get_capabilities().get("avx512_bf16", True):
+        return ["--precision bf16 is slower than fp32 on this CPU, which has no instructions for it"]
+    return []
+
+
+def prepared(
+    model: Model, spec: Spec, methods: Sequence[Method], trace: Trace | None, kept: Collection[str]
+) -> tuple[nn.Module, nn.Module | None]:
+    """(the network as the run computes it, the module behind which it is fp32 in a run of lower precision).
+
+    `trace` is None where the network could not be followed: its modules then stay as they are. `kept` names the
+    layers that are read.
+
+    Raises: SetupError: a lower precision, and a layer that not every path to the score crosses.
+    """
+    if spec.exact:
+        return model.net, None
+    # Implicit biases are read one by one, and random weights drawn one by one.
+    apart = spec.sanity is not None or any("bias_grads" in method.needs for method in methods)
+    net = _copied(model, () if trace is None or apart else trace.normalised, kept)
+    if net is None:
+        if spec.compile or spec.precision != "fp32":
+            raise SetupError(f"{model.name} can't be copied, as --precision and --compile must: leave them out")
+        return model.net, None
+    if spec.precision == "fp32" and not spec.compile:
+        return net, None
+    if trace is None:
+        raise SetupError("the network can't be followed, so --precision and --compile don't know where its head begins")
+    kept = kept or [layers.choose(model.net, trace, model.name).name]
+    if spec.compile:
+        compile_trunk(net, trace, kept)
+    if spec.precision == "fp32":
+        return net, None
+    order = {run.name: position for position, run in enumerate(trace.runs)}
+    for name in kept:
+        if not trace.runs[order[name]].on_every_path:
+            raise SetupError(
+                f"--precision {spec.precision}: behind the layer all is fp32, and paths that don't cross {name} "
+                "would not be: choose another --layer"
+            )
+    return net, net.get_submodule(min(kept, key=order.__getitem__))
+
+
+def _copied(model: Model, normalised: Sequence[tuple[str, str]], kept: Collection[str]) -> nn.Module | None:
+    """The tuned network, None where there is none: torchvision's are known to be copied well, others are tried."""
+    if not (catalog.is_user_code(model.name) or catalog.is_timm(model.name)):
+        return tuned(model.net, normalised, kept)
+    try:
+        net = tuned(model.net, normalised, kept)
+    except _UNCOPIED:
+        return None
+    return net if is_faithful(net, model, kept) else None
+
+
+def is_faithful(copy: nn.Module, model: Model, layers: Collection[str]) -> bool:
+    """Whether a copy says what the model says, by what is its own: code may hold on to the network that it was made
+    for, and then runs that in place of the copy."""
+    side, channels = model.preset.crop, len(model.preset.mean)
+    noise = torch.randn(1, channels, side, side, generator=torch.Generator().manual_seed(0)).to(model.device)
+    ran: set[str] = set()
+    hooks = [copy.get_submodule(name).register_forward_hook(lambda *_, name=name: ran.add(name)) for name in layers]
+    try:
+        with torch.no_grad():
+            expected, scores = (model.readout.outputs(net, noise).scores for net in (model.net, copy))
+    finally:
+        for hook in hooks:
+            hook.remove()
+    return ran == set(layers) and torch.allclose(scores, expected, rtol=1e-3, atol=1e-4 * float(expected.abs().max()))
+
+
+def arranged(images: Tensor, spec: Spec) -> Tensor:
+    """Images (N, C, H, W) as the network's kernels lie."""
+    return images.contiguous() if spec.exact else images.contiguous(memory_format=torch.channels_last)
+
+
+def placed(views: Sequence[NDArray[np.float32]], device: str, spec: Spec) -> Tensor:
+    """Views (C, h, w) of one shape as a batch on the device."""
+    stacked = torch.from_numpy(np.stack([view.transpose(1, 2, 0) for view in views])).permute(0, 3, 1, 2)
+    if device.startswith("cuda"):
+        stacked = stacked.pin_memory()  # copied while the host goes on
+    return arranged(stacked.to(device, non_blocking=True), spec)
+
+
+def fits(run: Callable[[], object]) -> bool:
+    """Run it; False where memory did not suffice."""
+    try:
+        run()
+        return True
+    except (RuntimeError, MemoryError) as error:
+        if not lacks_memory(error):
+            raise
+    if torch.cuda.is_available():
+        torch.cuda.empty_cache()
+    return False
+
+
+def tuned(net: nn.Module, normalised: Sequence[tuple[str, str]], kept: Collection[str] = ()) -> nn.Module:
+    """A copy with channels-last kernels. Of `normalised`, pairs of a convolution and the batch norm that alone reads
+    it, the norms are folded and become Identity, but for convolutions in `kept`, whose own output is read."""
+    named = [(net.get_submodule(conv), net.get_submodule(norm)) for conv, norm in normalised if conv not in kept]
+    pairs = [(conv, norm) for conv, norm in named if _is_plain(conv) and _is_plain(norm)]
+    stand_ins: dict[int, nn.Module] = {}
+    for conv, norm in pairs:
+        stand_ins |= {id(conv): _folded(conv, norm), id(norm): nn.Identity().eval()}
+    tensors: dict[int, Tensor] = {
+        id(tensor): _arranged(tensor)
+        for module in net.modules()
+        if id(module) not in stand_ins
+        for tensor in (*module.parameters(recurse=False), *module.buffers(recurse=False))
+    }
+    return deepcopy(net, {**tensors, **stand_ins})
+
+
+def compile_trunk(net: nn.Module, trace: Trace, layers: Collection[str]) -> None:
+    """Have torch.compile build, at their next call, the modules that run up to the last of the layers, in place.
+
+    The largest that contain no layer, since hooks inside a compiled module are not seen. What is behind the layers
+    stays as it is: it is differentiated, and small. Built code is kept in the user's cache for the next run.
+    """
+    cache = Path(os.environ.get("XDG_CACHE_HOME") or Path.home() / ".cache") / "camcli" / "inductor"
+    os.environ.setdefault("TORCHINDUCTOR_CACHE_DIR", os.fspath(cache))
+    order = {run.name: position for position, run in enumerate(trace.runs)}
+    last = max(order[layer] for layer in layers)
+
+    def build(module: nn.Module, prefix: str) -> None:
+        for name, child in module.named_children():
+            path = f"{prefix}{name}"
+            if path not in layers and (path not in order or any(layer.startswith(path + ".") for layer in layers)):
+                build(child, path + ".")
+            elif order[path] <= last:
+                child.forward = torch.compile(child.forward)
+
+    build(net, "")
+
+
+def batch_that_fits(ask: Callable[[int], object], device: torch.device) -> int:
+    """Pictures per forward that fill half of what is free on a CUDA device, a power of two in [8, 256]."""
+    ask(1)  # what is loaded once counts for no picture
+    torch.cuda.synchronize(device)
+    before = torch.cuda.memory_allocated(device)
+    torch.cuda.reset_peak_memory_stats(device)
+    ask(8)
+    torch.cuda.synchronize(device)
+    each = max(1, torch.cuda.max_memory_allocated(device) - before) / 8
+    free = torch.cuda.mem_get_info(device)[0]
+    torch.cuda.empty_cache()
+    return power_of_two(free / 2 / each)
+
+
+def power_of_two(pictures: float) -> int:
+    """The largest power of two that is no more, at least 8 and at most 256."""
+    return 1 << max(3, min(8, int(pictures).bit_length() - 1))
+
+
+def _is_plain(module: nn.Module) -> bool:
+    """Whether it computes what its class does, of its own tensors: hooks may change both (weight_norm does)."""
+    hooks = (module._forward_hooks, module._forward_pre_hooks)
+    return "forward" not in vars(module) and not any(hooks) and getattr(module, "running_mean", 0) is not None
+
+
+def _folded(conv: nn.Module, norm: nn.Module) -> nn.Conv2d:
+    assert isinstance(conv, nn.Conv2d)
+    assert isinstance(norm, nn.BatchNorm2d)
+    assert norm.running_mean is not None
+    assert norm.running_var is not None
+    weight, bias = fuse_conv_bn_weights(
+        conv.weight, conv.bias, norm.running_mean, norm.running_var, norm.eps, norm.weight, norm.bias
+    )
+    one = deepcopy(conv, {id(tensor): tensor for tensor in conv.parameters()})
+    one.weight = nn.Parameter(_channels_last(weight.detach()), requires_grad=False)
+    one.bias = nn.Parameter(bias.detach(), requires_grad=False)
+    return one
+
+
+def _arranged(tensor: Tensor) -> Tensor:
+    """The tensor itself where it is no kernel of a convolution."""
+    if tensor.ndim != 4:
+        return tensor
+    arranged = _channels_last(tensor.detach())
+    return nn.Parameter(arranged, tensor.requires_grad) if isinstance(tensor, nn.Parameter) else arranged
+
+
+def _channels_last(tensor: Tensor) -> Tensor:
+    return tensor.contiguous(memory_format=torch.channels_last)

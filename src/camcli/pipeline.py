@@ -1,0 +1,55 @@
+"""Refs in, rows out: a batch is decoded, then computed, then drawn, written and described, each by all cores."""
+
+from __future__ import annotations
+
+from collections.abc import Iterable, Iterator
+from itertools import chain
+
+import cv2
+import torch
+
+from camcli.engine import Engine
+from camcli.pools import ahead, pool_of
+from camcli.records import Failed, OutputSpec, Ref, Result, Spec
+from camcli.sinks import Files, Row, as_row
+
+
+def open_engine(
+    spec: Spec, where: OutputSpec, *, workers: int | None, threads: int | None, progress: bool = False
+) -> Engine:
+    """An engine in a process of its own: sets the process's threads.
+
+    Raises: as `Engine`.
+    """
+    if threads is not None:
+        torch.set_num_threads(threads)
+    cv2.setNumThreads(1)  # pictures are drawn side by side
+    return Engine(spec, progress=progress, workers=workers, shown=where.shown)
+
+
+def rows(engine: Engine, refs: Iterable[Ref], files: Files, *, fail_fast: bool = False) -> Iterator[Row]:
+    """One row per ref, in order, when its files are written; with `fail_fast` the first refusal is the last row.
+
+    On a GPU a batch is drawn while the next one is computed.
+    """
+
+    def finish(result: Result) -> Row:
+        return as_row(result, files.write(result))
+
+    with pool_of(engine.workers) as pool:
+        batches: Iterator[list[Result]] = engine.batches(refs, pool)
+        if fail_fast:
+            batches = _until_refused(batches)
+        if engine.overlaps:
+            yield from chain.from_iterable(ahead(list(pool.map(finish, results)) for results in ahead(batches)))
+        else:
+            for results in batches:
+                yield from pool.map(finish, results)
+
+
+def _until_refused(batches: Iterable[list[Result]]) -> Iterator[list[Result]]:
+    for results in batches:
+        refused = next((number for number, one in enumerate(results, 1) if isinstance(one, Failed)), None)
+        yield results[:refused]
+        if refused is not None:
+            return

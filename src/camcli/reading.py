@@ -1,0 +1,89 @@
+"""Refs -> decoded pictures with their views, a batch at a time, several pictures at once."""
+
+from __future__ import annotations
+
+import time
+from collections import deque
+from collections.abc import Callable, Iterable, Iterator
+from concurrent.futures import Executor, Future
+from dataclasses import dataclass, field
+from itertools import islice
+
+from camcli import images
+from camcli.errors import InputError
+from camcli.images import Enough
+from camcli.records import Failed, Fit, Frame, Preset, Ref, Result, View
+
+# A batch ends early when its decoded frames hold this many pixels (3 bytes each), so that memory does not
+# depend on how large the pictures are.
+MAX_BATCH_PIXELS = 100_000_000
+
+
+@dataclass(slots=True)
+class Item:
+    """One ref on its way through a batch."""
+
+    ref: Ref
+    ms: dict[str, float] = field(default_factory=dict)
+    truth: int | None = None
+    frame: Frame | None = None
+    view: View | None = None
+    result: Result | None = None
+
+
+@dataclass(frozen=True, slots=True)
+class Reader:
+    """How a run's pictures become views. `truth` gives the class that a ref's folder names, where that is asked."""
+
+    preset: Preset
+    fit: Fit
+    enough: Enough | None = None
+    truth: Callable[[Ref], int] | None = None
+
+    def read(self, ref: Ref) -> Item:
+        """The ref's item, with its refusal where it can't be read."""
+        item = Item(ref)
+        started = time.perf_counter()
+        try:
+            if self.truth is not None:
+                item.truth = self.truth(ref)
+            item.frame, image = images.read(ref, self.enough)
+            decoded = time.perf_counter()
+            item.view = images.view_of(item.frame, self.preset, self.fit, image)
+            item.ms = {"decode": (decoded - started) * 1e3, "preprocess": (time.perf_counter() - decoded) * 1e3}
+        except InputError as error:
+            item.result = Failed(ref, error.stage, error.kind, str(error))
+        return item
+
+    def batches(self, refs: Iterable[Ref], size: int, pool: Executor, ahead: int) -> Iterator[list[Item]]:
+        """Batches of at most `size` items in the refs' order, none across a multiple of `size` refs.
+
+        What is in a batch depends on the refs' places alone, not on who else reads others of them: shards of whole
+        multiples are batched as the whole run is. Pixels held: those of a batch and of `ahead` pictures.
+        """
+        refs = iter(refs)
+        while block := list(islice(refs, size)):
+            batch: list[Item] = []
+            pixels = 0
+            for item in _in_order(self.read, block, pool, ahead):
+                batch.append(item)
+                pixels += item.frame.rgb.size // 3 if item.frame else 0
+                if pixels >= MAX_BATCH_PIXELS:
+                    yield batch
+                    batch, pixels = [], 0
+            if batch:
+                yield batch
+
+
+def _in_order(read: Callable[[Ref], Item], refs: Iterable[Ref], pool: Executor, ahead: int) -> Iterator[Item]:
+    waiting: deque[Future[Item]] = deque()
+    try:
+        for ref in refs:
+            waiting.append(pool.submit(read, ref))
+            if len(waiting) > ahead:
+                yield waiting.popleft().result()
+        while waiting:
+            yield waiting.popleft().result()
+    finally:
+        for future in waiting:
+            future.cancel()
