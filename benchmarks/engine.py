@@ -1,115 +1,116 @@
-"""What an explanation costs, in forwards: ratios to a plain `inference_mode` forward, all arms in one run.
+"""What explaining a batch costs, in forwards: ratios to a plain eager forward in a process of its own.
 
-    python benchmarks/engine.py [--models resnet50 ...] [--batch 16] [--rounds 7] [--peers] [--stock-malloc]
+    python benchmarks/engine.py [--models resnet50 ...] [--batch 16] [--rounds 7] [--peers]
 
-Arms take turns within a round, so that a machine whose speed drifts slows all of them; each figure is the median
-over rounds of the ratio within the round, with the lowest and the highest. Weights are random: cost does not depend
-on them. All arms share the process, and so the allocator's settings, which are those of the command line.
+The forward is what a script gets: contiguous images, inference_mode, the allocator as it is. camcli's arms are what
+its engine does with pictures that are decoded: the batch, predictions, targets, maps and what is said of them.
+Weights are random: cost does not depend on them.
 """
 
 from __future__ import annotations
 
 import argparse
-import statistics
-import time
-from collections.abc import Callable, Iterator
+from collections.abc import Callable
 
+import arms
+import numpy as np
 import torch
-from torch import Tensor
 
-from camcli import allocator, layers, methods
-from camcli.evidence import Forward, Network
-from camcli.models import load_model
-from camcli.records import ModelSpec
-from camcli.targets import OfClass
-from camcli.tracing import trace
-
-MODELS = ("resnet50", "mobilenet_v3_large", "efficientnet_b0", "vgg16", "densenet121", "efficientnet_lite0")
+MODELS = ("resnet50", "mobilenet_v3_large", "efficientnet_b0", "vgg16", "vit_b_16", "efficientnet_lite0")
 PAPER = ("grad-cam", "guided-backprop", "guided-grad-cam")
 # All of the paper's three need ReLU.
-NO_RELU = ("efficientnet_b0",)
+NO_RELU = ("efficientnet_b0", "vit_b_16")
+SIDE = 224
 
 
-def arms(name: str, batch: int, peers: bool) -> Iterator[tuple[str, Callable[[], object]]]:
-    """(label, one timed call) for each way of asking."""
-    model = load_model(ModelSpec(name, "none", "cpu"))
-    net, side = model.net, model.preset.crop
-    images = torch.rand(batch, 3, side, side)
-    (layer,) = layers.resolve(net, trace(net, images[:1]), (), name)
-    with torch.inference_mode():
-        ranking = net(images).argsort(1, descending=True)
-    ranking = ranking.clone()  # inference tensors can take no part in autograd
-
-    def plain() -> Tensor:
-        with torch.inference_mode():
-            scores: Tensor = net(images)
-            return scores
-
-    def ask(names: tuple[str, ...], classes: int) -> None:
-        asked = [methods.get(n) for n in names]
-        forward = Forward(Network(net), images, [layer], frozenset().union(*(m.needs for m in asked)))
-        for nth in range(classes):
-            for m in asked:
-                m.function(forward.at(OfClass(tuple(ranking[:, nth].tolist())), layer if m.at_layer else None))
-
-    yield "forward", plain
-    yield "grad-cam", lambda: ask(("grad-cam",), 1)
-    yield "grad-cam, 5 classes", lambda: ask(("grad-cam",), 5)
+def own_arms(name: str) -> dict[str, dict[str, object]]:
+    """Label -> what is asked of camcli's engine."""
+    found: dict[str, dict[str, object]] = {
+        "camcli, grad-cam": {},
+        "camcli, grad-cam, 5 classes": {"classes": ("top5",)},
+        "camcli, grad-cam, --exact": {"exact": True},
+        "camcli, grad-cam, --precision bf16": {"precision": "bf16"},
+    }
     if name not in NO_RELU:
-        yield "the paper's three", lambda: ask(PAPER, 1)
-    if peers:
-        yield from peer_arms(net, images, layer, ranking[:, 0])
+        found["camcli, the paper's three"] = {"methods": PAPER}
+    return found
 
 
-def peer_arms(
-    net: torch.nn.Module, images: Tensor, layer: layers.Layer, ids: Tensor
-) -> Iterator[tuple[str, Callable[[], object]]]:
-    """One Grad-CAM of a class that is already known, as each library's README asks for it."""
-    from captum.attr import LayerGradCam
+def camcli(name: str, batch: int, asked: dict[str, object]) -> Callable[[], object]:
+    from camcli import allocator
+    from camcli.engine import Engine
+    from camcli.reading import Item
+    from camcli.records import Frame, Ref, Spec, View
+
+    allocator.tune()
+    engine = Engine(Spec(**{"model": name, "weights": "none", "device": "cpu", "batch_size": batch} | asked))  # type: ignore[arg-type]
+    ref = Ref(0, "noise")
+    frame = Frame(ref, np.zeros((SIDE, SIDE, 3), dtype=np.uint8))
+    noise = np.random.default_rng(0).standard_normal((batch, SIDE, SIDE, 3), dtype=np.float32)
+    views = [View(pixels.transpose(2, 0, 1), (0, 0, SIDE, SIDE)) for pixels in noise]
+    return lambda: engine.answer([Item(ref, frame=frame, view=view) for view in views])
+
+
+def stock(name: str, batch: int, how: str) -> Callable[[], object]:
+    """The plain forward, or one Grad-CAM of a known class as a library's README asks for it."""
+    from camcli.models import load_model
+    from camcli.records import ModelSpec
+
+    net = load_model(ModelSpec(name, "none", "cpu")).net
+    images = torch.randn(batch, 3, SIDE, SIDE, generator=torch.Generator().manual_seed(0))
+    if how == "forward":
+
+        def forward() -> None:
+            with torch.inference_mode():
+                net(images)
+
+        return forward
+    net.requires_grad_(True)  # as torchvision hands it out; nobody's README freezes it
+    layer = last_layer(name, net)
+    ids = list(range(batch))
+    if how == "captum":
+        from captum.attr import LayerGradCam
+
+        captum = LayerGradCam(net, layer)
+        return lambda: captum.attribute(images, torch.tensor(ids), relu_attributions=True)
+    if how == "torchcam":
+        from torchcam.methods import GradCAM as TorchCam
+
+        def torchcam() -> None:
+            with TorchCam(net, layer) as cam:
+                cam(ids, net(images))
+
+        return torchcam
     from pytorch_grad_cam import GradCAM
     from pytorch_grad_cam.utils.model_targets import ClassifierOutputTarget
-    from torchcam.methods import GradCAM as TorchCam
 
-    def unfrozen(call: Callable[[], object]) -> Callable[[], object]:
-        def run() -> object:
-            net.requires_grad_(True)  # as torchvision hands it out; nobody's README freezes it
-            try:
-                return call()
-            finally:
-                net.requires_grad_(False)
+    def jacobgil() -> None:
+        with GradCAM(net, [layer]) as cam:
+            cam(images, [ClassifierOutputTarget(number) for number in ids])
 
-        return run
-
-    captum = LayerGradCam(net, layer.module)
-    yield "captum", unfrozen(lambda: captum.attribute(images, ids, relu_attributions=True))
-
-    def jacobgil() -> object:
-        with GradCAM(net, [layer.module]) as cam:
-            return cam(images, [ClassifierOutputTarget(int(i)) for i in ids])
-
-    def torchcam() -> object:
-        with TorchCam(net, layer.name) as cam:
-            return cam(ids.tolist(), net(images))
-
-    yield "pytorch-grad-cam", unfrozen(jacobgil)
-    yield "torchcam", unfrozen(torchcam)
+    return jacobgil
 
 
-def ratios(calls: list[tuple[str, Callable[[], object]]], rounds: int) -> dict[str, list[float]]:
-    """Seconds of each arm over the first arm's seconds in the same round."""
-    for _, call in calls:
-        call()
-    found: dict[str, list[float]] = {label: [] for label, _ in calls}
-    for _ in range(rounds):
-        seconds = {}
-        for label, call in calls:
-            start = time.perf_counter()
-            call()
-            seconds[label] = time.perf_counter() - start
-        base = seconds[calls[0][0]]
-        for label, value in seconds.items():
-            found[label].append(value / base)
-    return found
+def last_layer(name: str, net: torch.nn.Module) -> torch.nn.Module:
+    from camcli import layers
+    from camcli.tracing import trace
+
+    return layers.choose(net, trace(net, torch.zeros(1, 3, SIDE, SIDE)), name).module
+
+
+def table(models: list[str], batch: int, rounds: int, peers: bool) -> list[str]:
+    """Markdown: a line a model and arm."""
+    lines = ["| model | arm | forwards, median (lowest-highest) |", "|---|---|---|"]
+    for name in models:
+        labels = ["forward", *own_arms(name)]
+        if peers and name != "vit_b_16":  # the peers want a reshape function for tokens
+            labels += ["captum", "torchcam", "pytorch-grad-cam"]
+        commands = {label: [__file__, "--arm", label, "--models", name, "--batch", str(batch)] for label in labels}
+        found = arms.turns(commands, rounds)
+        for label in labels[1:]:
+            lines.append(f"| {name} | {label} | {arms.ratio(found[label], found['forward'])} |")
+            print(lines[-1], flush=True)
+    return lines
 
 
 def main() -> None:
@@ -118,16 +119,14 @@ def main() -> None:
     parser.add_argument("--batch", type=int, default=16)
     parser.add_argument("--rounds", type=int, default=7)
     parser.add_argument("--peers", action="store_true", help="captum, pytorch-grad-cam and torchcam beside it")
-    parser.add_argument("--stock-malloc", action="store_true", help="without what the command line sets")
+    parser.add_argument("--arm", help=argparse.SUPPRESS)
     options = parser.parse_args()
-    malloc = "tuned" if not options.stock_malloc and allocator.tune() else "stock"
-    print(f"torch {torch.__version__}, {torch.get_num_threads()} threads, batch {options.batch}, {malloc} malloc")
-    print("plain forward = 1.00\n")
-    print("| model | arm | median | lowest-highest |\n|---|---|---|---|")
-    for name in options.models:
-        for label, values in ratios(list(arms(name, options.batch, options.peers)), options.rounds).items():
-            if label != "forward":
-                print(f"| {name} | {label} | {statistics.median(values):.2f} | {min(values):.2f}-{max(values):.2f} |")
+    if options.arm is None:
+        table(options.models, options.batch, options.rounds, options.peers)
+        return
+    (name,) = options.models
+    own = own_arms(name).get(options.arm)
+    arms.serve(stock(name, options.batch, options.arm) if own is None else camcli(name, options.batch, own))
 
 
 if __name__ == "__main__":

@@ -103,7 +103,7 @@ class Engine:
         """
         batches = self._reader.batches(refs, self.batch_size, pool, self.workers)
         for items in ahead(batches) if self.overlaps else batches:
-            yield self._explain_batch(items)
+            yield self.answer(items)
 
     @cached_property
     def provenance(self) -> Provenance:
@@ -241,7 +241,8 @@ class Engine:
             raise InputError("target", "unknown-class", f"its folder {folder!r} names no class of {self.model.name}")
         return found
 
-    def _explain_batch(self, batch: Sequence[Item]) -> list[Result]:
+    def answer(self, batch: Sequence[Item]) -> list[Result]:
+        """What the network says of the items that were read, and their refusals of the others; in order."""
         by_shape: dict[tuple[int, ...], list[Item]] = {}
         for item in batch:
             if item.view is not None:

@@ -5,12 +5,12 @@ from __future__ import annotations
 import json
 import os
 from collections.abc import Mapping, Sequence
-from dataclasses import asdict
+from dataclasses import asdict, fields
 from typing import Any, TypeAlias
 
 from camcli import render
 from camcli.fingerprints import fingerprint
-from camcli.records import Attribution, ClassScore, Explained, Failed, Picture, Question, Truth
+from camcli.records import Attribution, ClassScore, Explained, Failed, Picture, Provenance, Question, Truth
 
 SCHEMA = 1
 
@@ -36,7 +36,7 @@ def as_row(result: Explained | Failed, files: Sequence[Mapping[Picture, str]] = 
             _explanation(attribution, paths, result)
             for attribution, paths in zip(result.attributions, written, strict=True)
         ],
-        "provenance": asdict(result.provenance),
+        "provenance": _provenance(result.provenance),
         "ms": {stage: round(value, 2) for stage, value in result.ms.items()},
     }
 
@@ -69,6 +69,11 @@ def _explanation(attribution: Attribution, files: Mapping[Picture, str], result:
     if attribution.note:
         row["note"] = attribution.note
     return row
+
+
+def _provenance(provenance: Provenance) -> Row:
+    """`asdict`, less its copy of every dict and tuple for every row."""
+    return {f.name: getattr(provenance, f.name) for f in fields(provenance)} | {"preset": asdict(provenance.preset)}
 
 
 def _truth(truth: Truth | None) -> dict[str, Any]:
