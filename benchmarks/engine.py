@@ -11,10 +11,13 @@ from __future__ import annotations
 
 import argparse
 from collections.abc import Callable
+from typing import TYPE_CHECKING
 
 import arms
 import numpy as np
-import torch
+
+if TYPE_CHECKING:
+    import torch
 
 MODELS = ("resnet50", "mobilenet_v3_large", "efficientnet_b0", "vgg16", "vit_b_16", "efficientnet_lite0")
 PAPER = ("grad-cam", "guided-backprop", "guided-grad-cam")
@@ -37,12 +40,12 @@ def own_arms(name: str) -> dict[str, dict[str, object]]:
 
 
 def camcli(name: str, batch: int, asked: dict[str, object]) -> Callable[[], object]:
-    from camcli import allocator
+    from camcli import process
     from camcli.engine import Engine
     from camcli.reading import Item
     from camcli.records import Frame, Ref, Spec, View
 
-    allocator.tune()
+    process.tune()
     engine = Engine(Spec(**{"model": name, "weights": "none", "device": "cpu", "batch_size": batch} | asked))  # type: ignore[arg-type]
     ref = Ref(0, "noise")
     frame = Frame(ref, np.zeros((SIDE, SIDE, 3), dtype=np.uint8))
@@ -53,6 +56,8 @@ def camcli(name: str, batch: int, asked: dict[str, object]) -> Callable[[], obje
 
 def stock(name: str, batch: int, how: str) -> Callable[[], object]:
     """The plain forward, or one Grad-CAM of a known class as a library's README asks for it."""
+    import torch
+
     from camcli.models import load_model
     from camcli.records import ModelSpec
 
@@ -92,6 +97,8 @@ def stock(name: str, batch: int, how: str) -> Callable[[], object]:
 
 
 def last_layer(name: str, net: torch.nn.Module) -> torch.nn.Module:
+    import torch
+
     from camcli import layers
     from camcli.tracing import trace
 

@@ -18,13 +18,15 @@ import time
 from collections.abc import Callable, Iterator
 from itertools import cycle, islice
 from pathlib import Path
-from typing import Any
+from typing import TYPE_CHECKING, Any
 
 import arms
 import cv2
 import numpy as np
-import torch
 from PIL import Image
+
+if TYPE_CHECKING:
+    import torch
 
 MODELS = ("resnet50", "mobilenet_v3_large", "efficientnet_lite0")
 SMALL = ("camcli", "pytorch-grad-cam", "torchcam", "captum", "forward only")
@@ -55,32 +57,36 @@ def enlarged(source: list[Path], into: Path) -> None:
 
 
 def camcli(model: str, max_side: int | None) -> Callable[[Path, int], None]:
-    from camcli import allocator, pipeline
+    from camcli import pipeline, process
     from camcli.inputs import expand
     from camcli.records import OutputSpec, Spec
     from camcli.sinks import dump, open_sinks
 
-    allocator.tune()
+    process.tune()
     weights = "DEFAULT" if model == "efficientnet_lite0" else "none"
     spec = Spec(model=model, weights=weights, device="cpu")
     engine = pipeline.open_engine(spec, OutputSpec("unused", max_side=max_side), workers=None, threads=None)
 
     def run(folder: Path, count: int) -> None:
-        with tempfile.TemporaryDirectory() as out, (Path(out) / "rows.jsonl").open("w") as rows:
-            with open_sinks(OutputSpec(out, max_side=max_side)) as files:
-                for row in pipeline.rows(engine, islice(expand([str(folder)]), count), files):
-                    rows.write(dump(row) + "\n")
+        with (
+            tempfile.TemporaryDirectory() as out,
+            (Path(out) / "rows.jsonl").open("w") as lines,
+            open_sinks(OutputSpec(out, max_side=max_side)) as files,
+        ):
+            for row in pipeline.rows(engine, islice(expand([str(folder)]), count), files):
+                lines.write(dump(row) + "\n")
 
     return run
 
 
 def script(arm: str, model: str) -> Callable[[Path, int], None]:
     """A loop over one picture at a time, as each library's README has it."""
+    from torchvision.transforms._presets import ImageClassification
+
     from camcli import layers
     from camcli.models import load_model
     from camcli.records import ModelSpec
     from camcli.tracing import trace
-    from torchvision.transforms._presets import ImageClassification
 
     weights = "DEFAULT" if model == "efficientnet_lite0" else "none"
     loaded = load_model(ModelSpec(model, weights, "cpu"))
@@ -112,6 +118,8 @@ def _seen(photo: Image.Image) -> np.ndarray[Any, np.dtype[np.float32]]:
 
 
 def _forward(net: torch.nn.Module, layer: torch.nn.Module, transform: Any) -> Callable[[Path, Path], None]:
+    import torch
+
     def one(path: Path, to: Path) -> None:
         with torch.inference_mode():
             net(transform(Image.open(path).convert("RGB"))[None]).argmax()
@@ -152,6 +160,7 @@ def _torchcam(net: torch.nn.Module, layer: torch.nn.Module, transform: Any) -> C
 
 
 def _captum(net: torch.nn.Module, layer: torch.nn.Module, transform: Any) -> Callable[[Path, Path], None]:
+    import torch
     from captum.attr import LayerAttribution, LayerGradCam
 
     captum = LayerGradCam(net, layer)
@@ -165,8 +174,8 @@ def _captum(net: torch.nn.Module, layer: torch.nn.Module, transform: Any) -> Cal
             captum.attribute(view, best, relu_attributions=True), (224, 224), "bilinear"
         )
         grey = values[0, 0].detach().numpy()
-        colours = cv2.applyColorMap(np.uint8(255 * grey / max(grey.max(), 1e-9)), cv2.COLORMAP_JET)  # type: ignore[call-overload]
-        seen = np.uint8(255 * _seen(photo)[..., ::-1])  # type: ignore[call-overload]
+        colours = cv2.applyColorMap((255 * grey / max(grey.max(), 1e-9)).astype(np.uint8), cv2.COLORMAP_JET)
+        seen = (255 * _seen(photo)[..., ::-1]).astype(np.uint8)
         cv2.imwrite(str(to), cv2.addWeighted(colours, 0.5, seen, 0.5, 0))
 
     return one

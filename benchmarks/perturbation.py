@@ -23,7 +23,7 @@ import torch
 from numpy.typing import NDArray
 from torch import Tensor, nn
 
-from camcli import allocator, images, layers, methods
+from camcli import images, layers, methods, process
 from camcli.evidence import Forward, Network
 from camcli.models import Model, load_model
 from camcli.records import ModelSpec, Ref
@@ -59,7 +59,7 @@ def prepared(options: argparse.Namespace) -> tuple[Model, layers.Layer, Tensor, 
 
 def camcli(name: str, options: argparse.Namespace) -> tuple[float, Tensor]:
     """As `camcli explain -M NAME` does it, the prediction's own forward included."""
-    allocator.tune()
+    process.tune()
     model, layer, picture, best = prepared(options)
     method = methods.get(name)
     network = Network(model.net, model.readout, options.batch)

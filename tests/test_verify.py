@@ -20,7 +20,7 @@ import torchvision
 from numpy.typing import NDArray
 from shell import SAMPLES, Outcome, run
 
-from camcli.cli.verify import SAME_WITHIN, _spec
+from camcli.cli.verifying import SAME_WITHIN, _spec
 from camcli.fingerprints import deviation, fingerprint
 from camcli.models import efficientnet_lite, fitting
 from camcli.records import Spec

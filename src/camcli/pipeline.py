@@ -10,8 +10,8 @@ import torch
 
 from camcli.engine import Engine
 from camcli.pools import ahead, pool_of
-from camcli.records import Failed, OutputSpec, Ref, Result, Spec
-from camcli.sinks import Files, Row, as_row
+from camcli.records import Failed, OutputSpec, Ref, Result, Row, Spec
+from camcli.sinks import Files, as_row
 
 
 def open_engine(

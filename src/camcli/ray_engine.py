@@ -20,8 +20,8 @@ from typing import Any
 
 from camcli import errors
 from camcli.errors import CamcliError, SetupError
-from camcli.records import OutputSpec, Ref, Spec
-from camcli.sinks import Row, dump, open_sinks
+from camcli.records import OutputSpec, Ref, Row, Spec
+from camcli.sinks import dump, open_sinks
 
 # Pictures of a block where the spec does not say: as on a single CPU.
 BLOCK = 16
@@ -105,11 +105,11 @@ class _Worker:
     """One engine, built once, in a process of its own."""
 
     def __init__(self, job: Job, cores: int) -> None:
-        from camcli import allocator, pipeline
+        from camcli import pipeline, process
 
         if os.path.isdir(job.folder):
             os.chdir(job.folder)
-        allocator.tune()
+        process.tune()
         self._where = job.where
         self._failure: CamcliError | None = None
         try:

@@ -17,6 +17,7 @@ from camcli.records import Failed, Fit, Frame, Preset, Ref, Result, View
 # A batch ends early when its decoded frames hold this many pixels (3 bytes each), so that memory does not
 # depend on how large the pictures are.
 MAX_BATCH_PIXELS = 100_000_000
+MAX_AHEAD_PIXELS = 20_000_000
 
 
 @dataclass(slots=True)
@@ -55,19 +56,20 @@ class Reader:
             item.result = Failed(ref, error.stage, error.kind, str(error))
         return item
 
-    def batches(self, refs: Iterable[Ref], size: int, pool: Executor, ahead: int) -> Iterator[list[Item]]:
+    def batches(self, refs: Iterable[Ref], size: int, pool: Executor, workers: int) -> Iterator[list[Item]]:
         """Batches of at most `size` items in the refs' order, none across a multiple of `size` refs.
 
         What is in a batch depends on the refs' places alone, not on who else reads others of them: shards of whole
-        multiples are batched as the whole run is. Pixels held: those of a batch and of `ahead` pictures.
+        multiples are batched as the whole run is. Held are the pixels of a batch and of what is read ahead: of
+        `workers` pictures, or of more if they are small.
         """
         refs = iter(refs)
         while block := list(islice(refs, size)):
             batch: list[Item] = []
             pixels = 0
-            for item in _in_order(self.read, block, pool, ahead):
+            for item in _in_order(self.read, block, pool, workers):
                 batch.append(item)
-                pixels += item.frame.rgb.size // 3 if item.frame else 0
+                pixels += _pixels(item)
                 if pixels >= MAX_BATCH_PIXELS:
                     yield batch
                     batch, pixels = [], 0
@@ -75,15 +77,22 @@ class Reader:
                 yield batch
 
 
-def _in_order(read: Callable[[Ref], Item], refs: Iterable[Ref], pool: Executor, ahead: int) -> Iterator[Item]:
+def _in_order(read: Callable[[Ref], Item], refs: Iterable[Ref], pool: Executor, workers: int) -> Iterator[Item]:
     waiting: deque[Future[Item]] = deque()
+    ahead = workers
     try:
         for ref in refs:
             waiting.append(pool.submit(read, ref))
-            if len(waiting) > ahead:
-                yield waiting.popleft().result()
+            while len(waiting) > ahead:
+                yield (item := waiting.popleft().result())
+                # A worker must not wait for one that has a larger picture.
+                ahead = max(workers, MAX_AHEAD_PIXELS // max(1, _pixels(item)))
         while waiting:
             yield waiting.popleft().result()
     finally:
         for future in waiting:
             future.cancel()
+
+
+def _pixels(item: Item) -> int:
+    return item.frame.rgb.size // 3 if item.frame else 0

@@ -8,7 +8,7 @@ from __future__ import annotations
 from dataclasses import dataclass, field
 from itertools import takewhile
 from pathlib import Path
-from typing import TYPE_CHECKING, Any, Literal
+from typing import TYPE_CHECKING, Any, Literal, TypeAlias
 
 if TYPE_CHECKING:
     import numpy as np
@@ -16,7 +16,10 @@ if TYPE_CHECKING:
 
 # An answer with both this rank correlation and this SSIM to the one of random weights has not changed.
 UNCHANGED = 0.9
+COLORMAPS = ("turbo", "jet", "viridis", "inferno", "magma", "plasma", "cividis", "hot", "bone", "gray")
 Box = tuple[int, int, int, int]
+# One result as JSON-ready data.
+Row: TypeAlias = dict[str, Any]
 Fit = Literal["crop", "squash", "pad", "full"]
 Kind = Literal["map", "saliency"]
 Picture = Literal["overlay", "heatmap", "panel", "raw", "neurons"]

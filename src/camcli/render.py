@@ -18,8 +18,6 @@ from camcli.records import Attribution, Box, Frame
 if TYPE_CHECKING:
     from PIL.ImageFont import FreeTypeFont, ImageFont
 
-COLORMAPS = ("turbo", "jet", "viridis", "inferno", "magma", "plasma", "cividis", "hot", "bone", "gray")
-
 # The paper's share of the maximum that a localisation box keeps (arXiv:1610.02391 sec. 4.1).
 BOX_SHARE = 0.15
 # A saliency's few largest values would leave the rest grey: the scale is this percentile of |values|.
@@ -171,7 +169,7 @@ def _painted(attribution: Attribution, box: Box, style: Style) -> Pixels:
     if style.colormap == "gray":
         return np.asarray(cv2.cvtColor(fine, cv2.COLOR_GRAY2RGB), dtype=np.uint8)
     # Four bytes at a time: twice as fast as OpenCV's own lookup and a swap of channels.
-    padded = np.take(_colours(style.colormap), fine).view(np.uint8).reshape(*fine.shape, 4)
+    padded = np.take(_colours(style.colormap), np.asarray(fine, dtype=np.uint8)).view(np.uint8).reshape(*fine.shape, 4)
     return np.asarray(cv2.cvtColor(padded, cv2.COLOR_RGBA2RGB), dtype=np.uint8)
 
 

@@ -2,24 +2,18 @@
 
 from __future__ import annotations
 
-import sys
-from collections.abc import Iterator, Sequence
+from collections.abc import Sequence
 from functools import partial
-from itertools import groupby
 from pathlib import Path
 from typing import Annotated, cast, get_args
 
 import typer
 
-from camcli import allocator, methods, models, montage, render, targets
-from camcli import inputs as inputs_
+from camcli import methods, models, process, targets
 from camcli.cli import console, options
 from camcli.cli.problems import Problems
 from camcli.errors import ExitCode, RequestError
-from camcli.montage import Tile
-from camcli.records import Attribution, Explained, Failed, Fit, Ref, Result, Spec
-from camcli.render import COLORMAPS, Style
-from camcli.sinks import as_row, dump, write_picture
+from camcli.records import COLORMAPS, Fit, Spec
 
 ALL = "all"
 DEFAULT_METHODS = ["grad-cam", "hires-cam", "layer-cam", "eigen-cam"]
@@ -36,7 +30,7 @@ MethodNames = Annotated[
     list[str],
     typer.Option("--method", "-M", help="Method, repeatable; all: every one that applies to the model."),
 ]
-Sheet = Annotated[str, typer.Option("--output", "-o", help="The sheet, a PNG or JPEG file.")]
+SheetFile = Annotated[str, typer.Option("--output", "-o", help="The sheet, a PNG or JPEG file.")]
 Columns = Annotated[int, typer.Option("--columns", help="Answers in a line of the sheet, before it wraps.", min=1)]
 Side = Annotated[int, typer.Option("--max-side", help="Longer side of each picture on the sheet.", min=32)]
 
@@ -57,7 +51,7 @@ def compare(
     opacity: options.Opacity = 0.5,
     max_side: Side = 240,
     columns: Columns = 8,
-    output: Sheet = "compare.png",
+    output: SheetFile = "compare.png",
     json: options.Json = False,
     quiet: options.Quiet = False,
     debug: options.Debug = False,
@@ -67,6 +61,7 @@ def compare(
     A row for each picture, model and class, a column for each method and layer; each model goes through the picture
     once.
     """
+    process.tune()
     problems = Problems()
     for name in set(method) - {ALL}:
         problems.catch(partial(methods.get, name))
@@ -94,38 +89,10 @@ def compare(
         )
         for named, file in pairs
     ]
-    refs = list(inputs_.expand(inputs, stdin=sys.stdin.buffer))
-    allocator.tune()
-    style = Style(colormap, opacity, max_side=max_side)
-    rows: list[tuple[str, list[Tile | None]]] = []
-    refused = 0
-    for spec in specs:
-        for result, board in _explained(spec, refs, ALL in method, quiet):
-            if isinstance(result, Failed):
-                refused += 1
-                console.say(f"refused {result.ref.name}: {result.message}")
-                continue
-            rows.extend(_rows(result, style, columns))
-            if json:
-                board.line(dump(as_row(result, [])))
-    if rows:
-        titles, tiles = zip(*rows, strict=True)
-        write_picture(montage.sheet(tiles, titles), output)
-        console.say(f"{sum(tile is not None for row in tiles for tile in row)} pictures in {output}")
-    return ExitCode.SOME_FAILED if refused else ExitCode.OK
+    from camcli.cli.sheets import Sheet, draw
 
-
-def _explained(spec: Spec, refs: list[Ref], skip: bool, quiet: bool) -> Iterator[tuple[Result, console.Board]]:
-    from camcli.engine import Engine
-
-    engine = Engine(spec, progress=not quiet and sys.stderr.isatty(), skip_inapplicable=skip)
-    for remark in engine.remarks:
-        console.say(remark)
-    with console.progress(quiet) as board:
-        engine.on_step = board.step
-        for result in engine.explain(refs):
-            board.done(result.ref.name)
-            yield result, board
+    sheet = Sheet(output, colormap, opacity, max_side, columns)
+    return draw(inputs, specs, sheet, skip_inapplicable=ALL in method, json=json, quiet=quiet)
 
 
 def _pairs(names: Sequence[str] | None, weights: Sequence[str] | None) -> list[tuple[str | None, str]]:
@@ -139,20 +106,3 @@ def _pairs(names: Sequence[str] | None, weights: Sequence[str] | None) -> list[t
         raise RequestError(f"{len(given)} --model and {len(files)} --weights don't go in step: give one or as many")
     count = max(len(given), len(files))
     return list(zip(given * (count // len(given)), files * (count // len(files)), strict=True))
-
-
-def _rows(result: Explained, style: Style, columns: int) -> Iterator[tuple[str, list[Tile | None]]]:
-    """A row for each question: the photo, then an answer for each method and layer; more than fit go on below."""
-    photo = Tile(render.photo(result.frame, style), (Path(result.ref.name).name,))
-    for name, answers in groupby(result.attributions, key=lambda attribution: attribution.target.name):
-        tiles = [Tile(render.overlay(result.frame, result.box, a, style), _caption(a)) for a in answers]
-        score = next(a.target.score for a in result.attributions if a.target.name == name)
-        share = f"  p = {score.probability:.3f}" if score and score.probability is not None else ""
-        yield f"{result.model}  ·  {name}{share}", [photo, *tiles[:columns]]
-        for start in range(columns, len(tiles), columns):
-            yield "", [None, *tiles[start : start + columns]]
-
-
-def _caption(attribution: Attribution) -> tuple[str, ...]:
-    where = f"  ·  {attribution.layer}" if attribution.layer else ""
-    return f"{attribution.method}{where}", attribution.note or ""

@@ -13,8 +13,7 @@ import typer
 
 from camcli.errors import RequestError
 from camcli.models import catalog, presets
-from camcli.records import Fit, Fuse, Norm, Picture, Precision, Sanity
-from camcli.render import COLORMAPS
+from camcli.records import COLORMAPS, Fit, Fuse, Norm, Picture, Precision, Sanity
 
 T = TypeVar("T")
 

@@ -10,7 +10,6 @@ from collections.abc import Callable
 from dataclasses import dataclass
 from functools import cache
 from importlib import import_module
-from importlib.metadata import EntryPoint, entry_points
 from pkgutil import iter_modules
 from typing import TYPE_CHECKING
 
@@ -19,6 +18,8 @@ from camcli.errors import SetupError, unknown
 from camcli.records import Kind
 
 if TYPE_CHECKING:
+    from importlib.metadata import EntryPoint
+
     from torch import Tensor
 
     from camcli.evidence import Evidence
@@ -128,4 +129,6 @@ def _own() -> dict[str, str]:
 
 @cache
 def _plugins() -> dict[str, EntryPoint]:
+    from importlib.metadata import entry_points  # reading it takes as long as all else that help imports
+
     return {point.name: point for point in entry_points(group=ENTRY_POINTS)}

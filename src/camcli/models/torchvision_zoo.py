@@ -20,10 +20,12 @@ from torch import Tensor, nn
 from camcli.errors import RequestError, SetupError
 from camcli.models import catalog, fitting
 from camcli.models.architecture import Architecture, Args
+from camcli.models.uncompiled import without_compiler
 from camcli.records import Preset
 
 try:
-    import torchvision
+    with without_compiler():
+        import torchvision
 except (RuntimeError, ImportError, AttributeError) as error:
     # "operator torchvision::nms does not exist": the compiled half is of another torch.
     raise SetupError(

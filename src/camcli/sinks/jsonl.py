@@ -6,15 +6,13 @@ import json
 import os
 from collections.abc import Mapping, Sequence
 from dataclasses import asdict, fields
-from typing import Any, TypeAlias
+from typing import Any
 
 from camcli import render
 from camcli.fingerprints import fingerprint
-from camcli.records import Attribution, ClassScore, Explained, Failed, Picture, Provenance, Question, Truth
+from camcli.records import Attribution, ClassScore, Explained, Failed, Picture, Provenance, Question, Row, Truth
 
 SCHEMA = 1
-
-Row: TypeAlias = dict[str, Any]
 
 
 def as_row(result: Explained | Failed, files: Sequence[Mapping[Picture, str]] = ()) -> Row:

@@ -11,7 +11,7 @@ from typing import Any, Protocol
 
 from camcli import remote
 from camcli.errors import RequestError, SetupError
-from camcli.sinks.jsonl import Row
+from camcli.records import Row
 
 # Rows in memory before they are written as one group.
 GROUP = 1024

@@ -1,0 +1,83 @@
+"""The sheet of `camcli compare`: answers side by side, from results to a captioned picture."""
+
+from __future__ import annotations
+
+import sys
+from collections.abc import Iterator, Sequence
+from dataclasses import dataclass
+from itertools import groupby
+from pathlib import Path
+
+from camcli import inputs as inputs_
+from camcli import montage, render
+from camcli.cli import console
+from camcli.errors import ExitCode
+from camcli.montage import Tile
+from camcli.records import Attribution, Explained, Failed, Ref, Result, Spec
+from camcli.render import Style
+from camcli.sinks import as_row, dump, write_picture
+
+
+@dataclass(frozen=True, slots=True)
+class Sheet:
+    """How it is drawn: `columns` answers in a line, each picture's longer side `max_side`."""
+
+    file: str
+    colormap: str
+    opacity: float
+    max_side: int
+    columns: int
+
+
+def draw(
+    inputs: Sequence[str], specs: Sequence[Spec], sheet: Sheet, *, skip_inapplicable: bool, json: bool, quiet: bool
+) -> ExitCode:
+    """Explain each input by each spec, and draw all answers."""
+    refs = list(inputs_.expand(inputs, stdin=sys.stdin.buffer))
+    style = Style(sheet.colormap, sheet.opacity, max_side=sheet.max_side)
+    rows: list[tuple[str, list[Tile | None]]] = []
+    refused = 0
+    for spec in specs:
+        for result, board in _explained(spec, refs, skip_inapplicable, quiet):
+            if isinstance(result, Failed):
+                refused += 1
+                console.say(f"refused {result.ref.name}: {result.message}")
+                continue
+            rows.extend(_rows(result, style, sheet.columns))
+            if json:
+                board.line(dump(as_row(result, [])))
+    if rows:
+        titles, tiles = zip(*rows, strict=True)
+        write_picture(montage.sheet(tiles, titles), sheet.file)
+        console.say(f"{sum(tile is not None for row in tiles for tile in row)} pictures in {sheet.file}")
+    return ExitCode.SOME_FAILED if refused else ExitCode.OK
+
+
+def _explained(spec: Spec, refs: list[Ref], skip: bool, quiet: bool) -> Iterator[tuple[Result, console.Board]]:
+    from camcli.engine import Engine
+
+    engine = Engine(spec, progress=not quiet and sys.stderr.isatty(), skip_inapplicable=skip)
+    for remark in engine.remarks:
+        console.say(remark)
+    with console.progress(quiet) as board:
+        engine.on_step = board.step
+        for result in engine.explain(refs):
+            board.done(result.ref.name)
+            yield result, board
+
+
+def _rows(result: Explained, style: Style, columns: int) -> Iterator[tuple[str, list[Tile | None]]]:
+    """A row for each question: the photo, then an answer for each method and layer; more than fit go on below."""
+    photo = Tile(render.photo(result.frame, style), (Path(result.ref.name).name,))
+    for name, answers in groupby(result.attributions, key=lambda attribution: attribution.target.name):
+        tiles = [Tile(render.overlay(result.frame, result.box, a, style), _caption(a)) for a in answers]
+        score = next(a.target.score for a in result.attributions if a.target.name == name)
+        share = f"  p = {score.probability:.3f}" if score and score.probability is not None else ""
+        yield f"{result.model}  ·  {name}{share}", [photo, *tiles[:columns]]
+        for start in range(columns, len(tiles), columns):
+            yield "", [None, *tiles[start : start + columns]]
+
+
+def _caption(attribution: Attribution) -> tuple[str, ...]:
+    where = f"  ·  {attribution.layer}" if attribution.layer else ""
+    return f"{attribution.method}{where}", attribution.note or ""
