@@ -6,7 +6,7 @@ import torch
 from numpy.typing import ArrayLike, NDArray
 
 from camcli import render
-from camcli.records import Attribution, Box, ClassScore, Frame, Kind, Question, Ref
+from camcli.records import COLORMAPS, Attribution, Box, ClassScore, Frame, Kind, Question, Ref
 from camcli.render import Style, caption, heatmap, locate, overlay, panel, top_of
 
 GRAY = Style(colormap="gray")

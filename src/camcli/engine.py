@@ -71,7 +71,7 @@ class Engine:
         self.model = models.load_model(spec, progress=progress)
         if spec.output_index is not None:
             self.model = questions.without_classes(self.model)
-        self._asker = Asker(spec, self.model)
+        self.asker = Asker(spec, self.model)
         self._check_smoothing()
         if spec.fit == "full" and self.model.fixed_size:
             side = self.model.preset.crop
@@ -83,8 +83,8 @@ class Engine:
         self._randomised: list[tuple[str, Plan]] = []
         self._inspect()
         enough = None if spec.exact or shown is None else Enough(2 * self.model.preset.resize, shown)
-        truth = self._truth if self._asker.by_folder else None
-        self._reader = Reader(self.model.preset, spec.fit, enough, truth)
+        truth = self._truth if self.asker.by_folder else None
+        self.reader = Reader(self.model.preset, spec.fit, enough, truth)
 
     @property
     def overlaps(self) -> bool:
@@ -101,7 +101,7 @@ class Engine:
 
         On a CPU decoding and computing take turns, each with all cores; on a GPU the next batch is decoded meanwhile.
         """
-        batches = self._reader.batches(refs, self.batch_size, pool, self.workers)
+        batches = self.reader.batches(refs, self.batch_size, pool, self.workers)
         for items in ahead(batches) if self.overlaps else batches:
             yield self.answer(items)
 
@@ -165,20 +165,20 @@ class Engine:
             precision=compute.DTYPES[self.spec.precision],
             cut=cut,
         )
-        self._asker.look_at(network)
+        self.asker.look_at(network)
         if traced is not None:
             self._keep_applicable(network, traced, grey)
-        self._plan = Plan(
+        self.plan = Plan(
             network, self.methods, self.layers, stages, self.spec.augment, self.spec.eigen_smooth, self.spec.fuse
         )
         if self.spec.batch_size is None and self.model.device.startswith("cuda"):
             size = compute.batch_that_fits(lambda count: self._ask_about(grey.repeat(count, 1, 1, 1)), grey.device)
-            self._plan = replace(self._plan, network=replace(network, batch_size=size))
-        self.batch_size = self._plan.network.batch_size
+            self.plan = replace(self.plan, network=replace(network, batch_size=size))
+        self.batch_size = self.plan.network.batch_size
         # The pictures of one forward: fewer than a batch once so many did not fit in memory.
         self._most = self.batch_size
         if traced is not None and self.spec.sanity is not None and self.methods:
-            self._randomised = list(sanity.randomised(self._plan, traced, self.spec.sanity))
+            self._randomised = list(sanity.randomised(self.plan, traced, self.spec.sanity))
 
     def _traced(self, grey: Tensor) -> Trace | None:
         try:
@@ -210,7 +210,7 @@ class Engine:
                 self.methods.remove(method)
 
     def _ask_about(self, grey: Tensor) -> None:
-        batch = Batch(self._plan, grey)
+        batch = Batch(self.plan, grey)
         for _ in batch.answers(OfClass((0,) * len(grey))):
             pass
 
@@ -272,13 +272,13 @@ class Engine:
         views = [item.view.pixels for item in items if item.view]
         if self.spec.compile:  # built for batches of one size
             views += [views[-1]] * (self._most - len(views))
-        batch = Batch(self._plan, compute.placed(views, self.model.device, self.spec))
+        batch = Batch(self.plan, compute.placed(views, self.model.device, self.spec))
         predictions = questions.predictions(batch.forward.logits, self.model)
         predicted = time.perf_counter()
         answered: list[list[Attribution] | str] = [[] for _ in items]
         if self.methods:
             truths = [item.truth for item in items]
-            asked = self._asker.ask(batch.forward, predictions, truths + truths[-1:] * (len(views) - len(items)))
+            asked = self.asker.ask(batch.forward, predictions, truths + truths[-1:] * (len(views) - len(items)))
             randomised = [(part, Batch(plan, batch.forward.images)) for part, plan in self._randomised]
             answered = attributions(batch, asked, predictions, randomised, neurons=self.spec.neurons)
         shared = {

@@ -7,7 +7,7 @@ from typing import Annotated
 import typer
 
 from camcli import __version__
-from camcli.cli import compare, doctor, explain, inspect, listings, verify
+from camcli.cli import bench, compare, doctor, explain, inspect, listings, verify
 
 app = typer.Typer(
     name="camcli",
@@ -21,6 +21,7 @@ app.command("classify")(explain.classify)
 app.command("compare")(compare.compare)
 app.command("inspect")(inspect.inspect)
 app.command("verify")(verify.verify)
+app.command("bench")(bench.bench)
 app.command("models")(listings.models)
 app.command("layers")(listings.layers)
 app.command("classes")(listings.classes)

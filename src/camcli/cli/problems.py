@@ -54,9 +54,13 @@ class Problems:
         self.catch(lambda: given.update(flags.for_spec()))
         return given
 
+    def of_computing(self, computed: options.ComputeFlags) -> None:
+        """How it is computed."""
+        self.choice("--precision", computed.precision, get_args(Precision))
+
     def of_flow(self, computed: options.ComputeFlags, flow: options.RunFlags) -> None:
         """How it is computed, where, and where rows go."""
-        self.choice("--precision", computed.precision, get_args(Precision))
+        self.of_computing(computed)
         self.choice("--engine", flow.engine, options.ENGINES)
         if flow.shard is not None:
             self.catch(partial(options.shard_numbers, flow.shard))

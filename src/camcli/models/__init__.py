@@ -132,7 +132,7 @@ def check_name(name: str) -> None:
         )
     elif name.endswith(".py"):
         raise RequestError(f"--model {name}: say what in it makes the network, {name}:FACTORY")
-    elif name not in catalog.names():
+    elif name != catalog.BUNDLED and name not in catalog.names():  # reading torchvision's takes a tenth of a second
         raise unknown("model", name, catalog.names(), "camcli models")
 
 

@@ -76,7 +76,7 @@ def architecture(name: str, weights: str, args: Args, tensors: Mapping[str, Tens
     """
     if args:
         raise RequestError(f"--model-arg: {name} takes no arguments")
-    if tensors is None and weights not in ("DEFAULT", *catalog.entries()[name].weights, "none"):
+    if tensors is None and weights not in ("DEFAULT", "none") and weights not in catalog.entries()[name].weights:
         raise catalog.unknown_weights(name, weights)
     named = tensors is None and weights != "none"
     path = packaged_weights() if named else None

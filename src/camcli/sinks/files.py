@@ -84,7 +84,7 @@ class Files:
             paths = {kind: self._path(stem, attribution, kind, several_layers) for kind in kinds}
             written.append(paths)
             if "raw" in paths:
-                _put(_npz(result, attribution), paths["raw"])
+                put(_npz(result, attribution), paths["raw"])
             if self._waiting is not None:
                 self._waiting.add(_Drawing(result.ref, result.box, attribution, paths))
             else:
@@ -118,7 +118,7 @@ class Files:
         for kind, path in paths.items():
             if kind != "raw":
                 draw = _DRAWN[kind]
-                _put(_encoded(draw(frame, box, attribution, style), Path(path).suffix), path)
+                put(encoded(draw(frame, box, attribution, style), Path(path).suffix), path)
 
     def _path(self, stem: Path, attribution: Attribution, kind: Picture, several_layers: bool) -> str:
         if self._spec.folder is None:
@@ -174,7 +174,8 @@ class _Waiting:
             yield drawing, self._top[drawing.attribution.method, drawing.attribution.layer]
 
 
-def _encoded(picture: NDArray[np.uint8], suffix: str) -> bytes:
+def encoded(picture: NDArray[np.uint8], suffix: str) -> bytes:
+    """RGB or RGBA pixels as a file of that kind."""
     import cv2
 
     if picture.shape[2] == 4:
@@ -213,10 +214,11 @@ def _npz(result: Explained, attribution: Attribution) -> bytes:
 
 def write_picture(pixels: render.Pixels, path: str) -> None:
     """RGB pixels to a file, whole or not at all. Raises: SetupError: it can't be written."""
-    _put(_encoded(pixels, Path(path).suffix), path)
+    put(encoded(pixels, Path(path).suffix), path)
 
 
-def _put(content: bytes, path: str) -> None:
+def put(content: bytes, path: str) -> None:
+    """A file, whole or not at all, at a path or URI, or to stdout. Raises: SetupError: it can't be written."""
     if path == STDOUT:
         sys.stdout.buffer.write(content)
         sys.stdout.flush()

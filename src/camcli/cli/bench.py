@@ -1,0 +1,93 @@
+"""`camcli bench`: what a run costs here, stage by stage, and what to type to make it cheaper."""
+
+from __future__ import annotations
+
+import json as json_
+import sys
+from functools import partial
+from itertools import islice
+from typing import Annotated, cast, get_args
+
+import typer
+
+from camcli import methods, process, targets
+from camcli.cli import console, options, report
+from camcli.cli.problems import Problems
+from camcli.errors import ExitCode
+from camcli.records import Fit, OutputSpec, Picture, Row, Spec
+
+Images = Annotated[int, typer.Option("--images", "-n", help="So many of the inputs, from the first.", min=1)]
+
+
+@console.guarded
+@options.spread
+def bench(
+    inputs: options.Inputs,
+    flags: options.ModelFlags,
+    asked: options.TargetFlags,
+    computed: options.ComputeFlags,
+    method: options.Methods = ["grad-cam"],  # noqa: B006  Typer wants a list and copies it
+    layer: options.Layers = None,
+    save: options.Save = "overlay",
+    fit: options.FitOption = "crop",
+    max_side: options.MaxSide = None,
+    images: Images = 64,
+    json: options.Json = False,
+    quiet: options.Quiet = False,
+    debug: options.Debug = False,
+) -> ExitCode:
+    """Time each stage on your own pictures, model and device, and say what would be faster.
+
+    Seconds are of all cores together. Agreement is with --exact: the share of pictures with the same best class, and
+    the largest difference of two maps, each scaled to its own maximum.
+    """
+    process.tune()
+    problems = Problems()
+    given = problems.of_model(flags)
+    for name in method:
+        problems.catch(partial(methods.get, name))
+    problems.catch(lambda: targets.check(Spec(**asked.for_spec())))
+    pictures = problems.listed("--save", None if save == "none" else save, options.SAVED)
+    problems.choice("--fit", fit, get_args(Fit))
+    problems.of_computing(computed)
+    problems.raise_any()
+    spec = Spec(
+        **given,
+        **asked.for_spec(),
+        **computed.for_spec(),
+        methods=tuple(method),
+        layers=tuple(layer or ()),
+        fit=cast(Fit, fit),
+    )
+    where = OutputSpec("", pictures=cast(tuple[Picture, ...], pictures), max_side=max_side)
+    from camcli import inputs as inputs_
+    from camcli import measuring, pipeline
+
+    refs = list(islice(inputs_.expand(inputs, stdin=sys.stdin.buffer), images))
+    engine = pipeline.open_engine(spec, where, workers=computed.workers, threads=computed.threads)
+    if not quiet:
+        for remark in engine.remarks:
+            console.say(remark)
+    row: Row = {"model": engine.model.name, "device": engine.model.device, "batch_size": engine.batch_size}
+    row |= measuring.measure(engine, where, refs).as_row()
+    if json:
+        console.out(json_.dumps(row))
+        return ExitCode.OK
+    console.out(
+        f"{row['model']} on {row['device']}: {row['pictures']} pictures of {row['megapixels']} megapixels, "
+        f"{row['per_second']} a second with files and rows"
+    )
+    stages = [(s["stage"], s["ms"], s["per_second"], f"{s['share']:.0%}") for s in row["stages"]]
+    report.table(("stage", "ms a picture", "pictures/s", "share"), stages, right=(1, 2, 3))
+    shown = [
+        (v["what"], v["per_second"], *(_shown(v[name]) for name in ("top1_agreement", "largest_deviation")))
+        for v in row["variants"]
+    ]
+    report.table(("engine alone", "pictures/s", "same best class", "map differs by"), shown, right=(1, 2, 3))
+    for line in row["advice"]:
+        console.out(line)
+    return ExitCode.OK
+
+
+def _shown(value: float | None) -> str:
+    return "" if value is None else f"{value:.3g}"
