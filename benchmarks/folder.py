@@ -81,6 +81,7 @@ def camcli(model: str, max_side: int | None) -> Callable[[Path, int], None]:
 
 def script(arm: str, model: str) -> Callable[[Path, int], None]:
     """A loop over one picture at a time, as each library's README has it."""
+    import torch
     from torchvision.transforms._presets import ImageClassification
 
     from camcli import layers

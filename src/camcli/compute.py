@@ -40,6 +40,12 @@ def check(spec: Spec, methods: Sequence[Method]) -> None:
     """
     if spec.exact and (spec.compile or spec.precision != "fp32"):
         raise RequestError("--exact is plain fp32: leave --precision and --compile out")
+    for method in methods:
+        if spec.precision != "fp32" and method.needs & needs.TO_PIXELS:
+            raise RequestError(
+                f"--precision {spec.precision}: {method.name} differentiates through the whole network, and of so few "
+                "digits only noise would be left"
+            )
     if not spec.compile:
         return
     for method in methods:
