@@ -16,6 +16,7 @@ _MALLOC = {
     -4: 0,  # M_MMAP_MAX: no allocation gets a mapping of its own
     -1: 2**31 - 1,  # M_TRIM_THRESHOLD: freed memory stays with the process
     -2: 64 * 2**20,  # M_TOP_PAD: the heap grows in steps of 64 MiB
+    -8: 1,  # M_ARENA_MAX: threads share it; their own heaps would be unmapped whenever a large picture is freed
 }
 _ENVIRONMENT = {
     # Sums in one order however many threads share them: rows don't depend on the number of cores.

@@ -15,8 +15,8 @@ from camcli.images import Enough
 from camcli.records import Failed, Fit, Frame, Preset, Ref, Result, View
 
 # A batch ends early when its decoded frames hold this many pixels (3 bytes each), so that memory does not
-# depend on how large the pictures are.
-MAX_BATCH_PIXELS = 100_000_000
+# depend on how large the pictures are: eight of 12 megapixels, which cores share evenly.
+MAX_BATCH_PIXELS = 96_000_000
 MAX_AHEAD_PIXELS = 20_000_000
 
 

@@ -59,13 +59,13 @@ def overlay(frame: Frame, box: Box, attribution: Attribution, style: Style) -> P
     picture = np.empty_like(photo)
     for beside in _beside(place):
         if picture[beside].size:
-            picture[beside] = cv2.convertScaleAbs(photo[beside], alpha=DIMMED)
+            cv2.convertScaleAbs(photo[beside], picture[beside], alpha=DIMMED)
     if not attribution.values.any():
         picture[place] = photo[place]
         return picture
     painted = _painted(attribution, box, style)[cut]
     if attribution.kind == "map":
-        picture[place] = cv2.addWeighted(painted, style.opacity, photo[place], 1.0 - style.opacity, 0.0)
+        cv2.addWeighted(painted, style.opacity, photo[place], 1.0 - style.opacity, 0.0, picture[place])
     else:
         picture[place] = painted
     return _stamped(picture, STAMP) if attribution.unchanged_by else picture
