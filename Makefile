@@ -26,10 +26,8 @@ format: $(VENV)/.installed-dev
 	$(BIN)/ruff format .
 	$(BIN)/ruff check --fix .
 
-bench: $(VENV)/.installed-dev  ## ratios against a plain forward and against the peers, in one run
-	$(BIN)/python benchmarks/engine.py
-	$(BIN)/python benchmarks/startup.py
-	$(BIN)/python benchmarks/perturbation.py
+bench: $(VENV)/.installed-dev  ## all of docs/benchmarks.md, side by side in one run: make bench PHOTOS=a/folder/of/jpegs
+	$(BIN)/python benchmarks/report.py --photos $(PHOTOS)
 
 $(VENV)/.installed: pyproject.toml
 	$(PYTHON) -m venv $(VENV)

@@ -10,7 +10,7 @@ Weights are random: cost does not depend on them.
 from __future__ import annotations
 
 import argparse
-from collections.abc import Callable
+from collections.abc import Callable, Iterator
 from typing import TYPE_CHECKING
 
 import arms
@@ -105,9 +105,10 @@ def last_layer(name: str, net: torch.nn.Module) -> torch.nn.Module:
     return layers.choose(net, trace(net, torch.zeros(1, 3, SIDE, SIDE)), name).module
 
 
-def table(models: list[str], batch: int, rounds: int, peers: bool) -> list[str]:
+def table(models: list[str], batch: int, rounds: int, peers: bool) -> Iterator[str]:
     """Markdown: a line a model and arm."""
-    lines = ["| model | arm | forwards, median (lowest-highest) |", "|---|---|---|"]
+    yield "| model | arm | forwards, median (lowest-highest) |"
+    yield "|---|---|---|"
     for name in models:
         labels = ["forward", *own_arms(name)]
         if peers and name != "vit_b_16":  # the peers want a reshape function for tokens
@@ -115,9 +116,7 @@ def table(models: list[str], batch: int, rounds: int, peers: bool) -> list[str]:
         commands = {label: [__file__, "--arm", label, "--models", name, "--batch", str(batch)] for label in labels}
         found = arms.turns(commands, rounds)
         for label in labels[1:]:
-            lines.append(f"| {name} | {label} | {arms.ratio(found[label], found['forward'])} |")
-            print(lines[-1], flush=True)
-    return lines
+            yield f"| {name} | {label} | {arms.ratio(found[label], found['forward'])} |"
 
 
 def main() -> None:
@@ -129,7 +128,8 @@ def main() -> None:
     parser.add_argument("--arm", help=argparse.SUPPRESS)
     options = parser.parse_args()
     if options.arm is None:
-        table(options.models, options.batch, options.rounds, options.peers)
+        for line in table(options.models, options.batch, options.rounds, options.peers):
+            print(line, flush=True)
         return
     (name,) = options.models
     own = own_arms(name).get(options.arm)

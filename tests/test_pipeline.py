@@ -1,10 +1,10 @@
-"""A folder's way through threads: every row, in order, whatever the number of workers; what is read ahead is bounded."""
+"""A folder's way through threads: every row, in order, with any number of workers; what is read ahead is bounded."""
 
 from __future__ import annotations
 
 import threading
 import time
-from collections.abc import Callable, Iterator
+from collections.abc import Callable, Iterator, Sequence
 from concurrent.futures import ThreadPoolExecutor
 from pathlib import Path
 from typing import Any
@@ -18,8 +18,8 @@ from camcli import Engine, Explained, OutputSpec, Spec, expand, images, open_sin
 from camcli.images import Enough, read_frame, view_of
 from camcli.inputs import shard
 from camcli.pools import ahead, pool_of
-from camcli.reading import Reader
-from camcli.records import Preset, Ref, Row
+from camcli.reading import Item, Reader
+from camcli.records import Preset, Ref, Result, Row
 
 Picture = Callable[..., Path]
 PRESET = Preset(32, 24, (0.5,) * 3, (0.5,) * 3, "bilinear")
@@ -66,7 +66,12 @@ def test_on_a_device_that_leaves_cores_idle_the_stages_overlap(
     monkeypatch.setattr(Engine, "overlaps", True)
     threads = set[str]()
     answer = Engine.answer
-    monkeypatch.setattr(Engine, "answer", lambda self, items: (threads.add(threading.current_thread().name), answer(self, items))[1])
+
+    def seen(engine: Engine, items: Sequence[Item]) -> list[Result]:
+        threads.add(threading.current_thread().name)
+        return answer(engine, items)
+
+    monkeypatch.setattr(Engine, "answer", seen)
     assert rows(Spec(batch_size=2), OutputSpec("out"), mixed) == alone
     assert threading.main_thread().name not in threads
 
@@ -114,11 +119,10 @@ def test_one_step_ahead_keeps_the_order_the_errors_and_the_end() -> None:
         yield from range(3)
         raise ValueError("the end")
 
-    found = []
+    found = ahead(numbers())
+    assert [next(found) for _ in range(3)] == [0, 1, 2]
     with pytest.raises(ValueError, match="the end"):
-        for number in ahead(numbers()):
-            found.append(number)
-    assert found == [0, 1, 2]
+        next(found)
     assert list(ahead(iter([]))) == []
     with pool_of(1) as pool:
         assert isinstance(pool, ThreadPoolExecutor)
@@ -164,7 +168,9 @@ def test_lying_pictures_are_reduced_and_set_upright(tmp_path: Path, size: tuple[
     whole, reduced = read_frame(ref), read_frame(ref, Enough(250, 0))
     assert reduced.size == whole.size == size[::-1]
     assert min(reduced.rgb.shape[:2]) < min(whole.rgb.shape[:2]) / 1.9
-    one, other = (view_of(frame, Preset(64, 56, (0.5,) * 3, (0.5,) * 3, "bilinear"), "crop") for frame in (whole, reduced))
+    one, other = (
+        view_of(frame, Preset(64, 56, (0.5,) * 3, (0.5,) * 3, "bilinear"), "crop") for frame in (whole, reduced)
+    )
     assert one.box == other.box
     assert np.abs(one.pixels - other.pixels).mean() < 0.02
 
@@ -238,7 +244,9 @@ def test_pictures_come_from_uris_and_files_go_there(mixed: list[str]) -> None:
     outcome = run("explain", "memory://photos", "-o", "memory://out", "--json")
     assert outcome.code == 4, outcome.err
     names = [row["input"] for row in outcome.rows]
-    assert names == ["memory:///photos/0.jpg"] + [f"memory:///photos/deep/{p.name}" for p in sorted(Path("in").iterdir())]
+    assert names == ["memory:///photos/0.jpg"] + [
+        f"memory:///photos/deep/{p.name}" for p in sorted(Path("in").iterdir())
+    ]
     answered = [row for row in outcome.rows if "error" not in row]
     local = [row for row in run("explain", "in", "--json", "-o", "out").rows if "error" not in row]
     assert [row["top"] for row in answered[1:]] == [row["top"] for row in local]

@@ -1,5 +1,6 @@
 from __future__ import annotations
 
+import cv2
 import numpy as np
 import pytest
 import torch
@@ -247,3 +248,16 @@ def test_drawing_leaves_the_raw_values_and_the_photo_alone() -> None:
     locate(own, (0, -20, 50, 60), frame.size)
     assert np.array_equal(frame.rgb, before[0])
     assert np.array_equal(own.values, before[1])
+
+
+def test_large_maps_are_coloured_as_small_ones_are() -> None:
+    """Beyond 1024 pixels colours are interpolated instead of levels: to the eye, and by a few levels, the same."""
+    rng = np.random.default_rng(0)
+    values = attributed(rng.random((7, 9)).tolist())
+    box = (0, 0, 2300, 1500)
+    large = heatmap(frame_of(2300, 1500), box, values, Style())[..., :3].astype(int)
+    levels = np.rint(values.values / values.values.max() * 255).astype(np.uint8)
+    fine = cv2.resize(levels, (2300, 1500), interpolation=cv2.INTER_LINEAR)
+    expected = cv2.cvtColor(cv2.applyColorMap(fine, cv2.COLORMAP_TURBO), cv2.COLOR_BGR2RGB).astype(int)
+    assert np.abs(large - expected).max() <= 12
+    assert np.abs(large - expected).mean() < 1

@@ -5,7 +5,7 @@ from __future__ import annotations
 import time
 from collections import deque
 from collections.abc import Callable, Iterable, Iterator
-from concurrent.futures import Executor, Future
+from concurrent.futures import Executor, Future, wait
 from dataclasses import dataclass, field
 from itertools import islice
 
@@ -67,31 +67,50 @@ class Reader:
         while block := list(islice(refs, size)):
             batch: list[Item] = []
             pixels = 0
-            for item in _in_order(self.read, block, pool, workers):
-                batch.append(item)
-                pixels += _pixels(item)
-                if pixels >= MAX_BATCH_PIXELS:
-                    yield batch
-                    batch, pixels = [], 0
+            with _Reading(self.read, block, pool, workers) as reading:
+                for item in reading:
+                    batch.append(item)
+                    pixels += _pixels(item)
+                    if pixels >= MAX_BATCH_PIXELS:
+                        # Decoding on while the network computes would slow it many times.
+                        reading.settle()
+                        yield batch
+                        batch, pixels = [], 0
             if batch:
                 yield batch
 
 
-def _in_order(read: Callable[[Ref], Item], refs: Iterable[Ref], pool: Executor, workers: int) -> Iterator[Item]:
-    waiting: deque[Future[Item]] = deque()
-    ahead = workers
-    try:
-        for ref in refs:
-            waiting.append(pool.submit(read, ref))
-            while len(waiting) > ahead:
-                yield (item := waiting.popleft().result())
-                # A worker must not wait for one that has a larger picture.
-                ahead = max(workers, MAX_AHEAD_PIXELS // max(1, _pixels(item)))
-        while waiting:
-            yield waiting.popleft().result()
-    finally:
-        for future in waiting:
+class _Reading:
+    """Items in the refs' order, some of them read ahead: as many as there are workers, or more while they are small."""
+
+    def __init__(self, read: Callable[[Ref], Item], refs: Iterable[Ref], pool: Executor, workers: int) -> None:
+        self._read = read
+        self._refs = refs
+        self._pool = pool
+        self._workers = workers
+        self._waiting: deque[Future[Item]] = deque()
+
+    def __enter__(self) -> _Reading:
+        return self
+
+    def __exit__(self, *exception: object) -> None:
+        for future in self._waiting:
             future.cancel()
+
+    def __iter__(self) -> Iterator[Item]:
+        ahead = self._workers
+        for ref in self._refs:
+            self._waiting.append(self._pool.submit(self._read, ref))
+            while len(self._waiting) > ahead:
+                yield (item := self._waiting.popleft().result())
+                # A worker must not wait for one that has a larger picture.
+                ahead = max(self._workers, MAX_AHEAD_PIXELS // max(1, _pixels(item)))
+        while self._waiting:
+            yield self._waiting.popleft().result()
+
+    def settle(self) -> None:
+        """Wait until nothing is being read."""
+        wait(self._waiting)
 
 
 def _pixels(item: Item) -> int:

@@ -28,6 +28,8 @@ STAMP = "fails the sanity check"
 DIMMED = 0.4
 # Side at which peaks and boxes are looked for: finer than any layer's map, cheap for any picture.
 _LOCATE_SIDE = 256
+# Beyond it a map is coloured before it has its full size.
+_COLOUR_SIDE = 1024
 
 Pixels = NDArray[np.uint8]
 Font: TypeAlias = "ImageFont | FreeTypeFont"
@@ -165,6 +167,18 @@ def _painted(attribution: Attribution, box: Box, style: Style) -> Pixels:
         grey = np.rint(np.clip(scaled, -1, 1) * 127.5 + 127.5).astype(np.uint8).transpose(1, 2, 0)
         return np.asarray(cv2.resize(grey, size, interpolation=cv2.INTER_LINEAR), dtype=np.uint8)
     levels = np.rint(np.clip(scaled, 0, 1) * 255).astype(np.uint8)
+    if max(size) > _COLOUR_SIDE and max(levels.shape) < _COLOUR_SIDE / 4:
+        # Neighbours differ by less than a level there: colours may be interpolated as well as levels.
+        shrink = _COLOUR_SIDE / max(size)
+        coloured = _coloured(levels, (max(1, round(size[0] * shrink)), max(1, round(size[1] * shrink))), style)
+        return np.asarray(cv2.resize(coloured, size, interpolation=cv2.INTER_LINEAR), dtype=np.uint8)
+    return _coloured(levels, size, style)
+
+
+def _coloured(levels: NDArray[np.uint8], size: tuple[int, int], style: Style) -> Pixels:
+    """Levels at another size (width, height), in colour."""
+    import cv2
+
     fine = cv2.resize(levels, size, interpolation=cv2.INTER_LINEAR)
     if style.colormap == "gray":
         return np.asarray(cv2.cvtColor(fine, cv2.COLOR_GRAY2RGB), dtype=np.uint8)
