@@ -210,11 +210,16 @@ def test_shards_put_together_are_the_run(mixed: list[str]) -> None:
     assert [timeless(row) for part in parts for row in part.rows] == [timeless(row) for row in whole]
     assert [len(part.rows) for part in parts] == [4, 4, 3]
     assert {part.code for part in parts} <= {0, 4}
+    listed = "\n".join(row["input"] for row in whole).encode()
+    piped = [
+        run("explain", "-", "--json", "-o", "o", "-b", "4", "--shard", f"{n}/2", stdin=listed).rows for n in (1, 2)
+    ]
+    assert [row["input"] for row in piped[0] + piped[1]] == [row["input"] for row in whole]
 
 
 def test_a_shard_may_be_empty() -> None:
     refs = [Ref(index, "a") for index in range(5)]
-    parts = [[ref.index for ref in shard(refs, number, 4, 2)] for number in (1, 2, 3, 4)]
+    parts = [[ref.index for ref in shard(refs, 5, number, 4, 2)] for number in (1, 2, 3, 4)]
     assert parts == [[], [0, 1], [2, 3], [4]]
     outcome = run("classify", SAMPLES / "espresso.jpg", "--json", "--shard", "1/2")
     assert (outcome.code, outcome.out) == (0, "")

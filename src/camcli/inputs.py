@@ -108,13 +108,12 @@ def apart(refs: Iterable[Ref]) -> Iterator[Ref]:
         yield ref
 
 
-def shard(refs: Iterable[Ref], number: int, of: int, block: int) -> Iterator[Ref]:
-    """The number-th (from 1) of so many parts of the refs, which follow each other; whole blocks but the last one, so
-    that batches are those of the whole run. The refs are listed in full: names, no pictures."""
-    listed = list(refs)
-    blocks = -(-len(listed) // block)
+def shard(refs: Iterable[Ref], count: int, number: int, of: int, block: int) -> Iterator[Ref]:
+    """The number-th (from 1) of so many parts of `count` refs, which follow each other; whole blocks but the last one,
+    so that batches are those of the whole run."""
+    blocks = -(-count // block)
     first, last = blocks * (number - 1) // of, blocks * number // of
-    return islice(listed, first * block, last * block)
+    return islice(refs, first * block, last * block)
 
 
 def _digest(text: str) -> bytes:

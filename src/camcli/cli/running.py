@@ -8,6 +8,7 @@ import time
 from collections.abc import Callable, Iterator, Sequence
 from contextlib import contextmanager
 from dataclasses import dataclass
+from functools import partial
 from itertools import chain, islice
 from pathlib import Path
 
@@ -25,33 +26,26 @@ def run(
     """Explain the inputs and show what comes of it."""
     started = time.perf_counter()
     folder = os.fspath(where.folder) if where.folder is not None else None
-    local = remote.local_path(folder) if folder is not None else None
-    skip = Path(local) if local is not None else None
-    refs = inputs_.expand(arguments, recursive=flow.recursive, skip=skip, stdin=sys.stdin.buffer)
+    part = _inputs(arguments, flow, folder)
     if where.file is not None:
-        refs = _only_one(refs, where.file)
+        only = _only_one(part(1), where.file)
+        part = partial(_same, only)
     single = len(arguments) == 1 and Path(arguments[0]).is_file()
     tally = _Tally()
     with (
         open_sinks(where) as files,
         open_table(flow.results) as table,
         console.progress(flow.quiet or single) as board,
-        _source(spec, where, computed, flow, files, board) as source,
+        _source(spec, where, computed, flow, part, files, board) as source,
     ):
-        for row in source.rows(refs):
+        for row in source.rows:
             board.done(row["input"])
             tally.add(row)
             table.add(row)
             if flow.json:
                 board.line(dump(row))
-            elif "error" in row:
-                console.say(f"refused {row['input']}: {row['error']['message']}")
-            elif where.file == "-":
-                continue
-            elif single and flow.engine == "local":
-                report.show_in_full(row, [*source.notes, report.made_with(row)], board.line)
             else:
-                report.show_line(row, board.line)
+                _show(row, board, source.notes if single else None, to_stdout=where.file == "-")
             if tally.refused and flow.fail_fast:
                 break
     if not flow.quiet and not single:
@@ -59,12 +53,51 @@ def run(
     return ExitCode.SOME_FAILED if tally.refused else ExitCode.OK
 
 
+def _show(row: Row, board: console.Board, notes: Sequence[str] | None, *, to_stdout: bool) -> None:
+    """A row for people; in full where there are notes. A picture on stdout leaves no room for one."""
+    if "error" in row:
+        console.say(f"refused {row['input']}: {row['error']['message']}")
+    elif to_stdout:
+        return
+    elif notes is not None:
+        report.show_in_full(row, [*notes, report.made_with(row)], board.line)
+    else:
+        report.show_line(row, board.line)
+
+
+# The refs of this run, or of this shard of it, told how many make a batch.
+Part = Callable[[int], Iterator[Ref]]
+
+
+def _inputs(arguments: list[str], flow: options.RunFlags, folder: str | None) -> Part:
+    local = remote.local_path(folder) if folder is not None else None
+
+    def listed() -> Iterator[Ref]:
+        skip = Path(local) if local is not None else None
+        return inputs_.expand(arguments, recursive=flow.recursive, skip=skip, stdin=sys.stdin.buffer)
+
+    refs = listed()
+    if flow.shard is None:
+        return partial(_same, refs)
+    which = options.shard_numbers(flow.shard)
+    if "-" in arguments:
+        names = list(refs)
+        return lambda block: inputs_.shard(names, len(names), *which, block)
+    # Counted and then listed again: the names of a large run are not kept.
+    count = sum(1 for _ in refs)
+    return lambda block: inputs_.shard(listed(), count, *which, block)
+
+
+def _same(refs: Iterator[Ref], block: int) -> Iterator[Ref]:
+    return refs
+
+
 @dataclass(frozen=True, slots=True)
 class _Source:
-    """Where rows come from, and what there is to say of the engine behind them."""
+    """Rows as they come, and what there is to say of the engine behind them, if it is in this process."""
 
-    rows: Callable[[Iterator[Ref]], Iterator[Row]]
-    notes: Sequence[str] = ()
+    rows: Iterator[Row]
+    notes: Sequence[str] | None = None
 
 
 @contextmanager
@@ -73,17 +106,17 @@ def _source(
     where: OutputSpec,
     computed: options.ComputeFlags,
     flow: options.RunFlags,
+    part: Part,
     files: Files,
     board: console.Board,
 ) -> Iterator[_Source]:
     """Seconds of imports: only once the request is known to be right."""
-    which = options.shard_numbers(flow.shard) if flow.shard is not None else (1, 1)
     if flow.engine == "ray":
         from camcli import ray_engine
 
         job = ray_engine.Job(spec, where, computed.threads)
         with ray_engine.cluster(flow.ray_address):
-            yield _Source(lambda refs: ray_engine.rows(job, _part(refs, which, job.block), computed.workers))
+            yield _Source(ray_engine.rows(job, part(job.block), computed.workers))
         return
     from camcli import pipeline
 
@@ -94,13 +127,9 @@ def _source(
         console.say(remark)
     engine.on_step = board.step
     yield _Source(
-        lambda refs: pipeline.rows(engine, _part(refs, which, engine.batch_size), files, fail_fast=flow.fail_fast),
+        pipeline.rows(engine, part(engine.batch_size), files, fail_fast=flow.fail_fast),
         [f"layer {layer.name} ({'x'.join(map(str, layer.shape))}): {layer.why}" for layer in engine.layers],
     )
-
-
-def _part(refs: Iterator[Ref], which: tuple[int, int], block: int) -> Iterator[Ref]:
-    return refs if which == (1, 1) else inputs_.shard(refs, *which, block)
 
 
 @dataclass(slots=True)
