@@ -102,8 +102,8 @@ class Engine:
         On a CPU decoding and computing take turns, each with all cores; on a GPU the next batch is decoded meanwhile.
         """
         batches = self.reader.batches(refs, self.batch_size, pool, self.workers)
-        for items in ahead(batches) if self.overlaps else batches:
-            yield self.answer(items)
+        # By map, no name here keeps a batch's pictures alive while the next one is decoded.
+        return map(self.answer, ahead(batches) if self.overlaps else batches)
 
     @cached_property
     def provenance(self) -> Provenance:

@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 from collections.abc import Iterable, Iterator
+from functools import partial
 from itertools import chain
 
 import cv2
@@ -43,8 +44,8 @@ def rows(engine: Engine, refs: Iterable[Ref], files: Files, *, fail_fast: bool =
         if engine.overlaps:
             yield from chain.from_iterable(ahead(list(pool.map(finish, results)) for results in ahead(batches)))
         else:
-            for results in batches:
-                yield from pool.map(finish, results)
+            # By map, no name here keeps a batch's pictures alive while the next one is decoded.
+            yield from chain.from_iterable(map(partial(pool.map, finish), batches))
 
 
 def _until_refused(batches: Iterable[list[Result]]) -> Iterator[list[Result]]:
