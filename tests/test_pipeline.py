@@ -269,7 +269,7 @@ def test_file_uris_are_paths(mixed: list[str]) -> None:
     here = Path().absolute().as_uri()
     outcome = run("explain", f"{here}/in/0.jpg", "-o", f"{here}/out", "--json", "--results", f"{here}/rows.parquet")
     assert outcome.code == 0, outcome.err
-    assert [path.suffix for path in Path("out").iterdir()] == [".jpg"]
+    assert sorted(path.suffix for path in Path("out").iterdir()) == [".jpg", ".json", ".jsonl"]
     assert Path("rows.parquet").exists()
 
 

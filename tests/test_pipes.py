@@ -124,7 +124,7 @@ def test_interrupted_runs_say_so_and_leave_no_torn_file(picture: Picture) -> Non
     process.send_signal(signal.SIGINT)
     outcome = finish(process)
     assert outcome.code == 130
-    assert outcome.err.splitlines()[-1] == "camcli: interrupted"
+    assert outcome.err.splitlines()[-1] == "camcli: interrupted; the same command goes on from here"
     assert [p.name for p in Path("out").iterdir() if p.name.startswith(".")] == []
 
 

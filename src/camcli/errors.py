@@ -19,6 +19,7 @@ class ExitCode(IntEnum):
     SOME_FAILED = 4
     INTERRUPTED = 130
     READER_GONE = 141
+    TERMINATED = 143
 
 
 class CamcliError(Exception):

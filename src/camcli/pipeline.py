@@ -10,6 +10,7 @@ import cv2
 import torch
 
 from camcli.engine import Engine
+from camcli.errors import InputError
 from camcli.pools import ahead, pool_of
 from camcli.records import Failed, OutputSpec, Ref, Result, Row, Spec
 from camcli.sinks import Files, as_row
@@ -35,7 +36,10 @@ def rows(engine: Engine, refs: Iterable[Ref], files: Files, *, fail_fast: bool =
     """
 
     def finish(result: Result) -> Row:
-        return as_row(result, files.write(result))
+        try:
+            return as_row(result, files.write(result))
+        except InputError as error:
+            return as_row(Failed(result.ref, error.stage, error.kind, str(error)))
 
     with pool_of(engine.workers) as pool:
         batches: Iterator[list[Result]] = engine.batches(refs, pool)

@@ -308,7 +308,8 @@ class OutputSpec:
     """Where pictures go and how they are drawn. `folder` is a path or a URI; None keeps everything in the rows.
 
     `file` names the one picture of a run that makes one; "-" is stdout. `norm_max` is the value drawn as the
-    top of the colour map under norm "fixed", in the units of the raw values.
+    top of the colour map under norm "fixed", in the units of the raw values. `durable`: files survive a power cut from
+    the moment that they are there.
     """
 
     folder: str | Path | None = None
@@ -320,6 +321,7 @@ class OutputSpec:
     norm_max: float | None = None
     max_side: int | None = None
     format: PictureFormat = "jpg"
+    durable: bool = False
 
     @property
     def shown(self) -> int | None:

@@ -27,7 +27,9 @@ def explain(
     eigen_smooth: options.EigenSmooth = False,
     neurons: options.Neurons = False,
     sanity: options.SanityOption = None,
-    output: options.Output = "camcli_out",
+    output: options.Output = None,
+    resume: options.Resume = True,
+    retry_failed: options.RetryFailed = False,
     save: options.Save = "overlay",
     fit: options.FitOption = "crop",
     colormap: options.ColormapOption = "turbo",
@@ -69,6 +71,8 @@ def explain(
     elif norm_max is not None and norm_max <= 0:
         problems.add("--norm-max must be above 0")
     folder, file = options.output_path(output) if pictures else (None, None)
+    # The pictures of --norm run are drawn when all of it is known: no row could say before that its files are there.
+    journaled = output is not None and problems.of_journal(folder, norm, resume=resume, retry_failed=retry_failed)
     if neurons and folder is not None:
         pictures = (*pictures, "neurons")
     if file is not None:
@@ -99,10 +103,11 @@ def explain(
         norm_max=norm_max,
         max_side=max_side,
         format=cast(PictureFormat, format),
+        durable=journaled,
     )
     from camcli.cli.running import run
 
-    return run(inputs, spec, where, computed, flow)
+    return run(inputs, spec, where, computed, flow, overwrite=not resume, retry_failed=retry_failed)
 
 
 @console.guarded

@@ -232,10 +232,23 @@ Layers = Annotated[
         show_default=False,
     ),
 ]
+OUTPUT = "camcli_out"
 Output = Annotated[
-    str,
-    typer.Option("--output", "-o", help="Folder for the files; or one file, or - for stdout, where one is made."),
+    str | None,
+    typer.Option(
+        "--output",
+        "-o",
+        help="Folder for the files and a journal of them; or one file, or - for stdout, where one is made.",
+        show_default=f"{OUTPUT}, no journal",
+    ),
 ]
+Resume = Annotated[
+    bool,
+    typer.Option(
+        "--resume/--overwrite", help="Go on with the run that the folder's journal tells of, or remove it first."
+    ),
+]
+RetryFailed = Annotated[bool, typer.Option("--retry-failed", help="When going on, try again what was refused.")]
 Save = Annotated[
     str,
     typer.Option(
@@ -410,8 +423,10 @@ def _options_of(kind: type) -> list[inspect.Parameter]:
     ]
 
 
-def output_path(text: str) -> tuple[str | None, str | None]:
+def output_path(text: str | None) -> tuple[str | None, str | None]:
     """`--output` as (folder or its URI, None) or (None, the one file)."""
+    if text is None:
+        return OUTPUT, None
     if text == "-":
         return None, text
     path = Path(text)

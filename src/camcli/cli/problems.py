@@ -10,7 +10,7 @@ from functools import partial
 from pathlib import Path
 from typing import Any, get_args
 
-from camcli import models
+from camcli import models, remote
 from camcli.cli import options
 from camcli.errors import RequestError
 from camcli.records import Precision
@@ -79,6 +79,20 @@ class Problems:
                 self.add("-o - would write a picture to the terminal: pipe it or redirect it to a file")
         elif (Path(file).suffix.lower() == ".npz") != (tuple(pictures) == ("raw",)):
             self.add(f"-o {file}: a .npz file holds --save raw, and nothing else does")
+
+    def of_journal(self, folder: str | None, norm: str, *, resume: bool, retry_failed: bool) -> bool:
+        """Whether the run keeps a journal: in a folder of this machine, of pictures that are there when rows are."""
+        if retry_failed and not resume:
+            self.add("--retry-failed goes on with a run, and --overwrite starts anew: leave one out")
+        if (
+            folder is None
+            or norm == "run"
+            or (remote.is_uri(folder) and not folder.startswith(("file://", "local://")))
+        ):
+            if not resume or retry_failed:
+                self.add("--overwrite and --retry-failed go with -o FOLDER of this machine, and not with --norm run")
+            return False
+        return True
 
     def raise_any(self) -> None:
         if self._found:

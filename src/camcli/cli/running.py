@@ -15,41 +15,62 @@ from pathlib import Path
 from camcli import inputs as inputs_
 from camcli import remote
 from camcli.cli import console, options, report
+from camcli.cli.stopping import Stop, stoppable
 from camcli.errors import ExitCode, RequestError
 from camcli.records import OutputSpec, Ref, Row, Spec
-from camcli.sinks import Files, dump, open_sinks, open_table
+from camcli.sinks import Files, Journal, JournalSpec, dump, open_journal, open_sinks, open_table
 
 
 def run(
-    arguments: list[str], spec: Spec, where: OutputSpec, computed: options.ComputeFlags, flow: options.RunFlags
+    arguments: list[str],
+    spec: Spec,
+    where: OutputSpec,
+    computed: options.ComputeFlags,
+    flow: options.RunFlags,
+    *,
+    overwrite: bool = False,
+    retry_failed: bool = False,
 ) -> ExitCode:
     """Explain the inputs and show what comes of it."""
     started = time.perf_counter()
     folder = os.fspath(where.folder) if where.folder is not None else None
-    part = _inputs(arguments, flow, folder)
+    part = _listed(arguments, flow, folder)
     if where.file is not None:
         only = _only_one(part(1), where.file)
         part = partial(_same, only)
     single = len(arguments) == 1 and Path(arguments[0]).is_file()
     tally = _Tally()
+    shard = options.shard_numbers(flow.shard) if flow.shard is not None else None
     with (
         open_sinks(where) as files,
+        open_journal(spec, where, JournalSpec(overwrite, retry_failed, shard)) as journal,
         open_table(flow.results) as table,
         console.progress(flow.quiet or single) as board,
-        _source(spec, where, computed, flow, part, files, board) as source,
+        stoppable() as stop,
+        _source(spec, where, computed, flow, _Inputs(part, journal, stop), files, board) as source,
     ):
-        for row in source.rows:
-            board.done(row["input"])
-            tally.add(row)
-            table.add(row)
-            if flow.json:
-                board.line(dump(row))
+        try:
+            for row in source.rows:
+                board.done(row["input"])
+                tally.add(row)
+                table.add(row)
+                if flow.json:
+                    board.line(dump(row))
+                else:
+                    _show(row, board, source.notes if single else None, to_stdout=where.file == "-")
+                if (tally.refused and flow.fail_fast) or (stop.code and flow.engine == "ray"):
+                    break
             else:
-                _show(row, board, source.notes if single else None, to_stdout=where.file == "-")
-            if tally.refused and flow.fail_fast:
-                break
+                if stop.code is None:
+                    journal.finish()
+        except KeyboardInterrupt:
+            if stop.code is None:
+                raise
     if not flow.quiet and not single:
-        tally.say(time.perf_counter() - started, folder)
+        tally.say(time.perf_counter() - started, folder, journal.done_before)
+    if stop.code is not None:
+        console.say("interrupted" + ("; the same command goes on from here" if where.durable else ""))
+        return stop.code
     return ExitCode.SOME_FAILED if tally.refused else ExitCode.OK
 
 
@@ -69,7 +90,7 @@ def _show(row: Row, board: console.Board, notes: Sequence[str] | None, *, to_std
 Part = Callable[[int], Iterator[Ref]]
 
 
-def _inputs(arguments: list[str], flow: options.RunFlags, folder: str | None) -> Part:
+def _listed(arguments: list[str], flow: options.RunFlags, folder: str | None) -> Part:
     local = remote.local_path(folder) if folder is not None else None
 
     def listed() -> Iterator[Ref]:
@@ -93,6 +114,18 @@ def _same(refs: Iterator[Ref], block: int) -> Iterator[Ref]:
 
 
 @dataclass(frozen=True, slots=True)
+class _Inputs:
+    """What of this run is left to do."""
+
+    part: Part
+    journal: Journal
+    stop: Stop
+
+    def __call__(self, block: int) -> Iterator[Ref]:
+        return self.stop.until(self.journal.remaining(self.part(block), block), block)
+
+
+@dataclass(frozen=True, slots=True)
 class _Source:
     """Rows as they come, and what there is to say of the engine behind them, if it is in this process."""
 
@@ -106,7 +139,7 @@ def _source(
     where: OutputSpec,
     computed: options.ComputeFlags,
     flow: options.RunFlags,
-    part: Part,
+    inputs: _Inputs,
     files: Files,
     board: console.Board,
 ) -> Iterator[_Source]:
@@ -116,7 +149,7 @@ def _source(
 
         job = ray_engine.Job(spec, where, computed.threads)
         with ray_engine.cluster(flow.ray_address):
-            yield _Source(ray_engine.rows(job, part(job.block), computed.workers))
+            yield _Source(inputs.journal.rows(ray_engine.rows(job, inputs(job.block), computed.workers)))
         return
     from camcli import pipeline
 
@@ -126,8 +159,9 @@ def _source(
     for remark in engine.remarks:
         console.say(remark)
     engine.on_step = board.step
+    inputs.journal.check(lambda: engine.provenance.weights_sha256)
     yield _Source(
-        pipeline.rows(engine, part(engine.batch_size), files, fail_fast=flow.fail_fast),
+        inputs.journal.rows(pipeline.rows(engine, inputs(engine.batch_size), files, fail_fast=flow.fail_fast)),
         [f"layer {layer.name} ({'x'.join(map(str, layer.shape))}): {layer.why}" for layer in engine.layers],
     )
 
@@ -151,11 +185,14 @@ class _Tally:
         self.correct += row.get("correct", False)
         self.answered = row
 
-    def say(self, seconds: float, folder: str | None) -> None:
+    def say(self, seconds: float, folder: str | None, before: int) -> None:
         right = f", {self.correct} of {self.of_known_truth} as their folder says" if self.of_known_truth else ""
         to = f"; files in {folder}" if folder else ""
         answered = self.done - self.refused
-        console.say(f"{answered} of {self.done} pictures answered, {self.refused} refused{right}, {seconds:.1f} s{to}")
+        already = f" ({before} of them done before)" if before else ""
+        console.say(
+            f"{answered} of {self.done} pictures answered, {self.refused} refused{already}{right}, {seconds:.1f} s{to}"
+        )
         if self.answered is not None:
             console.say(report.made_with(self.answered))
 

@@ -1,7 +1,18 @@
-"""Where results go: pictures to files, rows to a stream or a table."""
+"""Where results go: pictures to files, rows to a stream, a table, or the journal of a folder."""
 
 from camcli.sinks.files import Files, open_sinks, write_picture
+from camcli.sinks.journal import Journal, JournalSpec, open_journal
 from camcli.sinks.jsonl import as_row, dump
 from camcli.sinks.parquet import open_table
 
-__all__ = ["Files", "as_row", "dump", "open_sinks", "open_table", "write_picture"]
+__all__ = [
+    "Files",
+    "Journal",
+    "JournalSpec",
+    "as_row",
+    "dump",
+    "open_journal",
+    "open_sinks",
+    "open_table",
+    "write_picture",
+]

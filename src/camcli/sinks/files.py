@@ -1,6 +1,7 @@
 """Pictures and raw values to files: `<sub-folder>/<input file name>.<method>.<id>-<class>[.<layer>].<kind>.<ext>`.
 
-A file appears whole or not at all: it is written under a temporary name and renamed.
+A file appears whole or not at all: it is written in a folder of its own and renamed. With `OutputSpec.durable` it is
+on the disk, not in the system's memory only, before that.
 """
 
 from __future__ import annotations
@@ -25,6 +26,7 @@ from camcli import images, montage, remote, render
 from camcli.errors import InputError, RequestError, SetupError
 from camcli.inputs import mirrored
 from camcli.records import Attribution, Box, Explained, Failed, Frame, OutputSpec, Picture, Ref, Result
+from camcli.sinks.scratch import Scratch
 
 if TYPE_CHECKING:
     from numpy.typing import NDArray
@@ -69,11 +71,18 @@ class Files:
         self._spec = spec
         drawn = set(spec.pictures) - {"raw"}
         self._waiting = _Waiting() if spec.norm == "run" and drawn else None
+        self._lock = Lock()
+        self._scratch: Scratch | None = None
         if spec.folder is not None:
             _check_writable(os.fspath(spec.folder))
 
     def write(self, result: Result) -> list[Paths]:
-        """The paths by kind, one mapping per attribution of the result."""
+        """The paths by kind, one mapping per attribution of the result.
+
+        Raises:
+            InputError: they would lie outside the folder: a link in it leads there.
+            SetupError: they can't be written.
+        """
         if isinstance(result, Failed) or (self._spec.folder is None and self._spec.file is None):
             return []
         stem = mirrored(result.ref)
@@ -84,25 +93,33 @@ class Files:
             paths = {kind: self._path(stem, attribution, kind, several_layers) for kind in kinds}
             written.append(paths)
             if "raw" in paths:
-                put(_npz(result, attribution), paths["raw"])
+                self._put(_npz(result, attribution), paths["raw"])
             if self._waiting is not None:
-                self._waiting.add(_Drawing(result.ref, result.box, attribution, paths))
+                self._waiting.add(_Drawing(result.ref, _version(result.ref), result.box, attribution, paths))
             else:
                 top = self._spec.norm_max if self._spec.norm == "fixed" else None
                 self._draw(result.frame, result.box, attribution, paths, top)
         return written
 
     def close(self) -> None:
-        if self._waiting is None:
-            return
+        try:
+            if self._waiting is not None:
+                self._draw_all(self._waiting)
+        finally:
+            if self._scratch is not None:
+                self._scratch.close()
+
+    def _draw_all(self, drawings: _Waiting) -> None:
         gone: dict[str, str] = {}
         frame = None
-        with self._waiting as waiting:
+        with drawings as waiting:
             for drawing, top in waiting:
                 try:
                     # The pixels were not kept: memory must not grow with the run. A picture's drawings come together.
                     if frame is None or frame.ref != drawing.ref:
                         frame = images.read_frame(drawing.ref)
+                        if _version(drawing.ref) != drawing.version:
+                            raise InputError("open", "changed", "it has changed meanwhile")
                 except InputError as error:
                     gone[drawing.ref.name] = str(error)
                     continue
@@ -118,7 +135,21 @@ class Files:
         for kind, path in paths.items():
             if kind != "raw":
                 draw = _DRAWN[kind]
-                put(encoded(draw(frame, box, attribution, style), Path(path).suffix), path)
+                self._put(encoded(draw(frame, box, attribution, style), Path(path).suffix), path)
+
+    def _put(self, content: bytes, path: str) -> None:
+        folder = remote.local_path(os.fspath(self._spec.folder)) if self._spec.folder is not None else None
+        local = remote.local_path(path) if folder is not None else None
+        if folder is None or local is None:
+            put(content, path)
+            return
+        real = os.path.realpath(folder)
+        if os.path.commonpath([real, os.path.realpath(os.path.dirname(local))]) != real:  # noqa: PTH120
+            raise InputError("write", "outside", f"its files would lie outside {folder}: a link in it leads there")
+        with self._lock:
+            if self._scratch is None:
+                self._scratch = Scratch(Path(folder))
+        _put_locally(content, Path(local), self._scratch.folder, durable=self._spec.durable)
 
     def _path(self, stem: Path, attribution: Attribution, kind: Picture, several_layers: bool) -> str:
         if self._spec.folder is None:
@@ -135,9 +166,10 @@ class Files:
 
 @dataclass(frozen=True, slots=True)
 class _Drawing:
-    """All that a picture needs but the pixels."""
+    """All that a picture needs but the pixels, and which version of its file they came from."""
 
     ref: Ref
+    version: tuple[int, int] | None
     box: Box
     attribution: Attribution
     paths: Paths
@@ -159,8 +191,11 @@ class _Waiting:
             self._count += 1
             name = f"{drawing.ref.index:09}.{self._count:09}"
             self._top[own.method, own.layer] = max(self._top.get((own.method, own.layer), 0.0), top)
-        with (Path(self._folder.name) / name).open("wb") as spool:
-            pickle.dump(drawing, spool)
+        try:
+            with (Path(self._folder.name) / name).open("wb") as spool:
+                pickle.dump(drawing, spool)
+        except OSError as error:
+            raise SetupError(f"can't keep {drawing.ref.name} in {self._folder.name}: {error.strerror}") from None
 
     def __enter__(self) -> Iterator[tuple[_Drawing, float]]:
         return self._drawings()
@@ -172,6 +207,14 @@ class _Waiting:
         for spooled in sorted(Path(self._folder.name).iterdir()):
             drawing: _Drawing = pickle.loads(spooled.read_bytes())
             yield drawing, self._top[drawing.attribution.method, drawing.attribution.layer]
+
+
+def _version(ref: Ref) -> tuple[int, int] | None:
+    try:
+        status = ref.path.stat() if ref.path is not None else None
+    except (OSError, ValueError):
+        return None
+    return (status.st_mtime_ns, status.st_size) if status is not None else None
 
 
 def encoded(picture: NDArray[np.uint8], suffix: str) -> bytes:
@@ -230,11 +273,15 @@ def put(content: bytes, path: str) -> None:
         _put_locally(content, Path(local))
 
 
-def _put_locally(content: bytes, path: Path) -> None:
-    temporary = path.with_name(f".camcli-{os.getpid()}-{get_ident()}.tmp")
+def _put_locally(content: bytes, path: Path, scratch: Path | None = None, *, durable: bool = False) -> None:
+    temporary = (scratch or path.parent) / f".camcli-{os.getpid()}-{get_ident()}.tmp"
     try:
         path.parent.mkdir(parents=True, exist_ok=True)
-        temporary.write_bytes(content)
+        with temporary.open("wb") as file:
+            file.write(content)
+            if durable:
+                file.flush()
+                os.fsync(file.fileno())
         temporary.replace(path)
     except OSError as error:
         with suppress(OSError):

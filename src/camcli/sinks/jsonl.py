@@ -10,7 +10,7 @@ from typing import Any
 
 from camcli import render
 from camcli.fingerprints import fingerprint
-from camcli.records import Attribution, ClassScore, Explained, Failed, Picture, Provenance, Question, Row, Truth
+from camcli.records import Attribution, ClassScore, Explained, Failed, Picture, Provenance, Question, Ref, Row, Truth
 
 SCHEMA = 1
 
@@ -18,6 +18,8 @@ SCHEMA = 1
 def as_row(result: Explained | Failed, files: Sequence[Mapping[Picture, str]] = ()) -> Row:
     """One result as JSON-ready data. `files` holds the written paths by kind, one mapping per attribution."""
     named = {"schema": SCHEMA, "input": _text(result.ref.name)}
+    if result.ref.again > 1:
+        named["again"] = result.ref.again
     if isinstance(result, Failed):
         return {**named, "error": {"stage": result.stage, "kind": result.kind, "message": result.message}}
     written = list(files) or [{}] * len(result.attributions)
@@ -37,6 +39,16 @@ def as_row(result: Explained | Failed, files: Sequence[Mapping[Picture, str]] = 
         "provenance": _provenance(result.provenance),
         "ms": {stage: round(value, 2) for stage, value in result.ms.items()},
     }
+
+
+def key(row: Row) -> tuple[str, int]:
+    """Which input of a run a row is of."""
+    return row["input"], row.get("again", 1)
+
+
+def key_of(ref: Ref) -> tuple[str, int]:
+    """The `key` of the row that the ref will have."""
+    return _text(ref.name), ref.again
 
 
 def dump(row: Mapping[str, Any]) -> str:

@@ -1,0 +1,73 @@
+"""Ctrl-C and SIGTERM: the first one ends a run behind the batch that is computed, a second one at once."""
+
+from __future__ import annotations
+
+import os
+import signal
+import sys
+import threading
+from collections.abc import Iterable, Iterator
+from contextlib import contextmanager
+from itertools import islice
+from types import FrameType
+from typing import TypeVar
+
+from camcli.cli import console
+from camcli.errors import ExitCode
+
+T = TypeVar("T")
+
+_SIGNALS = (signal.SIGINT, signal.SIGTERM)
+_SHOW_CURSOR = "\x1b[?25h"  # which the progress display has hidden
+
+
+class Stop:
+    """Whether the run is to end, and with which exit code."""
+
+    def __init__(self) -> None:
+        self._number: int | None = None
+        self._waiting = False
+
+    @property
+    def code(self) -> ExitCode | None:
+        """None: go on."""
+        return None if self._number is None else ExitCode(128 + self._number)
+
+    def until(self, items: Iterable[T], block: int) -> Iterator[T]:
+        """The items in whole blocks of so many, as long as the run may go on."""
+        items = iter(items)
+        while self.code is None and (part := self._next(items, block)):
+            yield from part
+
+    def _next(self, items: Iterator[T], block: int) -> list[T]:
+        # Nothing is computed while the next names come in, and they may never come.
+        self._waiting = True
+        try:
+            return list(islice(items, block))
+        finally:
+            self._waiting = False
+
+    def __call__(self, number: int, frame: FrameType | None) -> None:
+        if self._number is not None:
+            if sys.stderr.isatty():
+                os.write(sys.stderr.fileno(), _SHOW_CURSOR.encode())
+            os._exit(128 + number)  # not even threads are waited for
+        self._number = number
+        if self._waiting:
+            raise KeyboardInterrupt
+        console.say("stopping behind this batch; once more stops at once")
+
+
+@contextmanager
+def stoppable() -> Iterator[Stop]:
+    """Within the block the signals are ours; outside they do what they did."""
+    stop = Stop()
+    if threading.current_thread() is not threading.main_thread():
+        yield stop  # Python lets no other thread set handlers
+        return
+    before = {number: signal.signal(number, stop) for number in _SIGNALS}
+    try:
+        yield stop
+    finally:
+        for number, handler in before.items():
+            signal.signal(number, handler)

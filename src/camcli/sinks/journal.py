@@ -1,0 +1,357 @@
+"""The journal of an output folder: `rows.jsonl`, one row for each input that is done, and `run.json`, what was asked.
+
+A row is added when its files are in place, so a run that was cut off, however that came, goes on behind its last row.
+What is recorded is not computed again, but for the rest of a batch: batches, and with them every bit, stay those of a
+run that was never cut off.
+"""
+
+from __future__ import annotations
+
+import json
+import os
+import time
+from array import array
+from collections import deque
+from collections.abc import Callable, Iterable, Iterator
+from contextlib import contextmanager, suppress
+from dataclasses import asdict, dataclass
+from errno import ENOSPC
+from hashlib import blake2b
+from io import FileIO
+from itertools import islice, pairwise
+from pathlib import Path
+from typing import Any, BinaryIO, Protocol
+
+from camcli import __version__, remote
+from camcli.errors import RequestError, SetupError
+from camcli.records import OutputSpec, Ref, Row, Spec
+from camcli.sinks import jsonl
+from camcli.sinks.files import put
+from camcli.sinks.scratch import Scratch, sweep
+
+ROWS, RUN = "rows", "run"
+SCHEMA = 1
+# The journal itself is forced to the disk so often; its rows' files always are, before a row is added.
+SYNC_SECONDS = 5.0
+# What changes where or how pictures are computed, and not which: a run may go on with another one.
+_NOT_ASKED = ("batch_size", "folder", "file", "durable")
+
+
+@dataclass(frozen=True, slots=True)
+class JournalSpec:
+    """What to do with a journal that is there already; `part` of a run in shards, as (number, of)."""
+
+    overwrite: bool = False
+    retry_failed: bool = False
+    part: tuple[int, int] | None = None
+
+
+class Journal(Protocol):
+    """What of a run is done."""
+
+    done_before: int
+
+    def check(self, weights_sha256: Callable[[], str | None]) -> None:
+        """Refuse weights that are not those of the recorded rows, if there are any. Raises: RequestError."""
+
+    def remaining(self, refs: Iterable[Ref], block: int) -> Iterator[Ref]:
+        """The refs of all blocks of so many that are not recorded as a whole.
+
+        Raises:
+            RequestError: another process is at it, or what is recorded was asked otherwise.
+            SetupError: the folder can't be written to.
+        """
+
+    def rows(self, computed: Iterable[Row]) -> Iterator[Row]:
+        """One row for each ref that `remaining` was given, in order: the recorded ones, and the computed ones, which
+        are recorded. Raises: SetupError: they can't be."""
+
+    def finish(self) -> None:
+        """All refs are done: the file has their rows in their order."""
+
+
+@contextmanager
+def open_journal(asked: Spec, where: OutputSpec, spec: JournalSpec) -> Iterator[Journal]:
+    """The journal of a run whose files are durable; of others none is kept.
+
+    Raises: RequestError: what is recorded was asked otherwise.
+    """
+    folder = remote.local_path(os.fspath(where.folder)) if where.folder is not None else None
+    journal: _Folder | _Nowhere = _Nowhere()
+    if folder is not None and where.durable:
+        journal = _Folder(Path(folder), _asked(asked, where), os.fspath(where.folder or ""), spec)
+    try:
+        yield journal
+    finally:
+        if isinstance(journal, _Folder):
+            journal.close()
+        if folder is not None:
+            sweep(Path(folder))
+
+
+class _Nowhere:
+    done_before = 0
+
+    def check(self, weights_sha256: Callable[[], str | None]) -> None:
+        pass
+
+    def remaining(self, refs: Iterable[Ref], block: int) -> Iterator[Ref]:
+        return iter(refs)
+
+    def rows(self, computed: Iterable[Row]) -> Iterator[Row]:
+        return iter(computed)
+
+    def finish(self) -> None:
+        pass
+
+
+class _Folder:
+    def __init__(self, folder: Path, asked: Row, named: str, spec: JournalSpec) -> None:
+        self.done_before = 0
+        self._folder = folder
+        self._asked = asked
+        self._named = named
+        self._spec = spec
+        part = f".{spec.part[0]:0{len(str(spec.part[1]))}}-of-{spec.part[1]}" if spec.part else ""
+        self._rows_path = folder / f"{ROWS}{part}.jsonl"
+        self._run_path = folder / f"{RUN}{part}.json"
+        self._claim = f"run{part}"
+        self._scratch: Scratch | None = None
+        self._reader: BinaryIO | None = None
+        self._writer: FileIO | None = None
+        # Of each recorded ref where its row is, times two, plus one for a refusal; a later row of it replaces it.
+        self._places: dict[bytes, int] = {}
+        self._lines = 0
+        self._end = 0
+        self._weights: str | None = None
+        self._synced = 0.0
+        # Of the refs that were given out and not merged yet: where the row is (None: nowhere), and whether the ref's
+        # block is computed (again).
+        self._coming: deque[tuple[bytes, int | None, bool]] = deque()
+        self._order = array("q")
+        if not spec.overwrite:
+            self._check_asked()
+
+    def check(self, weights_sha256: Callable[[], str | None]) -> None:
+        self._begin()
+        if self._weights is not None:
+            self._check_weights(weights_sha256())
+
+    def remaining(self, refs: Iterable[Ref], block: int) -> Iterator[Ref]:
+        self._begin()
+        return self._remaining(iter(refs), block)
+
+    def rows(self, computed: Iterable[Row]) -> Iterator[Row]:
+        for row in computed:
+            yield from self._recorded()
+            name, place, _ = self._coming.popleft()
+            if place is not None:
+                yield self._emit(place)
+                continue
+            self._check_weights(_weights_of(row))
+            self._order.append(self._add(name, row))
+            yield row
+        yield from self._recorded()
+
+    def finish(self) -> None:
+        self._begin()
+        positions = self._order
+        if self._lines > len(self._places) or any(b <= a for a, b in pairwise(positions)):
+            self._rewrite()
+
+    def close(self) -> None:
+        if self._reader is not None:
+            self._reader.close()
+        if self._writer is not None:
+            with suppress(OSError):
+                os.fsync(self._writer.fileno())
+            self._writer.close()
+        if self._scratch is not None:
+            self._scratch.close()
+
+    def _remaining(self, refs: Iterator[Ref], block: int) -> Iterator[Ref]:
+        while part := list(islice(refs, block)):
+            names = [_digest(jsonl.key_of(ref)) for ref in part]
+            # A picture that came through a pipe may be another one this time.
+            places = [self._place(name) if ref.data is None else None for ref, name in zip(part, names, strict=True)]
+            computed = None in places
+            self._coming.extend((name, place, computed) for name, place in zip(names, places, strict=True))
+            if computed:
+                yield from part
+
+    def _place(self, name: bytes) -> int | None:
+        found = self._places.get(name)
+        if found is None or (found % 2 and self._spec.retry_failed):
+            return None
+        return found // 2
+
+    def _recorded(self) -> Iterator[Row]:
+        while self._coming and not self._coming[0][2]:
+            _, place, _ = self._coming.popleft()
+            assert place is not None
+            yield self._emit(place)
+
+    def _emit(self, place: int) -> Row:
+        self.done_before += 1
+        self._order.append(place)
+        row: Row = json.loads(self._line_at(place))
+        return row
+
+    def _line_at(self, place: int) -> bytes:
+        assert self._reader is not None
+        self._reader.seek(place)
+        return self._reader.readline()
+
+    def _add(self, name: bytes, row: Row) -> int:
+        assert self._writer is not None
+        at, line = self._end, jsonl.dump(row).encode() + b"\n"
+        try:
+            self._writer.seek(at)
+            if self._writer.write(line) < len(line):
+                raise OSError(ENOSPC, os.strerror(ENOSPC))
+            if time.monotonic() - self._synced > SYNC_SECONDS:
+                os.fsync(self._writer.fileno())
+                self._synced = time.monotonic()
+        except OSError as error:
+            with suppress(OSError):
+                self._writer.truncate(at)
+            raise SetupError(f"can't write {self._rows_path}: {error.strerror}") from None
+        self._end += len(line)
+        self._lines += 1
+        self._places[name] = at * 2 + ("error" in row)
+        return at
+
+    def _begin(self) -> None:
+        """Take the folder, and read what is recorded."""
+        if self._scratch is not None:
+            return
+        try:
+            self._scratch = Scratch(self._folder, self._claim)
+        except BlockingIOError:
+            raise RequestError(
+                f"another camcli is writing to {self._folder}: wait for it, or choose another folder with --output"
+            ) from None
+        sweep(self._folder)
+        try:
+            if self._spec.overwrite:
+                self._remove()
+            else:
+                self._check_asked()
+            self._rows_path.touch()
+            self._reader = self._rows_path.open("rb")
+            self._writer = self._rows_path.open("r+b", buffering=0)
+            self._read(self._reader)
+            self._writer.truncate(self._end)
+        except OSError as error:
+            raise SetupError(f"can't write {self._rows_path}: {error.strerror}") from None
+        run = {"schema": SCHEMA, "camcli": __version__, "folder": self._named, "asked": self._asked}
+        put(json.dumps(run, indent=1).encode() + b"\n", os.fspath(self._run_path))
+        self._synced = time.monotonic()
+
+    def _read(self, file: BinaryIO) -> None:
+        for line in file:
+            row = _parsed(line)
+            if row is None:
+                break  # torn, or behind what is: a power cut may leave a hole
+            self._places[_digest(jsonl.key(row))] = self._end * 2 + ("error" in row)
+            self._end += len(line)
+            self._lines += 1
+            self._weights = self._weights or _weights_of(row)
+
+    def _check_asked(self) -> None:
+        """Raises: RequestError."""
+        try:
+            recorded = json.loads(self._run_path.read_bytes())
+            before = recorded["asked"]
+            if not isinstance(before, dict) or recorded["schema"] != SCHEMA:
+                raise ValueError
+        except FileNotFoundError:
+            return
+        except (OSError, ValueError, KeyError, TypeError):
+            raise RequestError(
+                f"{self._run_path} can't be read: --overwrite starts anew, or choose another folder with --output"
+            ) from None
+        if changed := [name for name in {**before, **self._asked} if before.get(name) != self._asked.get(name)]:
+            words = ", ".join(f"{n} was {_word(before.get(n))}, now {_word(self._asked.get(n))}" for n in changed)
+            raise RequestError(
+                f"{self._folder} holds a run that was asked otherwise ({words}): --overwrite removes it and starts "
+                "anew, or choose another folder with --output"
+            )
+
+    def _check_weights(self, sha256: str | None) -> None:
+        if self._weights is None:
+            self._weights = sha256
+        elif sha256 is not None and sha256 != self._weights:
+            raise RequestError(
+                f"{self._folder} holds a run with other weights (sha256 {self._weights[:16]}, now {sha256[:16]}): "
+                "--overwrite removes it and starts anew, or choose another folder with --output"
+            )
+
+    def _remove(self) -> None:
+        """Removes what an earlier run has written, as far as its rows name it and it lies in the folder."""
+        with suppress(OSError, ValueError, KeyError, TypeError):
+            named = json.loads(self._run_path.read_bytes())["folder"]
+            with self._rows_path.open("rb") as lines:
+                for row in filter(None, map(_parsed, lines)):
+                    for answer in row.get("explanations", ()):
+                        for file in answer["files"].values():
+                            self._remove_file(Path(os.path.relpath(file, named)))
+        self._rows_path.unlink(missing_ok=True)
+        self._run_path.unlink(missing_ok=True)
+
+    def _remove_file(self, below: Path) -> None:
+        path = self._folder / below
+        if ".." not in below.parts and path.parent.resolve().is_relative_to(self._folder.resolve()):
+            with suppress(OSError):
+                path.unlink()
+
+    def _rewrite(self) -> None:
+        """A row for each input: first of those that were not asked for this time, then in their order."""
+        assert self._scratch is not None
+        asked_for = set(self._order)
+        others = sorted({place // 2 for place in self._places.values()} - asked_for)
+        temporary = self._scratch.folder / self._rows_path.name
+        try:
+            with temporary.open("wb") as file:
+                for place in (*others, *self._order):
+                    file.write(self._line_at(place))
+                file.flush()
+                os.fsync(file.fileno())
+            temporary.replace(self._rows_path)
+        except OSError as error:
+            raise SetupError(f"can't write {self._rows_path}: {error.strerror}") from None
+
+
+def _asked(spec: Spec, where: OutputSpec) -> Row:
+    """All that decides rows and files, as JSON has it."""
+    asked = {name: value for name, value in {**asdict(where), **asdict(spec)}.items() if name not in _NOT_ASKED}
+    found: Row = json.loads(json.dumps(asked))
+    return found
+
+
+def _parsed(line: bytes) -> Row | None:
+    """A line of the journal; None: it is no whole row."""
+    if not line.endswith(b"\n"):
+        return None
+    try:
+        row = json.loads(line)
+    except ValueError:
+        return None
+    if not isinstance(row, dict) or not isinstance(row.get("input"), str) or ("error" in row) == ("top" in row):
+        return None
+    return row
+
+
+def _weights_of(row: Row) -> str | None:
+    provenance = row.get("provenance")
+    return provenance.get("weights_sha256") if isinstance(provenance, dict) else None
+
+
+def _word(value: Any) -> str:
+    if isinstance(value, list):
+        return " ".join(map(str, value)) or "none"
+    return "none" if value is None else str(value)
+
+
+def _digest(key: tuple[str, int]) -> bytes:
+    return blake2b(f"{key[0]}\0{key[1]}".encode("utf-8", "surrogatepass"), digest_size=12).digest()

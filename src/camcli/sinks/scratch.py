@@ -1,0 +1,80 @@
+"""Hidden folders in an output folder, each one process's while it lives: for locks, and files that are not whole."""
+
+from __future__ import annotations
+
+import os
+import shutil
+import tempfile
+from contextlib import suppress
+from pathlib import Path
+from typing import TYPE_CHECKING
+
+from camcli.errors import SetupError
+
+if TYPE_CHECKING:
+    from filelock import BaseFileLock
+
+PREFIX = ".camcli-"
+_LOCK = "lock"
+
+
+class Scratch:
+    """A folder with a lock on it that the system lets go when the process ends, however it ends.
+
+    `name` makes it one that only one process can have at a time; without it is the process's own.
+
+    Raises:
+        BlockingIOError: another process has the folder of that name.
+        SetupError: it can't be made.
+    """
+
+    def __init__(self, output: Path, name: str | None = None) -> None:
+        try:
+            output.mkdir(parents=True, exist_ok=True)
+            self.folder, self._lock = _claimed(output, name)
+        except BlockingIOError:
+            raise
+        except OSError as error:
+            raise SetupError(f"can't write to {output}: {error.strerror}") from None
+
+    def close(self) -> None:
+        """Removes the folder with what is left in it."""
+        shutil.rmtree(self.folder, ignore_errors=True)
+        self._lock.release()
+
+
+def sweep(output: Path) -> None:
+    """Removes what processes that were killed have left in an output folder."""
+    with suppress(OSError), os.scandir(output) as entries:
+        for entry in entries:
+            if entry.name.startswith(PREFIX) and entry.is_dir(follow_symlinks=False):
+                with suppress(OSError):
+                    lock = _locked(Path(entry.path))
+                    shutil.rmtree(entry.path, ignore_errors=True)
+                    lock.release()
+
+
+def _claimed(output: Path, name: str | None) -> tuple[Path, BaseFileLock]:
+    while True:
+        if name is None:
+            folder = Path(tempfile.mkdtemp(prefix=PREFIX, dir=output))
+        else:
+            folder = output / f"{PREFIX}{name}"
+            folder.mkdir(exist_ok=True)
+        # Another process may take it for a dead one's and remove it, until it is locked.
+        with suppress(FileNotFoundError):
+            lock = _locked(folder)
+            if folder.is_dir():
+                return folder, lock
+            lock.release()
+
+
+def _locked(folder: Path) -> BaseFileLock:
+    from filelock import FileLock, Timeout
+
+    lock = FileLock(folder / _LOCK, thread_local=False)
+    try:
+        lock.acquire(blocking=False)
+    except Timeout:
+        raise BlockingIOError(f"{folder} is another process's") from None
+    return lock

@@ -1,0 +1,335 @@
+"""Nothing lost: what a folder's journal records, and what cutting a run off does to it."""
+
+from __future__ import annotations
+
+import json
+import os
+import random
+import shutil
+import signal
+import subprocess
+import time
+from collections.abc import Callable
+from io import FileIO
+from pathlib import Path
+from typing import Any
+
+import pytest
+from shell import Outcome, finish, refused, run, spawn
+
+Picture = Callable[..., Path]
+COMMAND = ("explain", "in", "-o", "out", "--json", "-b", "4")
+KILLS = int(os.environ.get("CAMCLI_KILLS", "6"))
+
+
+@pytest.fixture
+def photos(picture: Picture) -> list[str]:
+    """Ten pictures, of which one is none."""
+    names = [f"in/{i}.png" for i in range(10)]
+    for i, name in enumerate(names):
+        picture(name, (64 + i, 48))
+    Path(names[6]).write_bytes(b"no picture")
+    return names
+
+
+def contents(folder: str = "out") -> dict[str, bytes]:
+    """All that is in a folder; of rows all but their timings."""
+    return {str(path): _timeless(path) for path in sorted(Path(folder).rglob("*")) if path.is_file()}
+
+
+def _timeless(path: Path) -> bytes:
+    if path.suffix != ".jsonl":
+        return path.read_bytes()
+    rows = [json.loads(line) for line in path.read_text().splitlines()]
+    return json.dumps([{k: v for k, v in row.items() if k != "ms"} for row in rows]).encode()
+
+
+def recorded(path: str = "out/rows.jsonl") -> list[dict[str, Any]]:
+    return [json.loads(line) for line in Path(path).read_text().splitlines()]
+
+
+def hidden() -> list[Path]:
+    return list(Path("out").rglob(".*"))
+
+
+def keep_rows(count: int) -> list[str]:
+    lines = Path("out/rows.jsonl").read_text().splitlines(keepends=True)
+    Path("out/rows.jsonl").write_text("".join(lines[:count]))
+    return lines
+
+
+def test_the_journal_holds_the_rows_and_what_was_asked(photos: list[str]) -> None:
+    outcome = run(*COMMAND)
+    assert outcome.code == 4
+    assert Path("out/rows.jsonl").read_bytes() == outcome.stdout
+    asked = json.loads(Path("out/run.json").read_text())["asked"]
+    assert asked["classes"] == ["top1"]
+    assert asked["colormap"] == "turbo"
+    assert not hidden()
+
+
+def test_a_run_into_the_default_folder_keeps_none(picture: Picture) -> None:
+    run("explain", picture("a.png"))
+    assert {path.suffix for path in Path("camcli_out").iterdir()} == {".jpg"}
+
+
+def test_what_is_done_is_told_and_not_computed_again(photos: list[str], monkeypatch: pytest.MonkeyPatch) -> None:
+    first = run(*COMMAND)
+    pictures = {path: path.stat().st_mtime_ns for path in Path("out").glob("*.jpg")}
+    second = run("explain", "in", "-o", "out", "-b", "4")
+    assert "9 of 10 pictures answered, 1 refused (10 of them done before)" in second.err
+    assert run(*COMMAND).stdout == first.stdout
+    assert {path: path.stat().st_mtime_ns for path in Path("out").glob("*.jpg")} == pictures
+
+
+@pytest.mark.parametrize("done", [0, 1, 3, 4, 5, 9])
+def test_a_run_goes_on_behind_its_last_row(photos: list[str], done: int) -> None:
+    run(*COMMAND)
+    whole = contents()
+    for row in recorded()[done:]:
+        for answer in row.get("explanations", ()):
+            Path(answer["files"]["overlay"]).unlink()
+    lines = keep_rows(done)
+    outcome = run(*COMMAND)
+    assert contents() == whole
+    assert [row["input"] for row in outcome.rows] == photos
+    assert Path("out/rows.jsonl").read_text().splitlines(keepends=True)[:done] == lines[:done]
+
+
+@pytest.mark.parametrize("tail", ['{"schema": 1, "inp', "\0\0\0\0\n", "[]\n", '{"input": 3}\n', "\xff\n"])
+def test_a_torn_last_line_is_mended(photos: list[str], tail: str) -> None:
+    run(*COMMAND)
+    whole = contents()
+    keep_rows(5)
+    with Path("out/rows.jsonl").open("ab") as file:
+        file.write(tail.encode("latin-1"))
+    run(*COMMAND)
+    assert contents() == whole
+
+
+def test_refusals_are_repeated_where_that_is_asked(photos: list[str], picture: Picture) -> None:
+    before = run(*COMMAND)
+    picture(photos[6])
+    assert run(*COMMAND).stdout == before.stdout
+    outcome = run(*COMMAND, "--retry-failed")
+    assert outcome.code == 0
+    assert [row["input"] for row in outcome.rows] == photos
+    assert Path("out/rows.jsonl").read_bytes() == outcome.stdout
+    again = run(*COMMAND, "--retry-failed")
+    assert again.stdout == outcome.stdout
+
+
+def test_another_question_is_refused_with_what_differs(photos: list[str]) -> None:
+    run(*COMMAND)
+    whole = contents()
+    said = refused(2, *COMMAND, "-c", "3", "--opacity", "0.25")
+    assert "(opacity was 0.5, now 0.25, classes was top1, now 3)" in said
+    assert "--overwrite" in said
+    assert "choose another folder" in said
+    assert contents() == whole
+    assert run(*COMMAND[:-1], "2").code == 4  # the batch size decides no answer
+
+
+def test_overwriting_removes_the_run_that_was_there_and_nothing_else(photos: list[str]) -> None:
+    run(*COMMAND)
+    Path("out/mine.txt").write_text("mine")
+    Path("beside.jpg").write_text("beside")
+    rows = recorded()
+    rows[0]["explanations"][0]["files"]["heatmap"] = "out/../beside.jpg"
+    Path("out/rows.jsonl").write_text("".join(json.dumps(row) + "\n" for row in rows))
+    outcome = run(*COMMAND, "--overwrite", "-c", "3")
+    assert outcome.code == 4
+    overlays = {answer["files"]["overlay"] for row in outcome.rows for answer in row.get("explanations", ())}
+    assert set(contents()) == {*overlays, "out/mine.txt", "out/rows.jsonl", "out/run.json"}
+    assert Path("beside.jpg").exists()
+    assert recorded() == outcome.rows
+
+
+def test_overwriting_and_retrying_exclude_each_other(photos: list[str]) -> None:
+    assert "leave one out" in refused(2, *COMMAND, "--overwrite", "--retry-failed")
+    assert "go with -o FOLDER" in refused(2, "explain", "in", "-o", "memory://out", "--overwrite")
+    assert "go with -o FOLDER" in refused(2, "explain", "in", "-o", "one.png", "--retry-failed")
+
+
+def test_other_weights_under_the_same_name_are_refused(photos: list[str], tmp_path: Path) -> None:
+    import torch
+    import torchvision
+
+    def train(seed: int) -> None:
+        torch.manual_seed(seed)
+        torch.save(torchvision.models.squeezenet1_1(num_classes=3).state_dict(), "w.pth")
+
+    command = (*COMMAND, "-m", "squeezenet1_1", "-w", "w.pth")
+    train(0)
+    run(*command)
+    keep_rows(5)
+    train(1)
+    outcome = run(*command)
+    assert outcome.code == 2
+    assert "a run with other weights (sha256 " in outcome.err
+    assert outcome.out == ""
+
+
+def test_inputs_may_come_and_go(photos: list[str], picture: Picture) -> None:
+    run(*COMMAND)
+    picture("in/00.png")
+    Path("in/3.png").unlink()
+    outcome = run(*COMMAND)
+    told = [row["input"] for row in outcome.rows]
+    assert told == ["in/0.png", "in/00.png", *(n for n in photos[1:] if n != "in/3.png")]
+    assert [row["input"] for row in recorded()] == ["in/3.png", *told]
+
+
+def test_the_same_input_twice_is_two_rows(picture: Picture) -> None:
+    name = str(picture("a.png"))
+    command = ("explain", name, name, "-o", "out", "--json", "-b", "1")
+    first = run(*command)
+    assert [row.get("again") for row in first.rows] == [None, 2]
+    keep_rows(1)
+    assert [row.get("again") for row in run(*command).rows] == [None, 2]
+    assert len({row["explanations"][0]["files"]["overlay"] for row in recorded()}) == 2
+
+
+def test_a_picture_through_a_pipe_is_never_taken_for_the_one_before(picture: Picture) -> None:
+    for size in ((50, 40), (60, 40)):
+        data = picture("a.png", size).read_bytes()
+        (row,) = run("explain", "-", "-o", "out", "--json", stdin=data).rows
+        assert row["size"] == list(size)
+    assert [row["size"] for row in recorded()] == [[60, 40]]
+
+
+def test_shards_keep_journals_of_their_own(photos: list[str]) -> None:
+    for number in (1, 2, 3):
+        run(*COMMAND, "--shard", f"{number}/3")
+    parts = [recorded(f"out/rows.{number}-of-3.jsonl") for number in (1, 2, 3)]
+    assert [row["input"] for part in parts for row in part] == photos
+
+
+def test_a_journal_that_is_none_is_refused(photos: list[str]) -> None:
+    run(*COMMAND)
+    Path("out/run.json").write_text("{")
+    assert "out/run.json can't be read: --overwrite starts anew" in refused(2, *COMMAND)
+    assert run(*COMMAND, "--overwrite").code == 4
+
+
+def test_a_full_disk_tears_nothing_and_the_run_goes_on(photos: list[str], monkeypatch: pytest.MonkeyPatch) -> None:
+    run(*COMMAND)
+    whole = contents()
+    run(*COMMAND, "--overwrite")
+    lines = keep_rows(3)
+    original_write = FileIO.write
+
+    class Full(FileIO):
+        def write(self, data: Any) -> int:
+            return original_write(self, bytes(data)[:100])
+
+    original = Path.open
+
+    def full(self: Path, mode: str = "r", *args: Any, **options: Any) -> Any:
+        return Full(self, "r+") if mode == "r+b" else original(self, mode, *args, **options)
+
+    with monkeypatch.context() as patched:
+        patched.setattr(Path, "open", full)
+        outcome = run(*COMMAND)
+    assert outcome.code == 3
+    assert "can't write out/rows.jsonl: No space left on device" in outcome.err
+    assert Path("out/rows.jsonl").read_text().splitlines(keepends=True) == lines[:3]
+    run(*COMMAND)
+    assert contents() == whole
+
+
+def test_a_second_process_on_the_folder_is_refused(photos: list[str]) -> None:
+    first = spawn("explain", "-", "-o", "out", "--json", "-b", "1")
+    assert first.stdin is not None
+    assert first.stdout is not None
+    first.stdin.write(b"in/0.png\n")
+    first.stdin.flush()
+    first.stdout.readline()
+    second = finish(spawn(*COMMAND))
+    assert second.code == 2
+    assert second.err == (
+        "camcli: error: another camcli is writing to out: wait for it, or choose another folder with --output\n"
+    )
+    first.kill()
+    finish(first)
+    assert finish(spawn(*COMMAND)).code == 4  # a crash leaves no lock behind
+    assert [row["input"] for row in recorded()] == [f"in/{i}.png" for i in range(10)]
+
+
+def _stopped(number: int, *more: str) -> Outcome:
+    process = spawn(*COMMAND, *more)
+    assert process.stdout is not None
+    process.stdout.readline()
+    process.send_signal(number)
+    return finish(process)
+
+
+@pytest.mark.parametrize(("number", "code"), [(signal.SIGINT, 130), (signal.SIGTERM, 143)])
+def test_signals_end_the_run_behind_the_batch(picture: Picture, number: int, code: int) -> None:
+    for i in range(60):
+        picture(f"in/{i:02}.png")
+    outcome = _stopped(number)
+    assert outcome.code == code
+    assert outcome.err.splitlines()[-1] == "camcli: interrupted; the same command goes on from here"
+    done = len(recorded())
+    assert done % 4 == 0
+    assert done < 60
+    assert len(list(Path("out").glob("*.jpg"))) == done
+    assert not hidden()
+    assert run(*COMMAND).code == 0
+    assert [row["input"] for row in recorded()] == [f"in/{i:02}.png" for i in range(60)]
+
+
+def test_a_second_signal_stops_at_once(picture: Picture) -> None:
+    picture("in/0.png")
+    # One batch that takes minutes.
+    process = spawn("explain", "in", "-o", "out", "-M", "rise", "--json")
+    time.sleep(6)
+    process.send_signal(signal.SIGINT)
+    time.sleep(0.5)
+    assert process.poll() is None
+    process.send_signal(signal.SIGINT)
+    assert finish(process, timeout=5).code == 130
+
+
+def test_the_reader_may_go_away(picture: Picture) -> None:
+    for i in range(30):
+        picture(f"in/{i:02}.png")
+    process = spawn(*COMMAND)
+    assert process.stdout is not None
+    process.stdout.readline()
+    process.stdout.close()
+    assert process.wait(60) == 141
+    for stream in (process.stdin, process.stderr):
+        assert stream is not None
+        stream.close()
+    done = len(recorded())
+    assert 1 <= done < 30
+    assert run(*COMMAND).code == 0
+    assert len(recorded()) == 30
+
+
+@pytest.mark.slow
+def test_killed_anywhere_and_resumed_it_is_the_run_that_was_never_killed(picture: Picture) -> None:
+    for i in range(40):
+        picture(f"in/{i:02}.png", (500 - i, 375))
+    assert run(*COMMAND).code == 0
+    whole = contents()
+    rng = random.Random(0)
+    kills = 0
+    while kills < KILLS:
+        shutil.rmtree("out")
+        while (code := _killed_after(rng.uniform(1.2, 3.5))) == -signal.SIGKILL:
+            kills += 1
+        assert code == 0
+        assert contents() == whole
+        assert not hidden()
+
+
+def _killed_after(seconds: float) -> int:
+    process = spawn(*COMMAND, stdin=subprocess.DEVNULL, stdout=subprocess.DEVNULL, stderr=subprocess.DEVNULL)
+    try:
+        return process.wait(seconds)
+    except subprocess.TimeoutExpired:
+        process.kill()
+        return process.wait()
