@@ -6,6 +6,7 @@ import io
 import shutil
 from collections.abc import Callable
 from pathlib import Path
+from typing import Any
 
 import numpy as np
 import pytest
@@ -258,9 +259,9 @@ def test_norm_run_reads_each_picture_once_more_and_draws_all_that_are_still_ther
     read = []
     original = images.read
 
-    def counted(ref: Ref, enough: images.Enough | None = None) -> tuple[Frame, Image.Image | None]:
+    def counted(ref: Ref, *limits: Any) -> tuple[Frame, Image.Image | None]:
         read.append(ref.path)
-        return original(ref, enough)
+        return original(ref, *limits)
 
     monkeypatch.setattr(images, "read", counted)
     where = OutputSpec(folder=Path("out"), norm="run", pictures=("overlay", "heatmap"))

@@ -251,7 +251,9 @@ def test_every_mode_becomes_the_rgb_it_means(
     mode: str, value: float | tuple[int, ...], rgb: tuple[int, ...], monkeypatch: pytest.MonkeyPatch
 ) -> None:
     """Handed over by a patched `Image.open`, because Pillow reads some modes that it can't write."""
-    monkeypatch.setattr(Image, "open", lambda source: Image.new(mode, (3, 2), value))
+    made = Image.new(mode, (3, 2), value)
+    made.format = "PNG"
+    monkeypatch.setattr(Image, "open", lambda source: made)
     pixels = decoded(b"made")
     assert pixels.shape == (2, 3, 3)
     assert np.abs(pixels.astype(int) - rgb).max() <= (3 if mode == "LAB" else 1)

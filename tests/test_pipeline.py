@@ -91,9 +91,9 @@ def test_what_is_decoded_ahead_is_bounded(picture: Picture, monkeypatch: pytest.
     read: list[int] = []
     original = images.read
 
-    def counted(ref: Ref, enough: Enough | None = None) -> Any:
+    def counted(ref: Ref, *limits: Any) -> Any:
         read.append(ref.index)
-        return original(ref, enough)
+        return original(ref, *limits)
 
     monkeypatch.setattr(images, "read", counted)
     refs = (Ref(index, "a", path=path) for index in range(12))

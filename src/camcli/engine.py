@@ -29,7 +29,7 @@ from camcli.methods import Method
 from camcli.pools import ahead, default_workers, pool_of
 from camcli.questions import Asker, Prediction
 from camcli.reading import Item, Reader
-from camcli.records import Attribution, Explained, Failed, Provenance, Ref, Result, Spec, Truth
+from camcli.records import MAX_PIXELS, Attribution, Explained, Failed, Provenance, Ref, Result, Spec, Truth
 from camcli.targets import OfClass
 from camcli.tracing import trace
 
@@ -41,7 +41,8 @@ class Engine:
     """A loaded model with the methods, layers and targets of one spec.
 
     `workers` threads decode. `shown` is the longer side at which pictures will be drawn: 0 where none will be, None
-    where they are drawn in full; a JPEG much larger than that is decoded at a reduced scale.
+    where they are drawn in full; a JPEG much larger than that is decoded at a reduced scale. A picture of more
+    than `max_pixels` is refused.
 
     Raises:
         RequestError: an unknown model, weights, method, class or layer.
@@ -56,6 +57,7 @@ class Engine:
         skip_inapplicable: bool = False,
         workers: int | None = None,
         shown: int | None = None,
+        max_pixels: int = MAX_PIXELS,
     ) -> None:
         if (spec.batch_size is not None and spec.batch_size < 1) or spec.top < 1:
             raise RequestError("batch size and top must be at least 1")
@@ -84,7 +86,7 @@ class Engine:
         self._inspect()
         enough = None if spec.exact or shown is None else Enough(2 * self.model.preset.resize, shown)
         truth = self._truth if self.asker.by_folder else None
-        self.reader = Reader(self.model.preset, spec.fit, enough, truth)
+        self.reader = Reader(self.model.preset, spec.fit, enough, truth, max_pixels)
 
     @property
     def overlaps(self) -> bool:

@@ -11,7 +11,8 @@ import os
 import stat
 import struct
 import warnings
-from collections.abc import Sequence
+from collections.abc import Iterator, Sequence
+from contextlib import contextmanager
 from dataclasses import dataclass
 from functools import lru_cache
 from pathlib import Path
@@ -22,9 +23,9 @@ import numpy as np
 from numpy.typing import NDArray
 from PIL import Image, ImageCms, UnidentifiedImageError
 
-from camcli import remote
+from camcli import isolation, remote
 from camcli.errors import InputError
-from camcli.records import Box, Fit, Frame, Preset, Ref, View
+from camcli.records import MAX_PIXELS, Box, Fit, Frame, Preset, Ref, View
 
 # One resized picture may not exceed this many pixels: a 65000x1 picture would otherwise become 256 x 16 million.
 MAX_RESIZED_PIXELS = 64_000_000
@@ -50,6 +51,15 @@ _UPRIGHT = {
 }
 # Of these, what turns width to height.
 _LYING = frozenset(_UPRIGHT[orientation] for orientation in (5, 6, 7, 8))
+# Ghostscript and Windows would run what these hold.
+_PROGRAMS = frozenset({"EPS", "WMF"})
+# What decodes in C, in a time that its pixels bound; Python's own decoders and the other formats' may take any.
+_LINEAR = frozenset({"JPEG", "MPO", "PNG", "GIF", "WEBP", "AVIF", "TIFF", "BMP", "DIB", "PPM"})
+# Each scan of a JPEG goes over all of its pixels; cameras and encoders make up to a dozen.
+MAX_SCANS = 100
+_SCAN = b"\xff\xda"
+MAX_PROFILE_BYTES = 8_000_000
+
 # What Pillow's plug-ins raise on broken files; its messages carry object addresses, so ours are our own words.
 _BROKEN = (
     *(OSError, SyntaxError, ValueError, TypeError, KeyError, IndexError, EOFError, OverflowError, struct.error),
@@ -70,7 +80,7 @@ class Enough:
 
 
 def read_frame(ref: Ref, enough: Enough | None = None) -> Frame:
-    """Decode one ref to an upright RGB frame; of a JPEG, at the smallest scale that leaves `enough`.
+    """Decode one ref to an upright sRGB frame; of a JPEG, at the smallest scale that leaves `enough`.
 
     Raises:
         InputError: missing, unreadable, not a picture, truncated, or too large.
@@ -78,11 +88,16 @@ def read_frame(ref: Ref, enough: Enough | None = None) -> Frame:
     return read(ref, enough)[0]
 
 
-def read(ref: Ref, enough: Enough | None = None) -> tuple[Frame, Image.Image | None]:
+def read(
+    ref: Ref, enough: Enough | None = None, max_pixels: int = MAX_PIXELS, *, isolated: bool = False
+) -> tuple[Frame, Image.Image | None]:
     """The frame of `read_frame`, and Pillow's picture that it was copied from: `view_of` need not copy it back.
 
+    What may take long to decode is decoded in a process of its own, with a limit on its time and memory, unless this
+    is that process.
+
     Raises:
-        InputError: as there.
+        InputError: as there, more than `max_pixels`, or too slow.
     """
     data = remote.read(ref.uri) if ref.uri is not None else ref.data
     if data == b"":
@@ -90,18 +105,45 @@ def read(ref: Ref, enough: Enough | None = None) -> tuple[Frame, Image.Image | N
     source = io.BytesIO(data) if data is not None else _readable(ref.path or Path(ref.name))
     if _is_array(source):
         return _frame_of_array(ref, source), None
+    with _refusing(), _quiet, Image.open(source) as opened:
+        size = opened.size
+        if size[0] * size[1] > max_pixels:
+            raise InputError(
+                "decode", "too-large", f"{size[0]}x{size[1]} is more than --max-pixels {max_pixels / 1e6:g} million"
+            )
+        if opened.format in _PROGRAMS:
+            raise InputError("decode", "not-a-picture", f"{opened.format} holds a program, not pixels: convert it")
+        if not isolated and not _is_linear(opened, source):
+            asked = {"enough": enough and (enough.short, enough.long), "max_pixels": max_pixels}
+            rgb, full_size = isolation.decoded(source, asked)
+            return Frame(ref, rgb, full_size=full_size), None
+        if enough is not None and opened.format == "JPEG" and (scale := enough.scale(size)) > 1:
+            opened.draft(None, (size[0] // scale, size[1] // scale))
+        drafted = opened.size != size
+        opened.load()
+        turn = _turn(opened)
+        if turn in _LYING:
+            size = size[::-1]
+        image = _to_rgb(opened if turn is None else opened.transpose(turn))
+        rgb = np.asarray(image)
+    return Frame(ref, rgb, full_size=size if drafted else None), image
+
+
+def _is_linear(opened: Image.Image, source: io.BytesIO | Path) -> bool:
+    """Whether its pixels bound the time that its decoder takes."""
+    if opened.format not in _LINEAR or any(tile[0] in Image.DECODERS for tile in getattr(opened, "tile", ())):
+        return False
+    if opened.format not in ("JPEG", "MPO"):
+        return True
+    content = source.getbuffer() if isinstance(source, io.BytesIO) else source.read_bytes()
+    return bytes(content).count(_SCAN) <= MAX_SCANS
+
+
+@contextmanager
+def _refusing() -> Iterator[None]:
+    """Whatever a decoder raises, as a refusal in our own words."""
     try:
-        with _quiet, Image.open(source) as opened:
-            size = opened.size
-            if enough is not None and opened.format == "JPEG" and (scale := enough.scale(size)) > 1:
-                opened.draft(None, (size[0] // scale, size[1] // scale))
-            drafted = opened.size != size
-            opened.load()
-            turn = _turn(opened)
-            if turn in _LYING:
-                size = size[::-1]
-            image = _to_rgb(opened if turn is None else opened.transpose(turn))
-            rgb = np.asarray(image)
+        yield
     except UnidentifiedImageError:
         raise InputError("decode", "not-a-picture", "not a picture that Pillow can read") from None
     except Image.DecompressionBombError:
@@ -113,7 +155,6 @@ def read(ref: Ref, enough: Enough | None = None) -> tuple[Frame, Image.Image | N
         raise InputError("decode", "too-large", "it doesn't fit in memory") from None
     except _BROKEN as error:
         raise InputError("decode", "broken", _in_own_words(error)) from None
-    return Frame(ref, rgb, full_size=size if drafted else None), image
 
 
 class _Quiet:
@@ -247,6 +288,8 @@ def _turn(image: Image.Image) -> Image.Transpose | None:
 
 
 def _to_rgb(image: Image.Image) -> Image.Image:
+    if profile := image.info.get("icc_profile"):
+        image = _in_srgb(image, profile)
     if image.mode == "RGB" and "transparency" not in image.info:
         return image
     if image.mode in ("I", "F") or image.mode.startswith("I;16"):
@@ -262,6 +305,28 @@ def _to_rgb(image: Image.Image) -> Image.Image:
         white = Image.new("RGBA", rgba.size, "white")
         return Image.alpha_composite(white, rgba).convert("RGB")
     return image.convert("RGB")
+
+
+def _in_srgb(image: Image.Image, profile: bytes) -> Image.Image:
+    """The colours that the embedded profile means; as they are where it is sRGB's own, broken, or of another mode."""
+    target = {"RGB": "RGB", "CMYK": "RGB", "L": "RGB", "RGBA": "RGBA"}.get(image.mode)
+    if target is None or "transparency" in image.info or len(profile) > MAX_PROFILE_BYTES:
+        return image
+    try:
+        transform = _to_srgb(profile, image.mode, target)
+        converted = None if transform is None else ImageCms.applyTransform(image, transform)
+    except (*_BROKEN, ImageCms.PyCMSError):
+        return image
+    return image if converted is None else converted
+
+
+@lru_cache(maxsize=8)
+def _to_srgb(profile: bytes, mode: str, target: str) -> ImageCms.ImageCmsTransform | None:
+    """None where nothing would change."""
+    opened = ImageCms.ImageCmsProfile(io.BytesIO(profile))
+    if mode != "CMYK" and "srgb" in ImageCms.getProfileDescription(opened).lower():
+        return None
+    return ImageCms.buildTransform(opened, ImageCms.createProfile("sRGB"), mode, target)
 
 
 def _eight_bit(image: Image.Image) -> NDArray[np.uint8]:

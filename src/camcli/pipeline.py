@@ -8,25 +8,34 @@ from itertools import chain
 
 import cv2
 import torch
+from PIL import Image
 
 from camcli.engine import Engine
 from camcli.errors import InputError
 from camcli.pools import ahead, pool_of
-from camcli.records import Failed, OutputSpec, Ref, Result, Row, Spec
+from camcli.records import MAX_PIXELS, Failed, OutputSpec, Ref, Result, Row, Spec
 from camcli.sinks import Files, as_row
 
 
 def open_engine(
-    spec: Spec, where: OutputSpec, *, workers: int | None, threads: int | None, progress: bool = False
+    spec: Spec,
+    where: OutputSpec,
+    *,
+    workers: int | None,
+    threads: int | None,
+    max_pixels: int = MAX_PIXELS,
+    progress: bool = False,
 ) -> Engine:
-    """An engine in a process of its own: sets the process's threads.
+    """An engine in a process of its own: sets the process's threads and Pillow's limit.
 
     Raises: as `Engine`.
     """
     if threads is not None:
         torch.set_num_threads(threads)
     cv2.setNumThreads(1)  # pictures are drawn side by side
-    return Engine(spec, progress=progress, workers=workers, shown=where.shown)
+    # It refuses twice as many, and what is so large inside a container.
+    Image.MAX_IMAGE_PIXELS = max(Image.MAX_IMAGE_PIXELS or 0, max_pixels)
+    return Engine(spec, progress=progress, workers=workers, shown=where.shown, max_pixels=max_pixels)
 
 
 def rows(engine: Engine, refs: Iterable[Ref], files: Files, *, fail_fast: bool = False) -> Iterator[Row]:

@@ -20,7 +20,7 @@ from typing import Any
 
 from camcli import errors
 from camcli.errors import CamcliError, SetupError
-from camcli.records import OutputSpec, Ref, Row, Spec
+from camcli.records import MAX_PIXELS, OutputSpec, Ref, Row, Spec
 from camcli.sinks import dump, open_sinks
 
 # Pictures of a block where the spec does not say: as on a single CPU.
@@ -38,6 +38,7 @@ class Job:
     spec: Spec
     where: OutputSpec
     threads: int | None = None
+    max_pixels: int = MAX_PIXELS
     folder: str = field(default_factory=os.getcwd)
 
     @property
@@ -113,7 +114,9 @@ class _Worker:
         self._where = job.where
         self._failure: CamcliError | None = None
         try:
-            self._engine = pipeline.open_engine(job.spec, job.where, workers=cores, threads=job.threads or cores)
+            self._engine = pipeline.open_engine(
+                job.spec, job.where, workers=cores, threads=job.threads or cores, max_pixels=job.max_pixels
+            )
         except CamcliError as error:  # told by the first block: an actor that can't start would be tried for ever
             self._failure = error
 

@@ -12,7 +12,7 @@ from itertools import islice
 from camcli import images
 from camcli.errors import InputError
 from camcli.images import Enough
-from camcli.records import Failed, Fit, Frame, Preset, Ref, Result, View
+from camcli.records import MAX_PIXELS, Failed, Fit, Frame, Preset, Ref, Result, View
 
 # A batch ends early when its decoded frames hold this many pixels (3 bytes each), so that memory does not
 # depend on how large the pictures are: eight of 12 megapixels, which cores share evenly.
@@ -34,12 +34,16 @@ class Item:
 
 @dataclass(frozen=True, slots=True)
 class Reader:
-    """How a run's pictures become views. `truth` gives the class that a ref's folder names, where that is asked."""
+    """How a run's pictures become views. `truth` gives the class that a ref's folder names, where that is asked.
+
+    Pictures of more than `max_pixels` are refused.
+    """
 
     preset: Preset
     fit: Fit
     enough: Enough | None = None
     truth: Callable[[Ref], int] | None = None
+    max_pixels: int = MAX_PIXELS
 
     def read(self, ref: Ref) -> Item:
         """The ref's item, with its refusal where it can't be read."""
@@ -48,7 +52,7 @@ class Reader:
         try:
             if self.truth is not None:
                 item.truth = self.truth(ref)
-            item.frame, image = images.read(ref, self.enough)
+            item.frame, image = images.read(ref, self.enough, self.max_pixels)
             decoded = time.perf_counter()
             item.view = images.view_of(item.frame, self.preset, self.fit, image)
             item.ms = {"decode": (decoded - started) * 1e3, "preprocess": (time.perf_counter() - decoded) * 1e3}

@@ -14,6 +14,8 @@ if TYPE_CHECKING:
     import numpy as np
     from numpy.typing import NDArray
 
+# A larger picture is refused before it is decoded, where nobody says otherwise: cameras make up to 200 million pixels.
+MAX_PIXELS = 210_000_000
 # An answer with both this rank correlation and this SSIM to the one of random weights has not changed.
 UNCHANGED = 0.9
 COLORMAPS = ("turbo", "jet", "viridis", "inferno", "magma", "plasma", "cividis", "hot", "bone", "gray")

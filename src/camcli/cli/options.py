@@ -13,7 +13,7 @@ import typer
 
 from camcli.errors import RequestError
 from camcli.models import catalog, presets
-from camcli.records import COLORMAPS, Fit, Fuse, Norm, Picture, Precision, Sanity
+from camcli.records import COLORMAPS, MAX_PIXELS, Fit, Fuse, Norm, Picture, Precision, Sanity
 
 T = TypeVar("T")
 
@@ -317,6 +317,7 @@ Workers = Annotated[
 ]
 Recursive = Annotated[bool, typer.Option("--recursive/--no-recursive", help="Walk into sub-folders.")]
 FailFast = Annotated[bool, typer.Option("--fail-fast", help="Stop at the first picture that is refused.")]
+MaxPixels = Annotated[int, typer.Option("--max-pixels", help="Refuse larger pictures before they are decoded.", min=1)]
 Shard = Annotated[
     str | None,
     typer.Option(
@@ -383,6 +384,7 @@ class RunFlags:
 
     recursive: Recursive = True
     fail_fast: FailFast = False
+    max_pixels: MaxPixels = MAX_PIXELS
     shard: Shard = None
     engine: EngineOption = "local"
     ray_address: RayAddress = None

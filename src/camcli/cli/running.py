@@ -147,14 +147,19 @@ def _source(
     if flow.engine == "ray":
         from camcli import ray_engine
 
-        job = ray_engine.Job(spec, where, computed.threads)
+        job = ray_engine.Job(spec, where, computed.threads, flow.max_pixels)
         with ray_engine.cluster(flow.ray_address):
             yield _Source(inputs.journal.rows(ray_engine.rows(job, inputs(job.block), computed.workers)))
         return
     from camcli import pipeline
 
     engine = pipeline.open_engine(
-        spec, where, workers=computed.workers, threads=computed.threads, progress=not flow.quiet and sys.stderr.isatty()
+        spec,
+        where,
+        workers=computed.workers,
+        threads=computed.threads,
+        max_pixels=flow.max_pixels,
+        progress=not flow.quiet and sys.stderr.isatty(),
     )
     for remark in engine.remarks:
         console.say(remark)

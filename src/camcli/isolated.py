@@ -1,0 +1,39 @@
+"""The process that `isolation` starts: one picture on stdin, its pixels on stdout."""
+
+from __future__ import annotations
+
+import json
+import sys
+from contextlib import suppress
+from typing import BinaryIO
+
+import numpy as np
+from PIL import Image
+
+from camcli import images
+from camcli.errors import InputError
+from camcli.records import Ref
+
+MEMORY = 4 * 2**30
+
+
+def main(requests: BinaryIO, answers: BinaryIO) -> None:
+    """One request, as `isolation.decoded` writes it, and its answer."""
+    with suppress(ImportError):  # Windows has no limits
+        import resource
+
+        resource.setrlimit(resource.RLIMIT_AS, (MEMORY, MEMORY))
+    asked = json.loads(requests.readline())
+    Image.MAX_IMAGE_PIXELS = max(Image.MAX_IMAGE_PIXELS or 0, asked["max_pixels"])
+    enough = images.Enough(*asked["enough"]) if asked["enough"] else None
+    try:
+        frame, _ = images.read(Ref(0, "-", data=requests.read()), enough, asked["max_pixels"], isolated=True)
+    except InputError as error:
+        answers.write(json.dumps({"error": [error.stage, error.kind, str(error)]}).encode() + b"\n")
+        return
+    answers.write(json.dumps({"shape": frame.rgb.shape, "full_size": frame.full_size}).encode() + b"\n")
+    answers.write(np.ascontiguousarray(frame.rgb).data)
+
+
+if __name__ == "__main__":
+    main(sys.stdin.buffer, sys.stdout.buffer)
