@@ -193,6 +193,36 @@ class _Malicious:
         return os.system, ("touch owned",)
 
 
+def _zipped(names: Mapping[str, bytes]) -> None:
+    with zipfile.ZipFile("weights.pth", "w", zipfile.ZIP_DEFLATED) as archive:
+        for name, content in names.items():
+            archive.writestr(name, content)
+
+
+@pytest.mark.parametrize(
+    ("names", "reason"),
+    [
+        ({"w/data.pkl": b"\0" * 50_000_000}, "is a zip bomb: it unpacks to 50 MB, which no weights do"),
+        ({"w/data.pkl": b"x", "w/data/0": b"\0" * 50_000_000}, "is a zip bomb: it unpacks to 50 MB"),
+        ({"w/data.pkl": b"\0" * 101_000_000, "w/data/0": os.urandom(6_000_000)}, "holds a pickle of 101 MB"),
+    ],
+    ids=["pickle", "tensor", "long pickle"],
+)
+def test_a_zip_bomb_is_refused_before_it_is_unpacked(names: dict[str, bytes], reason: str) -> None:
+    _zipped(names)
+    with pytest.raises(SetupError, match=reason):
+        checkpoints.read(Path("weights.pth"))
+
+
+def test_a_shape_without_bytes_is_refused(small_state: dict[str, Tensor]) -> None:
+    name = "classifier.1.weight"
+    path = _saved({**small_state, name: torch.zeros(1, 512, 1, 1).expand(10**9, 512, 1, 1)})
+    with pytest.raises(
+        SetupError, match=r"says that classifier\.1\.weight is 1000000000x512x1x1, and holds 2048 bytes"
+    ):
+        checkpoints.read(Path(path))
+
+
 @pytest.mark.parametrize("save", [torch.save, lambda value, path: Path(path).write_bytes(pickle.dumps(value))])
 def test_malicious_pickle_is_refused_and_runs_nothing(save: Callable[[Any, str], object]) -> None:
     save({"weight": _Malicious()}, "evil.pth")

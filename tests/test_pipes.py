@@ -182,3 +182,21 @@ def test_a_picture_is_not_written_to_a_terminal() -> None:
     code, shown, _ = on_a_terminal("explain", SAMPLES / "espresso.jpg", "-o", "-", stdout=True)
     assert code == 2
     assert "would write a picture to the terminal" in shown
+
+
+def test_names_never_drive_the_terminal_nor_look_like_lines(picture: Picture) -> None:
+    evil = "\x1b]0;owned\x07\x1b[31m\ncamcli: error: fake\u202e"
+    good, bad = picture(f"in/{evil}.png"), Path(f"in/{evil}.jpg")
+    bad.write_bytes(b"no picture")
+    Path("labels.txt").write_text("\n".join(f"\x1b[2Jclass {i}" for i in range(1000)))
+    for outcome in (
+        run("explain", "in", "--labels", "labels.txt"),
+        run("explain", good, "--labels", "labels.txt"),
+        run("classify", bad),
+        run("explain", f"in/{evil}"),
+        run("classify", good, "-w", f"{evil}.pth"),
+    ):
+        told = outcome.out + outcome.err
+        assert "owned" in told
+        assert not set(told) & {"\x1b", "\x07", "\u202e"}
+        assert not [line for line in told.splitlines() if line.startswith("camcli: error: fake")]

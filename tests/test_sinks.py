@@ -19,7 +19,7 @@ from numpy.typing import ArrayLike
 from PIL import Image
 
 from camcli import render
-from camcli.errors import RequestError, SetupError
+from camcli.errors import InputError, RequestError, SetupError
 from camcli.fingerprints import fingerprint
 from camcli.images import read_frame
 from camcli.inputs import apart
@@ -392,3 +392,18 @@ def test_no_nan_is_ever_a_row() -> None:
     json.loads(line, parse_constant=lambda constant: pytest.fail(f"{constant} in a row"))
     with pytest.raises(ValueError, match="not JSON compliant"):
         dump({"probability": float("nan")})
+
+
+def test_a_link_in_the_folder_leads_nowhere_outside(tmp_path: Path) -> None:
+    elsewhere = tmp_path / "elsewhere"
+    elsewhere.mkdir()
+    OUT.mkdir()
+    (OUT / "sub").symlink_to(elsewhere)
+    with pytest.raises(InputError, match="would lie outside out: a link in it leads there"):
+        written(explained("sub/a.png"))
+    assert not list(elsewhere.iterdir())
+    (OUT / "sub").unlink()
+    (OUT / "there").mkdir()
+    (OUT / "sub").symlink_to("there")
+    written(explained("sub/a.png"))
+    assert len(list((OUT / "there").iterdir())) == 1

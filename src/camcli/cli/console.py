@@ -20,15 +20,20 @@ P = ParamSpec("P")
 REPORT = "this is a bug in camcli: please report it with the output of --debug and `camcli doctor --json`"
 
 
+def plain(text: str) -> str:
+    """No control characters: names of files and classes must not drive the terminal, nor look like another line."""
+    return "".join(character if character.isprintable() else "\N{REPLACEMENT CHARACTER}" for character in text)
+
+
 def out(text: str) -> None:
-    """One line of data, flushed: whoever reads the pipe sees it now."""
-    sys.stdout.write(text + "\n")
+    """One line of data, flushed: whoever reads the pipe sees it now. Tabs separate columns."""
+    sys.stdout.write(_plain_columns(text) + "\n")
     sys.stdout.flush()
 
 
 def say(text: str) -> None:
     """One line for people. Plain: Rich would wrap it at 80 columns where stderr is a file."""
-    sys.stderr.write(f"camcli: {text}\n")
+    sys.stderr.write(f"camcli: {plain(text)}\n")
 
 
 def guarded(command: Callable[P, ExitCode | None]) -> Callable[P, None]:
@@ -77,7 +82,7 @@ def progress(quiet: bool) -> Iterator[Board]:
     stdout = sys.stdout  # libraries may be given another one meanwhile
 
     def out_there(text: str) -> None:
-        stdout.write(text + "\n")
+        stdout.write(_plain_columns(text) + "\n")
         stdout.flush()
 
     if quiet or not sys.stderr.isatty():
@@ -93,10 +98,14 @@ def progress(quiet: bool) -> Iterator[Board]:
         task = bar.add_task("", total=None)
 
         def above(text: str) -> None:
-            console.print(text, soft_wrap=True, markup=False, highlight=False)
+            console.print(_plain_columns(text), soft_wrap=True, markup=False, highlight=False)
 
         yield Board(
             above if stdout.isatty() else out_there,
-            lambda name: bar.update(task, advance=1, description=escape(name)),
+            lambda name: bar.update(task, advance=1, description=escape(plain(name))),
             lambda done, of: bar.update(task, description=f"forward {done} of {of}"),
         )
+
+
+def _plain_columns(text: str) -> str:
+    return "\t".join(plain(column) for column in text.split("\t"))

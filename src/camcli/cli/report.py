@@ -17,15 +17,15 @@ def show_line(row: Mapping[str, Any], line: Callable[[str], None]) -> None:
     value = f"{best['logit']:.5g}" if best["probability"] is None else f"{best['probability']:.3f}"
     files = [path for explanation in row["explanations"] for path in explanation["files"].values()]
     more = f" (+{len(files) - 1})" if len(files) > 1 else ""
-    arrow = f"  -> {plain(files[0])}{more}" if files else ""
-    truth = "" if row.get("correct", True) else f"  (not {row['truth']['id']} {plain(row['truth']['label'])})"
-    line(f"{plain(row['input'])}  {best['id']} {plain(best['label'])}  {value}{truth}{arrow}")
+    arrow = f"  -> {files[0]}{more}" if files else ""
+    truth = "" if row.get("correct", True) else f"  (not {row['truth']['id']} {row['truth']['label']})"
+    line(f"{row['input']}  {best['id']} {best['label']}  {value}{truth}{arrow}")
 
 
 def show_in_full(row: Mapping[str, Any], notes: Iterable[str], line: Callable[[str], None]) -> None:
     """The one answered row: what was asked of what, its best classes, its files; then what else there is to say."""
     width, height = row["size"]
-    line(f"{plain(row['input'])}  {width}x{height}  {row['model']} ({row['weights']})")
+    line(f"{row['input']}  {width}x{height}  {row['model']} ({row['weights']})")
     if row["top"][0]["probability"] is None:
         table(("id", "output", "value"), [(s["id"], s["label"], f"{s['logit']:.5g}") for s in row["top"]], right=(0, 2))
     else:
@@ -34,8 +34,8 @@ def show_in_full(row: Mapping[str, Any], notes: Iterable[str], line: Callable[[s
         table(("id", "class", "probability", ""), bars, right=(0, 2))
     for explanation in row["explanations"]:
         note = f"  [{explanation['note']}]" if "note" in explanation else ""
-        paths = "  ".join(plain(path) for path in explanation["files"].values())
-        line(f"{explanation['method']} of {plain(explanation['target']['name'])}{note}  {paths}".rstrip())
+        paths = "  ".join(explanation["files"].values())
+        line(f"{explanation['method']} of {explanation['target']['name']}{note}  {paths}".rstrip())
     for note in notes:
         line(note)
 
@@ -54,7 +54,7 @@ def made_with(row: Mapping[str, Any]) -> str:
     numbers = " ".join(f"{name} {','.join(map(str, preset[name]))}" for name in ("mean", "std"))
     versions = " ".join(f"{package} {version}" for package, version in made["versions"].items())
     return (
-        f"made with {row['model']} ({plain(row['weights'])}, {sha256}), {size} {preset['interpolation']} {numbers}, "
+        f"made with {row['model']} ({row['weights']}, {sha256}), {size} {preset['interpolation']} {numbers}, "
         f"{made['device']} {made['dtype']}, {versions}"
     )
 
@@ -63,7 +63,7 @@ def table(titles: Sequence[str], rows: Iterable[Sequence[object]], *, right: Seq
     """A table on stdout: Rich on a terminal, tab-separated text elsewhere."""
     if not sys.stdout.isatty():
         for row in rows:
-            console.out("\t".join(plain(str(cell)) for cell in row))
+            console.out("\t".join(console.plain(str(cell)) for cell in row))
         return
     from rich.console import Console
     from rich.table import Table
@@ -73,10 +73,5 @@ def table(titles: Sequence[str], rows: Iterable[Sequence[object]], *, right: Seq
     for index, title in enumerate(titles):
         grid.add_column(title, justify="right" if index in right else "left", overflow="fold")
     for row in rows:
-        grid.add_row(*(Text(plain(str(cell))) for cell in row))
+        grid.add_row(*(Text(console.plain(str(cell))) for cell in row))
     Console(file=sys.stdout).print(grid)
-
-
-def plain(text: str) -> str:
-    """No control characters: a file name must not drive the terminal."""
-    return "".join(character if character.isprintable() else "\N{REPLACEMENT CHARACTER}" for character in text)

@@ -10,7 +10,7 @@ from pathlib import Path
 from types import NoneType, UnionType
 from typing import Any, Literal, get_args, get_origin, get_type_hints
 
-from camcli.cli import console, report
+from camcli.cli import console
 from camcli.errors import ExitCode, RequestError
 from camcli.fingerprints import deviation
 from camcli.inputs import ref_named
@@ -170,8 +170,8 @@ def _changed(then: Row, now: Row) -> dict[str, Any]:
 
 def _line(check: Mapping[str, Any]) -> str:
     if check["status"] == "gone":
-        return f"gone       {report.plain(check['input'])}: {check['message']}"
+        return f"gone       {check['input']}: {check['message']}"
     maps = ", ".join(f"{m['method']} of {m['target']} {m['status']}" for m in check["maps"])
     changed = ", ".join(f"{name} {then} -> {now}" for name, (then, now) in check["changed"].items())
-    parts = [f"{check['status']:<9}  {report.plain(check['input'])}", maps, changed and f"changed: {changed}"]
+    parts = [f"{check['status']:<9}  {check['input']}", maps, changed and f"changed: {changed}"]
     return "  ".join(filter(None, parts))

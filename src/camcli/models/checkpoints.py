@@ -32,6 +32,12 @@ _USUAL_KEYS = (
 ).split()
 _MAX_DEPTH = 3
 _IN_FOLDER = ("model.safetensors", "model.safetensors.index.json", "pytorch_model.bin", "pytorch_model.bin.index.json")
+# A zip archive that unpacks to more than so many times its size is a bomb: weights hardly compress.
+_MAX_RATIO = 20
+# The pickle that names the tensors takes some 100 bytes for each.
+_MAX_PICKLE_BYTES = 100_000_000
+# Elements that a tensor may repeat without having bytes of its own for them, as expanded buffers do.
+_MAX_REPEATED = 100_000_000
 # What a file that is no checkpoint starts with, and what it is.
 _NO_WEIGHTS = (
     (b"version https://git-lfs", "a Git LFS pointer, not the file itself: run `git lfs pull`"),
@@ -103,6 +109,7 @@ def read(path: Path, *, key: str | None = None, trust: bool = False) -> Checkpoi
     if not states:
         raise SetupError(f"{path} holds no state dict (names -> tensors), but {_described(content)}")
     chosen = key if key is not None else min(states, key=_usualness)
+    _check_sizes(path, states[chosen])
     outer = content if isinstance(content, Mapping) and chosen else {}
     return Checkpoint(
         path=path,
@@ -175,7 +182,7 @@ def _check_kind(path: Path, start: bytes) -> None:
         raise SetupError(f"{path} can't be read as weights: it is cut off; fetch it again")
     if zipfile.is_zipfile(path):
         with zipfile.ZipFile(path) as archive:
-            names = archive.namelist()
+            names, infos = archive.namelist(), archive.infolist()
         if any(name.endswith("/constants.pkl") for name in names):
             raise SetupError(
                 f"{path} is a TorchScript archive: a compiled program whose layers can't be looked into. "
@@ -183,6 +190,12 @@ def _check_kind(path: Path, start: bytes) -> None:
             )
         if not any(name.endswith("data.pkl") for name in names):
             raise SetupError(f"{path} is a zip archive, but not one that torch.save made")
+        unpacked = sum(info.file_size for info in infos)
+        if unpacked > _MAX_RATIO * path.stat().st_size:
+            raise SetupError(f"{path} is a zip bomb: it unpacks to {unpacked / 1e6:.0f} MB, which no weights do")
+        largest = max(info.file_size for info in infos if info.filename.endswith(".pkl"))
+        if largest > _MAX_PICKLE_BYTES:
+            raise SetupError(f"{path} holds a pickle of {largest / 1e6:.0f} MB beside its tensors: no checkpoint does")
 
 
 def _pickled(path: Path, trust: bool) -> tuple[str, Any]:
@@ -201,6 +214,17 @@ def _pickled(path: Path, trust: bool) -> tuple[str, Any]:
             f"{path} was saved with code that is not here ({error}): run where it can be imported"
         ) from None
     return "torch.save archive" if zipped else "torch.save file from before torch 1.6", content
+
+
+def _check_sizes(path: Path, tensors: Mapping[str, Tensor]) -> None:
+    """Refuse shapes that the file has no bytes for."""
+    for name, tensor in tensors.items():
+        if tensor.layout != torch.strided or tensor.numel() <= _MAX_REPEATED:
+            continue
+        held = tensor.untyped_storage().nbytes()
+        if tensor.numel() * tensor.element_size() > held:
+            shape = "x".join(map(str, tensor.shape))
+            raise SetupError(f"{path} says that {name} is {shape}, and holds {held} bytes of it")
 
 
 def _states(content: Any, at: str = "", depth: int = 0) -> Iterator[tuple[str, Mapping[str, Tensor]]]:
