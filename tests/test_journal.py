@@ -280,6 +280,22 @@ def test_signals_end_the_run_behind_the_batch(picture: Picture, number: int, cod
     assert [row["input"] for row in recorded()] == [f"in/{i:02}.png" for i in range(60)]
 
 
+@pytest.mark.parametrize(("number", "code"), [(signal.SIGINT, 130), (signal.SIGTERM, 143)])
+def test_waiting_for_names_is_ended_at_once(picture: Picture, number: int, code: int) -> None:
+    process = spawn("explain", "-", "-o", "out", "--json", "-b", "1")
+    assert process.stdin is not None
+    assert process.stdout is not None
+    process.stdin.write(f"{picture('a.png')}\n".encode())
+    process.stdin.flush()
+    process.stdout.readline()
+    time.sleep(0.5)
+    process.send_signal(number)
+    assert process.wait(5) == code
+    assert finish(process).err.splitlines()[-1] == "camcli: interrupted; the same command goes on from here"
+    assert len(recorded()) == 1
+    assert not hidden()
+
+
 def test_a_second_signal_stops_at_once(picture: Picture) -> None:
     picture("in/0.png")
     # One batch that takes minutes.

@@ -41,33 +41,34 @@ def run(
     single = len(arguments) == 1 and Path(arguments[0]).is_file()
     tally = _Tally()
     shard = options.shard_numbers(flow.shard) if flow.shard is not None else None
-    with (
-        open_sinks(where) as files,
-        open_journal(spec, where, JournalSpec(overwrite, retry_failed, shard)) as journal,
-        open_table(flow.results) as table,
-        console.progress(flow.quiet or single) as board,
-        stoppable() as stop,
-        _source(spec, where, computed, flow, _Inputs(part, journal, stop), files, board) as source,
-    ):
+    with stoppable() as stop:
         try:
-            for row in source.rows:
-                board.done(row["input"])
-                tally.add(row)
-                table.add(row)
-                if flow.json:
-                    board.line(dump(row))
+            with (
+                open_sinks(where) as files,
+                open_journal(spec, where, JournalSpec(overwrite, retry_failed, shard)) as journal,
+                open_table(flow.results) as table,
+                console.progress(flow.quiet or single) as board,
+                _source(spec, where, computed, flow, _Inputs(part, journal, stop), files, board) as source,
+            ):
+                for row in source.rows:
+                    board.done(row["input"])
+                    tally.add(row)
+                    table.add(row)
+                    if flow.json:
+                        board.line(dump(row))
+                    else:
+                        _show(row, board, source.notes if single else None, to_stdout=where.file == "-")
+                    if (tally.refused and flow.fail_fast) or (stop.code and flow.engine == "ray"):
+                        break
                 else:
-                    _show(row, board, source.notes if single else None, to_stdout=where.file == "-")
-                if (tally.refused and flow.fail_fast) or (stop.code and flow.engine == "ray"):
-                    break
-            else:
-                if stop.code is None:
-                    journal.finish()
+                    if stop.code is None:
+                        journal.finish()
+                tally.before = journal.done_before
         except KeyboardInterrupt:
             if stop.code is None:
                 raise
-    if not flow.quiet and not single:
-        tally.say(time.perf_counter() - started, folder, journal.done_before)
+    if tally.done and not flow.quiet and not single:
+        tally.say(time.perf_counter() - started, folder)
     if stop.code is not None:
         console.say("interrupted" + ("; the same command goes on from here" if where.durable else ""))
         return stop.code
@@ -176,6 +177,7 @@ class _Tally:
     """What a run came to, for its last lines."""
 
     done: int = 0
+    before: int = 0
     refused: int = 0
     of_known_truth: int = 0
     correct: int = 0
@@ -190,11 +192,11 @@ class _Tally:
         self.correct += row.get("correct", False)
         self.answered = row
 
-    def say(self, seconds: float, folder: str | None, before: int) -> None:
+    def say(self, seconds: float, folder: str | None) -> None:
         right = f", {self.correct} of {self.of_known_truth} as their folder says" if self.of_known_truth else ""
         to = f"; files in {folder}" if folder else ""
         answered = self.done - self.refused
-        already = f" ({before} of them done before)" if before else ""
+        already = f" ({self.before} of them done before)" if self.before else ""
         console.say(
             f"{answered} of {self.done} pictures answered, {self.refused} refused{already}{right}, {seconds:.1f} s{to}"
         )

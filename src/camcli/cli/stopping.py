@@ -26,7 +26,7 @@ class Stop:
 
     def __init__(self) -> None:
         self._number: int | None = None
-        self._waiting = False
+        self._idle = True
 
     @property
     def code(self) -> ExitCode | None:
@@ -41,11 +41,11 @@ class Stop:
 
     def _next(self, items: Iterator[T], block: int) -> list[T]:
         # Nothing is computed while the next names come in, and they may never come.
-        self._waiting = True
+        self._idle = True
         try:
             return list(islice(items, block))
         finally:
-            self._waiting = False
+            self._idle = False
 
     def __call__(self, number: int, frame: FrameType | None) -> None:
         if self._number is not None:
@@ -53,7 +53,7 @@ class Stop:
                 os.write(sys.stderr.fileno(), _SHOW_CURSOR.encode())
             os._exit(128 + number)  # not even threads are waited for
         self._number = number
-        if self._waiting:
+        if self._idle:  # or a network is being fetched, which may take minutes
             raise KeyboardInterrupt
         console.say("stopping behind this batch; once more stops at once")
 
