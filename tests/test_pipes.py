@@ -200,3 +200,11 @@ def test_names_never_drive_the_terminal_nor_look_like_lines(picture: Picture) ->
         assert "owned" in told
         assert not set(told) & {"\x1b", "\x07", "\u202e"}
         assert not [line for line in told.splitlines() if line.startswith("camcli: error: fake")]
+
+
+def test_the_shells_own_pipes_are_read_once() -> None:
+    for photo in ("espresso.jpg", "tripod_gray.jpg"):
+        command = f"{sys.executable} -m camcli classify <(cat {SAMPLES / photo}) --json"
+        done = subprocess.run(["bash", "-c", command], capture_output=True, text=True, check=False)
+        assert done.returncode == 0, done.stderr
+        assert json.loads(done.stdout)["top"]

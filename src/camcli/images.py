@@ -58,6 +58,7 @@ _LINEAR = frozenset({"JPEG", "MPO", "PNG", "GIF", "WEBP", "AVIF", "TIFF", "BMP",
 # Each scan of a JPEG goes over all of its pixels; cameras and encoders make up to a dozen.
 MAX_SCANS = 100
 _SCAN = b"\xff\xda"
+_JPEG_SUFFIXES = frozenset({".jpg", ".jpeg", ".jpe", ".jfif"})
 MAX_PROFILE_BYTES = 8_000_000
 
 # What Pillow's plug-ins raise on broken files; its messages carry object addresses, so ours are our own words.
@@ -99,10 +100,7 @@ def read(
     Raises:
         InputError: as there, more than `max_pixels`, or too slow.
     """
-    data = remote.read(ref.uri) if ref.uri is not None else ref.data
-    if data == b"":
-        raise InputError("open", "empty", "the file is empty")
-    source = io.BytesIO(data) if data is not None else _readable(ref.path or Path(ref.name))
+    source = _source(ref)
     if _is_array(source):
         return _frame_of_array(ref, source), None
     with _refusing(), _quiet, Image.open(source) as opened:
@@ -135,8 +133,8 @@ def _is_linear(opened: Image.Image, source: io.BytesIO | Path) -> bool:
         return False
     if opened.format not in ("JPEG", "MPO"):
         return True
-    content = source.getbuffer() if isinstance(source, io.BytesIO) else source.read_bytes()
-    return bytes(content).count(_SCAN) <= MAX_SCANS
+    content = source.getvalue() if isinstance(source, io.BytesIO) else source.read_bytes()
+    return content.count(_SCAN) <= MAX_SCANS
 
 
 @contextmanager
@@ -216,6 +214,22 @@ def view_of(frame: Frame, preset: Preset, fit: Fit, image: Image.Image | None = 
     pixels = _normalised([image.crop((left, top, left + side, top + side)) for image in resized], preset)
     scale_x, scale_y = width / resized_w, height / resized_h
     return View(pixels, _box(left * scale_x, top * scale_y, (left + side) * scale_x, (top + side) * scale_y))
+
+
+def _source(ref: Ref) -> io.BytesIO | Path:
+    """What to decode from: the bytes of a JPEG, gone through twice, and of the shell's <(...), which come once."""
+    data = remote.read(ref.uri) if ref.uri is not None else ref.data
+    if data == b"":
+        raise InputError("open", "empty", "the file is empty")
+    if data is not None:
+        return io.BytesIO(data)
+    path = _readable(ref.path or Path(ref.name))
+    if path.suffix.lower() not in _JPEG_SUFFIXES and path.is_file():
+        return path
+    try:
+        return io.BytesIO(path.read_bytes())
+    except OSError:
+        return path  # said in full where it is decoded
 
 
 def _is_array(source: io.BytesIO | Path) -> bool:
@@ -315,7 +329,7 @@ def _in_srgb(image: Image.Image, profile: bytes) -> Image.Image:
     try:
         transform = _to_srgb(profile, image.mode, target)
         converted = None if transform is None else ImageCms.applyTransform(image, transform)
-    except (*_BROKEN, ImageCms.PyCMSError):
+    except _BROKEN:
         return image
     return image if converted is None else converted
 

@@ -22,7 +22,7 @@ from camcli.pools import pool_of
 from camcli.reading import Item
 from camcli.records import Explained, OutputSpec, Ref, Result, Row
 from camcli.sinks import as_row, dump, open_sinks
-from camcli.sinks.files import encoded, put
+from camcli.sinks.files import DRAWN, encoded, put, suffix_of
 
 BATCH_SIZES = (1, 2, 4, 8, 16, 32, 64)
 # A batch size is as good as the best where it is so near to it: the smallest such needs the least memory.
@@ -156,14 +156,14 @@ def _stages(engine: Engine, where: OutputSpec, refs: Sequence[Ref], items: list[
     if drawn and explained:
         style = render.Style(where.colormap, where.opacity, where.norm_max, where.max_side)
         jobs = [(one, a, kind) for one in explained for a in one.attributions for kind in drawn]
-        suffix = {kind: ".png" if kind == "heatmap" else f".{where.format}" for kind in drawn}
-        draw = {"overlay": render.overlay, "heatmap": render.heatmap, "panel": render.panel}
         pictures = clock(
-            "render", lambda: list(pool.map(lambda job: draw[job[2]](job[0].frame, job[0].box, job[1], style), jobs))
+            "render", lambda: list(pool.map(lambda job: DRAWN[job[2]](job[0].frame, job[0].box, job[1], style), jobs))
         )
         files = clock(
             "encode",
-            lambda: list(pool.map(lambda pair: encoded(pair[0], suffix[pair[1][2]]), zip(pictures, jobs, strict=True))),
+            lambda: list(
+                pool.map(lambda pair: encoded(pair[0], suffix_of(pair[1][2], where)), zip(pictures, jobs, strict=True))
+            ),
         )
         targets = [str(Path(str(where.folder)) / f"{number}.tmp") for number in range(len(files))]
         clock("write", lambda: list(pool.map(put, files, targets)))

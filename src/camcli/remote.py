@@ -90,11 +90,16 @@ def read(uri: str) -> bytes:
     return content
 
 
+def is_local(name: str) -> bool:
+    """Whether it is a path, or a URI of one."""
+    return not is_uri(name) or name.startswith(("file://", "local://"))
+
+
 def local_path(name: str) -> str | None:
     """A path as it is, or the one that a file:// URI names; None: it lies elsewhere."""
-    if not is_uri(name):
-        return name
-    return filesystem(name)[1] if name.startswith(("file://", "local://")) else None
+    if not is_local(name):
+        return None
+    return filesystem(name)[1] if is_uri(name) else name
 
 
 def write(uri: str, content: bytes) -> None:

@@ -4,13 +4,12 @@ from __future__ import annotations
 
 import json as json_
 import sys
-from functools import partial
 from itertools import islice
 from typing import Annotated, cast, get_args
 
 import typer
 
-from camcli import methods, process, targets
+from camcli import process
 from camcli.cli import console, options, report
 from camcli.cli.problems import Problems
 from camcli.errors import ExitCode
@@ -44,9 +43,7 @@ def bench(
     process.tune()
     problems = Problems()
     given = problems.of_model(flags)
-    for name in method:
-        problems.catch(partial(methods.get, name))
-    problems.catch(lambda: targets.check(Spec(**asked.for_spec())))
+    problems.of_asked(asked, method)
     pictures = problems.listed("--save", None if save == "none" else save, options.SAVED)
     problems.choice("--fit", fit, get_args(Fit))
     problems.of_computing(computed)

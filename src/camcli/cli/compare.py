@@ -9,7 +9,7 @@ from typing import Annotated, cast, get_args
 
 import typer
 
-from camcli import methods, models, process, targets
+from camcli import methods, models, process
 from camcli.cli import console, options
 from camcli.cli.problems import Problems
 from camcli.errors import ExitCode, RequestError
@@ -63,8 +63,7 @@ def compare(
     """
     process.tune()
     problems = Problems()
-    for name in set(method) - {ALL}:
-        problems.catch(partial(methods.get, name))
+    problems.of_asked(asked, set(method) - {ALL})
     pairs: list[tuple[str | None, str]] = []
     problems.catch(lambda: pairs.extend(_pairs(model, weights)))
     for named, _ in pairs:
@@ -72,7 +71,6 @@ def compare(
             problems.catch(partial(models.check_name, named))
     problems.choice("--fit", fit, get_args(Fit))
     problems.choice("--colormap", colormap, COLORMAPS)
-    problems.catch(lambda: targets.check(Spec(**asked.for_spec())))
     if Path(output).suffix.lower() not in (".png", ".jpg", ".jpeg"):
         problems.add(f"-o {output}: the sheet is a .png or .jpg file")
     problems.raise_any()

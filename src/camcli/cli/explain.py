@@ -2,10 +2,9 @@
 
 from __future__ import annotations
 
-from functools import partial
 from typing import cast, get_args
 
-from camcli import methods, process, targets
+from camcli import process
 from camcli.cli import console, options
 from camcli.cli.problems import Problems
 from camcli.errors import ExitCode
@@ -50,9 +49,7 @@ def explain(
     process.tune()
     problems = Problems()
     given = problems.of_model(flags)
-    for name in method:
-        problems.catch(partial(methods.get, name))
-    problems.catch(lambda: targets.check(Spec(**asked.for_spec())))
+    problems.of_asked(asked, method)
     pictures = problems.listed("--save", None if save == "none" else save, options.SAVED)
     augments = problems.listed("--augment", augment, get_args(Augment))
     if sanity is not None:

@@ -5,15 +5,15 @@ from __future__ import annotations
 import os
 import re
 import sys
-from collections.abc import Callable, Sequence
+from collections.abc import Callable, Iterable, Sequence
 from functools import partial
 from pathlib import Path
 from typing import Any, get_args
 
-from camcli import models, remote
+from camcli import methods, models, remote, targets
 from camcli.cli import options
 from camcli.errors import RequestError
-from camcli.records import Precision
+from camcli.records import Precision, Spec
 
 
 class Problems:
@@ -54,6 +54,12 @@ class Problems:
         self.catch(lambda: given.update(flags.for_spec()))
         return given
 
+    def of_asked(self, asked: options.TargetFlags, names: Iterable[str]) -> None:
+        """What is explained, by which methods."""
+        for name in names:
+            self.catch(partial(methods.get, name))
+        self.catch(lambda: targets.check(Spec(**asked.for_spec())))
+
     def of_computing(self, computed: options.ComputeFlags) -> None:
         """How it is computed."""
         self.choice("--precision", computed.precision, get_args(Precision))
@@ -84,11 +90,7 @@ class Problems:
         """Whether the run keeps a journal: in a folder of this machine, of pictures that are there when rows are."""
         if retry_failed and not resume:
             self.add("--retry-failed goes on with a run, and --overwrite starts anew: leave one out")
-        if (
-            folder is None
-            or norm == "run"
-            or (remote.is_uri(folder) and not folder.startswith(("file://", "local://")))
-        ):
+        if folder is None or norm == "run" or not remote.is_local(folder):
             if not resume or retry_failed:
                 self.add("--overwrite and --retry-failed go with -o FOLDER of this machine, and not with --norm run")
             return False

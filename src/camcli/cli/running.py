@@ -34,13 +34,13 @@ def run(
     """Explain the inputs and show what comes of it."""
     started = time.perf_counter()
     folder = os.fspath(where.folder) if where.folder is not None else None
-    part = _listed(arguments, flow, folder)
+    shard = options.shard_numbers(flow.shard) if flow.shard is not None else None
+    part = _listed(arguments, shard, folder, recursive=flow.recursive)
     if where.file is not None:
         only = _only_one(part(1), where.file)
         part = partial(_same, only)
     single = len(arguments) == 1 and Path(arguments[0]).is_file()
     tally = _Tally()
-    shard = options.shard_numbers(flow.shard) if flow.shard is not None else None
     with stoppable() as stop:
         try:
             with (
@@ -91,23 +91,22 @@ def _show(row: Row, board: console.Board, notes: Sequence[str] | None, *, to_std
 Part = Callable[[int], Iterator[Ref]]
 
 
-def _listed(arguments: list[str], flow: options.RunFlags, folder: str | None) -> Part:
+def _listed(arguments: list[str], shard: tuple[int, int] | None, folder: str | None, *, recursive: bool) -> Part:
     local = remote.local_path(folder) if folder is not None else None
 
     def listed() -> Iterator[Ref]:
         skip = Path(local) if local is not None else None
-        return inputs_.expand(arguments, recursive=flow.recursive, skip=skip, stdin=sys.stdin.buffer)
+        return inputs_.expand(arguments, recursive=recursive, skip=skip, stdin=sys.stdin.buffer)
 
     refs = listed()
-    if flow.shard is None:
+    if shard is None:
         return partial(_same, refs)
-    which = options.shard_numbers(flow.shard)
     if "-" in arguments:
         names = list(refs)
-        return lambda block: inputs_.shard(names, len(names), *which, block)
+        return lambda block: inputs_.shard(names, len(names), *shard, block)
     # Counted and then listed again: the names of a large run are not kept.
     count = sum(1 for _ in refs)
-    return lambda block: inputs_.shard(listed(), count, *which, block)
+    return lambda block: inputs_.shard(listed(), count, *shard, block)
 
 
 def _same(refs: Iterator[Ref], block: int) -> Iterator[Ref]:

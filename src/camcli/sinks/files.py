@@ -40,7 +40,7 @@ STDOUT = "-"
 # Of one answer's pictures: paths, URIs or STDOUT.
 Paths: TypeAlias = dict[Picture, str]
 
-_DRAWN = {
+DRAWN = {
     "overlay": render.overlay,
     "heatmap": render.heatmap,
     "panel": render.panel,
@@ -73,8 +73,10 @@ class Files:
         self._waiting = _Waiting() if spec.norm == "run" and drawn else None
         self._lock = Lock()
         self._scratch: Scratch | None = None
+        self._folder: str | None = None  # where it is one of this machine
         if spec.folder is not None:
             _check_writable(os.fspath(spec.folder))
+            self._folder = remote.local_path(os.fspath(spec.folder))
 
     def write(self, result: Result) -> list[Paths]:
         """The paths by kind, one mapping per attribution of the result.
@@ -134,11 +136,11 @@ class Files:
         style = render.Style(self._spec.colormap, self._spec.opacity, top, self._spec.max_side)
         for kind, path in paths.items():
             if kind != "raw":
-                draw = _DRAWN[kind]
+                draw = DRAWN[kind]
                 self._put(encoded(draw(frame, box, attribution, style), Path(path).suffix), path)
 
     def _put(self, content: bytes, path: str) -> None:
-        folder = remote.local_path(os.fspath(self._spec.folder)) if self._spec.folder is not None else None
+        folder = self._folder
         local = remote.local_path(path) if folder is not None else None
         if folder is None or local is None:
             put(content, path)
@@ -155,10 +157,10 @@ class Files:
         if self._spec.folder is None:
             assert self._spec.file is not None
             return self._spec.file
-        suffix = {"raw": "npz", "heatmap": "png", "neurons": "png"}.get(kind, self._spec.format)
+        suffix = suffix_of(kind, self._spec)
         slug = re.sub(r"[^a-z0-9]+", "-", attribution.target.name.lower()).strip("-")[:MAX_SLUG]
         layer = f".{attribution.layer}" if several_layers and attribution.layer else ""
-        tail = f".{attribution.method}.{slug}{layer}.{kind}.{suffix}"
+        tail = f".{attribution.method}.{slug}{layer}.{kind}{suffix}"
         below = stem.with_name(_fitting(stem.name, tail))
         folder = os.fspath(self._spec.folder)
         return f"{folder.rstrip('/')}/{below.as_posix()}" if remote.is_uri(folder) else os.fspath(Path(folder) / below)
@@ -207,6 +209,11 @@ class _Waiting:
         for spooled in sorted(Path(self._folder.name).iterdir()):
             drawing: _Drawing = pickle.loads(spooled.read_bytes())
             yield drawing, self._top[drawing.attribution.method, drawing.attribution.layer]
+
+
+def suffix_of(kind: Picture, spec: OutputSpec) -> str:
+    """Of a file of that kind."""
+    return "." + {"raw": "npz", "heatmap": "png", "neurons": "png"}.get(kind, spec.format)
 
 
 def _version(ref: Ref) -> tuple[int, int] | None:
@@ -260,8 +267,11 @@ def write_picture(pixels: render.Pixels, path: str) -> None:
     put(encoded(pixels, Path(path).suffix), path)
 
 
-def put(content: bytes, path: str) -> None:
-    """A file, whole or not at all, at a path or URI, or to stdout. Raises: SetupError: it can't be written."""
+def put(content: bytes, path: str, *, durable: bool = False) -> None:
+    """A file, whole or not at all, at a path or URI, or to stdout; `durable` as in `OutputSpec`.
+
+    Raises: SetupError: it can't be written.
+    """
     if path == STDOUT:
         sys.stdout.buffer.write(content)
         sys.stdout.flush()
@@ -270,7 +280,7 @@ def put(content: bytes, path: str) -> None:
     if local is None:
         remote.write(path, content)
     else:
-        _put_locally(content, Path(local))
+        _put_locally(content, Path(local), durable=durable)
 
 
 def _put_locally(content: bytes, path: Path, scratch: Path | None = None, *, durable: bool = False) -> None:

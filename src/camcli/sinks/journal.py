@@ -245,7 +245,7 @@ class _Folder:
         except OSError as error:
             raise SetupError(f"can't write {self._rows_path}: {error.strerror}") from None
         run = {"schema": SCHEMA, "camcli": __version__, "folder": self._named, "asked": self._asked}
-        put(json.dumps(run, indent=1).encode() + b"\n", os.fspath(self._run_path))
+        put(json.dumps(run, indent=1).encode() + b"\n", os.fspath(self._run_path), durable=True)
         self._synced = time.monotonic()
 
     def _read(self, file: BinaryIO) -> None:
