@@ -9,7 +9,6 @@ from __future__ import annotations
 import io
 import os
 import stat
-import struct
 import warnings
 from collections.abc import Iterator, Sequence
 from contextlib import contextmanager
@@ -60,12 +59,6 @@ MAX_SCANS = 100
 _SCAN = b"\xff\xda"
 _JPEG_SUFFIXES = frozenset({".jpg", ".jpeg", ".jpe", ".jfif"})
 MAX_PROFILE_BYTES = 8_000_000
-
-# What Pillow's plug-ins raise on broken files; its messages carry object addresses, so ours are our own words.
-_BROKEN = (
-    *(OSError, SyntaxError, ValueError, TypeError, KeyError, IndexError, EOFError, OverflowError, struct.error),
-    *(RuntimeError, AttributeError, ImageCms.PyCMSError),  # AVIF, SPIDER, colour management; NotImplementedError: DDS
-)
 
 
 @dataclass(frozen=True, slots=True)
@@ -139,7 +132,7 @@ def _is_linear(opened: Image.Image, source: io.BytesIO | Path) -> bool:
 
 @contextmanager
 def _refusing() -> Iterator[None]:
-    """Whatever a decoder raises, as a refusal in our own words."""
+    """Whatever a decoder raises, as a refusal in our own words: Pillow's messages carry object addresses."""
     try:
         yield
     except UnidentifiedImageError:
@@ -151,7 +144,9 @@ def _refusing() -> Iterator[None]:
         raise InputError("open", "permission", "no permission to read it") from None
     except MemoryError:
         raise InputError("decode", "too-large", "it doesn't fit in memory") from None
-    except _BROKEN as error:
+    except InputError:
+        raise
+    except Exception as error:  # noqa: BLE001  a decoder may raise anything on bytes that were made to break it
         raise InputError("decode", "broken", _in_own_words(error)) from None
 
 
@@ -244,13 +239,11 @@ def _is_array(source: io.BytesIO | Path) -> bool:
 
 def _frame_of_array(ref: Ref, source: io.BytesIO | Path) -> Frame:
     """A NumPy file (H, W, C) or (H, W): uint8, uint16, or float in [0, 1]."""
-    try:
+    with _refusing():
         array = np.load(source, mmap_mode=None if isinstance(source, io.BytesIO) else "r", allow_pickle=False)
         if array.size * array.itemsize > MAX_ARRAY_BYTES:
             raise InputError("decode", "too-large", f"an array larger than {MAX_ARRAY_BYTES / 1e9:.0f} GB")
         bands = np.array(array[..., None] if array.ndim == 2 else array)
-    except (*_BROKEN, MemoryError):
-        raise InputError("decode", "broken", "broken: no readable NumPy array") from None
     if bands.ndim != 3 or 0 in bands.shape:
         shape = "x".join(map(str, array.shape))
         raise InputError("decode", "not-a-picture", f"an array of {shape}, not (height, width, channels)")
@@ -289,14 +282,14 @@ def _in_own_words(error: BaseException) -> str:
     text = str(error).lower()
     if "truncated" in text or "not enough" in text or isinstance(error, EOFError):
         return "truncated: the picture ends too early"
-    return "broken: its data can't be decoded"
+    return f"broken: its data can't be decoded ({type(error).__name__})"
 
 
 def _turn(image: Image.Image) -> Image.Transpose | None:
     """What sets a loaded picture upright."""
     try:
         orientation = image.getexif().get(_ORIENTATION_TAG)
-    except _BROKEN:
+    except Exception:  # noqa: BLE001  as when decoding
         return None  # unreadable metadata on a readable picture: show the picture
     return _UPRIGHT.get(orientation) if isinstance(orientation, int) else None
 
@@ -329,7 +322,7 @@ def _in_srgb(image: Image.Image, profile: bytes) -> Image.Image:
     try:
         transform = _to_srgb(profile, image.mode, target)
         converted = None if transform is None else ImageCms.applyTransform(image, transform)
-    except _BROKEN:
+    except Exception:  # noqa: BLE001  as when decoding
         return image
     return image if converted is None else converted
 

@@ -1,0 +1,78 @@
+"""A coverage-guided fuzzer over decode -> view: any bytes are a picture or one refusal.
+
+    python tests/fuzz/decode_view.py FOLDER -max_total_time=600
+
+FOLDER is the corpus: the seeds are written into it, and what reaches new code is kept there. All other arguments are
+libFuzzer's. The input of a crash is left in the working folder.
+"""
+
+from __future__ import annotations
+
+import sys
+from pathlib import Path
+
+import atheris
+
+with atheris.instrument_imports(include=["PIL", "camcli.images", "camcli.isolation"]):
+    from PIL import Image
+
+    from camcli import images, isolation
+
+    Image.init()  # all of Pillow's plug-ins
+
+import numpy as np
+import seeds
+
+from camcli.errors import InputError
+from camcli.records import Frame, Preset, Ref
+
+MAX_PIXELS = 200_000
+PRESET = Preset(resize=32, crop=28, mean=(0.485, 0.456, 0.406), std=(0.229, 0.224, 0.225), interpolation="bilinear")
+
+
+ENOUGH = images.Enough(64, 64)
+
+
+def in_this_process(source: object, asked: object) -> tuple[object, tuple[int, int] | None]:
+    """What `isolation.decoded` does, where the fuzzer sees it."""
+    assert hasattr(source, "getvalue")
+    frame, _ = images.read(Ref(0, "-", data=source.getvalue()), ENOUGH, MAX_PIXELS, isolated=True)
+    return frame.rgb, frame.full_size
+
+
+def check(frame: Frame) -> None:
+    height, width, channels = frame.rgb.shape
+    assert channels == 3, frame.rgb.shape
+    assert frame.rgb.dtype == np.uint8
+    assert height * width >= 1
+    assert frame.bands is not None or height * width <= MAX_PIXELS
+    for fit in ("crop", "pad", "squash", "full"):
+        try:
+            view = images.view_of(frame, PRESET, fit)
+        except InputError:
+            continue
+        assert np.isfinite(view.pixels).all()
+        assert fit == "full" or view.pixels.shape == (3, 28, 28)
+        left, top, right, bottom = view.box
+        assert left < right
+        assert top < bottom
+
+
+def one_input(data: bytes) -> None:
+    try:
+        frame, _ = images.read(Ref(0, "-", data=data), ENOUGH, MAX_PIXELS)
+    except InputError:
+        return
+    check(frame)
+
+
+def main(arguments: list[str]) -> None:
+    Image.MAX_IMAGE_PIXELS = MAX_PIXELS
+    isolation.decoded = in_this_process  # type: ignore[assignment]
+    seeds.write(Path(arguments[1]))
+    atheris.Setup(arguments, one_input)
+    atheris.Fuzz()
+
+
+if __name__ == "__main__":
+    main(sys.argv)
