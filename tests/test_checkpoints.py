@@ -1,21 +1,18 @@
-"""Weights from files and from the network: what loads bit for bit, what is refused, and in which words."""
+"""Weights from files: what loads bit for bit, what is refused, and in which words."""
 
 from __future__ import annotations
 
 import argparse
-import gc
 import gzip
 import hashlib
 import json
 import os
 import pickle
-import threading
 import warnings
 import zipfile
-from collections.abc import Callable, Iterator, Mapping
+from collections.abc import Callable, Mapping
 from contextlib import nullcontext
 from functools import partial
-from http.server import SimpleHTTPRequestHandler, ThreadingHTTPServer
 from pathlib import Path
 from typing import Any
 
@@ -29,7 +26,7 @@ from torch import Tensor, nn
 
 from camcli import models
 from camcli.errors import RequestError, SetupError
-from camcli.models import catalog, checkpoints, fitting, torchvision_zoo
+from camcli.models import catalog, checkpoints, fitting
 from camcli.records import ModelSpec
 
 BUNDLED = catalog.BUNDLED
@@ -529,73 +526,3 @@ def test_a_plain_zip_is_no_checkpoint() -> None:
         archive.writestr("weights.txt", "1 2 3")
     with pytest.raises(SetupError, match=r"other\.pth is a zip archive, but not one that torch\.save made"):
         checkpoints.read(Path("other.pth"))
-
-
-# Downloads.
-
-
-@pytest.fixture
-def server(tmp_path: Path) -> Iterator[tuple[Path, str]]:
-    """A web server on the loopback: (its folder, its address)."""
-
-    class Quiet(SimpleHTTPRequestHandler):
-        def log_message(self, format: str, *args: Any) -> None:
-            pass
-
-    folder = tmp_path / "served"
-    folder.mkdir()
-    with ThreadingHTTPServer(("127.0.0.1", 0), partial(Quiet, directory=str(folder))) as http:
-        thread = threading.Thread(target=http.serve_forever, args=(0.05,))
-        thread.start()
-        yield folder, f"http://127.0.0.1:{http.server_address[1]}"
-        http.shutdown()
-        thread.join()
-
-
-def _cache() -> Path:
-    return Path(os.environ["TORCH_HOME"]) / "hub" / "checkpoints"
-
-
-def test_download_lands_in_torchs_cache_and_is_not_repeated(server: tuple[Path, str]) -> None:
-    folder, address = server
-    content = b"weights" * 1000
-    name = f"net-{hashlib.sha256(content).hexdigest()[:8]}.pth"
-    (folder / name).write_bytes(content)
-    path = torchvision_zoo.fetch(f"{address}/{name}")
-    assert path == _cache() / name
-    assert path.read_bytes() == content
-    (folder / name).unlink()
-    assert torchvision_zoo.fetch(f"{address}/{name}") == path
-    assert torchvision_zoo.fetch(f"http://127.0.0.1:9/{name}") == path
-
-
-def test_download_with_another_sha256_is_refused_and_leaves_no_file(server: tuple[Path, str]) -> None:
-    folder, address = server
-    (folder / "net-00000000.pth").write_bytes(b"tampered")
-    with pytest.raises(SetupError, match="wrong sha256") as refused:
-        torchvision_zoo.fetch(f"{address}/net-00000000.pth")
-    _says_what_to_do(str(refused.value), f"{address}/net-00000000.pth")
-
-
-def test_download_that_is_not_there_is_refused(server: tuple[Path, str]) -> None:
-    url = f"{server[1]}/net-00000000.pth"
-    with pytest.raises(SetupError, match="404") as refused:
-        torchvision_zoo.fetch(url)
-    _says_what_to_do(str(refused.value), url)
-    # An answer left open is a ResourceWarning, and so an error, when it is collected: here, not in a later test.
-    del refused
-    gc.collect()
-
-
-def test_download_from_nowhere_is_refused() -> None:
-    url = "http://127.0.0.1:9/net-00000000.pth"
-    with pytest.raises(SetupError, match="refused") as refused:
-        torchvision_zoo.fetch(url)
-    _says_what_to_do(str(refused.value), url)
-
-
-def _says_what_to_do(message: str, url: str) -> None:
-    assert url in message
-    assert str(_cache() / "net-00000000.pth") in message
-    assert f"--model {BUNDLED}" in message
-    assert not list(_cache().iterdir())

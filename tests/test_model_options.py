@@ -138,7 +138,7 @@ def test_as_many_names_as_classes_before_any_download(picture: Picture, monkeypa
     def fetched(*arguments: object, **options: object) -> None:
         raise AssertionError("fetched")
 
-    monkeypatch.setattr("torch.hub.download_url_to_file", fetched)
+    monkeypatch.setattr("camcli.models.downloads.fetch", fetched)
     picture("a.png")
     assert refused("-m", "vgg16", "--labels", in_a_text()) == "fruit.txt names 5 classes, and the model has 1000"
 

@@ -20,7 +20,7 @@ import torchvision
 from numpy.typing import NDArray
 from shell import SAMPLES, Outcome, run
 
-from camcli.cli.verifying import SAME_WITHIN, _spec
+from camcli.cli.verifying import SAME_WITHIN, Trusted, _spec
 from camcli.fingerprints import deviation, fingerprint
 from camcli.models import efficientnet_lite, fitting
 from camcli.records import Spec
@@ -164,7 +164,7 @@ def test_the_spec_in_a_row_is_the_spec_of_the_run(picture: Picture, asked: tuple
     save = ("--save", "none") if asked[0] == "explain" else ()
     outcome = run(asked[0], picture("a.png"), *asked[1:], *save, "--json")
     assert outcome.code == 0, outcome.err
-    assert _spec(outcome.rows[0]["provenance"]["spec"], None, False) == spec
+    assert _spec(outcome.rows[0]["provenance"]["spec"], Trusted()) == spec
 
 
 # `camcli verify`.
@@ -519,3 +519,15 @@ def test_rows_alone_trust_no_pickle(picture: Picture) -> None:
     assert "could run code" in refused(written(rows), code=3)
     # The flag lets rows do what they did, and no more.
     assert "could run code" in refused("rows.jsonl", "--trust-checkpoint", code=3)
+
+
+def test_rows_alone_run_no_function(picture: Picture) -> None:
+    Path("mine.py").write_text(
+        "from pathlib import Path\n\ndef first(y):\n    Path('ran').touch()\n    return y[:, 0]\n"
+    )
+    rows_of(picture("a.png"), "-m", "squeezenet1_1", "-w", "none", "--target", "mine.py:first")
+    Path("ran").unlink()
+    assert "say so with --target mine.py:first" in refused("rows.jsonl")
+    assert "say so with --target mine.py:first" in refused("rows.jsonl", "--target", "os:abort")
+    assert not Path("ran").exists()
+    assert run("verify", "rows.jsonl", "--target", "mine.py:first").code == 0

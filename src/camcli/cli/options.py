@@ -73,7 +73,8 @@ Weights = Annotated[
     typer.Option(
         "--weights",
         "-w",
-        help="DEFAULT, a name such as IMAGENET1K_V1, none, or a FILE: .pth, .ckpt, .safetensors, an index of shards.",
+        help="DEFAULT, a name such as IMAGENET1K_V1, none, or a FILE: .pth, .ckpt, .safetensors, an index of shards; "
+        "or https://…#sha256=….",
     ),
 ]
 ModelArgs = Annotated[

@@ -21,6 +21,18 @@ def verify(
             "--model", "-m", help="Rows that name your code run it only if you name it too.", show_default=False
         ),
     ] = None,
+    weights: Annotated[
+        str | None,
+        typer.Option(
+            "--weights", "-w", help="Rows that name a URL fetch from it only if you name it too.", show_default=False
+        ),
+    ] = None,
+    target: Annotated[
+        str | None,
+        typer.Option(
+            "--target", help="Rows that name your function run it only if you name it too.", show_default=False
+        ),
+    ] = None,
     trust_checkpoint: options.TrustCheckpoint = False,
     json: options.Json = False,
     quiet: options.Quiet = False,
@@ -33,6 +45,6 @@ def verify(
     process.tune()
     if rows != "-" and not Path(rows).is_file():
         raise RequestError(f"no such file: {rows}")
-    from camcli.cli.verifying import check_all
+    from camcli.cli.verifying import Trusted, check_all
 
-    return check_all(rows, model, trust_checkpoint, json=json, quiet=quiet)
+    return check_all(rows, Trusted(model, weights, target, trust_checkpoint), json=json, quiet=quiet)

@@ -5,6 +5,7 @@ from __future__ import annotations
 import json as json_
 import sys
 from collections.abc import Iterable, Iterator, Mapping, Sequence
+from dataclasses import dataclass
 from itertools import groupby
 from pathlib import Path
 from types import NoneType, UnionType
@@ -14,9 +15,10 @@ from camcli.cli import console
 from camcli.errors import ExitCode, RequestError
 from camcli.fingerprints import deviation
 from camcli.inputs import ref_named
-from camcli.models import catalog
+from camcli.models import catalog, weights_url
 from camcli.records import Row, Spec
 from camcli.sinks import as_row, dump
+from camcli.targets import QUANTITIES
 
 # Other hardware, another batch: rounding moves a cell of the grid by a level or two. A shift moves it by tens.
 SAME_WITHIN = 0.02
@@ -25,12 +27,23 @@ SAME_WITHIN = 0.02
 NO_MAP = {"sha256": "", "grid": "0x0:"}
 
 
-def check_all(rows: str, model: str | None, trust: bool, *, json: bool, quiet: bool) -> ExitCode:
+@dataclass(frozen=True, slots=True)
+class Trusted:
+    """What the user has said that rows may do: run the code `model` and `target`, fetch the URL `weights`, load a
+    checkpoint as with --trust-checkpoint."""
+
+    model: str | None = None
+    weights: str | None = None
+    target: str | None = None
+    checkpoint: bool = False
+
+
+def check_all(rows: str, trusted: Trusted, *, json: bool, quiet: bool) -> ExitCode:
     """Run every row of the file again and say what became of it."""
     counts = {"identical": 0, "equal": 0, "differs": 0, "gone": 0}
     with sys.stdin.buffer if rows == "-" else Path(rows).open("rb") as lines:
         for _, same in groupby(_read(lines), key=lambda row: json_.dumps(_asked(row), sort_keys=True)):
-            for check in _again(list(same), model, trust):
+            for check in _again(list(same), trusted):
                 counts[check["status"]] += 1
                 console.out(json_.dumps(check) if json else _line(check))
     if not quiet:
@@ -59,9 +72,9 @@ def _asked(row: Row) -> Row:
     return spec
 
 
-def _again(rows: Sequence[Row], model: str | None, trust: bool) -> Iterator[dict[str, Any]]:
+def _again(rows: Sequence[Row], trusted: Trusted) -> Iterator[dict[str, Any]]:
     """The rows of one spec, each with what became of it."""
-    spec = _spec(_asked(rows[0]), model, trust)
+    spec = _spec(_asked(rows[0]), trusted)
     from camcli.engine import Engine
 
     engine = Engine(spec)
@@ -70,8 +83,8 @@ def _again(rows: Sequence[Row], model: str | None, trust: bool) -> Iterator[dict
         yield _compared(row, json_.loads(dump(as_row(result))))
 
 
-def _spec(given: Row, model: str | None, trust: bool) -> Spec:
-    """A row's spec. Rows come from anywhere, so they alone can't make code run.
+def _spec(given: Row, trusted: Trusted) -> Spec:
+    """A row's spec. Rows come from anywhere, so they alone can't make code run, nor anything be fetched.
 
     Raises: RequestError: fields of another version or type, or code that the user has not named.
     """
@@ -85,9 +98,13 @@ def _spec(given: Row, model: str | None, trust: bool) -> Spec:
         except TypeError:
             raise RequestError(f"the rows ask for {name} {value!r}, which is none") from None
     spec = Spec(**values)
-    if spec.model is not None and catalog.is_user_code(spec.model) and spec.model != model:
+    if spec.model is not None and catalog.is_user_code(spec.model) and spec.model != trusted.model:
         raise RequestError(f"the rows run the code {spec.model}: if you trust it, say so with --model {spec.model}")
-    if spec.trust_checkpoint and not trust:
+    if spec.target not in QUANTITIES and spec.target != trusted.target:
+        raise RequestError(f"the rows run the code {spec.target}: if you trust it, say so with --target {spec.target}")
+    if weights_url(spec) is not None and spec.weights != trusted.weights:
+        raise RequestError(f"the rows fetch {spec.weights}: if you trust it, say so with --weights {spec.weights}")
+    if spec.trust_checkpoint and not trusted.checkpoint:
         raise RequestError(
             f"the rows load {spec.weights} with --trust-checkpoint: if you trust it, give the flag again"
         )

@@ -3,12 +3,14 @@
 from __future__ import annotations
 
 import os
+import re
 from dataclasses import dataclass
 from importlib import import_module
 from importlib.util import find_spec
 from pathlib import Path
 from typing import TYPE_CHECKING
 
+from camcli import remote
 from camcli.errors import RequestError, SetupError, unknown
 from camcli.models import catalog
 from camcli.models.architecture import Architecture, parsed
@@ -65,7 +67,7 @@ def labels_of(spec: ModelSpec) -> tuple[str, ...] | None:
         RequestError: unknown model, weights or file.
     """
     check_name(spec.model or catalog.BUNDLED)
-    if weights_file(spec) is not None or spec.model_args or catalog.is_user_code(spec.model or ""):
+    if weights_url(spec) or weights_file(spec) is not None or spec.model_args or catalog.is_user_code(spec.model or ""):
         return None
     from camcli.models import loading
 
@@ -93,6 +95,21 @@ def architecture_of(spec: ModelSpec, tensors: Mapping[str, Tensor] | None = None
     module = import_module(f"camcli.models.{source}")
     found: Architecture = module.architecture(name, spec.weights, parsed(spec.model_args), tensors)
     return found
+
+
+def weights_url(spec: ModelSpec) -> str | None:
+    """The URL that `weights` is, None where it is none.
+
+    Raises: RequestError: one that nothing is fetched from, or with a sha256 that is none.
+    """
+    if not remote.is_uri(spec.weights) or os.path.exists(spec.weights):
+        return None
+    if not spec.weights.startswith("https://"):
+        raise RequestError(f"--weights {spec.weights}: weights come by https:// only, or from a file")
+    _, mark, fragment = spec.weights.partition("#")
+    if mark and not re.fullmatch("sha256=[0-9a-f]{64}", fragment):
+        raise RequestError(f"--weights {spec.weights}: write #sha256= and the file's 64 hexadecimal digits, or nothing")
+    return spec.weights
 
 
 def weights_file(spec: ModelSpec) -> Path | None:

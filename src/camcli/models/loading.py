@@ -18,6 +18,7 @@ from camcli.models import (
     Model,
     architecture_of,
     checkpoints,
+    downloads,
     fitting,
     guess,
     labels,
@@ -25,6 +26,7 @@ from camcli.models import (
     presets,
     torchvision_zoo,
     weights_file,
+    weights_url,
 )
 from camcli.models.architecture import Architecture
 from camcli.models.checkpoints import Checkpoint, Digest
@@ -40,7 +42,7 @@ def load(spec: ModelSpec, *, progress: bool = False) -> Model:
     """See `camcli.models.load_model`."""
     device = pick_device(spec.device)
     remarks: list[str] = []
-    checkpoint = _checkpoint(spec, remarks)
+    checkpoint = _checkpoint(spec, remarks, progress=progress)
     if checkpoint is not None and spec.model is None:
         spec = _with_architecture(spec, checkpoint, remarks)
     arch = architecture_of(spec, checkpoint.tensors if checkpoint else None)
@@ -55,7 +57,7 @@ def load(spec: ModelSpec, *, progress: bool = False) -> Model:
         preset=preset,
         labels=(names := _labels(arch, spec, checkpoint, classes, remarks)),
         wordnet_ids=labels.wordnet_ids() if names == torchvision_zoo.imagenet_labels() else None,
-        weights=Path(spec.weights).absolute().name if checkpoint else arch.weights,
+        weights=checkpoint.path.absolute().name if checkpoint else arch.weights,
         readout=readout,
         device=device,
         fixed_size=arch.fixed_size,
@@ -90,8 +92,9 @@ def named_in(path: str, classes: int) -> tuple[str, ...]:
     return names
 
 
-def _checkpoint(spec: ModelSpec, remarks: list[str]) -> Checkpoint | None:
-    file = weights_file(spec)
+def _checkpoint(spec: ModelSpec, remarks: list[str], *, progress: bool) -> Checkpoint | None:
+    url = weights_url(spec)
+    file = downloads.of_url(url, progress=progress) if url else weights_file(spec)
     if file is None:
         if spec.weights_key is not None:
             raise RequestError("--weights-key goes with --weights FILE")

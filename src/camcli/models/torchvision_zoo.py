@@ -4,7 +4,6 @@ from __future__ import annotations
 
 import math
 import re
-import urllib.error
 import warnings
 from collections.abc import Mapping
 from contextlib import nullcontext
@@ -18,7 +17,7 @@ import torch
 from torch import Tensor, nn
 
 from camcli.errors import RequestError, SetupError
-from camcli.models import catalog, fitting
+from camcli.models import catalog, downloads, fitting
 from camcli.models.architecture import Architecture, Args
 from camcli.models.uncompiled import without_compiler
 from camcli.records import Preset
@@ -112,33 +111,14 @@ def member_of(name: str, weights: str) -> Any:
 
 
 def fetch(url: str, progress: bool = False) -> Path:
-    """The file of `url` in torch's own cache (TORCH_HOME), downloaded if it is not there, its sha256 checked.
+    """The file of `url` in torch's own cache, downloaded if it is not there; its name has the start of its sha256.
 
     Raises:
         SetupError: unreachable, or not the file its name promises.
     """
-    path = Path(torch.hub.get_dir()) / "checkpoints" / Path(urlparse(url).path).name
-    if path.exists():
-        return path
-    digest = re.search(r"-([a-f0-9]{8,})\.", path.name)
-    otherwise = (
-        f"put the file at {path} by hand, name one with --weights FILE, "
-        f"or use the bundled model (--model {catalog.BUNDLED}), which needs no network"
-    )
-    try:
-        path.parent.mkdir(parents=True, exist_ok=True)
-        torch.hub.download_url_to_file(url, str(path), digest[1] if digest else None, progress=progress)
-    except RuntimeError:
-        raise SetupError(
-            f"the weights downloaded from {url} are not the file promised (wrong sha256): {otherwise}"
-        ) from None
-    except (urllib.error.URLError, OSError) as error:
-        reason = getattr(error, "reason", None) or error
-        if isinstance(error, urllib.error.HTTPError):
-            error.close()
-            reason = f"HTTP {error.code} {error.reason}"
-        raise SetupError(f"can't download {url} ({reason}): {otherwise}") from None
-    return path
+    name = Path(urlparse(url).path).name
+    promised = re.search(r"-([a-f0-9]{8,})\.", name)
+    return downloads.fetch(url, downloads.folder() / name, promised[1] if promised else "", progress=progress)
 
 
 def _size_seen_in(tensors: Mapping[str, Tensor], name: str) -> int | None:
