@@ -96,7 +96,41 @@ def test_a_run_goes_on_behind_its_last_row(photos: list[str], done: int) -> None
     assert Path("out/rows.jsonl").read_text().splitlines(keepends=True)[:done] == lines[:done]
 
 
-@pytest.mark.parametrize("tail", ['{"schema": 1, "inp', "\0\0\0\0\n", "[]\n", '{"input": 3}\n', "\xff\n"])
+def test_a_row_whose_files_are_gone_is_computed_again(photos: list[str]) -> None:
+    """As after a power cut on a file system that had not kept a rename yet; or somebody has deleted them."""
+    first = run(*COMMAND)
+    whole = contents()
+    for number in (2, 9):
+        Path(first.rows[number]["explanations"][0]["files"]["overlay"]).unlink()
+    second = run("explain", "in", "-o", "out", "-b", "4")
+    assert "(8 of them done before)" in second.err
+    assert contents() == whole
+
+
+@pytest.mark.parametrize("way", ["absolute", "from inside", "URI"])
+def test_a_folder_is_the_same_however_it_is_named(photos: list[str], way: str, monkeypatch: pytest.MonkeyPatch) -> None:
+    here = Path.cwd()
+    run("explain", here / "in", "-o", "out", "-b", "4")
+    named = {"absolute": here / "out", "from inside": "../out", "URI": f"file://{here}/out"}[way]
+    if way == "from inside":
+        monkeypatch.chdir("in")
+    told = run("explain", here / "in", "-o", named, "-b", "4").err
+    assert "(10 of them done before)" in told
+    run("explain", here / "in", "-o", named, "-b", "4", "-c", "3", "--overwrite")
+    assert len(list((here / "out").glob("*.jpg"))) == 9
+
+
+@pytest.mark.parametrize(
+    "tail",
+    [
+        '{"schema": 1, "inp',
+        "\0\0\0\0\n",
+        "[]\n",
+        '{"input": 3}\n',
+        '{"input": "a", "top": [], "explanations": [3]}\n',
+        "\xff\n",
+    ],
+)
 def test_a_torn_last_line_is_mended(photos: list[str], tail: str) -> None:
     run(*COMMAND)
     whole = contents()
@@ -134,14 +168,18 @@ def test_overwriting_removes_the_run_that_was_there_and_nothing_else(photos: lis
     run(*COMMAND)
     Path("out/mine.txt").write_text("mine")
     Path("beside.jpg").write_text("beside")
+    Path("elsewhere").mkdir()
+    Path("elsewhere/linked.jpg").write_text("linked")
+    Path("out/link").symlink_to("../elsewhere")
     rows = recorded()
-    rows[0]["explanations"][0]["files"]["heatmap"] = "out/../beside.jpg"
+    rows[0]["explanations"][0]["files"] |= {"heatmap": "out/../beside.jpg", "panel": "out/link/linked.jpg"}
     Path("out/rows.jsonl").write_text("".join(json.dumps(row) + "\n" for row in rows))
     outcome = run(*COMMAND, "--overwrite", "-c", "3")
     assert outcome.code == 4
     overlays = {answer["files"]["overlay"] for row in outcome.rows for answer in row.get("explanations", ())}
     assert set(contents()) == {*overlays, "out/mine.txt", "out/rows.jsonl", "out/run.json"}
     assert Path("beside.jpg").exists()
+    assert Path("elsewhere/linked.jpg").exists()
     assert recorded() == outcome.rows
 
 

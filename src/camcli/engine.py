@@ -80,6 +80,8 @@ class Engine:
             raise SetupError(f"{self.model.name} takes {side}x{side} pictures only: use --fit crop, squash or pad")
         # Told how many of how many forwards are done, by methods that take many.
         self.on_step: Callable[[int, int], None] = lambda done, of: None
+        # Told what has to be said while the run goes on.
+        self.on_remark: Callable[[str], None] = lambda text: None
         self.remarks = [*self.model.remarks, *compute.remarks(spec, self.model.device)]
         self._skip_inapplicable = skip_inapplicable
         self._randomised: list[tuple[str, Plan]] = []
@@ -266,6 +268,7 @@ class Engine:
                     part[0].result = Failed(part[0].ref, "predict", "memory", "it does not fit in memory, alone")
                     continue
                 self._most = (len(part) + 1) // 2
+                self.on_remark(f"{len(part)} pictures at once don't fit in memory: {self._most} from here on")
                 self._explain_same_shape(items[start:])
                 return
 

@@ -7,6 +7,10 @@ a bad *input* never stops the others: the engine turns it into a `Failed` record
 from collections.abc import Iterable
 from difflib import get_close_matches
 from enum import IntEnum
+from pathlib import Path
+from traceback import extract_tb
+
+REPORT = "this is a bug in camcli: please report it with the output of --debug and `camcli doctor --json`"
 
 
 class ExitCode(IntEnum):
@@ -49,6 +53,22 @@ class InputError(CamcliError):
         super().__init__(message)
         self.stage = stage
         self.kind = kind
+
+
+def of_input(error: Exception, stage: str) -> InputError:
+    """What went wrong with one picture, as its refusal; what nobody foresaw is a bug, and says where it came up.
+
+    Raises: the error itself, where it is about the whole run.
+    """
+    if isinstance(error, InputError):
+        return error
+    if isinstance(error, CamcliError):
+        raise error
+    if isinstance(error, MemoryError):
+        return InputError(stage, "memory", "it doesn't fit in memory")
+    place = extract_tb(error.__traceback__)[-1]
+    where = f"{Path(place.filename).name}:{place.lineno}"
+    return InputError(stage, "bug", f"{type(error).__name__} in {where}: {error}; {REPORT}")
 
 
 def unknown(what: str, name: str, known: Iterable[str], listing: str) -> RequestError:

@@ -123,7 +123,7 @@ def _forward(net: nn.Module, images: Tensor) -> Any:
     try:
         return net(images)
     except _FAILURES as error:
-        if lacks_memory(error):
+        if lacks_memory(error) or device_failed(error):
             raise
         size = f"{images.shape[3]}x{images.shape[2]}"
         reason = f"{type(error).__name__}: {(str(error).strip().splitlines() or [''])[0]}"
@@ -131,8 +131,16 @@ def _forward(net: nn.Module, images: Tensor) -> Any:
 
 
 def lacks_memory(error: BaseException) -> bool:
-    """Whether it says that memory did not suffice; on a CPU torch has no class for that."""
-    return isinstance(error, (torch.OutOfMemoryError, MemoryError)) or "can't allocate memory" in str(error)
+    """Whether it says that memory did not suffice; on a CPU and on MPS torch has no class for that."""
+    said = str(error)
+    return isinstance(error, (torch.OutOfMemoryError, MemoryError)) or any(
+        words in said for words in ("can't allocate memory", "out of memory")
+    )
+
+
+def device_failed(error: BaseException) -> bool:
+    """Whether it says that a GPU has failed: after most such errors it is of no use to this process."""
+    return isinstance(error, getattr(torch, "AcceleratorError", ())) or str(error).startswith("CUDA error")
 
 
 class _Activations(TorchFunctionMode):

@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 from collections.abc import Iterable, Iterator
+from contextlib import contextmanager
 from functools import partial
 from itertools import chain
 
@@ -11,8 +12,10 @@ import torch
 from PIL import Image
 
 from camcli.engine import Engine
-from camcli.errors import InputError
+from camcli.errors import SetupError
+from camcli.outputs import device_failed
 from camcli.pools import ahead, pool_of
+from camcli.reading import refused
 from camcli.records import MAX_PIXELS, Failed, OutputSpec, Ref, Result, Row, Spec
 from camcli.sinks import Files, as_row
 
@@ -35,22 +38,25 @@ def open_engine(
     cv2.setNumThreads(1)  # pictures are drawn side by side
     # It refuses twice as many, and what is so large inside a container.
     Image.MAX_IMAGE_PIXELS = max(Image.MAX_IMAGE_PIXELS or 0, max_pixels)
-    return Engine(spec, progress=progress, workers=workers, shown=where.shown, max_pixels=max_pixels)
+    with _device_failures():
+        return Engine(spec, progress=progress, workers=workers, shown=where.shown, max_pixels=max_pixels)
 
 
 def rows(engine: Engine, refs: Iterable[Ref], files: Files, *, fail_fast: bool = False) -> Iterator[Row]:
     """One row per ref, in order, when its files are written; with `fail_fast` the first refusal is the last row.
 
     On a GPU a batch is drawn while the next one is computed.
+
+    Raises: SetupError: files can't be written, or the device has failed.
     """
 
     def finish(result: Result) -> Row:
         try:
             return as_row(result, files.write(result))
-        except InputError as error:
-            return as_row(Failed(result.ref, error.stage, error.kind, str(error)))
+        except Exception as error:  # noqa: BLE001  the boundary of one input: it stops no other
+            return as_row(refused(result.ref, error, "write"))
 
-    with pool_of(engine.workers) as pool:
+    with _device_failures(), pool_of(engine.workers) as pool:
         batches: Iterator[list[Result]] = engine.batches(refs, pool)
         if fail_fast:
             batches = _until_refused(batches)
@@ -67,3 +73,17 @@ def _until_refused(batches: Iterable[list[Result]]) -> Iterator[list[Result]]:
         yield results[:refused]
         if refused is not None:
             return
+
+
+@contextmanager
+def _device_failures() -> Iterator[None]:
+    """What a device says that has failed: about this machine, and about no picture."""
+    try:
+        yield
+    except RuntimeError as error:
+        if not device_failed(error):
+            raise
+        said = str(error).splitlines()[0]
+        raise SetupError(
+            f"the device has failed ({said}): start again, which goes on behind what is written, or use --device cpu"
+        ) from error

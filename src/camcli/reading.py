@@ -10,7 +10,7 @@ from dataclasses import dataclass, field
 from itertools import islice
 
 from camcli import images
-from camcli.errors import InputError
+from camcli.errors import of_input
 from camcli.images import Enough
 from camcli.records import MAX_PIXELS, Failed, Fit, Frame, Preset, Ref, Result, View
 
@@ -56,8 +56,8 @@ class Reader:
             decoded = time.perf_counter()
             item.view = images.view_of(item.frame, self.preset, self.fit, image)
             item.ms = {"decode": (decoded - started) * 1e3, "preprocess": (time.perf_counter() - decoded) * 1e3}
-        except InputError as error:
-            item.result = Failed(ref, error.stage, error.kind, str(error))
+        except Exception as error:  # noqa: BLE001  the boundary of one input: it stops no other
+            item.result = refused(ref, error, "read")
         return item
 
     def batches(self, refs: Iterable[Ref], size: int, pool: Executor, workers: int) -> Iterator[list[Item]]:
@@ -82,6 +82,12 @@ class Reader:
                         batch, pixels = [], 0
             if batch:
                 yield batch
+
+
+def refused(ref: Ref, error: Exception, stage: str) -> Failed:
+    """The refusal of one input. Raises: the error itself, where it is about the whole run."""
+    refusal = of_input(error, stage)
+    return Failed(ref, refusal.stage, refusal.kind, str(refusal))
 
 
 class _Reading:

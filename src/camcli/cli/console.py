@@ -13,11 +13,9 @@ from typing import ParamSpec
 
 import typer
 
-from camcli.errors import CamcliError, ExitCode
+from camcli.errors import REPORT, CamcliError, ExitCode
 
 P = ParamSpec("P")
-
-REPORT = "this is a bug in camcli: please report it with the output of --debug and `camcli doctor --json`"
 
 
 def plain(text: str) -> str:

@@ -163,7 +163,7 @@ def _source(
     )
     for remark in engine.remarks:
         console.say(remark)
-    engine.on_step = board.step
+    engine.on_step, engine.on_remark = board.step, console.say
     inputs.journal.check(lambda: engine.provenance.weights_sha256)
     yield _Source(
         inputs.journal.rows(pipeline.rows(engine, inputs(engine.batch_size), files, fail_fast=flow.fail_fast)),

@@ -1,8 +1,8 @@
 """The journal of an output folder: `rows.jsonl`, one row for each input that is done, and `run.json`, what was asked.
 
 A row is added when its files are in place, so a run that was cut off, however that came, goes on behind its last row.
-What is recorded is not computed again, but for the rest of a batch: batches, and with them every bit, stay those of a
-run that was never cut off.
+What is recorded, and whose files are still there, is not computed again, but for the rest of a batch: batches, and with
+them every bit, stay those of a run that was never cut off.
 """
 
 from __future__ import annotations
@@ -18,8 +18,8 @@ from dataclasses import asdict, dataclass
 from errno import ENOSPC
 from hashlib import blake2b
 from io import FileIO
-from itertools import islice, pairwise
-from pathlib import Path
+from itertools import chain, islice, pairwise
+from pathlib import Path, PurePath
 from typing import Any, BinaryIO, Protocol
 
 from camcli import __version__, remote
@@ -79,7 +79,7 @@ def open_journal(asked: Spec, where: OutputSpec, spec: JournalSpec) -> Iterator[
     folder = remote.local_path(os.fspath(where.folder)) if where.folder is not None else None
     journal: _Folder | _Nowhere = _Nowhere()
     if folder is not None and where.durable:
-        journal = _Folder(Path(folder), _asked(asked, where), os.fspath(where.folder or ""), spec)
+        journal = _Folder(Path(folder), _asked(asked, where), jsonl.text(os.fspath(where.folder or "")), spec)
     try:
         yield journal
     finally:
@@ -110,7 +110,9 @@ class _Folder:
         self.done_before = 0
         self._folder = folder
         self._asked = asked
+        # The folder as it is named now, and as runs that wrote to it named it: their rows' files start so.
         self._named = named
+        self._folders: list[str] = []
         self._spec = spec
         part = f".{spec.part[0]:0{len(str(spec.part[1]))}}-of-{spec.part[1]}" if spec.part else ""
         self._rows_path = folder / f"{ROWS}{part}.jsonl"
@@ -235,6 +237,7 @@ class _Folder:
         try:
             if self._spec.overwrite:
                 self._remove()
+                self._folders = []
             else:
                 self._check_asked()
             self._rows_path.touch()
@@ -244,7 +247,8 @@ class _Folder:
             self._writer.truncate(self._end)
         except OSError as error:
             raise SetupError(f"can't write {self._rows_path}: {error.strerror}") from None
-        run = {"schema": SCHEMA, "camcli": __version__, "folder": self._named, "asked": self._asked}
+        folders = list(dict.fromkeys((*self._folders, self._named)))
+        run = {"schema": SCHEMA, "camcli": __version__, "folders": folders, "asked": self._asked}
         put(json.dumps(run, indent=1).encode() + b"\n", os.fspath(self._run_path), durable=True)
         self._synced = time.monotonic()
 
@@ -253,7 +257,11 @@ class _Folder:
             row = _parsed(line)
             if row is None:
                 break  # torn, or behind what is: a power cut may leave a hole
-            self._places[_digest(jsonl.key(row))] = self._end * 2 + ("error" in row)
+            name = _digest(jsonl.key(row))
+            if all(map(self._file, _files_of(row))):
+                self._places[name] = self._end * 2 + ("error" in row)
+            else:
+                self._places.pop(name, None)
             self._end += len(line)
             self._lines += 1
             self._weights = self._weights or _weights_of(row)
@@ -262,7 +270,7 @@ class _Folder:
         """Raises: RequestError."""
         try:
             recorded = json.loads(self._run_path.read_bytes())
-            before = recorded["asked"]
+            before, self._folders = recorded["asked"], _folders_of(recorded)
             if not isinstance(before, dict) or recorded["schema"] != SCHEMA:
                 raise ValueError
         except FileNotFoundError:
@@ -290,20 +298,24 @@ class _Folder:
     def _remove(self) -> None:
         """Removes what an earlier run has written, as far as its rows name it and it lies in the folder."""
         with suppress(OSError, ValueError, KeyError, TypeError):
-            named = json.loads(self._run_path.read_bytes())["folder"]
+            self._folders = _folders_of(json.loads(self._run_path.read_bytes()))
+            inside = self._folder.resolve()
             with self._rows_path.open("rb") as lines:
-                for row in filter(None, map(_parsed, lines)):
-                    for answer in row.get("explanations", ()):
-                        for file in answer["files"].values():
-                            self._remove_file(Path(os.path.relpath(file, named)))
+                for name in chain.from_iterable(_files_of(row) for row in filter(None, map(_parsed, lines))):
+                    path = self._file(name)
+                    if path is not None and path.parent.resolve().is_relative_to(inside):
+                        path.unlink()
         self._rows_path.unlink(missing_ok=True)
         self._run_path.unlink(missing_ok=True)
 
-    def _remove_file(self, below: Path) -> None:
-        path = self._folder / below
-        if ".." not in below.parts and path.parent.resolve().is_relative_to(self._folder.resolve()):
-            with suppress(OSError):
-                path.unlink()
+    def _file(self, named: str) -> Path | None:
+        """Where a file is that a row names; None: it is gone."""
+        for folder in self._folders:
+            if PurePath(named).is_relative_to(folder):
+                path = self._folder / PurePath(named).relative_to(folder)
+                if path.exists():
+                    return path
+        return None
 
     def _rewrite(self) -> None:
         """A row for each input: first of those that were not asked for this time, then in their order."""
@@ -335,11 +347,25 @@ def _parsed(line: bytes) -> Row | None:
         return None
     try:
         row = json.loads(line)
-    except ValueError:
+        files = _files_of(row)
+    except (ValueError, TypeError, KeyError, AttributeError):
         return None
-    if not isinstance(row, dict) or not isinstance(row.get("input"), str) or ("error" in row) == ("top" in row):
+    if not all(isinstance(name, str) for name in (row.get("input"), *files)) or ("error" in row) == ("top" in row):
         return None
-    return row
+    found: Row = row
+    return found
+
+
+def _files_of(row: Row) -> list[str]:
+    return [name for answer in row.get("explanations", ()) for name in answer["files"].values()]
+
+
+def _folders_of(run: Row) -> list[str]:
+    """Raises: TypeError, KeyError: it names none."""
+    folders: list[str] = run["folders"]
+    if not all(isinstance(folder, str) for folder in folders):
+        raise TypeError
+    return folders
 
 
 def _weights_of(row: Row) -> str | None:

@@ -17,7 +17,7 @@ SCHEMA = 1
 
 def as_row(result: Explained | Failed, files: Sequence[Mapping[Picture, str]] = ()) -> Row:
     """One result as JSON-ready data. `files` holds the written paths by kind, one mapping per attribution."""
-    named = {"schema": SCHEMA, "input": _text(result.ref.name)}
+    named = {"schema": SCHEMA, "input": text(result.ref.name)}
     if result.ref.again > 1:
         named["again"] = result.ref.again
     if isinstance(result, Failed):
@@ -48,7 +48,7 @@ def key(row: Row) -> tuple[str, int]:
 
 def key_of(ref: Ref) -> tuple[str, int]:
     """The `key` of the row that the ref will have."""
-    return _text(ref.name), ref.again
+    return text(ref.name), ref.again
 
 
 def dump(row: Mapping[str, Any]) -> str:
@@ -66,7 +66,7 @@ def _explanation(attribution: Attribution, files: Mapping[Picture, str], result:
         "bbox": list(bbox) if bbox else None,
         "max": float(f"{abs(attribution.values).max():.6g}"),
         "fingerprint": fingerprint(attribution.values),
-        "files": {kind: _text(path) for kind, path in files.items()},
+        "files": {kind: text(path) for kind, path in files.items()},
     }
     if attribution.neurons:
         weights = [{"channel": n.channel, "weight": float(f"{n.weight:.6g}")} for n in attribution.neurons]
@@ -110,6 +110,6 @@ def _target(question: Question) -> dict[str, Any]:
     return row
 
 
-def _text(name: str) -> str:
+def text(name: str) -> str:
     """A file name that is no UTF-8 has no JSON form: its odd bytes become U+FFFD."""
     return os.fsencode(name).decode("utf-8", "replace")
