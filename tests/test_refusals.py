@@ -196,7 +196,7 @@ def test_a_bug_is_one_line_that_asks_for_a_report(monkeypatch: pytest.MonkeyPatc
     def broken(*arguments: object, **options: object) -> None:
         raise ZeroDivisionError("a bug")
 
-    monkeypatch.setattr("camcli.images.view_of", broken)
+    monkeypatch.setattr("camcli.pipeline.Engine", broken)
     outcome = run("explain", PHOTO)
     assert outcome.code == 1
     (line,) = outcome.err.splitlines()

@@ -13,7 +13,7 @@ from PIL import Image
 
 from camcli.engine import Engine
 from camcli.errors import SetupError
-from camcli.outputs import device_failed
+from camcli.outputs import device_failed, lacks_memory
 from camcli.pools import ahead, pool_of
 from camcli.reading import refused
 from camcli.records import MAX_PIXELS, Failed, OutputSpec, Ref, Result, Row, Spec
@@ -38,7 +38,7 @@ def open_engine(
     cv2.setNumThreads(1)  # pictures are drawn side by side
     # It refuses twice as many, and what is so large inside a container.
     Image.MAX_IMAGE_PIXELS = max(Image.MAX_IMAGE_PIXELS or 0, max_pixels)
-    with _device_failures():
+    with _machine_failures():
         return Engine(spec, progress=progress, workers=workers, shown=where.shown, max_pixels=max_pixels)
 
 
@@ -47,7 +47,7 @@ def rows(engine: Engine, refs: Iterable[Ref], files: Files, *, fail_fast: bool =
 
     On a GPU a batch is drawn while the next one is computed.
 
-    Raises: SetupError: files can't be written, or the device has failed.
+    Raises: SetupError: files can't be written, the device has failed, or memory does not suffice for the model.
     """
 
     def finish(result: Result) -> Row:
@@ -56,7 +56,7 @@ def rows(engine: Engine, refs: Iterable[Ref], files: Files, *, fail_fast: bool =
         except Exception as error:  # noqa: BLE001  the boundary of one input: it stops no other
             return as_row(refused(result.ref, error, "write"))
 
-    with _device_failures(), pool_of(engine.workers) as pool:
+    with _machine_failures(), pool_of(engine.workers) as pool:
         batches: Iterator[list[Result]] = engine.batches(refs, pool)
         if fail_fast:
             batches = _until_refused(batches)
@@ -76,14 +76,15 @@ def _until_refused(batches: Iterable[list[Result]]) -> Iterator[list[Result]]:
 
 
 @contextmanager
-def _device_failures() -> Iterator[None]:
-    """What a device says that has failed: about this machine, and about no picture."""
+def _machine_failures() -> Iterator[None]:
+    """What a device says that has failed, and memory that doesn't suffice for any picture: about this machine."""
     try:
         yield
-    except RuntimeError as error:
-        if not device_failed(error):
-            raise
-        said = str(error).splitlines()[0]
-        raise SetupError(
-            f"the device has failed ({said}): start again, which goes on behind what is written, or use --device cpu"
-        ) from error
+    except (RuntimeError, MemoryError) as error:
+        said = (str(error) or type(error).__name__).splitlines()[0]
+        if device_failed(error):
+            advice = "start again, which goes on behind what is written, or use --device cpu"
+            raise SetupError(f"the device has failed ({said}): {advice}") from error
+        if lacks_memory(error):
+            raise SetupError(f"the model does not fit in memory ({said}): use a smaller one, or --device") from error
+        raise
