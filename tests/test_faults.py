@@ -178,7 +178,7 @@ def test_inputs_that_go_and_change_while_it_runs(photos: list[str], picture: Pic
 def on_a_disk_of_its_own(script: str) -> str:
     """What a shell script says with `out` as a tmpfs of its own, in a mount namespace; `camcli` is ours."""
     inside = (
-        f'camcli() {{ {sys.executable} -m camcli "$@"; }}; mkdir out; mount -t tmpfs -o size=40k tmpfs out && {script}'
+        f'camcli() {{ {sys.executable} -m camcli "$@"; }}; mkdir out; mount -t tmpfs -o size=90k tmpfs out && {script}'
     )
     command = ["unshare", "--mount", "--map-root-user", "bash", "-c", inside]
     if shutil.which("unshare") is None or subprocess.run([*command[:3], "true"], check=False).returncode:
