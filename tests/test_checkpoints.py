@@ -8,6 +8,7 @@ import hashlib
 import json
 import os
 import pickle
+import random
 import warnings
 import zipfile
 from collections.abc import Callable, Mapping
@@ -183,6 +184,34 @@ def test_garbage_is_refused(content: bytes, suffix: str) -> None:
     path.write_bytes(content)
     with pytest.raises(SetupError, match=f"garbage.{suffix}"):
         models.load_model(ModelSpec(SMALL, str(path), "cpu"))
+
+
+def _damaged(content: bytes, rng: random.Random) -> bytes:
+    """With some bytes changed, cut out or put in, or with its end missing."""
+    damaged = bytearray(content)
+    for _ in range(rng.choice((1, 1, 2, 8))):
+        at = rng.randrange(len(damaged) + 1)
+        end = at + rng.choice((0, 1, 1, 1, 20, len(damaged) if at else 0))
+        damaged[at:end] = rng.randbytes(rng.choice((0, 1, 1, 1, 8)))
+    return bytes(damaged)
+
+
+@pytest.mark.parametrize("form", ["zip", "old", "safetensors"])
+def test_a_damaged_file_is_a_state_or_one_refusal(form: str) -> None:
+    path = Path("weights.safetensors" if form == "safetensors" else "weights.pth")
+    if form == "safetensors":
+        save_file(_tiny(), path)
+    else:
+        torch.save({"state_dict": _tiny(), "epoch": 3}, path, _use_new_zipfile_serialization=form == "zip")
+    whole, rng, refusals = path.read_bytes(), random.Random(0), []
+    for _ in range(500):
+        path.write_bytes(_damaged(whole, rng))
+        try:
+            checkpoints.read(path)
+        except SetupError as error:
+            refusals.append(str(error))
+    assert len(refusals) > 100
+    assert all(path.name in refusal for refusal in refusals)
 
 
 class _Malicious:

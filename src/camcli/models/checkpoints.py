@@ -22,7 +22,7 @@ from typing import Any
 import torch
 from torch import Tensor, nn
 
-from camcli.errors import RequestError, SetupError
+from camcli.errors import CamcliError, RequestError, SetupError
 from camcli.models import labels, pickles
 
 # Where training loops keep the weights, likeliest first; under other names they are found by what they hold.
@@ -273,6 +273,8 @@ def _readable(path: Path) -> Iterator[None]:
     """Whatever a damaged file makes its reader raise, as one sentence about the file."""
     try:
         yield
-    except (OSError, RuntimeError, ValueError, EOFError, KeyError, IndexError, zipfile.BadZipFile) as error:
+    except CamcliError:
+        raise
+    except Exception as error:  # noqa: BLE001  unpicklers raise anything
         reason = str(error).splitlines()[0] if str(error) else type(error).__name__
         raise SetupError(f"{path} can't be read as weights (cut off or not a checkpoint): {reason}") from None
