@@ -259,9 +259,9 @@ def test_norm_run_reads_each_picture_once_more_and_draws_all_that_are_still_ther
     read = []
     original = images.read
 
-    def counted(ref: Ref, *limits: Any) -> tuple[Frame, Image.Image | None]:
+    def counted(ref: Ref, *limits: Any, **options: Any) -> tuple[Frame, Image.Image | None]:
         read.append(ref.path)
-        return original(ref, *limits)
+        return original(ref, *limits, **options)
 
     monkeypatch.setattr(images, "read", counted)
     where = OutputSpec(folder=Path("out"), norm="run", pictures=("overlay", "heatmap"))

@@ -3,7 +3,9 @@
 from __future__ import annotations
 
 import io
+import os
 import struct
+import subprocess
 import time
 import zlib
 from collections.abc import Callable
@@ -61,6 +63,34 @@ def test_the_limit_is_a_flag(picture: Picture) -> None:
     assert run("classify", picture("a.png", (64, 48)), "--json", "--max-pixels", "3072").code == 0
 
 
+@pytest.mark.parametrize("name", ["a.jpg", "a.tga", "jpeg.png"])
+def test_a_file_without_end_is_refused_unread(name: str) -> None:
+    """Sparse: it says 5 GB, and has none."""
+    header = {"a.tga": saved("TGA"), "jpeg.png": saved("JPEG")}.get(name, b"")
+    Path(name).write_bytes(header)
+    os.truncate(name, 5 * 10**9)
+    (row,) = run("classify", name, "--json").rows
+    assert row["error"]["message"] == "5.0 GB: at most 1 GB are read of such a file"
+
+
+def test_a_pipe_without_end_is_left(monkeypatch: pytest.MonkeyPatch) -> None:
+    monkeypatch.setattr("camcli.streams.MAX_FILE_BYTES", 10_000_000)
+    monkeypatch.setattr("camcli.images.MAX_FILE_BYTES", 10_000_000)
+    with subprocess.Popen(["cat", "/dev/zero"], stdout=subprocess.PIPE) as endless:
+        assert endless.stdout is not None
+        (row,) = run("classify", f"/dev/fd/{endless.stdout.fileno()}", "--json").rows
+        endless.kill()
+    assert row["error"]["message"] == "0.0 GB: at most 0.01 GB are read of such a file"
+
+
+def test_a_process_gets_the_memory_that_its_picture_needs(monkeypatch: pytest.MonkeyPatch) -> None:
+    data = saved("JPEG2000", (2000, 1500))
+    assert read_frame(Ref(0, "a", data=data)).size == (2000, 1500)
+    monkeypatch.setattr(isolation, "MEMORY", 150_000_000)
+    monkeypatch.setattr(isolation, "BYTES_PER_PIXEL", 0)
+    assert refusal(data)[0] in ("too-large", "broken")
+
+
 def test_a_program_is_not_run() -> None:
     eps = b"%!PS-Adobe-3.0 EPSF-3.0\n%%BoundingBox: 0 0 10 10\n%%EndComments\n(x) print\n"
     assert refusal(eps) == ("not-a-picture", "EPS holds a program, not pixels: convert it")
@@ -71,9 +101,9 @@ def isolations(monkeypatch: pytest.MonkeyPatch) -> list[int]:
     seen: list[int] = []
     original = isolation.decoded
 
-    def counted(source: Any, asked: Any) -> Any:
-        seen.append(len(source.getvalue()))
-        return original(source, asked)
+    def counted(content: bytes, *asked: Any) -> Any:
+        seen.append(len(content))
+        return original(content, *asked)
 
     monkeypatch.setattr(isolation, "decoded", counted)
     return seen

@@ -203,6 +203,13 @@ def test_a_folder_in_the_list_is_walked_and_a_missing_or_absurd_name_is_data() -
     assert {ref.root for ref in refs[1:4]} == {Path("d")}
 
 
+def test_of_a_line_without_end_no_more_is_kept_than_a_name_has() -> None:
+    stdin = io.BufferedReader(io.BytesIO(b"a" * 10_000_000 + b"\nb.png\n"))
+    long, short = (ref.name for ref in expand(["-"], stdin=stdin))
+    assert 65_536 <= len(long) < 200_000
+    assert short == "b.png"
+
+
 def test_stdin_among_other_inputs_keeps_its_place() -> None:
     touch("a.png", "b.png")
     refs = list(expand(["a.png", "-", "b.png"], stdin=io.BufferedReader(io.BytesIO(b"x.png\ny.png\n"))))

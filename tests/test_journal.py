@@ -107,6 +107,32 @@ def test_a_row_whose_files_are_gone_is_computed_again(photos: list[str]) -> None
     assert contents() == whole
 
 
+@pytest.mark.parametrize("save", ["overlay", "none"])
+def test_a_picture_that_has_changed_since_is_explained_again(photos: list[str], picture: Picture, save: str) -> None:
+    command = ("explain", "in", "-o", "out", "--save", save, "-b", "4")
+    first = run(*command, "--json")
+    picture(photos[2], (99, 48))  # was explained
+    picture(photos[6], (99, 48))  # was refused
+    second = run(*command)
+    assert "(8 of them done before)" in second.err
+    rows = run(*command, "--json").rows
+    assert [row["input"] for row in rows] == photos
+    assert [row["size"] for row in (rows[2], rows[6])] == [[99, 48], [99, 48]]
+    assert [row for row in rows if row["input"] not in (photos[2], photos[6])] == [
+        row for row in first.rows if row["input"] not in (photos[2], photos[6])
+    ]
+
+
+@pytest.mark.skipif(not Path("/dev/fd").exists(), reason="no /dev/fd here")
+def test_what_the_shell_opens_is_another_picture_each_time(photos: list[str]) -> None:
+    with Path(photos[0]).open("rb") as first, Path(photos[1]).open("rb") as second:
+        command = ("explain", f"/dev/fd/{first.fileno()}", "-o", "out", "--json")
+        assert run(*command).rows[0]["size"] == [64, 48]
+        os.dup2(second.fileno(), first.fileno())
+        os.utime(photos[1], (0, 0))
+        assert run(*command).rows[0]["size"] == [65, 48]
+
+
 @pytest.mark.parametrize("way", ["absolute", "from inside", "URI"])
 def test_a_folder_is_the_same_however_it_is_named(photos: list[str], way: str, monkeypatch: pytest.MonkeyPatch) -> None:
     here = Path.cwd()
@@ -142,8 +168,9 @@ def test_a_torn_last_line_is_mended(photos: list[str], tail: str) -> None:
 
 
 def test_refusals_are_repeated_where_that_is_asked(photos: list[str], picture: Picture) -> None:
-    before = run(*COMMAND)
+    before, broken = run(*COMMAND), Path(photos[6]).stat()
     picture(photos[6])
+    os.utime(photos[6], ns=(broken.st_atime_ns, broken.st_mtime_ns))
     assert run(*COMMAND).stdout == before.stdout
     outcome = run(*COMMAND, "--retry-failed")
     assert outcome.code == 0

@@ -19,7 +19,7 @@ from camcli.images import Enough, read_frame, view_of
 from camcli.inputs import shard
 from camcli.pools import ahead, pool_of
 from camcli.reading import Item, Reader
-from camcli.records import Preset, Ref, Result, Row
+from camcli.records import Frame, Preset, Ref, Result, Row, View
 
 Picture = Callable[..., Path]
 PRESET = Preset(32, 24, (0.5,) * 3, (0.5,) * 3, "bilinear")
@@ -91,9 +91,9 @@ def test_what_is_decoded_ahead_is_bounded(picture: Picture, monkeypatch: pytest.
     read: list[int] = []
     original = images.read
 
-    def counted(ref: Ref, *limits: Any) -> Any:
+    def counted(ref: Ref, *limits: Any, **options: Any) -> Any:
         read.append(ref.index)
-        return original(ref, *limits)
+        return original(ref, *limits, **options)
 
     monkeypatch.setattr(images, "read", counted)
     refs = (Ref(index, "a", path=path) for index in range(12))
@@ -102,6 +102,32 @@ def test_what_is_decoded_ahead_is_bounded(picture: Picture, monkeypatch: pytest.
             assert len(batch) == 1
             time.sleep(0.01)
             assert len(read) <= done + 2
+
+
+def test_large_pictures_wait_for_their_turn(picture: Picture, monkeypatch: pytest.MonkeyPatch) -> None:
+    """Room for two: workers that could decode eight at once hold no more, and each comes in its place."""
+    monkeypatch.setattr("camcli.reading.MAX_ROOM", 2 * 64 * 48)
+    monkeypatch.setattr("camcli.reading.MAX_BATCH_PIXELS", 1)
+    paths = [picture(f"{index}.png", (64, 48)) for index in range(12)]
+    paths[5].write_bytes(b"no picture")
+    held, most = [0], [0]
+    original = images.view_of
+
+    def counted(frame: Frame, *options: Any) -> View:
+        held[0] += 1
+        most[0] = max(most[0], held[0])
+        return original(frame, *options)
+
+    monkeypatch.setattr(images, "view_of", counted)
+    refs = [Ref(index, path.name, path=path) for index, path in enumerate(paths)]
+    order = []
+    with pool_of(8) as pool:
+        for batch in Reader(PRESET, "crop").batches(refs, 12, pool, 8):
+            order += [item.ref.index for item in batch]
+            held[0] -= sum(item.frame is not None for item in batch)
+            time.sleep(0.01)
+    assert order == list(range(12))
+    assert most[0] <= 3, "two ahead, and the one whose turn it is"
 
 
 def test_batches_are_those_of_whole_blocks(picture: Picture, monkeypatch: pytest.MonkeyPatch) -> None:

@@ -7,10 +7,9 @@ part of the frame that view is, so that a map can be painted where it belongs.
 from __future__ import annotations
 
 import io
-import os
 import stat
 import warnings
-from collections.abc import Iterator, Sequence
+from collections.abc import Callable, Iterator, Sequence
 from contextlib import contextmanager
 from dataclasses import dataclass
 from functools import lru_cache
@@ -24,7 +23,7 @@ from PIL import Image, ImageCms, UnidentifiedImageError
 
 from camcli import isolation, remote
 from camcli.errors import InputError
-from camcli.records import MAX_PIXELS, Box, Fit, Frame, Preset, Ref, View
+from camcli.records import MAX_FILE_BYTES, MAX_PIXELS, Box, Fit, Frame, Preset, Ref, View
 
 # One resized picture may not exceed this many pixels: a 65000x1 picture would otherwise become 256 x 16 million.
 MAX_RESIZED_PIXELS = 64_000_000
@@ -33,6 +32,8 @@ MAX_FULL_ASPECT = 8.0
 
 # One picture, or one a band.
 Bands: TypeAlias = list[Image.Image]
+# What is decoded: a file, or bytes.
+Source: TypeAlias = io.BytesIO | Path
 
 # What a NumPy file starts with, and the most that is read of one.
 _ARRAY = b"\x93NUMPY"
@@ -73,6 +74,10 @@ class Enough:
         return next((s for s in (8, 4, 2) if min(size) // s >= self.short and max(size) // s >= self.long), 1)
 
 
+class NoRoomError(Exception):
+    """There is no room for so many pixels now."""
+
+
 def read_frame(ref: Ref, enough: Enough | None = None) -> Frame:
     """Decode one ref to an upright sRGB frame; of a JPEG, at the smallest scale that leaves `enough`.
 
@@ -83,18 +88,26 @@ def read_frame(ref: Ref, enough: Enough | None = None) -> Frame:
 
 
 def read(
-    ref: Ref, enough: Enough | None = None, max_pixels: int = MAX_PIXELS, *, isolated: bool = False
+    ref: Ref,
+    enough: Enough | None = None,
+    max_pixels: int = MAX_PIXELS,
+    *,
+    isolated: bool = False,
+    room: Callable[[int], bool] = lambda pixels: True,
 ) -> tuple[Frame, Image.Image | None]:
     """The frame of `read_frame`, and Pillow's picture that it was copied from: `view_of` need not copy it back.
 
     What may take long to decode is decoded in a process of its own, with a limit on its time and memory, unless this
-    is that process.
+    is that process. `room` is asked with the number of pixels before they are decoded.
 
     Raises:
         InputError: as there, more than `max_pixels`, or too slow.
+        NoRoomError: `room` said no.
     """
     source = _source(ref)
     if _is_array(source):
+        if not room(_bytes_of(source) // 3):
+            raise NoRoomError
         return _frame_of_array(ref, source), None
     with _refusing(), _quiet, Image.open(source) as opened:
         size = opened.size
@@ -104,13 +117,15 @@ def read(
             )
         if opened.format in _PROGRAMS:
             raise InputError("decode", "not-a-picture", f"{opened.format} holds a program, not pixels: convert it")
-        if not isolated and not _is_linear(opened, source):
-            asked = {"enough": enough and (enough.short, enough.long), "max_pixels": max_pixels}
-            rgb, full_size = isolation.decoded(source, asked)
-            return Frame(ref, rgb, full_size=full_size), None
         if enough is not None and opened.format == "JPEG" and (scale := enough.scale(size)) > 1:
             opened.draft(None, (size[0] // scale, size[1] // scale))
         drafted = opened.size != size
+        if not room(opened.width * opened.height):
+            raise NoRoomError
+        if not isolated and not _is_linear(opened, source):
+            asked = {"enough": enough and (enough.short, enough.long), "max_pixels": max_pixels}
+            rgb, full_size = isolation.decoded(_whole(source), asked, size[0] * size[1])
+            return Frame(ref, rgb, full_size=full_size), None
         opened.load()
         turn = _turn(opened)
         if turn in _LYING:
@@ -120,14 +135,13 @@ def read(
     return Frame(ref, rgb, full_size=size if drafted else None), image
 
 
-def _is_linear(opened: Image.Image, source: io.BytesIO | Path) -> bool:
+def _is_linear(opened: Image.Image, source: Source) -> bool:
     """Whether its pixels bound the time that its decoder takes."""
     if opened.format not in _LINEAR or any(tile[0] in Image.DECODERS for tile in getattr(opened, "tile", ())):
         return False
     if opened.format not in ("JPEG", "MPO"):
         return True
-    content = source.getvalue() if isinstance(source, io.BytesIO) else source.read_bytes()
-    return content.count(_SCAN) <= MAX_SCANS
+    return _whole(source).count(_SCAN) <= MAX_SCANS
 
 
 @contextmanager
@@ -144,7 +158,7 @@ def _refusing() -> Iterator[None]:
         raise InputError("open", "permission", "no permission to read it") from None
     except MemoryError:
         raise InputError("decode", "too-large", "it doesn't fit in memory") from None
-    except InputError:
+    except (InputError, NoRoomError):
         raise
     except Exception as error:  # noqa: BLE001  a decoder may raise anything on bytes that were made to break it
         raise InputError("decode", "broken", _in_own_words(error)) from None
@@ -211,23 +225,43 @@ def view_of(frame: Frame, preset: Preset, fit: Fit, image: Image.Image | None = 
     return View(pixels, _box(left * scale_x, top * scale_y, (left + side) * scale_x, (top + side) * scale_y))
 
 
-def _source(ref: Ref) -> io.BytesIO | Path:
-    """What to decode from: the bytes of a JPEG, gone through twice, and of the shell's <(...), which come once."""
+def _source(ref: Ref) -> Source:
+    """What to decode from: the bytes of a JPEG, which are gone through twice."""
     data = remote.read(ref.uri) if ref.uri is not None else ref.data
+    if data is None:
+        path = _readable(ref.path or Path(ref.name))
+        if path.suffix.lower() not in _JPEG_SUFFIXES:
+            return path
+        try:
+            data = _whole(path)
+        except OSError:
+            return path  # said in full where it is decoded
     if data == b"":
         raise InputError("open", "empty", "the file is empty")
-    if data is not None:
-        return io.BytesIO(data)
-    path = _readable(ref.path or Path(ref.name))
-    if path.suffix.lower() not in _JPEG_SUFFIXES and path.is_file():
-        return path
-    try:
-        return io.BytesIO(path.read_bytes())
-    except OSError:
-        return path  # said in full where it is decoded
+    if len(data) > MAX_FILE_BYTES:
+        raise _too_long(len(data))
+    return io.BytesIO(data)
 
 
-def _is_array(source: io.BytesIO | Path) -> bool:
+def _bytes_of(source: Source) -> int:
+    return source.getbuffer().nbytes if isinstance(source, io.BytesIO) else source.stat().st_size
+
+
+def _whole(source: Source) -> bytes:
+    """Its bytes. Raises: InputError: more than `MAX_FILE_BYTES`."""
+    if isinstance(source, io.BytesIO):
+        return source.getvalue()
+    if (size := _bytes_of(source)) > MAX_FILE_BYTES:
+        raise _too_long(size)
+    return source.read_bytes()
+
+
+def _too_long(size: int) -> InputError:
+    limit = MAX_FILE_BYTES / 1e9
+    return InputError("decode", "too-large", f"{size / 1e9:.1f} GB: at most {limit:g} GB are read of such a file")
+
+
+def _is_array(source: Source) -> bool:
     if isinstance(source, io.BytesIO):
         return source.getbuffer()[: len(_ARRAY)] == _ARRAY
     try:
@@ -237,7 +271,7 @@ def _is_array(source: io.BytesIO | Path) -> bool:
         return False  # said in full where it is decoded
 
 
-def _frame_of_array(ref: Ref, source: io.BytesIO | Path) -> Frame:
+def _frame_of_array(ref: Ref, source: Source) -> Frame:
     """A NumPy file (H, W, C) or (H, W): uint8, uint16, or float in [0, 1]."""
     with _refusing():
         array = np.load(source, mmap_mode=None if isinstance(source, io.BytesIO) else "r", allow_pickle=False)
@@ -269,11 +303,9 @@ def _readable(path: Path) -> Path:
         raise InputError("open", "missing", "not a usable path") from None
     if stat.S_ISDIR(status.st_mode):
         raise InputError("open", "not-a-file", "it is a folder")
-    # A pipe that nobody writes to would hang for ever; the shell's own <(…) is safe to open.
-    regular = stat.S_ISREG(status.st_mode)
-    if not regular and not os.fspath(path).startswith(("/dev/fd/", "/proc/self/fd/")):
+    if not stat.S_ISREG(status.st_mode):  # a pipe that nobody writes to would hang for ever
         raise InputError("open", "not-a-file", "not a regular file; pipe it in instead: `camcli explain - < FILE`")
-    if regular and status.st_size == 0:
+    if status.st_size == 0:
         raise InputError("open", "empty", "the file is empty")
     return path
 
@@ -307,11 +339,21 @@ def _to_rgb(image: Image.Image) -> Image.Image:
         assert converted is not None
         return converted
     if image.mode in ("RGBA", "LA", "PA", "La", "RGBa") or "transparency" in image.info:
-        straight = image.convert("LA") if image.mode == "La" else image
-        rgba = straight.convert("RGBA")
-        white = Image.new("RGBA", rgba.size, "white")
-        return Image.alpha_composite(white, rgba).convert("RGB")
+        return _over_white(image)
     return image.convert("RGB")
+
+
+def _over_white(image: Image.Image) -> Image.Image:
+    """A picture with transparency over white; a strip at a time, for the memory of its copies."""
+    width, height = image.size
+    flat = Image.new("RGB", image.size)
+    rows = max(1, 1_000_000 // width)
+    for top in range(0, height, rows):
+        strip = image.crop((0, top, width, min(height, top + rows)))
+        rgba = (strip.convert("LA") if strip.mode == "La" else strip).convert("RGBA")
+        white = Image.new("RGBA", rgba.size, "white")
+        flat.paste(Image.alpha_composite(white, rgba).convert("RGB"), (0, top))
+    return flat
 
 
 def _in_srgb(image: Image.Image, profile: bytes) -> Image.Image:

@@ -10,7 +10,7 @@ from itertools import chain, count, islice
 from pathlib import Path
 from typing import BinaryIO
 
-from camcli import remote
+from camcli import remote, streams
 from camcli.errors import RequestError
 from camcli.records import Ref
 
@@ -22,6 +22,8 @@ IMAGE_SUFFIXES = frozenset(
     ).split()
 )
 
+# A longer line is no path; of one without end no more is kept.
+_MAX_NAME = 65_536
 _SIGNATURES = (
     b"\x93NUMPY",
     b"\xff\xd8\xff",
@@ -84,7 +86,7 @@ def mirrored(ref: Ref) -> Path:
     """Where the input's files go below any output folder, less their tails: never outside, whatever it is called."""
     named = Path(ref.uri) if ref.uri is not None else ref.path
     if named is None:
-        parts = ["stdin"]
+        parts = ["stdin" if ref.name == "-" else Path(ref.name).name]
     else:
         root = ref.root if ref.root is not None else named.parent
         below = named.relative_to(root) if named.is_relative_to(root) else Path(named.name)
@@ -134,6 +136,9 @@ def _refs(
     for name in [argument] if os.path.exists(argument) else _glob(argument):
         if os.path.isdir(name):
             yield from _walk(Path(name), numbers, recursive, skip)
+        elif streams.is_open(name):
+            with open(name, "rb") as opened:  # noqa: PTH123  no file of that path
+                yield Ref(next(numbers), name, data=streams.read(opened))
         else:
             yield Ref(next(numbers), name, path=Path(name), root=Path(name).parent)
 
@@ -165,7 +170,7 @@ def _from_stdin(stdin: BinaryIO, numbers: Iterator[int], recursive: bool, skip: 
     # peek, not read: the first bytes decide what this is, and must still be there for whoever reads it then.
     head: bytes = stdin.peek(16)  # type: ignore[attr-defined]
     if _is_picture(head):
-        yield Ref(next(numbers), "-", data=stdin.read())
+        yield Ref(next(numbers), "-", data=streams.read(stdin))
         return
     for entry in _entries(stdin, b"\0" if b"\0" in head else b"\n"):
         name = os.fsdecode(entry)
@@ -190,6 +195,7 @@ def _entries(stdin: BinaryIO, separator: bytes) -> Iterator[bytes]:
     rest = b""
     while chunk := stdin.read1(65536):  # type: ignore[attr-defined]
         *whole, rest = (rest + chunk).split(separator)
+        rest = rest[:_MAX_NAME]
         yield from _named(whole, separator)
     yield from _named([rest], separator)
 

@@ -14,16 +14,14 @@ from camcli import images
 from camcli.errors import InputError
 from camcli.records import Ref
 
-MEMORY = 4 * 2**30
-
 
 def main(requests: BinaryIO, answers: BinaryIO) -> None:
     """One request, as `isolation.decoded` writes it, and its answer."""
+    asked = json.loads(requests.readline())
     with suppress(ImportError):  # Windows has no limits
         import resource
 
-        resource.setrlimit(resource.RLIMIT_AS, (MEMORY, MEMORY))
-    asked = json.loads(requests.readline())
+        resource.setrlimit(resource.RLIMIT_AS, (asked["memory"], asked["memory"]))
     Image.MAX_IMAGE_PIXELS = max(Image.MAX_IMAGE_PIXELS or 0, asked["max_pixels"])
     enough = images.Enough(*asked["enough"]) if asked["enough"] else None
     try:

@@ -5,12 +5,11 @@ For the few formats whose decoders may do so; others decode in threads, a hundre
 
 from __future__ import annotations
 
-import io
 import json
+import os
 import subprocess
 import sys
 from collections.abc import Mapping
-from pathlib import Path
 from typing import TYPE_CHECKING, Any
 
 import numpy as np
@@ -21,23 +20,30 @@ if TYPE_CHECKING:
     from numpy.typing import NDArray
 
 SECONDS = 8.0
+# What a process may take: Python and a decoder's tables, and a few copies of the picture.
+MEMORY = 2**30
+BYTES_PER_PIXEL = 48
+MAX_MEMORY = 4 * 2**30
 
 
-def decoded(source: io.BytesIO | Path, asked: Mapping[str, Any]) -> tuple[NDArray[np.uint8], tuple[int, int] | None]:
+def decoded(content: bytes, asked: Mapping[str, Any], pixels: int) -> tuple[NDArray[np.uint8], tuple[int, int] | None]:
     """What `images.read` makes of it, told `asked`: (the upright sRGB pixels (H, W, 3), `Frame.full_size`).
 
-    Raises: InputError: as `images.read`; it took more than `SECONDS`, or its decoder crashed.
+    Raises: InputError: as `images.read`; it took more than `SECONDS` or the memory for so many pixels, or its decoder
+        crashed.
     """
-    content = source.getvalue() if isinstance(source, io.BytesIO) else source.read_bytes()
+    memory = min(MAX_MEMORY, MEMORY + len(content) + pixels * BYTES_PER_PIXEL)
+    request = json.dumps({**asked, "memory": memory}).encode() + b"\n"
     with subprocess.Popen(
         [sys.executable, "-m", "camcli.isolated"],
         stdin=subprocess.PIPE,
         stdout=subprocess.PIPE,
         stderr=subprocess.DEVNULL,
         start_new_session=True,  # Ctrl-C is the run's to handle
+        env={**os.environ, "OPENBLAS_NUM_THREADS": "1"},  # NumPy would map memory for each core
     ) as process:
         try:
-            answer, _ = process.communicate(json.dumps(dict(asked)).encode() + b"\n" + content, SECONDS)
+            answer, _ = process.communicate(request + content, SECONDS)
         except subprocess.TimeoutExpired:
             raise InputError("decode", "too-slow", f"it takes more than {SECONDS:g} s to decode") from None
         finally:
@@ -49,5 +55,5 @@ def decoded(source: io.BytesIO | Path, asked: Mapping[str, Any]) -> tuple[NDArra
     if "error" in said:
         raise InputError(*said["error"])
     full = said["full_size"]
-    pixels = np.frombuffer(answer, np.uint8, offset=end + 1)
-    return pixels.reshape(said["shape"]), tuple(full) if full else None
+    rgb = np.frombuffer(answer, np.uint8, offset=end + 1)
+    return rgb.reshape(said["shape"]), tuple(full) if full else None

@@ -143,7 +143,9 @@ def _stages(engine: Engine, where: OutputSpec, refs: Sequence[Ref], items: list[
     reader = engine.reader
     for batch in _batches(items, engine.batch_size):  # what is built once counts for no stage
         engine.answer(batch)
-    decoded = clock("decode", lambda: list(pool.map(lambda ref: images.read(ref, reader.enough), refs)))
+    decoded = clock(
+        "decode", lambda: list(pool.map(lambda ref: images.read(ref, reader.enough, reader.max_pixels), refs))
+    )
     clock(
         "preprocess",
         lambda: list(pool.map(lambda pair: images.view_of(pair[0], reader.preset, reader.fit, pair[1]), decoded)),

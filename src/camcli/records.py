@@ -16,6 +16,8 @@ if TYPE_CHECKING:
 
 # A larger picture is refused before it is decoded, where nobody says otherwise: cameras make up to 200 million pixels.
 MAX_PIXELS = 210_000_000
+# The most that is read of a file that has to be in memory as a whole: JPEGs, pipes, what is decoded elsewhere.
+MAX_FILE_BYTES = 1_000_000_000
 # An answer with both this rank correlation and this SSIM to the one of random weights has not changed.
 UNCHANGED = 0.9
 COLORMAPS = ("turbo", "jet", "viridis", "inferno", "magma", "plasma", "cividis", "hot", "bone", "gray")

@@ -9,7 +9,9 @@ libFuzzer's. The input of a crash is left in the working folder.
 from __future__ import annotations
 
 import sys
+from collections.abc import Mapping
 from pathlib import Path
+from typing import Any
 
 import atheris
 
@@ -22,6 +24,7 @@ with atheris.instrument_imports(include=["PIL", "camcli.images", "camcli.isolati
 
 import numpy as np
 import seeds
+from numpy.typing import NDArray
 
 from camcli.errors import InputError
 from camcli.records import Frame, Preset, Ref
@@ -33,10 +36,11 @@ PRESET = Preset(resize=32, crop=28, mean=(0.485, 0.456, 0.406), std=(0.229, 0.22
 ENOUGH = images.Enough(64, 64)
 
 
-def in_this_process(source: object, asked: object) -> tuple[object, tuple[int, int] | None]:
+def in_this_process(
+    content: bytes, asked: Mapping[str, Any], pixels: int
+) -> tuple[NDArray[np.uint8], tuple[int, int] | None]:
     """What `isolation.decoded` does, where the fuzzer sees it."""
-    assert hasattr(source, "getvalue")
-    frame, _ = images.read(Ref(0, "-", data=source.getvalue()), ENOUGH, MAX_PIXELS, isolated=True)
+    frame, _ = images.read(Ref(0, "-", data=content), ENOUGH, MAX_PIXELS, isolated=True)
     return frame.rgb, frame.full_size
 
 
@@ -68,7 +72,7 @@ def one_input(data: bytes) -> None:
 
 def main(arguments: list[str]) -> None:
     Image.MAX_IMAGE_PIXELS = MAX_PIXELS
-    isolation.decoded = in_this_process  # type: ignore[assignment]
+    isolation.decoded = in_this_process
     seeds.write(Path(arguments[1]))
     atheris.Setup(arguments, one_input)
     atheris.Fuzz()

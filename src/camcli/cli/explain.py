@@ -67,10 +67,10 @@ def explain(
         problems.add('--norm fixed and --norm-max VALUE go together (rows give each answer\'s own "max")')
     elif norm_max is not None and norm_max <= 0:
         problems.add("--norm-max must be above 0")
-    folder, file = options.output_path(output) if pictures else (None, None)
+    folder, file = options.output_path(output) if pictures or output is not None else (None, None)
     # The pictures of --norm run are drawn when all of it is known: no row could say before that its files are there.
     journaled = output is not None and problems.of_journal(folder, norm, resume=resume, retry_failed=retry_failed)
-    if neurons and folder is not None:
+    if neurons and pictures and folder is not None:
         pictures = (*pictures, "neurons")
     if file is not None:
         answers = len(method) * len(asked.class_) * max(1, len(layer or ()))

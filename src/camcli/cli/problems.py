@@ -75,6 +75,8 @@ class Problems:
 
     def of_one_file(self, file: str, pictures: Sequence[str], classes: Sequence[str], answers: int, json: bool) -> None:
         """`-o FILE` and `-o -` hold one picture: of one answer, in one form, where it can be seen."""
+        if not pictures:
+            self.add(f"-o {file} takes one picture, and --save none makes none")
         several_classes = any(re.fullmatch(r"top(?!1$)\d+", text.strip(), re.IGNORECASE) for text in classes)
         if answers * len(pictures) > 1 or several_classes:
             self.add(f"-o {file} takes one picture: one method, one class, one layer and one --save kind")
@@ -83,7 +85,7 @@ class Problems:
                 self.add("-o - and --json both want stdout")
             if sys.stdout.isatty():
                 self.add("-o - would write a picture to the terminal: pipe it or redirect it to a file")
-        elif (Path(file).suffix.lower() == ".npz") != (tuple(pictures) == ("raw",)):
+        elif pictures and (Path(file).suffix.lower() == ".npz") != (tuple(pictures) == ("raw",)):
             self.add(f"-o {file}: a .npz file holds --save raw, and nothing else does")
 
     def of_journal(self, folder: str | None, norm: str, *, resume: bool, retry_failed: bool) -> bool:

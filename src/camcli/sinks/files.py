@@ -16,6 +16,7 @@ import tempfile
 from collections.abc import Iterator
 from contextlib import contextmanager, suppress
 from dataclasses import dataclass
+from math import prod
 from pathlib import Path
 from threading import Lock, get_ident
 from typing import TYPE_CHECKING, TypeAlias
@@ -97,7 +98,8 @@ class Files:
             if "raw" in paths:
                 self._put(_npz(result, attribution), paths["raw"])
             if self._waiting is not None:
-                self._waiting.add(_Drawing(result.ref, _version(result.ref), result.box, attribution, paths))
+                pixels = prod(result.frame.size)
+                self._waiting.add(_Drawing(result.ref, _version(result.ref), pixels, result.box, attribution, paths))
             else:
                 top = self._spec.norm_max if self._spec.norm == "fixed" else None
                 self._draw(result.frame, result.box, attribution, paths, top)
@@ -119,7 +121,7 @@ class Files:
                 try:
                     # The pixels were not kept: memory must not grow with the run. A picture's drawings come together.
                     if frame is None or frame.ref != drawing.ref:
-                        frame = images.read_frame(drawing.ref)
+                        frame, _ = images.read(drawing.ref, max_pixels=drawing.pixels)
                         if _version(drawing.ref) != drawing.version:
                             raise InputError("open", "changed", "it has changed meanwhile")
                 except InputError as error:
@@ -168,10 +170,11 @@ class Files:
 
 @dataclass(frozen=True, slots=True)
 class _Drawing:
-    """All that a picture needs but the pixels, and which version of its file they came from."""
+    """All that a picture needs but its pixels, how many they are, and which version of its file they came from."""
 
     ref: Ref
     version: tuple[int, int] | None
+    pixels: int
     box: Box
     attribution: Attribution
     paths: Paths

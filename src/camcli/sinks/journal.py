@@ -1,8 +1,8 @@
 """The journal of an output folder: `rows.jsonl`, one row for each input that is done, and `run.json`, what was asked.
 
 A row is added when its files are in place, so a run that was cut off, however that came, goes on behind its last row.
-What is recorded, and whose files are still there, is not computed again, but for the rest of a batch: batches, and with
-them every bit, stay those of a run that was never cut off.
+What is recorded is not computed again, unless its files are gone or its picture is newer than they are, or for the rest
+of a batch: batches, and with them every bit, stay those of a run that was never cut off.
 """
 
 from __future__ import annotations
@@ -127,6 +127,8 @@ class _Folder:
         self._end = 0
         self._weights: str | None = None
         self._synced = 0.0
+        # When the last row was added before this run.
+        self._ended = 0
         # Of the refs that were given out and not merged yet: where the row is (None: nowhere), and whether the ref's
         # block is computed (again).
         self._coming: deque[tuple[bytes, int | None, bool]] = deque()
@@ -174,18 +176,32 @@ class _Folder:
     def _remaining(self, refs: Iterator[Ref], block: int) -> Iterator[Ref]:
         while part := list(islice(refs, block)):
             names = [_digest(jsonl.key_of(ref)) for ref in part]
-            # A picture that came through a pipe may be another one this time.
-            places = [self._place(name) if ref.data is None else None for ref, name in zip(part, names, strict=True)]
+            places = [self._place(ref, name) for ref, name in zip(part, names, strict=True)]
             computed = None in places
             self._coming.extend((name, place, computed) for name, place in zip(names, places, strict=True))
             if computed:
                 yield from part
 
-    def _place(self, name: bytes) -> int | None:
+    def _place(self, ref: Ref, name: bytes) -> int | None:
+        """Where the ref's row is; None: nowhere, or it doesn't count."""
         found = self._places.get(name)
-        if found is None or (found % 2 and self._spec.retry_failed):
+        if found is None or (found % 2 and self._spec.retry_failed) or not self._is_current(ref, found // 2):
             return None
         return found // 2
+
+    def _is_current(self, ref: Ref, place: int) -> bool:
+        """Whether a row's files are there, and none of them is older than the picture."""
+        if ref.data is not None:
+            return False  # what came through a pipe may be another picture this time
+        try:
+            written = [self._file(name).stat().st_mtime_ns for name in _files_of(json.loads(self._line_at(place)))]
+        except OSError:
+            return False
+        try:
+            changed = ref.path.stat().st_mtime_ns if ref.path is not None else 0
+        except OSError:
+            return True
+        return changed <= min(written, default=self._ended)
 
     def _recorded(self) -> Iterator[Row]:
         while self._coming and not self._coming[0][2]:
@@ -240,11 +256,13 @@ class _Folder:
                 self._folders = []
             else:
                 self._check_asked()
-            self._rows_path.touch()
+            self._rows_path.open("ab").close()
+            self._ended = self._rows_path.stat().st_mtime_ns
             self._reader = self._rows_path.open("rb")
             self._writer = self._rows_path.open("r+b", buffering=0)
             self._read(self._reader)
-            self._writer.truncate(self._end)
+            if self._end < self._rows_path.stat().st_size:
+                self._writer.truncate(self._end)
         except OSError as error:
             raise SetupError(f"can't write {self._rows_path}: {error.strerror}") from None
         folders = list(dict.fromkeys((*self._folders, self._named)))
@@ -258,10 +276,7 @@ class _Folder:
             if row is None:
                 break  # torn, or behind what is: a power cut may leave a hole
             name = _digest(jsonl.key(row))
-            if all(map(self._file, _files_of(row))):
-                self._places[name] = self._end * 2 + ("error" in row)
-            else:
-                self._places.pop(name, None)
+            self._places[name] = self._end * 2 + ("error" in row)
             self._end += len(line)
             self._lines += 1
             self._weights = self._weights or _weights_of(row)
@@ -302,20 +317,21 @@ class _Folder:
             inside = self._folder.resolve()
             with self._rows_path.open("rb") as lines:
                 for name in chain.from_iterable(_files_of(row) for row in filter(None, map(_parsed, lines))):
-                    path = self._file(name)
-                    if path is not None and path.parent.resolve().is_relative_to(inside):
-                        path.unlink()
+                    with suppress(FileNotFoundError):
+                        path = self._file(name)
+                        if path.parent.resolve().is_relative_to(inside):
+                            path.unlink()
         self._rows_path.unlink(missing_ok=True)
         self._run_path.unlink(missing_ok=True)
 
-    def _file(self, named: str) -> Path | None:
-        """Where a file is that a row names; None: it is gone."""
+    def _file(self, named: str) -> Path:
+        """Where a file is that a row names. Raises: FileNotFoundError: it is gone."""
         for folder in self._folders:
             if PurePath(named).is_relative_to(folder):
                 path = self._folder / PurePath(named).relative_to(folder)
                 if path.exists():
                     return path
-        return None
+        raise FileNotFoundError(named)
 
     def _rewrite(self) -> None:
         """A row for each input: first of those that were not asked for this time, then in their order."""

@@ -1,0 +1,25 @@
+"""What comes through a pipe, whose length nobody knows before."""
+
+from __future__ import annotations
+
+from typing import BinaryIO
+
+from camcli.records import MAX_FILE_BYTES
+
+_CHUNK = 1 << 20
+_OPEN = ("/dev/fd/", "/proc/self/fd/", "/dev/stdin")
+
+
+def is_open(name: str) -> bool:
+    """Whether a path is that of a file which the shell has opened for us, as by <(…): another one each time."""
+    return name.startswith(_OPEN)
+
+
+def read(stream: BinaryIO) -> bytes:
+    """All of it, or `MAX_FILE_BYTES` and one more: then it is too large for a picture."""
+    chunks = []
+    left = MAX_FILE_BYTES + 1
+    while left > 0 and (chunk := stream.read(min(left, _CHUNK))):
+        chunks.append(chunk)
+        left -= len(chunk)
+    return b"".join(chunks)
