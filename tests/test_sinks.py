@@ -1,19 +1,18 @@
 from __future__ import annotations
 
 import gc
-import io
 import json
 import os
 import tempfile
 import weakref
 from collections.abc import Iterator
-from dataclasses import asdict
+from dataclasses import asdict, replace
 from pathlib import Path
 from typing import Any
 
 import numpy as np
 import pytest
-from hypothesis import given, settings
+from hypothesis import example, given, settings
 from hypothesis import strategies as st
 from numpy.typing import ArrayLike
 from PIL import Image
@@ -35,6 +34,7 @@ from camcli.records import (
     Provenance,
     Question,
     Ref,
+    Truth,
 )
 from camcli.render import Style
 from camcli.sinks import as_row, dump, open_sinks
@@ -375,16 +375,29 @@ def test_the_row_of_a_refusal() -> None:
     }
 
 
-@pytest.mark.parametrize("name", ["caf\udce9.png", "猫\n.png", "\udcff\udcfe"])
-def test_any_name_is_one_line_of_valid_ascii_json(name: str) -> None:
-    line = dump(as_row(explained(name), [{"overlay": os.fspath(OUT / name)}]))
-    assert line.isascii()
-    assert "\n" not in line
-    read = json.load(io.StringIO(line))
-    expected = os.fsencode(name).decode("utf-8", "replace")
-    assert read["input"] == expected
-    assert read["explanations"][0]["files"] == {"overlay": f"out/{expected}"}
-    read["input"].encode()  # no lone surrogate
+ANY_TEXT = st.text(st.characters(exclude_categories=()), max_size=30)  # halves of surrogate pairs too
+
+
+@settings(max_examples=200, deadline=None)
+@given(ANY_TEXT, ANY_TEXT)
+@example("caf\udce9.png", "猫\n\x1b[31m")
+@example("\udcff\udcfe", "=cmd|' /C calc'!A0,\"</script>")
+def test_any_name_and_label_are_one_line_of_ascii_json_and_whole_unicode(name: str, label: str) -> None:
+    scored = ClassScore(1, label, 0.5, -1.25)
+    answers = (attributed(target=scored), attributed(note=label))
+    result = replace(explained(name, *answers), top=(scored,), model=label, truth=Truth(1, label, correct=True))
+    for row in (as_row(result, [{"overlay": name}] * 2), as_row(Failed(Ref(3, name), "decode", "broken", label))):
+        line = dump(row)
+        assert line.isascii()
+        assert len(line.splitlines()) == 1
+        assert json.loads(line)["input"] == row["input"]
+        json.dumps(row, ensure_ascii=False).encode()  # no half of a surrogate pair
+
+
+def test_names_that_are_no_utf8_have_their_odd_bytes_replaced() -> None:
+    row = as_row(explained("caf\udce9 猫.png"), [{"overlay": "out/\udcff.jpg"}])
+    assert row["input"] == "caf\ufffd 猫.png"
+    assert row["explanations"][0]["files"] == {"overlay": "out/\ufffd.jpg"}
 
 
 def test_no_nan_is_ever_a_row() -> None:

@@ -13,7 +13,7 @@ from itertools import chain, islice
 from pathlib import Path
 
 from camcli import inputs as inputs_
-from camcli import remote
+from camcli import remote, streams
 from camcli.cli import console, options, report
 from camcli.cli.stopping import Stop, stoppable
 from camcli.errors import ExitCode, RequestError
@@ -101,7 +101,7 @@ def _listed(arguments: list[str], shard: tuple[int, int] | None, folder: str | N
     refs = listed()
     if shard is None:
         return partial(_same, refs)
-    if "-" in arguments:
+    if any(argument == "-" or streams.is_open(argument) for argument in arguments):
         names = list(refs)
         return lambda block: inputs_.shard(names, len(names), *shard, block)
     # Counted and then listed again: the names of a large run are not kept.

@@ -1,9 +1,8 @@
-"""Results as rows, schema 1: one JSON object an input, no NaN, plain ASCII; documented in the README."""
+"""Results as rows, schema 1: one JSON object an input, no NaN, plain ASCII, whole Unicode; see the README."""
 
 from __future__ import annotations
 
 import json
-import os
 from collections.abc import Mapping, Sequence
 from dataclasses import asdict, fields
 from typing import Any
@@ -17,7 +16,12 @@ SCHEMA = 1
 
 def as_row(result: Explained | Failed, files: Sequence[Mapping[Picture, str]] = ()) -> Row:
     """One result as JSON-ready data. `files` holds the written paths by kind, one mapping per attribution."""
-    named = {"schema": SCHEMA, "input": text(result.ref.name)}
+    row: Row = _unicode(_as_row(result, files))
+    return row
+
+
+def _as_row(result: Explained | Failed, files: Sequence[Mapping[Picture, str]]) -> Row:
+    named = {"schema": SCHEMA, "input": result.ref.name}
     if result.ref.again > 1:
         named["again"] = result.ref.again
     if isinstance(result, Failed):
@@ -66,7 +70,7 @@ def _explanation(attribution: Attribution, files: Mapping[Picture, str], result:
         "bbox": list(bbox) if bbox else None,
         "max": float(f"{abs(attribution.values).max():.6g}"),
         "fingerprint": fingerprint(attribution.values),
-        "files": {kind: text(path) for kind, path in files.items()},
+        "files": dict(files),
     }
     if attribution.neurons:
         weights = [{"channel": n.channel, "weight": float(f"{n.weight:.6g}")} for n in attribution.neurons]
@@ -111,5 +115,15 @@ def _target(question: Question) -> dict[str, Any]:
 
 
 def text(name: str) -> str:
-    """A file name that is no UTF-8 has no JSON form: its odd bytes become U+FFFD."""
-    return os.fsencode(name).decode("utf-8", "replace")
+    """Half a surrogate pair, as in a file name that is no UTF-8, has no JSON form: it becomes U+FFFD."""
+    return name if name.isascii() else name.encode("utf-16", "surrogatepass").decode("utf-16", "replace")
+
+
+def _unicode(value: Any) -> Any:
+    if isinstance(value, str):
+        return text(value)
+    if isinstance(value, dict):
+        return {name: _unicode(held) for name, held in value.items()}
+    if isinstance(value, (list, tuple)):
+        return type(value)(map(_unicode, value))
+    return value
