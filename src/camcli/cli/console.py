@@ -20,6 +20,8 @@ P = ParamSpec("P")
 
 def plain(text: str) -> str:
     """No control characters: names of files and classes must not drive the terminal, nor look like another line."""
+    if text.isprintable():
+        return text
     return "".join(character if character.isprintable() else "\N{REPLACEMENT CHARACTER}" for character in text)
 
 
