@@ -240,6 +240,16 @@ def test_a_zip_bomb_is_refused_before_it_is_unpacked(names: dict[str, bytes], re
         checkpoints.read(Path("weights.pth"))
 
 
+def test_more_tensors_than_networks_have_are_refused(monkeypatch: pytest.MonkeyPatch) -> None:
+    torch.save({f"layers.{i}.weight": torch.zeros(2, 2) for i in range(30)}, "weights.pth")
+    monkeypatch.setattr(checkpoints, "_MAX_TENSORS", 29)
+    with pytest.raises(SetupError, match=r"weights\.pth holds 30 tensors: no classifier has so many"):
+        checkpoints.read(Path("weights.pth"))
+    monkeypatch.setattr(checkpoints, "_MAX_RECORDS", 29)
+    with pytest.raises(SetupError, match=r"weights\.pth holds 3\d records: no checkpoint has so many tensors"):
+        checkpoints.read(Path("weights.pth"))
+
+
 def test_a_shape_without_bytes_is_refused(small_state: dict[str, Tensor]) -> None:
     name = "classifier.1.weight"
     path = _saved({**small_state, name: torch.zeros(1, 512, 1, 1).expand(10**9, 512, 1, 1)})

@@ -267,6 +267,8 @@ WRONG: list[tuple[str, object, str]] = [
     *[(key, value, f"{key} must be 1 to 16 numbers, one per channel, not ") for key in ("mean", "std")
       for value in (0.5, "0.5", [], [0.5] * 17, [0.5, "0.5"], [math.nan], [0.5, math.inf], [True], [10**400])],
     *[("std", value, "std must be above 0, not ") for value in ([0], [0.5, 0.5, -0.1])],
+    *[("std", [value], "std is beyond what pixels can be scaled by: ") for value in (1e-7, 1e7)],
+    *[("mean", [value], "mean is beyond what pixels can be scaled by: ") for value in (-1e308, 1e7)],
     *[("interpolation", value, "interpolation must be one of nearest, lanczos, ") for value in ("cubic", 3, ["box"])],
     *[("squash", value, "squash must be true or false, not ") for value in (1, "true")],
 ]  # fmt: skip

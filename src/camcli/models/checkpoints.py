@@ -36,6 +36,10 @@ _IN_FOLDER = ("model.safetensors", "model.safetensors.index.json", "pytorch_mode
 _MAX_RATIO = 20
 # The pickle that names the tensors takes some 100 bytes for each.
 _MAX_PICKLE_BYTES = 100_000_000
+# Classifiers have some thousands; a million would take minutes to compare with what each architecture has.
+_MAX_TENSORS = 50_000
+# Beside weights a file may hold averages of them, and what an optimizer keeps of each.
+_MAX_RECORDS = 10 * _MAX_TENSORS
 # Elements that a tensor may repeat without having bytes of its own for them, as expanded buffers do.
 _MAX_REPEATED = 100_000_000
 # What a file that is no checkpoint starts with, and what it is.
@@ -181,21 +185,28 @@ def _check_kind(path: Path, start: bytes) -> None:
     if start.startswith(b"PK") and not zipfile.is_zipfile(path):
         raise SetupError(f"{path} can't be read as weights: it is cut off; fetch it again")
     if zipfile.is_zipfile(path):
-        with zipfile.ZipFile(path) as archive:
-            names, infos = archive.namelist(), archive.infolist()
-        if any(name.endswith("/constants.pkl") for name in names):
-            raise SetupError(
-                f"{path} is a TorchScript archive: a compiled program whose layers can't be looked into. "
-                "Save the state_dict of the network it was made from"
-            )
-        if not any(name.endswith("data.pkl") for name in names):
-            raise SetupError(f"{path} is a zip archive, but not one that torch.save made")
-        unpacked = sum(info.file_size for info in infos)
-        if unpacked > _MAX_RATIO * path.stat().st_size:
-            raise SetupError(f"{path} is a zip bomb: it unpacks to {unpacked / 1e6:.0f} MB, which no weights do")
-        largest = max(info.file_size for info in infos if info.filename.endswith(".pkl"))
-        if largest > _MAX_PICKLE_BYTES:
-            raise SetupError(f"{path} holds a pickle of {largest / 1e6:.0f} MB beside its tensors: no checkpoint does")
+        _check_archive(path)
+
+
+def _check_archive(path: Path) -> None:
+    """Refuse zip archives that torch.save did not make, or that unpack to more than weights do."""
+    with zipfile.ZipFile(path) as archive:
+        names, infos = archive.namelist(), archive.infolist()
+    if any(name.endswith("/constants.pkl") for name in names):
+        raise SetupError(
+            f"{path} is a TorchScript archive: a compiled program whose layers can't be looked into. "
+            "Save the state_dict of the network it was made from"
+        )
+    if not any(name.endswith("data.pkl") for name in names):
+        raise SetupError(f"{path} is a zip archive, but not one that torch.save made")
+    if len(infos) > _MAX_RECORDS:
+        raise SetupError(f"{path} holds {len(infos)} records: no checkpoint has so many tensors")
+    unpacked = sum(info.file_size for info in infos)
+    if unpacked > _MAX_RATIO * path.stat().st_size:
+        raise SetupError(f"{path} is a zip bomb: it unpacks to {unpacked / 1e6:.0f} MB, which no weights do")
+    largest = max(info.file_size for info in infos if info.filename.endswith(".pkl"))
+    if largest > _MAX_PICKLE_BYTES:
+        raise SetupError(f"{path} holds a pickle of {largest / 1e6:.0f} MB beside its tensors: no checkpoint does")
 
 
 def _pickled(path: Path, trust: bool) -> tuple[str, Any]:
@@ -217,7 +228,9 @@ def _pickled(path: Path, trust: bool) -> tuple[str, Any]:
 
 
 def _check_sizes(path: Path, tensors: Mapping[str, Tensor]) -> None:
-    """Refuse shapes that the file has no bytes for."""
+    """Refuse more tensors than networks have, and shapes that the file has no bytes for."""
+    if len(tensors) > _MAX_TENSORS:
+        raise SetupError(f"{path} holds {len(tensors)} tensors: no classifier has so many")
     for name, tensor in tensors.items():
         if tensor.layout != torch.strided or tensor.numel() <= _MAX_REPEATED:
             continue

@@ -14,6 +14,8 @@ from typing import Any
 
 MAX_SIDE = 4096
 MAX_CHANNELS = 16
+# Of a mean, or of a std and what is divided by it.
+MAX_SCALE = 1e6
 INTERPOLATIONS = ("nearest", "lanczos", "bilinear", "bicubic", "box", "hamming")  # Pillow's numbers, from 0
 
 _OURS = ("resize", "crop", "mean", "std", "interpolation", "squash")
@@ -164,6 +166,8 @@ def _per_channel(key: str, value: object) -> tuple[float, ...]:
         raise WordError(f"{key} must be 1 to {MAX_CHANNELS} numbers, one per channel, not {shown(value)}")
     if key.endswith("std") and min(value) <= 0:
         raise WordError(f"{key} must be above 0, not {shown(value)}")
+    if max(map(abs, value)) > MAX_SCALE or (key.endswith("std") and min(value) < 1 / MAX_SCALE):
+        raise WordError(f"{key} is beyond what pixels can be scaled by: {shown(value)}")
     return tuple(map(float, value))
 
 
