@@ -171,6 +171,11 @@ def test_a_server_that_falls_silent_is_left(server: Server, monkeypatch: pytest.
     assert time.perf_counter() - started < 5
 
 
+def test_a_file_without_end_is_refused(server: Server, monkeypatch: pytest.MonkeyPatch) -> None:
+    monkeypatch.setattr(downloads, "MAX_BYTES", 6999)
+    assert "more than 6.999e-06 GB" in refusal(server.offer("net-00000000.pth", b"weights" * 1000))
+
+
 def test_a_redirect_is_followed_to_https_only(server: Server) -> None:
     content = b"weights"
     there = server.offer(named(content), content)

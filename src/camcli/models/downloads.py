@@ -21,6 +21,8 @@ from camcli.models import catalog
 
 # Without a byte from the server.
 SECONDS = 60.0
+# No classifier's weights are larger; a server that never ends must not fill the disk.
+MAX_BYTES = 20_000_000_000
 # What an URL says of its file behind the "#", as pip's do.
 SHA256 = "sha256="
 _CHUNK = 1 << 20
@@ -46,7 +48,7 @@ def fetch(url: str, path: Path, sha256: str, *, progress: bool = False) -> Path:
     """`path`, downloaded from `url` if it is not there; `sha256` is the beginning of its digest, "" if none is known.
 
     Raises:
-        SetupError: unreachable, silent for `SECONDS`, cut off, or not the file promised; nothing is at `path` then.
+        SetupError: unreachable, silent for `SECONDS`, cut off, more than `MAX_BYTES`, or not the file promised; nothing is at `path` then.
     """
     if path.exists():
         return path
@@ -93,8 +95,12 @@ def _received(url: str, file: BinaryIO, progress: bool) -> str:
     with build_opener(_HttpsOnly).open(request, timeout=SECONDS) as answer:
         size = answer.length
         shown = {"unit": "B", "unit_scale": True, "unit_divisor": 1024}
+        received = 0
         with torch.hub.tqdm(total=size, disable=not progress, **shown) as bar:  # type: ignore[attr-defined]
             while chunk := answer.read(_CHUNK):
+                received += len(chunk)
+                if received > MAX_BYTES:
+                    raise OSError(f"more than {MAX_BYTES / 1e9:g} GB")
                 file.write(chunk)
                 digest.update(chunk)
                 bar.update(len(chunk))
