@@ -48,7 +48,8 @@ def fetch(url: str, path: Path, sha256: str, *, progress: bool = False) -> Path:
     """`path`, downloaded from `url` if it is not there; `sha256` is the beginning of its digest, "" if none is known.
 
     Raises:
-        SetupError: unreachable, silent for `SECONDS`, cut off, more than `MAX_BYTES`, or not the file promised; nothing is at `path` then.
+        SetupError: unreachable, silent for `SECONDS`, cut off, more than `MAX_BYTES`, or not the file promised;
+            nothing is at `path` then.
     """
     if path.exists():
         return path
