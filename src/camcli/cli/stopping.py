@@ -7,12 +7,11 @@ import signal
 import sys
 import threading
 from collections.abc import Iterable, Iterator
-from contextlib import contextmanager
+from contextlib import contextmanager, suppress
 from itertools import islice
 from types import FrameType
 from typing import TypeVar
 
-from camcli.cli import console
 from camcli.errors import ExitCode
 
 T = TypeVar("T")
@@ -50,12 +49,18 @@ class Stop:
     def __call__(self, number: int, frame: FrameType | None) -> None:
         if self._number is not None:
             if sys.stderr.isatty():
-                os.write(sys.stderr.fileno(), _SHOW_CURSOR.encode())
+                _say(_SHOW_CURSOR)
             os._exit(128 + number)  # not even threads are waited for
         self._number = number
         if self._idle:  # or a network is being fetched, which may take minutes
             raise KeyboardInterrupt
-        console.say("stopping behind this batch; once more stops at once")
+        _say("camcli: stopping behind this batch; once more stops at once\n")
+
+
+def _say(text: str) -> None:
+    """To stderr past its buffer, which the signal may have found in the middle of a write."""
+    with suppress(OSError):
+        os.write(sys.stderr.fileno(), text.encode())
 
 
 @contextmanager
