@@ -148,6 +148,11 @@ def test_a_jpeg_of_many_scans_is_isolated(monkeypatch: pytest.MonkeyPatch) -> No
     few, many = (read_frame(Ref(0, "a", data=_of_many_scans((60, 40), times))).rgb for times in (2, 300))
     assert len(seen) == 1
     assert few.shape == many.shape
+    monkeypatch.setattr("camcli.images.MAX_SCANNED_PIXELS", 12 * 60 * 40)
+    read_frame(Ref(0, "a", data=_of_many_scans((60, 40), 1)))
+    assert len(seen) == 1
+    read_frame(Ref(0, "a", data=_of_many_scans((60, 40), 10)))
+    assert len(seen) == 2
 
 
 def test_what_takes_too_long_is_ended(monkeypatch: pytest.MonkeyPatch) -> None:
@@ -155,6 +160,35 @@ def test_what_takes_too_long_is_ended(monkeypatch: pytest.MonkeyPatch) -> None:
     started = time.perf_counter()
     assert refusal(_of_many_scans((3000, 2000), 2000)) == ("too-slow", "it takes more than 1 s to decode")
     assert time.perf_counter() - started < 5
+
+
+FLOODS = {
+    "PNG chunks": ("PNG", 33, b"\0\0\0\0prIv\x16\x8d\xc5\xe6"),
+    "JPEG comments": ("JPEG", 2, b"\xff\xfe\0\2"),
+    "JPEG padding": ("JPEG", 2, b"\xff"),
+    "JPEG Exif": ("JPEG", 2, b"\xff\xe1\xff\xffExif\0\0" + bytes(65527)),
+    "GIF comments": ("GIF", 13, b"!\xfe\1a\0"),
+}
+
+
+@pytest.mark.parametrize("kind", FLOODS)
+@pytest.mark.parametrize("as_file", [False, True])
+def test_metadata_without_end_is_left(kind: str, as_file: bool, monkeypatch: pytest.MonkeyPatch) -> None:
+    """Pillow goes through it in Python, or puts it together piece by piece: minutes for a large file."""
+    monkeypatch.setattr(isolation, "SECONDS", 0.3)
+    suffix, at, part = FLOODS[kind]
+    buffer = io.BytesIO()
+    Image.new("L", (60, 40)).save(buffer, suffix)
+    data = buffer.getvalue()
+    data = data[:at] + part * (60_000_000 // len(part)) + data[at:]
+    ref = Ref(0, "a", data=data)
+    if as_file:
+        Path("a").write_bytes(data)
+        ref = Ref(0, "a", path=Path("a"))
+    started = time.perf_counter()
+    with pytest.raises(InputError, match=r"it takes more than 0\.3 s to decode"):
+        read(ref)
+    assert time.perf_counter() - started < 3
 
 
 def test_a_crash_is_a_refusal(monkeypatch: pytest.MonkeyPatch) -> None:

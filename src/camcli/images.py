@@ -8,6 +8,7 @@ from __future__ import annotations
 
 import io
 import stat
+import time
 import warnings
 from collections.abc import Callable, Iterator, Sequence
 from contextlib import contextmanager
@@ -57,6 +58,9 @@ _PROGRAMS = frozenset({"EPS", "WMF"})
 _LINEAR = frozenset({"JPEG", "MPO", "PNG", "GIF", "WEBP", "AVIF", "TIFF", "BMP", "DIB", "PPM"})
 # Each scan of a JPEG goes over all of its pixels; cameras and encoders make up to a dozen.
 MAX_SCANS = 100
+MAX_SCANNED_PIXELS = 2_500_000_000
+# Five times what a large PNG takes.
+SECONDS_PER_PIXEL = 2e-7
 _SCAN = b"\xff\xda"
 _JPEG_SUFFIXES = frozenset({".jpg", ".jpeg", ".jpe", ".jfif"})
 MAX_PROFILE_BYTES = 8_000_000
@@ -109,9 +113,9 @@ def read(
         if not room(_bytes_of(source) // 3):
             raise NoRoomError
         return _frame_of_array(ref, source), None
-    with _refusing(), _quiet, Image.open(source) as opened:
+    with _refusing(), _quiet, _timed(source) as file, Image.open(file) as opened:
         size = opened.size
-        if size[0] * size[1] > max_pixels:
+        if (pixels := size[0] * size[1]) > max_pixels:
             raise InputError(
                 "decode", "too-large", f"{size[0]}x{size[1]} is more than --max-pixels {max_pixels / 1e6:g} million"
             )
@@ -122,10 +126,11 @@ def read(
         drafted = opened.size != size
         if not room(opened.width * opened.height):
             raise NoRoomError
-        if not isolated and not _is_linear(opened, source):
+        if not isolated and not _is_linear(opened, pixels, source):
             asked = {"enough": enough and (enough.short, enough.long), "max_pixels": max_pixels}
-            rgb, full_size = isolation.decoded(_whole(source), asked, size[0] * size[1])
+            rgb, full_size = isolation.decoded(_whole(source), asked, pixels)
             return Frame(ref, rgb, full_size=full_size), None
+        file.deadline += pixels * SECONDS_PER_PIXEL
         opened.load()
         turn = _turn(opened)
         if turn in _LYING:
@@ -135,13 +140,40 @@ def read(
     return Frame(ref, rgb, full_size=size if drafted else None), image
 
 
-def _is_linear(opened: Image.Image, source: Source) -> bool:
-    """Whether its pixels bound the time that its decoder takes."""
+class _Timed:
+    """A file for one thread, whose reads fail when that has computed for too long: Pillow goes through metadata in
+    Python, and a file may hold millions of parts. A disk that is slow costs nothing."""
+
+    deadline = 0.0
+
+    def read(self, size: int | None = -1, /) -> bytes:
+        if time.thread_time() > self.deadline:
+            raise isolation.too_slow()
+        return super().read(size)  # type: ignore[misc,no-any-return]
+
+
+class _TimedBytes(_Timed, io.BytesIO):
+    pass
+
+
+class _TimedFile(_Timed, io.BufferedReader):
+    pass
+
+
+def _timed(source: Source) -> _TimedBytes | _TimedFile:
+    file = _TimedBytes(source.getvalue()) if isinstance(source, io.BytesIO) else _TimedFile(io.FileIO(source))
+    file.deadline = time.thread_time() + isolation.SECONDS
+    return file
+
+
+def _is_linear(opened: Image.Image, pixels: int, source: Source) -> bool:
+    """Whether its number of pixels bounds the time that its decoder takes."""
     if opened.format not in _LINEAR or any(tile[0] in Image.DECODERS for tile in getattr(opened, "tile", ())):
         return False
     if opened.format not in ("JPEG", "MPO"):
         return True
-    return _whole(source).count(_SCAN) <= MAX_SCANS
+    scans = _whole(source).count(_SCAN)
+    return scans <= MAX_SCANS and scans * pixels <= MAX_SCANNED_PIXELS
 
 
 @contextmanager

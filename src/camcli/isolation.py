@@ -26,6 +26,10 @@ BYTES_PER_PIXEL = 48
 MAX_MEMORY = 4 * 2**30
 
 
+def too_slow() -> InputError:
+    return InputError("decode", "too-slow", f"it takes more than {SECONDS:g} s to decode")
+
+
 def decoded(content: bytes, asked: Mapping[str, Any], pixels: int) -> tuple[NDArray[np.uint8], tuple[int, int] | None]:
     """What `images.read` makes of it, told `asked`: (the upright sRGB pixels (H, W, 3), `Frame.full_size`).
 
@@ -45,7 +49,7 @@ def decoded(content: bytes, asked: Mapping[str, Any], pixels: int) -> tuple[NDAr
         try:
             answer, _ = process.communicate(request + content, SECONDS)
         except subprocess.TimeoutExpired:
-            raise InputError("decode", "too-slow", f"it takes more than {SECONDS:g} s to decode") from None
+            raise too_slow() from None
         finally:
             process.kill()
     end = answer.find(b"\n")
