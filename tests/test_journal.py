@@ -10,6 +10,7 @@ import signal
 import subprocess
 import time
 from collections.abc import Callable
+from contextlib import suppress
 from io import FileIO
 from pathlib import Path
 from typing import Any
@@ -19,7 +20,7 @@ from shell import Outcome, finish, refused, run, spawn
 
 Picture = Callable[..., Path]
 COMMAND = ("explain", "in", "-o", "out", "--json", "-b", "4")
-KILLS = int(os.environ.get("CAMCLI_KILLS", "6"))
+KILLS = int(os.environ.get("CAMCLI_KILLS", "3"))
 
 
 @pytest.fixture
@@ -392,7 +393,7 @@ def test_the_reader_may_go_away(picture: Picture) -> None:
 
 @pytest.mark.slow
 def test_killed_anywhere_and_resumed_it_is_the_run_that_was_never_killed(picture: Picture) -> None:
-    for i in range(40):
+    for i in range(24):
         picture(f"in/{i:02}.png", (500 - i, 375))
     assert run(*COMMAND).code == 0
     whole = contents()
@@ -400,17 +401,22 @@ def test_killed_anywhere_and_resumed_it_is_the_run_that_was_never_killed(picture
     kills = 0
     while kills < KILLS:
         shutil.rmtree("out")
-        while (code := _killed_after(rng.uniform(1.2, 3.5))) == -signal.SIGKILL:
+        done = 0
+        while (code := _killed_behind(rng.randint(done, 24), rng.uniform(0, 0.05))) == -signal.SIGKILL:
             kills += 1
+            done = Path("out/rows.jsonl").read_bytes().count(b"\n")
         assert code == 0
         assert contents() == whole
         assert not hidden()
 
 
-def _killed_after(seconds: float) -> int:
+def _killed_behind(rows: int, seconds: float) -> int:
+    """So long after more than so many rows are recorded, or never where there are no more."""
     process = spawn(*COMMAND, stdin=subprocess.DEVNULL, stdout=subprocess.DEVNULL, stderr=subprocess.DEVNULL)
-    try:
+    path = Path("out/rows.jsonl")
+    while process.poll() is None and not (path.exists() and path.read_bytes().count(b"\n") > rows):
+        time.sleep(0.002)
+    with suppress(subprocess.TimeoutExpired):
         return process.wait(seconds)
-    except subprocess.TimeoutExpired:
-        process.kill()
-        return process.wait()
+    process.kill()
+    return process.wait()
