@@ -20,7 +20,7 @@ from shell import Outcome, finish, refused, run, spawn
 
 Picture = Callable[..., Path]
 COMMAND = ("explain", "in", "-o", "out", "--json", "-b", "4")
-KILLS = int(os.environ.get("CAMCLI_KILLS", "3"))
+KILLS = int(os.environ.get("CAMCLI_KILLS", "2"))
 
 
 @pytest.fixture
