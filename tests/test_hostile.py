@@ -4,6 +4,7 @@ from __future__ import annotations
 
 import io
 import os
+import socket
 import struct
 import subprocess
 import time
@@ -81,6 +82,13 @@ def test_a_pipe_without_end_is_left(monkeypatch: pytest.MonkeyPatch) -> None:
         (row,) = run("classify", f"/dev/fd/{endless.stdout.fileno()}", "--json").rows
         endless.kill()
     assert row["error"]["message"] == "0.0 GB: at most 0.01 GB are read of such a file"
+
+
+def test_a_socket_is_not_read() -> None:
+    ours, theirs = socket.socketpair()
+    with ours, theirs:
+        (row,) = run("classify", f"/dev/fd/{ours.fileno()}", "--json").rows
+    assert row["error"]["message"].startswith("not a regular file")
 
 
 def test_a_process_gets_the_memory_that_its_picture_needs(monkeypatch: pytest.MonkeyPatch) -> None:

@@ -137,10 +137,17 @@ def _refs(
         if os.path.isdir(name):
             yield from _walk(Path(name), numbers, recursive, skip)
         elif streams.is_open(name):
-            with open(name, "rb") as opened:  # noqa: PTH123  no file of that path
-                yield Ref(next(numbers), name, data=streams.read(opened))
+            yield _opened(next(numbers), name)
         else:
             yield Ref(next(numbers), name, path=Path(name), root=Path(name).parent)
+
+
+def _opened(index: int, name: str) -> Ref:
+    try:
+        with open(name, "rb") as stream:  # noqa: PTH123  no file of that path
+            return Ref(index, name, data=streams.read(stream))
+    except OSError:  # a socket
+        return Ref(index, name, path=Path(name))  # refused where it is to be decoded
 
 
 def _remote(uri: str, numbers: Iterator[int], recursive: bool) -> Iterator[Ref]:
