@@ -3,7 +3,7 @@ PYTHON ?= python3
 VENV := .venv
 BIN := $(VENV)/bin
 # A test on each core, each on one thread: threads of several processes on the same cores slow each other down.
-PYTEST := OMP_NUM_THREADS=1 $(BIN)/pytest --numprocesses auto
+PYTEST := OMP_NUM_THREADS=1 $(BIN)/pytest --numprocesses auto --dist worksteal
 
 .PHONY: demo test quick lint format bench clean
 

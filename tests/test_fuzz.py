@@ -15,9 +15,10 @@ FUZZ = Path(__file__).parent / "fuzz"
 @pytest.mark.slow
 @pytest.mark.skipif(find_spec("atheris") is None, reason="atheris is not installed")
 def test_any_bytes_are_a_picture_or_one_refusal(tmp_path: Path) -> None:
-    options = ["-runs=5000", "-seed=1", "-max_len=20000", "-timeout=10", "-rss_limit_mb=3000"]
+    # No limit on its peak memory: Linux counts what this process had when it was started.
+    options = ["-runs=3000", "-seed=1", "-max_len=20000", "-timeout=10", "-rss_limit_mb=0", "-malloc_limit_mb=2000"]
     command = [sys.executable, str(FUZZ / "decode_view.py"), "corpus", *options]
     done = subprocess.run(command, cwd=tmp_path, capture_output=True, text=True, check=False, timeout=280)
     assert done.returncode == 0, done.stderr[-3000:]
-    assert "Done 5000 runs" in done.stderr
+    assert "Done 3000 runs" in done.stderr
     assert [path for path in tmp_path.iterdir() if path.name != "corpus"] == []

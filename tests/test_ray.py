@@ -61,7 +61,7 @@ def workers() -> list[int]:
 
 
 def test_rows_and_files_are_those_of_the_local_engine_though_a_worker_is_killed() -> None:
-    folder = many(200)
+    folder = many(100)
     local = finish(spawn("explain", folder, "-o", "out", "--json", "-q", *THREADS))
     kept = {path: path.read_bytes() for path in Path("out").rglob("*.jpg")}
     shutil.rmtree("out")
@@ -76,7 +76,7 @@ def test_rows_and_files_are_those_of_the_local_engine_though_a_worker_is_killed(
     assert len(running) == 2
     assert outcome.code == local.code == 4
     assert timeless(outcome.rows) == timeless(local.rows)
-    assert len(outcome.rows) == 200
+    assert len(outcome.rows) == 100
     assert {path: path.read_bytes() for path in Path("out").rglob("*.jpg")} == kept
 
 
