@@ -34,7 +34,7 @@ MAX_FULL_ASPECT = 8.0
 # One picture, or one a band.
 Bands: TypeAlias = list[Image.Image]
 # What is decoded: a file, or bytes.
-Source: TypeAlias = io.BytesIO | Path
+Source: TypeAlias = bytes | Path
 
 # What a NumPy file starts with, and the most that is read of one.
 _ARRAY = b"\x93NUMPY"
@@ -161,7 +161,7 @@ class _TimedFile(_Timed, io.BufferedReader):
 
 
 def _timed(source: Source) -> _TimedBytes | _TimedFile:
-    file = _TimedBytes(source.getvalue()) if isinstance(source, io.BytesIO) else _TimedFile(io.FileIO(source))
+    file = _TimedBytes(source) if isinstance(source, bytes) else _TimedFile(io.FileIO(source))
     file.deadline = time.thread_time() + isolation.SECONDS
     return file
 
@@ -272,17 +272,17 @@ def _source(ref: Ref) -> Source:
         raise InputError("open", "empty", "the file is empty")
     if len(data) > MAX_FILE_BYTES:
         raise _too_long(len(data))
-    return io.BytesIO(data)
+    return data
 
 
 def _bytes_of(source: Source) -> int:
-    return source.getbuffer().nbytes if isinstance(source, io.BytesIO) else source.stat().st_size
+    return len(source) if isinstance(source, bytes) else source.stat().st_size
 
 
 def _whole(source: Source) -> bytes:
     """Its bytes. Raises: InputError: more than `MAX_FILE_BYTES`."""
-    if isinstance(source, io.BytesIO):
-        return source.getvalue()
+    if isinstance(source, bytes):
+        return source
     if (size := _bytes_of(source)) > MAX_FILE_BYTES:
         raise _too_long(size)
     return source.read_bytes()
@@ -294,8 +294,8 @@ def _too_long(size: int) -> InputError:
 
 
 def _is_array(source: Source) -> bool:
-    if isinstance(source, io.BytesIO):
-        return source.getbuffer()[: len(_ARRAY)] == _ARRAY
+    if isinstance(source, bytes):
+        return source.startswith(_ARRAY)
     try:
         with source.open("rb") as file:
             return file.peek(len(_ARRAY))[: len(_ARRAY)] == _ARRAY
@@ -306,7 +306,10 @@ def _is_array(source: Source) -> bool:
 def _frame_of_array(ref: Ref, source: Source) -> Frame:
     """A NumPy file (H, W, C) or (H, W): uint8, uint16, or float in [0, 1]."""
     with _refusing():
-        array = np.load(source, mmap_mode=None if isinstance(source, io.BytesIO) else "r", allow_pickle=False)
+        if isinstance(source, bytes):
+            array = np.load(io.BytesIO(source), allow_pickle=False)
+        else:
+            array = np.load(source, mmap_mode="r", allow_pickle=False)
         if array.size * array.itemsize > MAX_ARRAY_BYTES:
             raise InputError("decode", "too-large", f"an array larger than {MAX_ARRAY_BYTES / 1e9:.0f} GB")
         bands = np.array(array[..., None] if array.ndim == 2 else array)

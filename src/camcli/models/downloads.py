@@ -96,13 +96,11 @@ def _received(url: str, file: BinaryIO, progress: bool) -> str:
     with build_opener(_HttpsOnly).open(request, timeout=SECONDS) as answer:
         size = answer.length
         shown = {"unit": "B", "unit_scale": True, "unit_divisor": 1024}
-        received = 0
         with torch.hub.tqdm(total=size, disable=not progress, **shown) as bar:  # type: ignore[attr-defined]
             while chunk := answer.read(_CHUNK):
-                received += len(chunk)
-                if received > MAX_BYTES:
-                    raise OSError(f"more than {MAX_BYTES / 1e9:g} GB")
                 file.write(chunk)
+                if file.tell() > MAX_BYTES:
+                    raise OSError(f"more than {MAX_BYTES / 1e9:g} GB")
                 digest.update(chunk)
                 bar.update(len(chunk))
         if answer.length:

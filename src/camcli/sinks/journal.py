@@ -275,8 +275,7 @@ class _Folder:
             row = _parsed(line)
             if row is None:
                 break  # torn, or behind what is: a power cut may leave a hole
-            name = _digest(jsonl.key(row))
-            self._places[name] = self._end * 2 + ("error" in row)
+            self._places[_digest(jsonl.key(row))] = self._end * 2 + ("error" in row)
             self._end += len(line)
             self._lines += 1
             self._weights = self._weights or _weights_of(row)
