@@ -5,7 +5,7 @@ from __future__ import annotations
 import json as json_
 import sys
 from itertools import islice
-from typing import Annotated, cast, get_args
+from typing import Annotated, cast
 
 import typer
 
@@ -13,7 +13,7 @@ from camcli import process
 from camcli.cli import console, options, report
 from camcli.cli.problems import Problems
 from camcli.errors import ExitCode
-from camcli.records import Fit, OutputSpec, Picture, Row, Spec
+from camcli.records import OutputSpec, Picture, Row, Spec
 
 Images = Annotated[int, typer.Option("--images", "-n", help="So many of the inputs, from the first.", min=1)]
 
@@ -23,12 +23,12 @@ Images = Annotated[int, typer.Option("--images", "-n", help="So many of the inpu
 def bench(
     inputs: options.Inputs,
     flags: options.ModelFlags,
+    pictured: options.PictureFlags,
     asked: options.TargetFlags,
     computed: options.ComputeFlags,
     method: options.Methods = ["grad-cam"],  # noqa: B006  Typer wants a list and copies it
     layer: options.Layers = None,
     save: options.Save = "overlay",
-    fit: options.FitOption = "crop",
     max_side: options.MaxSide = None,
     images: Images = 64,
     json: options.Json = False,
@@ -45,7 +45,7 @@ def bench(
     given = problems.of_model(flags)
     problems.of_asked(asked, method)
     pictures = problems.listed("--save", None if save == "none" else save, options.SAVED)
-    problems.choice("--fit", fit, get_args(Fit))
+    problems.of_pictures(pictured)
     problems.of_computing(computed)
     problems.raise_any()
     spec = Spec(
@@ -54,7 +54,7 @@ def bench(
         **computed.for_spec(),
         methods=tuple(method),
         layers=tuple(layer or ()),
-        fit=cast(Fit, fit),
+        **pictured.for_spec(),
     )
     where = OutputSpec("", pictures=cast(tuple[Picture, ...], pictures), max_side=max_side)
     from camcli import inputs as inputs_

@@ -5,7 +5,7 @@ from __future__ import annotations
 from collections.abc import Sequence
 from functools import partial
 from pathlib import Path
-from typing import Annotated, cast, get_args
+from typing import Annotated
 
 import typer
 
@@ -13,7 +13,7 @@ from camcli import methods, models, process
 from camcli.cli import console, options
 from camcli.cli.problems import Problems
 from camcli.errors import ExitCode, RequestError
-from camcli.records import COLORMAPS, Fit, Spec
+from camcli.records import COLORMAPS, Spec
 
 ALL = "all"
 DEFAULT_METHODS = ["grad-cam", "hires-cam", "layer-cam", "eigen-cam"]
@@ -39,6 +39,7 @@ Side = Annotated[int, typer.Option("--max-side", help="Longer side of each pictu
 @options.spread
 def compare(
     inputs: options.Inputs,
+    pictured: options.PictureFlags,
     asked: options.TargetFlags,
     model: ModelNames = None,
     weights: WeightFiles = None,
@@ -46,7 +47,6 @@ def compare(
     layer: options.Layers = None,
     labels: options.Labels = None,
     device: options.Device = "auto",
-    fit: options.FitOption = "crop",
     colormap: options.ColormapOption = "turbo",
     opacity: options.Opacity = 0.5,
     max_side: Side = 240,
@@ -69,7 +69,7 @@ def compare(
     for named, _ in pairs:
         if named is not None:
             problems.catch(partial(models.check_name, named))
-    problems.choice("--fit", fit, get_args(Fit))
+    problems.of_pictures(pictured)
     problems.choice("--colormap", colormap, COLORMAPS)
     if Path(output).suffix.lower() not in (".png", ".jpg", ".jpeg"):
         problems.add(f"-o {output}: the sheet is a .png or .jpg file")
@@ -82,7 +82,7 @@ def compare(
             device=device,
             methods=tuple(methods.names() if ALL in method else method),
             layers=tuple(layer or ()),
-            fit=cast(Fit, fit),
+            **pictured.for_spec(),
             **asked.for_spec(),
         )
         for named, file in pairs

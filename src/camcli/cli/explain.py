@@ -8,7 +8,7 @@ from camcli import process
 from camcli.cli import console, options
 from camcli.cli.problems import Problems
 from camcli.errors import ExitCode
-from camcli.records import COLORMAPS, Augment, Fit, Fuse, Norm, OutputSpec, Picture, PictureFormat, Sanity, Spec
+from camcli.records import COLORMAPS, Augment, Fuse, Norm, OutputSpec, Picture, PictureFormat, Sanity, Spec
 
 
 @console.guarded
@@ -16,6 +16,7 @@ from camcli.records import COLORMAPS, Augment, Fit, Fuse, Norm, OutputSpec, Pict
 def explain(
     inputs: options.Inputs,
     flags: options.ModelFlags,
+    pictured: options.PictureFlags,
     asked: options.TargetFlags,
     computed: options.ComputeFlags,
     flow: options.RunFlags,
@@ -30,7 +31,6 @@ def explain(
     resume: options.Resume = True,
     retry_failed: options.RetryFailed = False,
     save: options.Save = "overlay",
-    fit: options.FitOption = "crop",
     colormap: options.ColormapOption = "turbo",
     opacity: options.Opacity = 0.5,
     norm: options.NormOption = "image",
@@ -56,7 +56,7 @@ def explain(
         problems.choice("--sanity", sanity, get_args(Sanity))
     if fuse is not None:
         problems.choice("--fuse", fuse, get_args(Fuse))
-    problems.choice("--fit", fit, get_args(Fit))
+    problems.of_pictures(pictured)
     problems.choice("--colormap", colormap, COLORMAPS)
     problems.choice("--norm", norm, get_args(Norm))
     problems.choice("--format", format, get_args(PictureFormat))
@@ -86,7 +86,7 @@ def explain(
         eigen_smooth=eigen_smooth,
         neurons=neurons,
         sanity=cast(Sanity | None, sanity),
-        fit=cast(Fit, fit),
+        **pictured.for_spec(),
         top=top,
         **computed.for_spec(),
     )
@@ -112,9 +112,9 @@ def explain(
 def classify(
     inputs: options.Inputs,
     flags: options.ModelFlags,
+    pictured: options.PictureFlags,
     computed: options.ComputeFlags,
     flow: options.RunFlags,
-    fit: options.FitOption = "crop",
     top: options.Top = 5,
     debug: options.Debug = False,
 ) -> ExitCode:
@@ -122,10 +122,10 @@ def classify(
     process.tune()
     problems = Problems()
     given = problems.of_model(flags)
-    problems.choice("--fit", fit, get_args(Fit))
+    problems.of_pictures(pictured)
     problems.of_flow(computed, flow)
     problems.raise_any()
-    spec = Spec(**given, methods=(), classes=(), fit=cast(Fit, fit), top=top, **computed.for_spec())
+    spec = Spec(**given, methods=(), classes=(), **pictured.for_spec(), top=top, **computed.for_spec())
     from camcli.cli.running import run
 
     return run(inputs, spec, OutputSpec(pictures=()), computed, flow)

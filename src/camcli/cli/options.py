@@ -345,6 +345,17 @@ ModelArgument = Annotated[str, typer.Argument(help="Model name.", autocompletion
 
 
 @dataclass(frozen=True, slots=True)
+class PictureFlags:
+    """The options that say how a picture becomes the network's view; `spread` gives them to a command."""
+
+    fit: FitOption = "crop"
+
+    def for_spec(self) -> dict[str, Any]:
+        """The fields of a Spec."""
+        return {field.name: getattr(self, field.name) for field in fields(self)}
+
+
+@dataclass(frozen=True, slots=True)
 class TargetFlags:
     """The options that say what is explained; `spread` gives them to a command."""
 
@@ -394,10 +405,13 @@ class RunFlags:
     quiet: Quiet = False
 
 
+_GROUPS = (ModelFlags, PictureFlags, TargetFlags, ComputeFlags, RunFlags)
+
+
 def spread(command: Callable[..., T]) -> Callable[..., T]:
     """A command whose parameters of a type with flags become one option a field."""
     taken = list(inspect.signature(command, eval_str=True).parameters.values())
-    groups = {p.name: p.annotation for p in taken if p.annotation in (ModelFlags, TargetFlags, ComputeFlags, RunFlags)}
+    groups = {p.name: p.annotation for p in taken if p.annotation in _GROUPS}
     parameters: list[inspect.Parameter] = []
     for parameter in taken:
         own = _options_of(parameter.annotation) if parameter.name in groups else [parameter]

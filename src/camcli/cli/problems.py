@@ -13,7 +13,7 @@ from typing import Any, get_args
 from camcli import methods, models, remote, targets
 from camcli.cli import options
 from camcli.errors import RequestError
-from camcli.records import Precision, Spec
+from camcli.records import Fit, Precision, Spec
 
 
 class Problems:
@@ -53,6 +53,10 @@ class Problems:
         given: dict[str, Any] = {}
         self.catch(lambda: given.update(flags.for_spec()))
         return given
+
+    def of_pictures(self, pictured: options.PictureFlags) -> None:
+        """How a picture becomes the view."""
+        self.choice("--fit", pictured.fit, get_args(Fit))
 
     def of_asked(self, asked: options.TargetFlags, names: Iterable[str]) -> None:
         """What is explained, by which methods."""
