@@ -34,13 +34,13 @@ class OfFolder:
 Selector = TopN | ClassId | OfFolder
 
 
-def parse(texts: Sequence[str], labels: Sequence[str], model: str) -> list[Selector]:
-    """One selector per text.
+def parse(texts: Sequence[str], labels: Sequence[str], model: str, typed: str | None = None) -> list[Selector]:
+    """One selector per text. `typed` are the words that name the model on the command line, if not its name alone.
 
     Raises:
         RequestError: an id outside the model's classes, an unknown name, or a part that several names share.
     """
-    return [_parse(text.strip(), labels, model) for text in texts]
+    return [_parse(text.strip(), labels, model, typed or model) for text in texts]
 
 
 def select(selectors: Sequence[Selector], ranking: Sequence[int], truth: int | None = None) -> list[int]:
@@ -83,7 +83,7 @@ def matching(query: str, labels: Sequence[str]) -> list[int]:
     return whole or [i for i, label in enumerate(labels) if query.lower() in label.lower()]
 
 
-def _parse(text: str, labels: Sequence[str], model: str) -> Selector:
+def _parse(text: str, labels: Sequence[str], model: str, typed: str) -> Selector:
     if text.lower() == "folder":
         return OfFolder()
     if re.fullmatch(r"[+-]?\d+", text):
@@ -101,7 +101,7 @@ def _parse(text: str, labels: Sequence[str], model: str) -> Selector:
     exact = exact or [i for i, label in enumerate(labels) if label.lower() == text.lower()]
     found = exact or (matching(text, labels) if text else [])
     if not found:
-        raise unknown("class", text, labels, f"camcli classes {model}")
+        raise unknown("class", text, labels, f"camcli classes {typed}")
     if len(found) > 1:
         listed = ", ".join(f"{i} {labels[i]}" for i in found[:12])
         more = f" and {len(found) - 12} more" if len(found) > 12 else ""

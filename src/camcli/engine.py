@@ -26,6 +26,7 @@ from camcli.images import Enough
 from camcli.layers import Layer
 from camcli.maps import Trace
 from camcli.methods import Method
+from camcli.outputs import machine_failures
 from camcli.pools import ahead, default_workers, pool_of
 from camcli.questions import Asker, Prediction
 from camcli.reading import Item, Reader
@@ -46,15 +47,16 @@ class Engine:
 
     Raises:
         RequestError: an unknown model, weights, method, class or layer.
-        SetupError: weights unreachable, no device, or a method that does not apply to the model.
+        SetupError: weights unreachable, no device, one that has failed, too little memory, or a method that does not
+            apply to the model.
     """
 
+    @machine_failures()
     def __init__(
         self,
         spec: Spec,
         *,
         progress: bool = False,
-        skip_inapplicable: bool = False,
         workers: int | None = None,
         shown: int | None = None,
         max_pixels: int = MAX_PIXELS,
@@ -64,12 +66,14 @@ class Engine:
         self.spec = spec
         self.workers = workers or default_workers()
         # Everything that can be refused without the weights is refused before they are fetched.
-        self.methods: list[Method] = [methods.get(name) for name in dict.fromkeys(spec.methods)]
+        self._all_asked = methods.ALL in methods.asked(spec.methods)
+        self._skipped: list[str] = []
+        self.methods = list(self._named_methods())
         targets.check(spec)
         compute.check(spec, self.methods)
         if (known := models.labels_of(spec)) is not None:
             for texts in (spec.classes, spec.contrast or ()):
-                classes.parse(texts, known, spec.model or models.catalog.BUNDLED)
+                classes.parse(texts, known, spec.model or models.catalog.BUNDLED, models.typed(spec))
         self.model = models.load_model(spec, progress=progress)
         if spec.output_index is not None:
             self.model = questions.without_classes(self.model)
@@ -82,8 +86,7 @@ class Engine:
         self.on_step: Callable[[int, int], None] = lambda done, of: None
         # Told what has to be said while the run goes on.
         self.on_remark: Callable[[str], None] = lambda text: None
-        self.remarks = [*self.model.remarks, *compute.remarks(spec, self.model.device)]
-        self._skip_inapplicable = skip_inapplicable
+        self.remarks = [*self.model.remarks, *compute.remarks(spec, self.model.device), *self._skipped]
         self._randomised: list[tuple[str, Plan]] = []
         self._inspect()
         enough = None if spec.exact or shown is None else Enough(2 * self.model.preset.resize, shown)
@@ -126,13 +129,26 @@ class Engine:
     def _step(self, done: int, of: int) -> None:
         self.on_step(done, of)
 
+    def _named_methods(self) -> Iterator[Method]:
+        """Those asked for; if that is all, those that go with the other flags."""
+        for name in methods.names() if self._all_asked else methods.asked(self.spec.methods):
+            try:
+                method = methods.get(name)
+                if self.spec.eigen_smooth and "combine" not in method.needs:
+                    raise RequestError(f"--eigen-smooth replaces a sum over channels, and {name} has none")
+                if self._all_asked:
+                    compute.check(self.spec, [method])
+            except (RequestError, SetupError) as error:
+                if not self._all_asked:
+                    raise
+                self._skipped.append(f"{name} is left out: {error}")
+            else:
+                yield method
+
     def _check_smoothing(self) -> None:
         spec = self.spec
         if spec.fuse and len(dict.fromkeys(spec.layers)) < 2:
             raise RequestError("--fuse joins the maps of several layers: name two or more with --layer")
-        for method in self.methods:
-            if spec.eigen_smooth and "combine" not in method.needs:
-                raise RequestError(f"--eigen-smooth replaces a sum over channels, and {method.name} has none")
         if "scale" in spec.augment and self.model.fixed_size:
             raise SetupError(f"{self.model.name} takes pictures of one size only: use --augment flip")
 
@@ -196,7 +212,7 @@ class Engine:
         """(the target layers, the stages that lead to each), as far as the methods look at any."""
         net, found = self.model.net, []
         if any(method.at_layer for method in self.methods):
-            found = layers.resolve(net, traced, self.spec.layers, self.model.name)
+            found = layers.resolve(net, traced, self.spec.layers, self.model.name, models.typed(self.spec))
         if not any(method.needs & needs.AT_STAGES for method in self.methods):
             return found, {}
         return found, {layer.name: layers.stages(net, traced, layer) for layer in found}
@@ -208,10 +224,12 @@ class Engine:
                 self._check_applies(method, network, traced, compute.arranged(noise, self.spec))
             except SetupError as error:
                 refusal = f"{method.name} does not apply to {self.model.name}: {error}"
-                if not self._skip_inapplicable:
+                if not self._all_asked:
                     raise SetupError(refusal) from None
                 self.remarks.append(refusal)
                 self.methods.remove(method)
+        if self._all_asked and not self.methods:
+            raise SetupError(f"none of the methods applies to {self.model.name}")
 
     def _ask_about(self, grey: Tensor) -> None:
         batch = Batch(self.plan, grey)
@@ -245,8 +263,12 @@ class Engine:
             raise InputError("target", "unknown-class", f"its folder {folder!r} names no class of {self.model.name}")
         return found
 
+    @machine_failures()
     def answer(self, batch: Sequence[Item]) -> list[Result]:
-        """What the network says of the items that were read, and their refusals of the others; in order."""
+        """What the network says of the items that were read, and their refusals of the others; in order.
+
+        Raises: SetupError: the device has failed, or memory does not suffice for the model.
+        """
         by_shape: dict[tuple[int, ...], list[Item]] = {}
         for item in batch:
             if item.view is not None:

@@ -4,13 +4,28 @@ A bad *request* is raised before any work starts; a machine that *cannot* is rai
 a bad *input* never stops the others: the engine turns it into a `Failed` record.
 """
 
+import re
 from collections.abc import Iterable
 from difflib import get_close_matches
 from enum import IntEnum
 from pathlib import Path
-from traceback import extract_tb
+from traceback import extract_tb, walk_tb
 
 REPORT = "this is a bug in camcli: please report it with the output of --debug and `camcli doctor --json`"
+
+
+# Debian's packages of the system libraries that OpenCV's windows want.
+_SYSTEM = {
+    "libGL": "libgl1",
+    "libgthread": "libglib2.0-0",
+    "libglib": "libglib2.0-0",
+    "libSM": "libsm6",
+    "libICE": "libice6",
+    "libXext": "libxext6",
+    "libXrender": "libxrender1",
+    "libX11": "libx11-6",
+    "libxcb": "libxcb1",
+}
 
 
 class ExitCode(IntEnum):
@@ -58,17 +73,38 @@ class InputError(CamcliError):
 def of_input(error: Exception, stage: str) -> InputError:
     """What went wrong with one picture, as its refusal; what nobody foresaw is a bug, and says where it came up.
 
-    Raises: the error itself, where it is about the whole run.
+    Raises: the error itself, if it is about the whole run; SetupError: for a library that can't be imported.
     """
     if isinstance(error, InputError):
         return error
     if isinstance(error, CamcliError):
         raise error
+    if isinstance(error, ImportError):
+        raise of_import(error) from error
     if isinstance(error, MemoryError):
         return InputError(stage, "memory", "it doesn't fit in memory")
     place = extract_tb(error.__traceback__)[-1]
     where = f"{Path(place.filename).name}:{place.lineno}"
     return InputError(stage, "bug", f"{type(error).__name__} in {where}: {error}; {REPORT}")
+
+
+def of_import(error: ImportError) -> SetupError:
+    """What to install when a library can't be imported; of OpenCV often a library of the system is missing."""
+    said = (str(error) or type(error).__name__).splitlines()[0]
+    if error.name != "cv2" and not any(
+        frame.f_globals.get("__name__", "").split(".")[0] == "cv2" for frame, _ in walk_tb(error.__traceback__)
+    ):
+        return SetupError(f"{said}: reinstall with `pip install --force-reinstall camcli`")
+    headless = "pip install opencv-python-headless"
+    missing = re.match(r"lib(?:[\w+-]|\.(?!so))+", said)
+    if missing is None:
+        return SetupError(f"OpenCV can't be imported ({said}): `{headless}` installs one that needs no display")
+    package = next((own for start, own in _SYSTEM.items() if missing[0].startswith(start)), None)
+    system = f"`apt-get install {package}`" if package else f"install {missing[0]} with the system's package manager"
+    return SetupError(
+        f"OpenCV can't be imported ({said}): {system}, or take the OpenCV that needs no display, "
+        f"`pip uninstall opencv-python && {headless}`"
+    )
 
 
 def unknown(what: str, name: str, known: Iterable[str], listing: str) -> RequestError:

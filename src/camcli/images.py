@@ -113,7 +113,7 @@ def read(
         if not room(_bytes_of(source) // 3):
             raise NoRoomError
         return _frame_of_array(ref, source), None
-    with _refusing(), _quiet, _timed(source) as file, Image.open(file) as opened:
+    with _pillow(max_pixels), _refusing(), _timed(source) as file, Image.open(file) as opened:
         size = opened.size
         if (pixels := size[0] * size[1]) > max_pixels:
             raise InputError(
@@ -196,33 +196,41 @@ def _refusing() -> Iterator[None]:
         raise InputError("decode", "broken", _in_own_words(error)) from None
 
 
-class _Quiet:
-    """Without Pillow's warnings: it warns at half its limit and about odd metadata; the limit itself is an error.
+class _Pillow:
+    """Pillow without its warnings (at half its limit, about odd metadata), and with a limit that leaves ours to decide.
 
-    Python's filters are the process's: the first of several threads sets them and the last one sets them back.
+    Both are the process's: the first of several threads sets them and the last one sets them back. Pillow refuses twice
+    its limit, and that inside containers too, whose headers tell nothing.
     """
 
     def __init__(self) -> None:
         self._lock = Lock()
         self._inside = 0
         self._filters = warnings.catch_warnings()
+        self._limit: int | None = None
 
-    def __enter__(self) -> None:
+    @contextmanager
+    def __call__(self, max_pixels: int) -> Iterator[None]:
         with self._lock:
             if self._inside == 0:
                 self._filters = warnings.catch_warnings()
                 self._filters.__enter__()
                 warnings.simplefilter("ignore")
+                self._limit = Image.MAX_IMAGE_PIXELS
+            if Image.MAX_IMAGE_PIXELS is not None:
+                Image.MAX_IMAGE_PIXELS = max(Image.MAX_IMAGE_PIXELS, max_pixels)
             self._inside += 1
+        try:
+            yield
+        finally:
+            with self._lock:
+                self._inside -= 1
+                if self._inside == 0:
+                    self._filters.__exit__(None, None, None)
+                    Image.MAX_IMAGE_PIXELS = self._limit
 
-    def __exit__(self, *exception: object) -> None:
-        with self._lock:
-            self._inside -= 1
-            if self._inside == 0:
-                self._filters.__exit__(None, None, None)
 
-
-_quiet = _Quiet()
+_pillow = _Pillow()
 
 
 def view_of(frame: Frame, preset: Preset, fit: Fit, image: Image.Image | None = None) -> View:

@@ -8,7 +8,6 @@ from contextlib import suppress
 from typing import BinaryIO
 
 import numpy as np
-from PIL import Image
 
 from camcli import images
 from camcli.errors import InputError
@@ -22,7 +21,6 @@ def main(requests: BinaryIO, answers: BinaryIO) -> None:
         import resource
 
         resource.setrlimit(resource.RLIMIT_AS, (asked["memory"], asked["memory"]))
-    Image.MAX_IMAGE_PIXELS = max(Image.MAX_IMAGE_PIXELS or 0, asked["max_pixels"])
     enough = images.Enough(*asked["enough"]) if asked["enough"] else None
     try:
         frame, _ = images.read(Ref(0, "-", data=requests.read()), enough, asked["max_pixels"], isolated=True)

@@ -46,8 +46,8 @@ class Layer:
         return replace(self, module=net.get_submodule(self.name))
 
 
-def resolve(net: nn.Module, trace: Trace, names: Sequence[str], model: str) -> list[Layer]:
-    """The named layers, or the automatic one where none is named.
+def resolve(net: nn.Module, trace: Trace, names: Sequence[str], model: str, typed: str | None = None) -> list[Layer]:
+    """The named layers, or the automatic one where none is named; `typed` as in `classes.parse`.
 
     Raises:
         RequestError: no module has that name.
@@ -55,7 +55,7 @@ def resolve(net: nn.Module, trace: Trace, names: Sequence[str], model: str) -> l
     """
     if not names:
         return [choose(net, trace, model)]
-    return [_named(net, trace, name, model) for name in dict.fromkeys(names)]
+    return [_named(net, trace, name, model, typed or model) for name in dict.fromkeys(names)]
 
 
 def choose(net: nn.Module, trace: Trace, model: str) -> Layer:
@@ -132,12 +132,12 @@ def _depth(net: nn.Module, trace: Trace, run: Run) -> float:
     return sum(i <= trace.runs.index(run) for i in maps) / max(1, len(maps))
 
 
-def _named(net: nn.Module, trace: Trace, name: str, model: str) -> Layer:
+def _named(net: nn.Module, trace: Trace, name: str, model: str, typed: str) -> Layer:
     modules = dict(net.named_modules())
     if name not in modules or not name:
-        raise unknown("layer", name, filter(None, modules), f"camcli layers {model}")
+        raise unknown("layer", name, filter(None, modules), f"camcli layers {typed}")
     run = trace.last(name)
-    see = f"`camcli layers {model}` lists what can be explained"
+    see = f"`camcli layers {typed}` lists what can be explained"
     if run is None:
         raise SetupError(f"layer {name!r} does not run when {model} predicts: {see}")
     if read_map(net, trace, run) is None:

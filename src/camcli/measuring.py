@@ -17,7 +17,8 @@ from camcli import compute, images, pipeline, questions, render
 from camcli.answers import Batch
 from camcli.attributing import attributions
 from camcli.engine import Engine
-from camcli.errors import SetupError
+from camcli.errors import RequestError, SetupError
+from camcli.outputs import machine_failures
 from camcli.pools import pool_of
 from camcli.reading import Item
 from camcli.records import Explained, OutputSpec, Ref, Result, Row
@@ -117,10 +118,11 @@ class Measured:
         }
 
 
+@machine_failures()
 def measure(engine: Engine, where: OutputSpec, refs: Sequence[Ref]) -> Measured:
     """Time the refs' way through an engine: each stage for all of them, the whole run, and other ways to compute.
 
-    Raises: SetupError: none of the refs is a picture.
+    Raises: SetupError: none of the refs is a picture; and as `Engine.answer`.
     """
     with pool_of(engine.workers) as pool, tempfile.TemporaryDirectory(prefix="camcli-") as folder:
         items = [item for item in pool.map(engine.reader.read, refs) if item.frame is not None]
@@ -198,7 +200,7 @@ def _whole(engine: Engine, where: OutputSpec, refs: Sequence[Ref]) -> float:
 
 
 def _variants(engine: Engine, items: list[Item]) -> Iterable[Variant]:
-    spec = engine.spec
+    spec = replace(engine.spec, methods=tuple(method.name for method in engine.methods))
     reference = _answers(Engine(replace(spec, exact=True, precision="fp32", compile=False)), items, engine.batch_size)
     yield _variant("as asked", engine, items, reference[1])
     yield Variant("--exact", reference[0])
@@ -215,7 +217,7 @@ def _variants(engine: Engine, items: list[Item]) -> Iterable[Variant]:
         if spec.precision == "fp32" and not spec.exact:
             try:
                 lowered = Engine(replace(spec, precision=precision))
-            except SetupError:  # a layer that not every path crosses
+            except (RequestError, SetupError):  # a method or a layer that it doesn't go with
                 continue
             yield _variant(f"--precision {precision}", lowered, items, reference[1])
 

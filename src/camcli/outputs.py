@@ -7,8 +7,8 @@ activation (arXiv:1610.02391 sec. 3), so where the head has one, what enters it 
 
 from __future__ import annotations
 
-from collections.abc import Mapping
-from contextlib import nullcontext
+from collections.abc import Iterator, Mapping
+from contextlib import contextmanager, nullcontext
 from dataclasses import dataclass
 from typing import Any, Literal
 
@@ -141,6 +141,24 @@ def lacks_memory(error: BaseException) -> bool:
 def device_failed(error: BaseException) -> bool:
     """Whether it says that a GPU has failed: after most such errors it is of no use to this process."""
     return isinstance(error, getattr(torch, "AcceleratorError", ())) or str(error).startswith("CUDA error")
+
+
+@contextmanager
+def machine_failures() -> Iterator[None]:
+    """What a device says that has failed, and memory that doesn't suffice for any picture: about this machine.
+
+    Raises: SetupError: instead of what the device and the allocator raise.
+    """
+    try:
+        yield
+    except (RuntimeError, MemoryError) as error:
+        said = (str(error) or type(error).__name__).splitlines()[0]
+        if device_failed(error):
+            advice = "start again, which goes on if a journal is kept, or use --device cpu"
+            raise SetupError(f"the device has failed ({said}): {advice}") from error
+        if lacks_memory(error):
+            raise SetupError(f"the model does not fit in memory ({said}): use a smaller one, or --device") from error
+        raise
 
 
 class _Activations(TorchFunctionMode):

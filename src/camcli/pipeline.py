@@ -3,17 +3,13 @@
 from __future__ import annotations
 
 from collections.abc import Iterable, Iterator
-from contextlib import contextmanager
 from functools import partial
 from itertools import chain
 
 import cv2
 import torch
-from PIL import Image
 
 from camcli.engine import Engine
-from camcli.errors import SetupError
-from camcli.outputs import device_failed, lacks_memory
 from camcli.pools import ahead, pool_of
 from camcli.reading import refused
 from camcli.records import MAX_PIXELS, Failed, OutputSpec, Ref, Result, Row, Spec
@@ -29,17 +25,14 @@ def open_engine(
     max_pixels: int = MAX_PIXELS,
     progress: bool = False,
 ) -> Engine:
-    """An engine in a process of its own: sets the process's threads and Pillow's limit.
+    """An engine in a process of its own, whose threads it sets. All other guards are the engine's own.
 
     Raises: as `Engine`.
     """
     if threads is not None:
         torch.set_num_threads(threads)
     cv2.setNumThreads(1)  # pictures are drawn side by side
-    # It refuses twice as many, and what is so large inside a container.
-    Image.MAX_IMAGE_PIXELS = max(Image.MAX_IMAGE_PIXELS or 0, max_pixels)
-    with _machine_failures():
-        return Engine(spec, progress=progress, workers=workers, shown=where.shown, max_pixels=max_pixels)
+    return Engine(spec, progress=progress, workers=workers, shown=where.shown, max_pixels=max_pixels)
 
 
 def rows(engine: Engine, refs: Iterable[Ref], files: Files, *, fail_fast: bool = False) -> Iterator[Row]:
@@ -47,7 +40,7 @@ def rows(engine: Engine, refs: Iterable[Ref], files: Files, *, fail_fast: bool =
 
     On a GPU a batch is drawn while the next one is computed.
 
-    Raises: SetupError: files can't be written, the device has failed, or memory does not suffice for the model.
+    Raises: SetupError: files can't be written; and as `Engine.answer`.
     """
 
     def finish(result: Result) -> Row:
@@ -56,7 +49,7 @@ def rows(engine: Engine, refs: Iterable[Ref], files: Files, *, fail_fast: bool =
         except Exception as error:  # noqa: BLE001  the boundary of one input: it stops no other
             return as_row(refused(result.ref, error, "write"))
 
-    with _machine_failures(), pool_of(engine.workers) as pool:
+    with pool_of(engine.workers) as pool:
         batches: Iterator[list[Result]] = engine.batches(refs, pool)
         if fail_fast:
             batches = _until_refused(batches)
@@ -73,18 +66,3 @@ def _until_refused(batches: Iterable[list[Result]]) -> Iterator[list[Result]]:
         yield results[:refused]
         if refused is not None:
             return
-
-
-@contextmanager
-def _machine_failures() -> Iterator[None]:
-    """What a device says that has failed, and memory that doesn't suffice for any picture: about this machine."""
-    try:
-        yield
-    except (RuntimeError, MemoryError) as error:
-        said = (str(error) or type(error).__name__).splitlines()[0]
-        if device_failed(error):
-            advice = "start again, which goes on behind what is written, or use --device cpu"
-            raise SetupError(f"the device has failed ({said}): {advice}") from error
-        if lacks_memory(error):
-            raise SetupError(f"the model does not fit in memory ({said}): use a smaller one, or --device") from error
-        raise

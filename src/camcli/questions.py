@@ -16,7 +16,7 @@ from camcli.classes import Selector
 from camcli.errors import InputError, RequestError
 from camcli.evidence import Forward, Network
 from camcli.inputs import expand
-from camcli.models import Model, user_code
+from camcli.models import Model, typed, user_code
 from camcli.records import ClassScore, Question, Spec
 from camcli.targets import Custom, Mixture, Negated, OfClass, Similarity, Target
 
@@ -81,11 +81,11 @@ class Asker:
         elif spec.target not in targets.QUANTITIES:
             self._custom = Custom(spec.target, user_code.named(spec.target))
         elif spec.contrast is not None:
-            self._pair = classes.parse(spec.contrast, model.labels, model.name)
+            self._pair = classes.parse(spec.contrast, model.labels, model.name, typed(spec))
             if any(isinstance(selector, classes.TopN) and selector.n > 1 for selector in self._pair):
                 raise RequestError("--contrast takes two classes: top1, an id or a name each")
         elif spec.similar_to is None:
-            self._selectors = classes.parse(spec.classes, model.labels, model.name)
+            self._selectors = classes.parse(spec.classes, model.labels, model.name, typed(spec))
 
     @property
     def by_folder(self) -> bool:

@@ -2,15 +2,40 @@
 
 from __future__ import annotations
 
-from typing import Annotated
+import glob
+import os
+import shlex
+from pathlib import Path
+from typing import Annotated, Any
 
 import typer
+from typer.core import TyperGroup
 
-from camcli import __version__
-from camcli.cli import bench, compare, doctor, explain, inspect, listings, verify
+from camcli import __version__, inputs, remote
+from camcli.cli import bench, compare, console, doctor, explain, inspect, listings, verify
+from camcli.errors import ExitCode
+
+
+class _Commands(TyperGroup):
+    """The commands. Whoever names a picture in the place of one is told which one it wants."""
+
+    def resolve_command(self, ctx: Any, args: list[str]) -> Any:
+        """As Typer's."""
+        if args[0] not in self.list_commands(ctx) and _is_input(args[0]) and not ctx.resilient_parsing:
+            console.say(f"error: {args[0]} is no command: type `camcli explain {shlex.join(args)}`")
+            ctx.exit(int(ExitCode.REQUEST))
+        return super().resolve_command(ctx, args)
+
+
+def _is_input(name: str) -> bool:
+    """Whether it is what `explain` takes, or looks like a picture that isn't there."""
+    there = name == "-" or os.path.exists(name) or remote.is_uri(name) or glob.has_magic(name)
+    return there or Path(name).suffix.lower() in inputs.IMAGE_SUFFIXES
+
 
 app = typer.Typer(
     name="camcli",
+    cls=_Commands,
     help="See where an image model looked: Grad-CAM, Guided Backprop and Guided Grad-CAM (arXiv:1610.02391).",
     no_args_is_help=True,
     pretty_exceptions_enable=False,
@@ -46,4 +71,5 @@ def _root(
 
 def main() -> None:
     """The console script."""
+    console.replace_what_cannot_be_encoded()
     app(prog_name="camcli")

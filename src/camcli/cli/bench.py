@@ -9,11 +9,11 @@ from typing import Annotated, cast
 
 import typer
 
-from camcli import process
+from camcli import methods, process
 from camcli.cli import console, options, report
 from camcli.cli.problems import Problems
 from camcli.errors import ExitCode
-from camcli.records import OutputSpec, Picture, Row, Spec
+from camcli.records import MAX_PIXELS, OutputSpec, Picture, Row, Spec
 
 Images = Annotated[int, typer.Option("--images", "-n", help="So many of the inputs, from the first.", min=1)]
 
@@ -31,6 +31,7 @@ def bench(
     save: options.Save = "overlay",
     max_side: options.MaxSide = None,
     images: Images = 64,
+    max_pixels: options.MaxPixels = MAX_PIXELS,
     json: options.Json = False,
     quiet: options.Quiet = False,
     debug: options.Debug = False,
@@ -52,7 +53,7 @@ def bench(
         **given,
         **asked.for_spec(),
         **computed.for_spec(),
-        methods=tuple(method),
+        methods=methods.asked(method),
         layers=tuple(layer or ()),
         **pictured.for_spec(),
     )
@@ -61,7 +62,9 @@ def bench(
     from camcli import measuring, pipeline
 
     refs = list(islice(inputs_.expand(inputs, stdin=sys.stdin.buffer), images))
-    engine = pipeline.open_engine(spec, where, workers=computed.workers, threads=computed.threads)
+    engine = pipeline.open_engine(
+        spec, where, workers=computed.workers, threads=computed.threads, max_pixels=max_pixels
+    )
     if not quiet:
         for remark in engine.remarks:
             console.say(remark)

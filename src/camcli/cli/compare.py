@@ -3,19 +3,17 @@
 from __future__ import annotations
 
 from collections.abc import Sequence
-from functools import partial
-from pathlib import Path
+from dataclasses import replace
 from typing import Annotated
 
 import typer
 
-from camcli import methods, models, process
+from camcli import methods, process
 from camcli.cli import console, options
 from camcli.cli.problems import Problems
 from camcli.errors import ExitCode, RequestError
-from camcli.records import COLORMAPS, Spec
+from camcli.records import COLORMAPS, MAX_PIXELS, Spec
 
-ALL = "all"
 DEFAULT_METHODS = ["grad-cam", "hires-cam", "layer-cam", "eigen-cam"]
 
 ModelNames = Annotated[
@@ -26,10 +24,6 @@ WeightFiles = Annotated[
     list[str] | None,
     typer.Option("--weights", "-w", help="Of each --model in turn, or several of one.", show_default=False),
 ]
-MethodNames = Annotated[
-    list[str],
-    typer.Option("--method", "-M", help="Method, repeatable; all: every one that applies to the model."),
-]
 SheetFile = Annotated[str, typer.Option("--output", "-o", help="The sheet, a PNG or JPEG file.")]
 Columns = Annotated[int, typer.Option("--columns", help="Answers in a line of the sheet, before it wraps.", min=1)]
 Side = Annotated[int, typer.Option("--max-side", help="Longer side of each picture on the sheet.", min=32)]
@@ -39,19 +33,20 @@ Side = Annotated[int, typer.Option("--max-side", help="Longer side of each pictu
 @options.spread
 def compare(
     inputs: options.Inputs,
+    flags: options.ModelFlags,
     pictured: options.PictureFlags,
     asked: options.TargetFlags,
+    computed: options.ComputeFlags,
     model: ModelNames = None,
     weights: WeightFiles = None,
-    method: MethodNames = DEFAULT_METHODS,
+    method: options.Methods = DEFAULT_METHODS,
     layer: options.Layers = None,
-    labels: options.Labels = None,
-    device: options.Device = "auto",
     colormap: options.ColormapOption = "turbo",
     opacity: options.Opacity = 0.5,
     max_side: Side = 240,
     columns: Columns = 8,
     output: SheetFile = "compare.png",
+    max_pixels: options.MaxPixels = MAX_PIXELS,
     json: options.Json = False,
     quiet: options.Quiet = False,
     debug: options.Debug = False,
@@ -63,34 +58,30 @@ def compare(
     """
     process.tune()
     problems = Problems()
-    problems.of_asked(asked, set(method) - {ALL})
+    problems.of_asked(asked, method)
     pairs: list[tuple[str | None, str]] = []
     problems.catch(lambda: pairs.extend(_pairs(model, weights)))
-    for named, _ in pairs:
-        if named is not None:
-            problems.catch(partial(models.check_name, named))
+    networks = [problems.of_model(replace(flags, model=named, weights=file)) for named, file in pairs]
     problems.of_pictures(pictured)
+    problems.of_computing(computed)
     problems.choice("--colormap", colormap, COLORMAPS)
-    if Path(output).suffix.lower() not in (".png", ".jpg", ".jpeg"):
-        problems.add(f"-o {output}: the sheet is a .png or .jpg file")
+    problems.of_sheet(output)
     problems.raise_any()
     specs = [
         Spec(
-            model=named,
-            weights=file,
-            labels=labels,
-            device=device,
-            methods=tuple(methods.names() if ALL in method else method),
+            **network,
+            methods=methods.asked(method),
             layers=tuple(layer or ()),
             **pictured.for_spec(),
             **asked.for_spec(),
+            **computed.for_spec(),
         )
-        for named, file in pairs
+        for network in networks
     ]
     from camcli.cli.sheets import Sheet, draw
 
     sheet = Sheet(output, colormap, opacity, max_side, columns)
-    return draw(inputs, specs, sheet, skip_inapplicable=ALL in method, json=json, quiet=quiet)
+    return draw(inputs, specs, sheet, computed, max_pixels=max_pixels, json=json, quiet=quiet)
 
 
 def _pairs(names: Sequence[str] | None, weights: Sequence[str] | None) -> list[tuple[str | None, str]]:

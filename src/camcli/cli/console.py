@@ -9,11 +9,12 @@ from collections.abc import Callable, Iterator
 from contextlib import contextmanager
 from dataclasses import dataclass
 from functools import wraps
+from io import TextIOWrapper
 from typing import ParamSpec
 
 import typer
 
-from camcli.errors import REPORT, CamcliError, ExitCode
+from camcli.errors import REPORT, CamcliError, ExitCode, of_import
 
 P = ParamSpec("P")
 
@@ -23,6 +24,22 @@ def plain(text: str) -> str:
     if text.isprintable():
         return text
     return "".join(character if character.isprintable() else "\N{REPLACEMENT CHARACTER}" for character in text)
+
+
+def encodes(text: str) -> bool:
+    """Whether stdout can show it: a Windows console, a redirected one or LC_ALL=C may know few characters."""
+    try:
+        text.encode(sys.stdout.encoding or "ascii")
+    except UnicodeError:
+        return False
+    return True
+
+
+def replace_what_cannot_be_encoded() -> None:
+    """Have the process's streams show "?" for characters that they don't know, where Python would raise."""
+    for stream in (sys.stdout, sys.stderr):
+        if isinstance(stream, TextIOWrapper):
+            stream.reconfigure(errors="replace")
 
 
 def out(text: str) -> None:
@@ -43,11 +60,12 @@ def guarded(command: Callable[P, ExitCode | None]) -> Callable[P, None]:
     def run(*args: P.args, **kwargs: P.kwargs) -> None:
         try:
             code = command(*args, **kwargs) or ExitCode.OK
-        except CamcliError as error:
+        except (CamcliError, ImportError) as error:
             if kwargs.get("debug"):
                 traceback.print_exc()
-            say(f"error: {error}")
-            code = error.exit_code
+            refusal = of_import(error) if isinstance(error, ImportError) else error
+            say(f"error: {refusal}")
+            code = refusal.exit_code
         except KeyboardInterrupt:
             say("interrupted")
             code = ExitCode.INTERRUPTED

@@ -11,9 +11,20 @@ from typing import Any
 
 import camcli
 from camcli.cli import console, options, report
-from camcli.errors import ExitCode, SetupError
+from camcli.errors import ExitCode, SetupError, of_import
 
-_PACKAGES = ("torch", "torchvision", "numpy", "pillow", "opencv-python", "typer", "rich", "safetensors", "timm")
+_PACKAGES = (
+    "torch",
+    "torchvision",
+    "numpy",
+    "pillow",
+    "opencv-python",
+    "opencv-python-headless",  # serves as well
+    "typer",
+    "rich",
+    "safetensors",
+    "timm",
+)
 
 
 @console.guarded
@@ -32,7 +43,7 @@ def doctor(json: options.Json = False, debug: options.Debug = False) -> ExitCode
     except SetupError as error:
         problem = str(error)
     except ImportError as error:
-        problem = f"{error}: reinstall with `pip install --force-reinstall camcli`"
+        problem = str(of_import(error))
     facts["problem"] = problem
     if json:
         console.out(json_.dumps(facts))

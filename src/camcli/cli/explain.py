@@ -4,7 +4,7 @@ from __future__ import annotations
 
 from typing import cast, get_args
 
-from camcli import process
+from camcli import methods, process
 from camcli.cli import console, options
 from camcli.cli.problems import Problems
 from camcli.errors import ExitCode
@@ -67,19 +67,21 @@ def explain(
         problems.add('--norm fixed and --norm-max VALUE go together (rows give each answer\'s own "max")')
     elif norm_max is not None and norm_max <= 0:
         problems.add("--norm-max must be above 0")
-    folder, file = options.output_path(output) if pictures or output is not None else (None, None)
+    folder, file = problems.of_output(output) if pictures or output is not None else (None, None)
     # The pictures of --norm run are drawn when all of it is known: no row could say before that its files are there.
     journaled = output is not None and problems.of_journal(folder, norm, resume=resume, retry_failed=retry_failed)
     if neurons and pictures and folder is not None:
         pictures = (*pictures, "neurons")
     if file is not None:
-        answers = len(method) * len(asked.class_) * max(1, len(layer or ()))
+        named = methods.asked(method)
+        count = len(methods.names() if methods.ALL in named else named)
+        answers = count * len(asked.class_) * max(1, len(layer or ()))
         problems.of_one_file(file, pictures, asked.class_, answers, flow.json)
     problems.raise_any()
     spec = Spec(
         **given,
         **asked.for_spec(),
-        methods=tuple(method),
+        methods=methods.asked(method),
         layers=tuple(layer or ()),
         fuse=cast(Fuse | None, fuse),
         augment=augments,
@@ -115,6 +117,7 @@ def classify(
     pictured: options.PictureFlags,
     computed: options.ComputeFlags,
     flow: options.RunFlags,
+    class_: options.TrueClass = None,
     top: options.Top = 5,
     debug: options.Debug = False,
 ) -> ExitCode:
@@ -124,8 +127,9 @@ def classify(
     given = problems.of_model(flags)
     problems.of_pictures(pictured)
     problems.of_flow(computed, flow)
+    problems.of_true_class(class_)
     problems.raise_any()
-    spec = Spec(**given, methods=(), classes=(), **pictured.for_spec(), top=top, **computed.for_spec())
+    spec = Spec(**given, methods=(), classes=tuple(class_ or ()), **pictured.for_spec(), top=top, **computed.for_spec())
     from camcli.cli.running import run
 
     return run(inputs, spec, OutputSpec(pictures=()), computed, flow)

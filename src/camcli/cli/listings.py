@@ -4,6 +4,7 @@ from __future__ import annotations
 
 import inspect
 import json as json_
+from dataclasses import replace
 from fnmatch import fnmatchcase
 from typing import Annotated
 
@@ -12,8 +13,9 @@ import typer
 from camcli import methods as methods_
 from camcli import needs
 from camcli.cli import console, options, report
+from camcli.cli.problems import Problems
 from camcli.errors import RequestError
-from camcli.models import catalog
+from camcli.models import catalog, typed, weights_file, weights_url
 from camcli.records import ModelSpec
 
 MethodName = Annotated[
@@ -42,24 +44,30 @@ def models(pattern: Pattern = "*", json: options.Json = False, debug: options.De
 
 
 @console.guarded
+@options.spread
 def layers(
-    model: options.ModelArgument = catalog.BUNDLED,
-    model_arg: options.ModelArgs = None,
-    output_key: options.OutputKey = None,
+    flags: options.ModelFlags,
+    name: options.ModelArgument = None,
     json: options.Json = False,
     debug: options.Debug = False,
 ) -> None:
-    """Print a model's modules with their output shapes, and mark the layer that is explained. No download."""
+    """Print a model's modules with their output shapes, and mark the layer that is explained.
+
+    Weights are not downloaded; a file named with --weights is read, because it says what the network is.
+    """
+    spec = _spec(name, flags)
     import torch
 
     from camcli.layers import choose, map_shape
-    from camcli.models import blueprint
+    from camcli.models import blueprint, load_model
     from camcli.tracing import trace
 
-    plan = blueprint(ModelSpec(model, model_args=options.pairs(model_arg), output_key=output_key))
+    plan = load_model(spec) if _is_filled(spec) else blueprint(spec)
+    for remark in plan.remarks:
+        console.say(remark)
     side, channels = plan.preset.crop, len(plan.preset.mean)
     traced = trace(plan.net, torch.zeros(1, channels, side, side, device=plan.device), plan.readout)
-    chosen = choose(plan.net, traced, model)
+    chosen = choose(plan.net, traced, plan.name)
     modules = [
         {"name": name, "type": type(module).__name__, "shape": list(run.shape[1:]) if run else None}
         for name, module in plan.net.named_modules()
@@ -67,7 +75,7 @@ def layers(
         for run in [traced.last(name)]
     ]
     if json:
-        top = {"model": model, "layer": chosen.name, "shape": list(chosen.shape), "why": chosen.why}
+        top = {"model": plan.name, "layer": chosen.name, "shape": list(chosen.shape), "why": chosen.why}
         console.out(json_.dumps({**top, "modules": modules}))
         return
     usable = {str(m["name"]) for m in modules if map_shape(plan.net, traced, str(m["name"]))}
@@ -133,24 +141,62 @@ NEEDS = {
 
 
 @console.guarded
+@options.spread
 def classes(
-    model: options.ModelArgument = catalog.BUNDLED,
-    query: Annotated[str, typer.Argument(help="Only classes whose name contains this.", show_default=False)] = "",
-    model_arg: options.ModelArgs = None,
+    flags: options.ModelFlags,
+    name: options.ModelArgument = None,
+    query: Annotated[
+        str, typer.Argument(metavar="TEXT", help="Only classes whose name contains TEXT.", show_default=False)
+    ] = "",
     json: options.Json = False,
     debug: options.Debug = False,
 ) -> None:
-    """List a model's classes with their ids. No download."""
-    from camcli.classes import matching
-    from camcli.models import labels_of, load_model
+    """List a model's classes with their ids.
 
-    spec = ModelSpec(model, "none", model_args=options.pairs(model_arg), mean=(0.0,), std=(1.0,))
-    labels = labels_of(spec) or load_model(spec).labels
+    Weights are not downloaded; a file named with --weights is read, because it says which classes there are.
+    """
+    if flags.model is not None and not query:
+        name, query = None, name or ""
+    spec = _spec(name, flags)
+    from camcli.classes import matching
+
+    labels = _labels(spec)
     found = matching(query, labels) if query else list(range(len(labels)))
     if not found:
-        raise RequestError(f"no class of {model} contains {query!r}")
+        raise RequestError(f"no class of {typed(spec)} contains {query!r}: `camcli classes {typed(spec)}` lists them")
     if json:
         for i in found:
             console.out(json_.dumps({"id": i, "label": labels[i]}))
         return
     report.table(("id", "class"), [(i, labels[i]) for i in found], right=(0,))
+
+
+def _spec(name: str | None, flags: options.ModelFlags) -> ModelSpec:
+    """The model that is named, as an argument or with --model.
+
+    Raises: RequestError: both, or wrong flags.
+    """
+    if name is not None and flags.model is not None:
+        raise RequestError(f"{name} and --model {flags.model} are two models: leave one out")
+    problems = Problems()
+    given = problems.of_model(replace(flags, model=name or flags.model))
+    problems.raise_any()
+    return ModelSpec(**given)
+
+
+def _is_filled(spec: ModelSpec) -> bool:
+    """Whether a file tells what the network is."""
+    return weights_url(spec) is not None or weights_file(spec) is not None
+
+
+def _labels(spec: ModelSpec) -> tuple[str, ...]:
+    from camcli.models import labels_of, load_model
+
+    if (known := labels_of(spec)) is not None:
+        return known
+    weights = spec.weights if _is_filled(spec) else "none"
+    mean, std = spec.mean or (0.0,), spec.std or (1.0,)  # nothing is normalised
+    model = load_model(replace(spec, weights=weights, mean=mean, std=std))
+    for remark in model.remarks:
+        console.say(remark)
+    return model.labels

@@ -3,8 +3,9 @@
 from __future__ import annotations
 
 import inspect
-from collections.abc import Callable, Sequence
+from collections.abc import Callable, Collection, Sequence
 from dataclasses import MISSING, dataclass, field, fields
+from difflib import get_close_matches
 from functools import wraps
 from pathlib import Path
 from typing import Annotated, Any, TypeVar, get_args, get_type_hints
@@ -173,6 +174,16 @@ Classes = Annotated[
         help="Class to explain, repeatable: id, name, part of a name, top1, topN; folder: the one it names.",
     ),
 ]
+TrueClass = Annotated[
+    list[str] | None,
+    typer.Option(
+        "--class",
+        "-c",
+        metavar="folder",
+        help="folder: the class that each picture's folder names is its true one; rows say truth and correct.",
+        show_default=False,
+    ),
+]
 Counterfactual = Annotated[
     bool, typer.Option("--counterfactual", help="What speaks against it: negated gradients (sec. 3.3 of the paper).")
 ]
@@ -234,6 +245,15 @@ Layers = Annotated[
     ),
 ]
 OUTPUT = "camcli_out"
+STDOUT = "-"
+# What one file can be; and endings of others, which are no folder's.
+WRITTEN = (".jpg", ".jpeg", ".png", ".webp", ".npz")
+_OTHERS = frozenset(
+    ".pdf .svg .svgz .eps .ps .gif .apng .tif .tiff .bmp .dib .ico .jpe .jfif .jp2 .j2k .jxl .avif .heic .heif .ppm "
+    ".pgm .pbm .pnm .tga .psd .exr .hdr .npy .mat .h5 .hdf5 .pt .pth .pkl .txt .md .html .htm .xml .yaml .yml .docx "
+    ".pptx .xlsx .zip .tar .gz .mp4 .mov .avi .mkv .webm".split()
+)
+_ROWS = frozenset({".json", ".jsonl", ".ndjson", ".csv", ".tsv", ".parquet"})
 Output = Annotated[
     str | None,
     typer.Option(
@@ -328,7 +348,7 @@ Shard = Annotated[
 EngineOption = Annotated[
     str,
     typer.Option(
-        "--engine", help="local, or ray: on a cluster, pip install camcli[ray].", autocompletion=_offer(ENGINES)
+        "--engine", help=r"local, or ray: on a cluster, pip install camcli\[ray].", autocompletion=_offer(ENGINES)
     ),
 ]
 RayAddress = Annotated[
@@ -341,7 +361,15 @@ Results = Annotated[
 Json = Annotated[bool, typer.Option("--json", help="JSON lines on stdout instead of a table.")]
 Quiet = Annotated[bool, typer.Option("--quiet", "-q", help="No progress and no summary.")]
 Debug = Annotated[bool, typer.Option("--debug", help="Show tracebacks.")]
-ModelArgument = Annotated[str, typer.Argument(help="Model name.", autocompletion=_complete_model)]
+ModelArgument = Annotated[
+    str | None,
+    typer.Argument(
+        metavar="MODEL",
+        help="Name, as with --model; default: the bundled model, or what fits --weights FILE.",
+        autocompletion=_complete_model,
+        show_default=False,
+    ),
+]
 
 
 @dataclass(frozen=True, slots=True)
@@ -409,17 +437,23 @@ _GROUPS = (ModelFlags, PictureFlags, TargetFlags, ComputeFlags, RunFlags)
 
 
 def spread(command: Callable[..., T]) -> Callable[..., T]:
-    """A command whose parameters of a type with flags become one option a field."""
+    """A command whose parameters of a type with flags become one option a field.
+
+    A field that the command has a parameter of its own for, such as a repeatable --model, keeps its default.
+    """
     taken = list(inspect.signature(command, eval_str=True).parameters.values())
     groups = {p.name: p.annotation for p in taken if p.annotation in _GROUPS}
+    own = {p.name for p in taken}
+    given = {name: [f.name for f in fields(kind) if f.name not in own] for name, kind in groups.items()}
     parameters: list[inspect.Parameter] = []
     for parameter in taken:
-        own = _options_of(parameter.annotation) if parameter.name in groups else [parameter]
-        parameters += [p.replace(kind=inspect.Parameter.KEYWORD_ONLY) for p in own]
+        name = parameter.name
+        options = _options_of(parameter.annotation, given[name]) if name in groups else [parameter]
+        parameters += [p.replace(kind=inspect.Parameter.KEYWORD_ONLY) for p in options]
 
     @wraps(command)
     def run(**options: Any) -> T:
-        made = {name: kind(**{f.name: options.pop(f.name) for f in fields(kind)}) for name, kind in groups.items()}
+        made = {name: kind(**{field: options.pop(field) for field in given[name]}) for name, kind in groups.items()}
         return command(**options, **made)
 
     run.__signature__ = inspect.Signature(parameters)  # type: ignore[attr-defined]
@@ -427,7 +461,7 @@ def spread(command: Callable[..., T]) -> Callable[..., T]:
     return run
 
 
-def _options_of(kind: type) -> list[inspect.Parameter]:
+def _options_of(kind: type, names: Collection[str]) -> list[inspect.Parameter]:
     hints = get_type_hints(kind, include_extras=True)
     return [
         inspect.Parameter(
@@ -437,19 +471,34 @@ def _options_of(kind: type) -> list[inspect.Parameter]:
             annotation=hints[f.name],
         )
         for f in fields(kind)
+        if f.name in names
     ]
 
 
 def output_path(text: str | None) -> tuple[str | None, str | None]:
-    """`--output` as (folder or its URI, None) or (None, the one file)."""
+    """`--output` as (folder or its URI, None) or (None, the one file).
+
+    Raises: RequestError: it looks like a file of a kind that is not written, and no such folder is there.
+    """
     if text is None:
         return OUTPUT, None
-    if text == "-":
+    if text == STDOUT:
         return None, text
-    path = Path(text)
-    if path.suffix.lower() in (".jpg", ".jpeg", ".png", ".webp", ".npz") and not path.is_dir():
+    suffix = Path(text).suffix.lower()
+    if text.endswith("/") or Path(text).is_dir() or not _looks_like_a_file(suffix):
+        return text, None
+    if suffix in WRITTEN:
         return None, text
-    return text, None
+    rows = "rows come on stdout with --json or as Parquet with --results FILE; " if suffix in _ROWS else ""
+    raise RequestError(
+        f"-o {text}: no {suffix} is written here: {rows}one picture is {', '.join(WRITTEN[:-1])}, --save raw is "
+        f"{WRITTEN[-1]}; if it is to be a folder, write {text}/"
+    )
+
+
+def _looks_like_a_file(suffix: str) -> bool:
+    """Whether a path that ends so is more likely a file's than a folder's; `v1.2` and `out.d` are folders."""
+    return suffix in (*WRITTEN, *_OTHERS, *_ROWS) or bool(get_close_matches(suffix, WRITTEN, n=1, cutoff=0.75))
 
 
 def shard_numbers(text: str) -> tuple[int, int]:

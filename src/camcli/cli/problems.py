@@ -61,8 +61,18 @@ class Problems:
     def of_asked(self, asked: options.TargetFlags, names: Iterable[str]) -> None:
         """What is explained, by which methods."""
         for name in names:
-            self.catch(partial(methods.get, name))
+            if methods.canonical(name) != methods.ALL:
+                self.catch(partial(methods.get, name))
         self.catch(lambda: targets.check(Spec(**asked.for_spec())))
+
+    def of_true_class(self, classes: Sequence[str] | None) -> None:
+        """`--class` of `classify`."""
+        for text in classes or ():
+            if text.strip().lower() != "folder":
+                self.add(
+                    f"--class {text!r}: classify explains no class, it tells the best ones; only `--class folder`, the "
+                    "class that a picture's folder names, is compared with them. `camcli explain` takes any class"
+                )
 
     def of_computing(self, computed: options.ComputeFlags) -> None:
         """How it is computed."""
@@ -77,6 +87,19 @@ class Problems:
         if flow.ray_address is not None and flow.engine != "ray":
             self.add("--ray-address goes with --engine ray")
 
+    def of_output(self, given: str | None) -> tuple[str | None, str | None]:
+        """`--output` as (folder, None) or (None, file)."""
+        found: list[tuple[str | None, str | None]] = []
+        self.catch(lambda: found.append(options.output_path(given)))
+        return found[0] if found else (None, None)
+
+    def of_sheet(self, file: str) -> None:
+        """Where the one picture of `compare` goes."""
+        if Path(file).suffix.lower() not in (".png", ".jpg", ".jpeg"):
+            self.add(f"-o {file}: the sheet is a .png or .jpg file")
+        elif Path(file).is_dir():
+            self.add(f"-o {file}: it is a folder, and the sheet is one file")
+
     def of_one_file(self, file: str, pictures: Sequence[str], classes: Sequence[str], answers: int, json: bool) -> None:
         """`-o FILE` and `-o -` hold one picture: of one answer, in one form, where it can be seen."""
         if not pictures:
@@ -84,7 +107,7 @@ class Problems:
         several_classes = any(re.fullmatch(r"top(?!1$)\d+", text.strip(), re.IGNORECASE) for text in classes)
         if answers * len(pictures) > 1 or several_classes:
             self.add(f"-o {file} takes one picture: one method, one class, one layer and one --save kind")
-        if file == "-":
+        if file == options.STDOUT:
             if json:
                 self.add("-o - and --json both want stdout")
             if sys.stdout.isatty():

@@ -30,8 +30,9 @@ def show_in_full(row: Mapping[str, Any], notes: Iterable[str], line: Callable[[s
         table(("id", "output", "value"), [(s["id"], s["label"], f"{s['logit']:.5g}") for s in row["top"]], right=(0, 2))
     else:
         scores = [(s["id"], s["label"], s["probability"]) for s in row["top"]]
-        bars = [(i, label, f"{share:.4f}", "█" * round(share * _BAR)) for i, label, share in scores]
-        table(("id", "class", "probability", ""), bars, right=(0, 2))
+        bar = "█" if sys.stdout.isatty() and console.encodes("█") else ""
+        bars = [(i, label, f"{share:.4f}", *([bar * round(share * _BAR)] if bar else [])) for i, label, share in scores]
+        table(("id", "class", "probability", *([""] if bar else [])), bars, right=(0, 2))
     for explanation in row["explanations"]:
         note = f"  [{explanation['note']}]" if "note" in explanation else ""
         paths = "  ".join(explanation["files"].values())

@@ -15,6 +15,7 @@ from pathlib import Path
 from camcli import inputs as inputs_
 from camcli import remote, streams
 from camcli.cli import console, options, report
+from camcli.cli.options import STDOUT
 from camcli.cli.stopping import Stop, stoppable
 from camcli.errors import ExitCode, RequestError
 from camcli.records import OutputSpec, Ref, Row, Spec
@@ -37,6 +38,7 @@ def run(
     shard = options.shard_numbers(flow.shard) if flow.shard is not None else None
     part = _listed(arguments, shard, folder, recursive=flow.recursive)
     if where.file is not None:
+        check_place(where.file)
         only = _only_one(part(1), where.file)
         part = partial(_same, only)
     single = len(arguments) == 1 and Path(arguments[0]).is_file()
@@ -57,7 +59,7 @@ def run(
                     if flow.json:
                         board.line(dump(row))
                     else:
-                        _show(row, board, source.notes if single else None, to_stdout=where.file == "-")
+                        _show(row, board, source.notes if single else None, to_stdout=where.file == STDOUT)
                     if (tally.refused and flow.fail_fast) or (stop.code and flow.engine == "ray"):
                         break
                 else:
@@ -201,6 +203,13 @@ class _Tally:
         )
         if self.answered is not None:
             console.say(report.made_with(self.answered))
+
+
+def check_place(file: str) -> None:
+    """Look whether a file can be made there, before anything is computed. Raises: RequestError: it can't."""
+    if file != STDOUT:
+        with open_sinks(OutputSpec(folder=os.path.dirname(file) or ".")):  # noqa: PTH120  a path or a URI
+            pass
 
 
 def _only_one(refs: Iterator[Ref], file: str) -> Iterator[Ref]:

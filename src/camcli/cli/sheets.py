@@ -7,15 +7,20 @@ from collections.abc import Iterator, Sequence
 from dataclasses import dataclass
 from itertools import groupby
 from pathlib import Path
+from typing import TYPE_CHECKING
 
 from camcli import inputs as inputs_
 from camcli import montage, render
-from camcli.cli import console
+from camcli.cli import console, options
+from camcli.cli.running import check_place
 from camcli.errors import ExitCode
 from camcli.montage import Tile
-from camcli.records import Attribution, Explained, Failed, Ref, Result, Spec
+from camcli.records import Attribution, Explained, Failed, OutputSpec, Ref, Result, Spec
 from camcli.render import Style
 from camcli.sinks import as_row, dump, write_picture
+
+if TYPE_CHECKING:
+    from camcli.engine import Engine
 
 
 @dataclass(frozen=True, slots=True)
@@ -30,15 +35,26 @@ class Sheet:
 
 
 def draw(
-    inputs: Sequence[str], specs: Sequence[Spec], sheet: Sheet, *, skip_inapplicable: bool, json: bool, quiet: bool
+    inputs: Sequence[str],
+    specs: Sequence[Spec],
+    sheet: Sheet,
+    computed: options.ComputeFlags,
+    *,
+    max_pixels: int,
+    json: bool,
+    quiet: bool,
 ) -> ExitCode:
-    """Explain each input by each spec, and draw all answers."""
+    """Explain each input by each spec, and draw all answers.
+
+    Raises: RequestError: the sheet can't be written there.
+    """
+    check_place(sheet.file)
     refs = list(inputs_.expand(inputs, stdin=sys.stdin.buffer))
     style = Style(sheet.colormap, sheet.opacity, max_side=sheet.max_side)
     rows: list[tuple[str, list[Tile | None]]] = []
     refused = 0
     for spec in specs:
-        for result, board in _explained(spec, refs, skip_inapplicable, quiet):
+        for result, board in _explained(_opened(spec, sheet, computed, max_pixels, quiet), refs, quiet):
             if isinstance(result, Failed):
                 refused += 1
                 console.say(f"refused {result.ref.name}: {result.message}")
@@ -53,14 +69,25 @@ def draw(
     return ExitCode.SOME_FAILED if refused else ExitCode.OK
 
 
-def _explained(spec: Spec, refs: list[Ref], skip: bool, quiet: bool) -> Iterator[tuple[Result, console.Board]]:
-    from camcli.engine import Engine
+def _opened(spec: Spec, sheet: Sheet, computed: options.ComputeFlags, max_pixels: int, quiet: bool) -> Engine:
+    from camcli import pipeline
 
-    engine = Engine(spec, progress=not quiet and sys.stderr.isatty(), skip_inapplicable=skip)
+    engine = pipeline.open_engine(
+        spec,
+        OutputSpec(file=sheet.file),
+        workers=computed.workers,
+        threads=computed.threads,
+        max_pixels=max_pixels,
+        progress=not quiet and sys.stderr.isatty(),
+    )
     for remark in engine.remarks:
         console.say(remark)
+    return engine
+
+
+def _explained(engine: Engine, refs: list[Ref], quiet: bool) -> Iterator[tuple[Result, console.Board]]:
     with console.progress(quiet) as board:
-        engine.on_step = board.step
+        engine.on_step, engine.on_remark = board.step, console.say
         for result in engine.explain(refs):
             board.done(result.ref.name)
             yield result, board

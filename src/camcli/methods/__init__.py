@@ -6,7 +6,8 @@ File `guided_grad_cam.py` is the method "guided-grad-cam". `names()` lists files
 
 from __future__ import annotations
 
-from collections.abc import Callable
+import re
+from collections.abc import Callable, Iterable
 from dataclasses import dataclass
 from functools import cache
 from importlib import import_module
@@ -26,6 +27,8 @@ if TYPE_CHECKING:
 
 ENTRY_POINTS = "camcli.methods"
 Cost = int | str
+# Stands for every method that applies to the model and goes with the other flags.
+ALL = "all"
 PAPER = ("grad-cam", "guided-backprop", "guided-grad-cam")
 
 
@@ -97,13 +100,33 @@ def names() -> list[str]:
     return [*PAPER, *sorted(own.keys() - set(PAPER)), *sorted(_plugins().keys() - own.keys())]
 
 
+def canonical(name: str) -> str:
+    """A method's own name, from any spelling of it: GradCAM, grad_cam, Grad-CAM++. Other words stay as they are."""
+    known = [*names(), ALL]
+    if name in known:
+        return name
+    alike = [own for own in known if _plain(own) == _plain(name)]
+    return alike[0] if len(alike) == 1 else name
+
+
+def asked(given: Iterable[str]) -> tuple[str, ...]:
+    """The methods' own names, each once; `ALL` alone if it is among them."""
+    own = tuple(dict.fromkeys(map(canonical, given)))
+    return (ALL,) if ALL in own else own
+
+
+def _plain(name: str) -> str:
+    return re.sub(r"[^a-z0-9]", "", re.sub(r"\+\+|plus[-_ ]?plus", "pp", name.lower()))
+
+
 def get(name: str) -> Method:
-    """The method of that name; its file is imported on first use.
+    """The method of that name, however it is spelled; its file is imported on first use.
 
     Raises:
         RequestError: there is none.
         SetupError: another package offers it, and its code raises or registers no such method.
     """
+    name = canonical(name)
     if name not in names():
         raise unknown("method", name, names(), "camcli methods")
     if name not in _registered:

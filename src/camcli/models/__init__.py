@@ -4,6 +4,7 @@ from __future__ import annotations
 
 import os
 import re
+import shlex
 from dataclasses import dataclass
 from importlib import import_module
 from importlib.util import find_spec
@@ -95,6 +96,20 @@ def architecture_of(spec: ModelSpec, tensors: Mapping[str, Tensor] | None = None
     module = import_module(f"camcli.models.{source}")
     found: Architecture = module.architecture(name, spec.weights, parsed(spec.model_args), tensors)
     return found
+
+
+def typed(spec: ModelSpec) -> str:
+    """The words that name the model after `camcli classes` and `camcli layers`, as the user has named it."""
+    words = [spec.model] if spec.model else []
+    if spec.weights not in ("DEFAULT", "none"):
+        words += ["-w", spec.weights]
+    for key, value in spec.model_args:
+        words += ["--model-arg", f"{key}={value}"]
+    for name in ("weights_key", "labels", "preset", "output_key"):
+        if (value := getattr(spec, name)) is not None:
+            words += [f"--{name.replace('_', '-')}", value]
+    words += [f"--{name.replace('_', '-')}" for name in ("trust_checkpoint", "multi_label") if getattr(spec, name)]
+    return shlex.join(words or [catalog.BUNDLED])
 
 
 def weights_url(spec: ModelSpec) -> str | None:

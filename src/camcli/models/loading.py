@@ -38,6 +38,7 @@ from camcli.records import ModelSpec, Preset
 _GREY_MEAN, _GREY_STD = (0.449,), (0.226,)
 
 
+@outputs.machine_failures()
 def load(spec: ModelSpec, *, progress: bool = False) -> Model:
     """See `camcli.models.load_model`."""
     device = pick_device(spec.device)
@@ -69,7 +70,8 @@ def load(spec: ModelSpec, *, progress: bool = False) -> Model:
 
 def blueprint(spec: ModelSpec) -> Model:
     """See `camcli.models.blueprint`."""
-    spec = replace(spec, weights="none", mean=(0.0,), std=(1.0,))  # nothing is normalised
+    weights = "none" if spec.weights == "DEFAULT" else spec.weights  # others have presets of their own
+    spec = replace(spec, weights=weights, mean=(0.0,), std=(1.0,))  # nothing is normalised
     arch = architecture_of(spec)
     net = arch.build(False).eval().requires_grad_(False)
     # How an unknown output is read shows in a real forward only.
