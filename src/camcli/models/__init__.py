@@ -12,7 +12,7 @@ from pathlib import Path
 from typing import TYPE_CHECKING
 
 from camcli import remote
-from camcli.errors import RequestError, SetupError, unknown
+from camcli.errors import CamcliError, RequestError, SetupError, unknown
 from camcli.models import catalog
 from camcli.models.architecture import Architecture, parsed
 from camcli.records import ModelSpec, Preset
@@ -146,7 +146,7 @@ def check_name(name: str) -> None:
 
     Raises:
         RequestError: no model has that name.
-        SetupError: the package that it needs is not installed, or it is a quantized model.
+        SetupError: the package that it needs is not installed, or it is no classifier, or a quantized one.
     """
     if catalog.is_timm(name):
         if find_spec("timm") is None:
@@ -165,7 +165,16 @@ def check_name(name: str) -> None:
     elif name.endswith(".py"):
         raise RequestError(f"--model {name}: say what in it makes the network, {name}:FACTORY")
     elif name != catalog.BUNDLED and name not in catalog.names():  # reading torchvision's takes a tenth of a second
-        raise unknown("model", name, catalog.names(), "camcli models")
+        raise _not_listed(name)
+
+
+def _not_listed(name: str) -> CamcliError:
+    """The error for a name that is none of the classifiers': what else it is, or which are near."""
+    if (kind := catalog.kind_of_other(name)) is not None:
+        return SetupError(f"{name} is {kind}: not explained yet; `camcli models` lists the classifiers that are")
+    if catalog.is_in_timm(name):
+        return RequestError(f"unknown model {name!r}: timm has it, write --model {catalog.TIMM}{name}")
+    return unknown("model", name, catalog.names(), "camcli models")
 
 
 def pick_device(name: str) -> str:

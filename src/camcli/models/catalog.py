@@ -7,6 +7,7 @@ A test holds this against `torchvision.models.list_models`.
 from __future__ import annotations
 
 import ast
+import re
 from dataclasses import dataclass
 from functools import cache
 from importlib.util import find_spec
@@ -17,8 +18,17 @@ from camcli.errors import RequestError, unknown
 BUNDLED = "efficientnet_lite0"
 # What the names of timm's models start with here.
 TIMM = "timm:"
+# What torchvision's sub-packages hold: none of it is explained here.
+_KINDS = {
+    "detection": "an object detection model",
+    "optical_flow": "an optical flow model",
+    "segmentation": "a segmentation model",
+    "video": "a video classifier",
+}
 # A weights member for feature extraction only: it has no valid classifier, no labels, and another pixel scale.
 _NOT_CLASSIFIERS = frozenset({"IMAGENET1K_FEATURES"})
+# `@register_model()`, other decorators, then the function of that name.
+_REGISTERED = re.compile(r"^@register_model\b.*?^def (\w+)", re.MULTILINE | re.DOTALL)
 
 
 @dataclass(frozen=True, slots=True)
@@ -34,15 +44,33 @@ class Entry:
 def entries() -> dict[str, Entry]:
     """All models by name, the bundled one first."""
     found = {BUNDLED: Entry(BUNDLED, "efficientnet", ("IMAGENET1K",))}
-    spec = find_spec("torchvision")  # finds, does not import
-    if spec is None or spec.origin is None:
-        return found
     # Detection, segmentation and video live in sub-packages: the files beside them are the classifiers.
-    for file in sorted((Path(spec.origin).parent / "models").glob("*.py")):
+    for file in _sources("torchvision", "*.py"):
         source = file.read_text(encoding="utf-8")
         if "@register_model" in source:
             found |= {entry.name: entry for entry in _registered(ast.parse(source), file.stem)}
     return found
+
+
+def kind_of_other(name: str) -> str | None:
+    """What torchvision's models whose names begin so are, in words, if they are no classifiers of pictures."""
+    for file in _sources("torchvision", "*/*.py"):
+        known = _REGISTERED.findall(file.read_text(encoding="utf-8")) if file.parent.name in _KINDS else ()
+        if name.lower().partition("_")[0] in {own.partition("_")[0] for own in known}:
+            return _KINDS[file.parent.name]
+    return None
+
+
+def is_in_timm(name: str) -> bool:
+    """Whether the installed timm has a model of that name, with or without a tag; timm is not imported."""
+    bare = name.partition(".")[0]
+    return any(bare in _REGISTERED.findall(file.read_text(encoding="utf-8")) for file in _sources("timm", "*.py"))
+
+
+def _sources(package: str, pattern: str) -> list[Path]:
+    """The files of a package's `models`, none if it is not installed."""
+    spec = find_spec(package)  # finds, does not import
+    return sorted((Path(spec.origin).parent / "models").glob(pattern)) if spec and spec.origin else []
 
 
 def names() -> list[str]:
