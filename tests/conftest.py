@@ -12,10 +12,8 @@ from PIL import Image
 
 @pytest.fixture(autouse=True)
 def _in_empty_folder(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
-    """Each test starts in a folder of its own, so that default outputs land there; downloads have nowhere to go, and
-    what a command sets for its process is set back."""
+    """Each test starts in a folder of its own, so that default outputs land there; downloads have nowhere to go."""
     monkeypatch.chdir(tmp_path)
-    monkeypatch.setattr(Image, "MAX_IMAGE_PIXELS", Image.MAX_IMAGE_PIXELS)
     monkeypatch.setenv("TORCH_HOME", str(tmp_path / "torch-home"))
 
 

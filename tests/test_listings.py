@@ -66,7 +66,7 @@ def test_one_method_in_full() -> None:
     assert (told["forwards"], told["heads"]) == ("1", "C")
     assert told["caveat"].startswith("Redundant channels")
     assert run("methods", "cam", "--json").rows[0]["needs"][1].startswith("a network that ends in an average")
-    assert "did you mean grad-cam" in refused(2, "methods", "gradcam")
+    assert "did you mean grad-cam" in refused(2, "methods", "gradcm")
 
 
 def test_classes() -> None:

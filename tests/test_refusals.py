@@ -33,7 +33,7 @@ def refused(code: int, *arguments: object, stdin: bytes = b"") -> str:
     ("flags", "said"),
     [
         (["-m", "resnet5"], "unknown model 'resnet5': did you mean resnet50"),
-        (["-M", "gradcam"], "unknown method 'gradcam': did you mean grad-cam"),
+        (["-M", "gradcm"], "unknown method 'gradcm': did you mean grad-cam"),
         (["-l", "featuress"], "unknown layer 'featuress': did you mean features"),
         (["-c", "expresso"], "unknown class 'expresso': did you mean espresso"),
         (["-c", "terrier"], "class 'terrier' could be 158 toy terrier, 180 American Staffordshire"),
@@ -61,8 +61,8 @@ def test_a_wrong_request_is_refused_before_anything_runs(flags: list[str], said:
 
 
 def test_all_wrong_flags_are_named_at_once() -> None:
-    line = refused(2, "explain", PHOTO, "-m", "resnet5", "-M", "gradcam", "--fit", "stretch")
-    assert all(part in line for part in ("resnet5", "gradcam", "stretch"))
+    line = refused(2, "explain", PHOTO, "-m", "resnet5", "-M", "gradcm", "--fit", "stretch")
+    assert all(part in line for part in ("resnet5", "gradcm", "stretch"))
 
 
 @pytest.mark.parametrize(

@@ -10,12 +10,14 @@ import cv2
 import torch
 
 from camcli.engine import Engine
+from camcli.outputs import machine_failures
 from camcli.pools import ahead, pool_of
 from camcli.reading import refused
 from camcli.records import MAX_PIXELS, Failed, OutputSpec, Ref, Result, Row, Spec
 from camcli.sinks import Files, as_row
 
 
+@machine_failures()
 def open_engine(
     spec: Spec,
     where: OutputSpec,
