@@ -36,7 +36,8 @@ def _is_input(name: str) -> bool:
 app = typer.Typer(
     name="camcli",
     cls=_Commands,
-    help="See where an image model looked: Grad-CAM, Guided Backprop and Guided Grad-CAM (arXiv:1610.02391).",
+    help="See where an image model looked: Grad-CAM, Guided Backprop and Guided Grad-CAM (arXiv:1610.02391), and "
+    "thirty other methods.\n\nBegin with `camcli explain photo.jpg`; `camcli COMMAND --help` explains each command.",
     no_args_is_help=True,
     pretty_exceptions_enable=False,
     context_settings={"help_option_names": ["-h", "--help"]},

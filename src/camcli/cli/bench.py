@@ -15,22 +15,25 @@ from camcli.cli.problems import Problems
 from camcli.errors import ExitCode
 from camcli.records import MAX_PIXELS, OutputSpec, Picture, Row, Spec
 
-Images = Annotated[int, typer.Option("--images", "-n", help="So many of the inputs, from the first.", min=1)]
+Images = Annotated[
+    int, typer.Option("--images", "-n", metavar="N", help="Inputs that are timed, from the first.", min=1)
+]
 
 
 @console.guarded
 @options.spread
 def bench(
+    *,
     inputs: options.Inputs,
+    images: Images = 64,
+    method: options.Methods = ["grad-cam"],  # noqa: B006  Typer wants a list and copies it
+    asked: options.TargetFlags,
+    layer: options.Layers = None,
     flags: options.ModelFlags,
     pictured: options.PictureFlags,
-    asked: options.TargetFlags,
-    computed: options.ComputeFlags,
-    method: options.Methods = ["grad-cam"],  # noqa: B006  Typer wants a list and copies it
-    layer: options.Layers = None,
     save: options.Save = "overlay",
     max_side: options.MaxSide = None,
-    images: Images = 64,
+    computed: options.ComputeFlags,
     max_pixels: options.MaxPixels = MAX_PIXELS,
     json: options.Json = False,
     quiet: options.Quiet = False,
@@ -38,8 +41,9 @@ def bench(
 ) -> ExitCode:
     """Time each stage on your own pictures, model and device, and say what would be faster.
 
-    Seconds are of all cores together. Agreement is with --exact: the share of pictures with the same best class, and
-    the largest difference of two maps, each scaled to its own maximum.
+    Seconds are of all cores together. Agreement is with --exact: the share of
+    pictures with the same best class, and the largest difference of two maps,
+    each scaled to its own maximum.
     """
     process.tune()
     problems = Problems()

@@ -18,34 +18,73 @@ DEFAULT_METHODS = ["grad-cam", "hires-cam", "layer-cam", "eigen-cam"]
 
 ModelNames = Annotated[
     list[str] | None,
-    typer.Option("--model", "-m", help="Model, repeatable; default: the bundled one.", show_default=False),
+    typer.Option(
+        "--model",
+        "-m",
+        metavar="NAME",
+        help="Model, repeatable; default: what fits --weights FILE, else the bundled one.",
+        autocompletion=options.complete_model,
+        show_default=False,
+        rich_help_panel=options.MODEL,
+    ),
 ]
 WeightFiles = Annotated[
     list[str] | None,
-    typer.Option("--weights", "-w", help="Of each --model in turn, or several of one.", show_default=False),
+    typer.Option(
+        "--weights",
+        "-w",
+        metavar="FILE",
+        help="Weights, repeatable: of each --model in turn, or several of one.",
+        show_default=False,
+        rich_help_panel=options.MODEL,
+    ),
 ]
-SheetFile = Annotated[str, typer.Option("--output", "-o", help="The sheet, a PNG or JPEG file.")]
-Columns = Annotated[int, typer.Option("--columns", help="Answers in a line of the sheet, before it wraps.", min=1)]
-Side = Annotated[int, typer.Option("--max-side", help="Longer side of each picture on the sheet.", min=32)]
+SheetFile = Annotated[
+    str,
+    typer.Option(
+        "--output", "-o", metavar="FILE", help="File of the sheet, .png or .jpg.", rich_help_panel=options.OUT
+    ),
+]
+Columns = Annotated[
+    int,
+    typer.Option(
+        "--columns",
+        metavar="N",
+        help="Answers in a line of the sheet, before it wraps.",
+        min=1,
+        rich_help_panel=options.OUT,
+    ),
+]
+Side = Annotated[
+    int,
+    typer.Option(
+        "--max-side",
+        metavar="N",
+        help="Longer side of each picture on the sheet, in pixels.",
+        min=32,
+        rich_help_panel=options.OUT,
+    ),
+]
 
 
 @console.guarded
 @options.spread
 def compare(
+    *,
     inputs: options.Inputs,
-    flags: options.ModelFlags,
-    pictured: options.PictureFlags,
+    method: options.Methods = DEFAULT_METHODS,
     asked: options.TargetFlags,
-    computed: options.ComputeFlags,
+    layer: options.Layers = None,
     model: ModelNames = None,
     weights: WeightFiles = None,
-    method: options.Methods = DEFAULT_METHODS,
-    layer: options.Layers = None,
+    flags: options.ModelFlags,
+    pictured: options.PictureFlags,
+    output: SheetFile = "compare.png",
+    columns: Columns = 8,
+    max_side: Side = 240,
     colormap: options.ColormapOption = "turbo",
     opacity: options.Opacity = 0.5,
-    max_side: Side = 240,
-    columns: Columns = 8,
-    output: SheetFile = "compare.png",
+    computed: options.ComputeFlags,
     max_pixels: options.MaxPixels = MAX_PIXELS,
     json: options.Json = False,
     quiet: options.Quiet = False,
@@ -53,8 +92,7 @@ def compare(
 ) -> ExitCode:
     """Put methods, layers, classes and models side by side: one captioned sheet.
 
-    A row for each picture, model and class, a column for each method and layer; each model goes through the picture
-    once.
+    A row for each picture, model and class, a column for each method and layer.
     """
     process.tune()
     problems = Problems()

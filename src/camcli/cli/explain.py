@@ -14,34 +14,36 @@ from camcli.records import COLORMAPS, Augment, Fuse, Norm, OutputSpec, Picture, 
 @console.guarded
 @options.spread
 def explain(
+    *,
     inputs: options.Inputs,
-    flags: options.ModelFlags,
-    pictured: options.PictureFlags,
-    asked: options.TargetFlags,
-    computed: options.ComputeFlags,
-    flow: options.RunFlags,
     method: options.Methods = ["grad-cam"],  # noqa: B006  Typer wants a list and copies it
+    asked: options.TargetFlags,
     layer: options.Layers = None,
     fuse: options.FuseOption = None,
     augment: options.AugmentOption = None,
     eigen_smooth: options.EigenSmooth = False,
     neurons: options.Neurons = False,
     sanity: options.SanityOption = None,
+    flags: options.ModelFlags,
+    pictured: options.PictureFlags,
     output: options.Output = None,
+    save: options.Save = "overlay",
     resume: options.Resume = True,
     retry_failed: options.RetryFailed = False,
-    save: options.Save = "overlay",
     colormap: options.ColormapOption = "turbo",
     opacity: options.Opacity = 0.5,
     norm: options.NormOption = "image",
     norm_max: options.NormMax = None,
     max_side: options.MaxSide = None,
     format: options.Format = "jpg",
+    computed: options.ComputeFlags,
+    flow: options.RunFlags,
     top: options.Top = 5,
     debug: options.Debug = False,
 ) -> ExitCode:
     """Show where the model looked: heatmap overlays and a top-k report, for pictures, folders or a pipe.
 
+    `camcli explain photo.jpg -c "tiger cat"` writes an overlay to camcli_out/.
     The default model is bundled and needs no network.
     Guided methods barely depend on class and weights (arXiv:1810.03292):
     read them beside Grad-CAM, not instead.
@@ -121,7 +123,7 @@ def classify(
     top: options.Top = 5,
     debug: options.Debug = False,
 ) -> ExitCode:
-    """Report the top-k classes only: no gradients, no files."""
+    """Report the best classes only: no maps, no files."""
     process.tune()
     problems = Problems()
     given = problems.of_model(flags)

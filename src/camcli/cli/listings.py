@@ -19,14 +19,20 @@ from camcli.models import catalog, typed, weights_file, weights_url
 from camcli.records import ModelSpec
 
 MethodName = Annotated[
-    str | None, typer.Argument(help="One method, in full.", autocompletion=options.complete_method, show_default=False)
+    str | None,
+    typer.Argument(
+        metavar="NAME",
+        help="Method to describe in full.",
+        autocompletion=options.complete_method,
+        show_default=False,
+    ),
 ]
-Pattern = Annotated[str, typer.Argument(help="Name or wildcard, such as 'res*'.")]
+Pattern = Annotated[str, typer.Argument(metavar="PATTERN", help="Name or wildcard, such as 'res*' or 'timm:conv*'.")]
 
 
 @console.guarded
 def models(pattern: Pattern = "*", json: options.Json = False, debug: options.Debug = False) -> None:
-    """List the models that can be asked for by name, and their weights. Imports no torch but for timm's ('timm:*')."""
+    """List the models that can be asked for by name, and their weights; timm's with 'timm:*'."""
     if catalog.is_timm(pattern):
         from camcli.models import timm_zoo
 
@@ -34,7 +40,9 @@ def models(pattern: Pattern = "*", json: options.Json = False, debug: options.De
     else:
         found = [entry for entry in catalog.entries().values() if fnmatchcase(entry.name, pattern.lower())]
     if not found:
-        raise RequestError(f"no model matches {pattern!r}: `camcli models` lists them all")
+        raise RequestError(
+            f"no model matches {pattern!r}: `camcli models` lists torchvision's, `camcli models 'timm:*'` timm's"
+        )
     if json:
         for entry in found:
             console.out(json_.dumps({"name": entry.name, "family": entry.family, "weights": list(entry.weights)}))
@@ -53,7 +61,8 @@ def layers(
 ) -> None:
     """Print a model's modules with their output shapes, and mark the layer that is explained.
 
-    Weights are not downloaded; a file named with --weights is read, because it says what the network is.
+    Weights are not downloaded; a file named with --weights is read, because it
+    says what the network is.
     """
     spec = _spec(name, flags)
     import torch
@@ -92,13 +101,11 @@ def layers(
 
 @console.guarded
 def methods(
-    name: Annotated[
-        str | None, typer.Argument(help="One method, in full.", autocompletion=options.complete_method)
-    ] = None,
+    name: MethodName = None,
     json: options.Json = False,
     debug: options.Debug = False,
 ) -> None:
-    """List the methods, or say all about one: formula, paper, cost, needs, when not to use it. Imports no torch."""
+    """List the methods, or say all about one: formula, paper, cost, needs, when not to use it."""
     found = [methods_.get(name) for name in ([name] if name else methods_.names())]
     if json:
         for m in found:
@@ -153,7 +160,8 @@ def classes(
 ) -> None:
     """List a model's classes with their ids.
 
-    Weights are not downloaded; a file named with --weights is read, because it says which classes there are.
+    Weights are not downloaded; a file named with --weights is read, because it
+    says which classes there are.
     """
     if flags.model is not None and not query:
         name, query = None, name or ""

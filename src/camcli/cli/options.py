@@ -18,8 +18,11 @@ from camcli.records import COLORMAPS, MAX_PIXELS, Fit, Fuse, Norm, Picture, Prec
 
 T = TypeVar("T")
 
+# The titles of --help under which options stand that more than one command takes.
+WHAT, MODEL, OUT, RUN = "What is explained", "Model", "Pictures out", "Run"
 
-def _complete_model(incomplete: str) -> list[str]:
+
+def complete_model(incomplete: str) -> list[str]:
     return [name for name in catalog.names() if name.startswith(incomplete)]
 
 
@@ -53,8 +56,8 @@ SAVED = tuple(kind for kind in get_args(Picture) if kind != "neurons")
 Inputs = Annotated[
     list[str],
     typer.Argument(
-        metavar="INPUTS...",
-        help="Pictures, folders, quoted globs, or - for stdin (a picture, or paths by line or NUL).",
+        metavar="INPUTS",
+        help="Pictures, folders, quoted globs, URIs, or - for stdin (a picture, or paths by line or NUL).",
         show_default=False,
     ),
 ]
@@ -63,9 +66,10 @@ ModelName = Annotated[
     typer.Option(
         "--model",
         "-m",
+        metavar="NAME",
         help="Name (see `camcli models`), timm:NAME, or your code: module:factory, FILE.py:factory. "
         "Default: what fits --weights FILE, else the bundled model.",
-        autocompletion=_complete_model,
+        autocompletion=complete_model,
         show_default=False,
     ),
 ]
@@ -74,48 +78,89 @@ Weights = Annotated[
     typer.Option(
         "--weights",
         "-w",
-        help="DEFAULT, a name such as IMAGENET1K_V1, none, or a FILE: .pth, .ckpt, .safetensors, an index of shards; "
-        "or https://…#sha256=….",
+        metavar="FILE",
+        help="FILE (.pth, .ckpt, .safetensors, an index of shards), https://URL (#sha256=HEX checks it), "
+        "DEFAULT, a name such as IMAGENET1K_V1, or none: random.",
     ),
 ]
 ModelArgs = Annotated[
     list[str] | None,
-    typer.Option("--model-arg", help="KEY=VALUE for the model's constructor, repeatable.", show_default=False),
+    typer.Option(
+        "--model-arg",
+        metavar="KEY=VALUE",
+        help="Argument of the model's constructor, repeatable: num_classes=5.",
+        show_default=False,
+    ),
 ]
 WeightsKey = Annotated[
     str | None,
-    typer.Option("--weights-key", help="Which state dict, where FILE holds several (ema).", show_default=False),
+    typer.Option(
+        "--weights-key",
+        metavar="KEY",
+        help="State dict to take from a FILE that holds several, such as ema.",
+        show_default=False,
+    ),
 ]
 TrustCheckpoint = Annotated[
     bool, typer.Option("--trust-checkpoint", help="Let a pickled FILE run code. Only for files you made yourself.")
 ]
 Labels = Annotated[
     str | None,
-    typer.Option("--labels", help="Class names: text, JSON, or an ImageFolder's root.", show_default=False),
+    typer.Option(
+        "--labels",
+        metavar="FILE",
+        help="Class names: text (one a line), JSON, or an ImageFolder's root.",
+        show_default=False,
+    ),
 ]
 PresetFile = Annotated[
     str | None,
     typer.Option(
         "--preset",
+        metavar="FILE",
         help="Preprocessing from a JSON FILE (also read from beside the weights): camcli's, timm's, Hugging Face's.",
         show_default=False,
     ),
 ]
 Resize = Annotated[int | None, typer.Option("--resize", help="Short side before the crop.", min=1, show_default=False)]
 Crop = Annotated[int | None, typer.Option("--crop", help="Side of the network's view.", min=1, show_default=False)]
-Mean = Annotated[str | None, typer.Option("--mean", help="One number, or one a channel: 0,0,0.", show_default=False)]
-Std = Annotated[str | None, typer.Option("--std", help="One number, or one a channel: 1,1,1.", show_default=False)]
+Mean = Annotated[
+    str | None,
+    typer.Option(
+        "--mean", metavar="M", help="Mean to subtract: one number, or one a channel: 0,0,0.", show_default=False
+    ),
+]
+Std = Annotated[
+    str | None,
+    typer.Option(
+        "--std",
+        metavar="S",
+        help="Deviation to divide by: one number, or one a channel: 1,1,1.",
+        show_default=False,
+    ),
+]
 Interpolation = Annotated[
-    str | None, typer.Option("--interpolation", help="bilinear, bicubic, nearest, …", show_default=False)
+    str | None,
+    typer.Option(
+        "--interpolation",
+        metavar="NAME",
+        help="Resampling filter: bilinear, bicubic, nearest, box, hamming or lanczos.",
+        show_default=False,
+    ),
 ]
 MultiLabel = Annotated[
     bool, typer.Option("--multi-label", help="Several classes can be true at once: probabilities are sigmoids.")
 ]
 OutputKey = Annotated[
     str | None,
-    typer.Option("--output-key", help="Which output holds the scores, by key or index.", show_default=False),
+    typer.Option(
+        "--output-key",
+        metavar="KEY",
+        help="Output that holds the scores, by key or index, of a network that returns several.",
+        show_default=False,
+    ),
 ]
-Device = Annotated[str, typer.Option("--device", help="auto, cpu, cuda or mps.")]
+Device = Annotated[str, typer.Option("--device", metavar="NAME", help="Device: auto, cpu, cuda, cuda:1 or mps.")]
 
 
 @dataclass(frozen=True, slots=True)
@@ -164,14 +209,23 @@ def pairs(arguments: Sequence[str] | None) -> tuple[tuple[str, str], ...]:
 
 Methods = Annotated[
     list[str],
-    typer.Option("--method", "-M", help="Method, repeatable; see `camcli methods`.", autocompletion=complete_method),
+    typer.Option(
+        "--method",
+        "-M",
+        metavar="NAME",
+        help="Method, repeatable; see `camcli methods`. all: every one that applies to the model.",
+        autocompletion=complete_method,
+        rich_help_panel=WHAT,
+    ),
 ]
 Classes = Annotated[
     list[str],
     typer.Option(
         "--class",
         "-c",
-        help="Class to explain, repeatable: id, name, part of a name, top1, topN; folder: the one it names.",
+        metavar="CLASS",
+        help="Class to explain, repeatable: id, name, part of a name, top1, topN (the N best), or folder: the class "
+        "that the picture's folder names. See `camcli classes`.",
     ),
 ]
 TrueClass = Annotated[
@@ -185,52 +239,83 @@ TrueClass = Annotated[
     ),
 ]
 Counterfactual = Annotated[
-    bool, typer.Option("--counterfactual", help="What speaks against it: negated gradients (sec. 3.3 of the paper).")
+    bool,
+    typer.Option("--counterfactual", help="Show what speaks against the class: negated gradients (paper, sec. 3.3)."),
 ]
 Contrast = Annotated[
     tuple[str, str] | None,
-    typer.Option("--contrast", metavar="A B", help="What speaks for class A rather than B.", show_default=False),
+    typer.Option("--contrast", metavar="A B", help="Show what speaks for class A rather than B.", show_default=False),
 ]
 TargetOption = Annotated[
     str,
     typer.Option(
-        "--target", help="Explain the logit, the softmax (probability), or module:function of the model's output."
+        "--target",
+        metavar="WHAT",
+        help="Number that is explained: the logit, the softmax (probability), or your module:function of the output.",
     ),
 ]
 OutputIndex = Annotated[
     int | None,
-    typer.Option("--output-index", help="Explain this output of a model without classes.", min=0, show_default=False),
+    typer.Option(
+        "--output-index",
+        metavar="N",
+        help="Output to explain, from 0, of a model without classes.",
+        min=0,
+        show_default=False,
+    ),
 ]
 SimilarTo = Annotated[
     str | None,
-    typer.Option("--similar-to", metavar="PICTURE", help="Explain how alike it is to PICTURE.", show_default=False),
+    typer.Option(
+        "--similar-to", metavar="PICTURE", help="Explain what makes an input like PICTURE.", show_default=False
+    ),
 ]
 Neurons = Annotated[
-    bool, typer.Option("--neurons", help="Add the channels that weigh most for and against it, with their maps.")
+    bool,
+    typer.Option(
+        "--neurons",
+        help="Add the channels that weigh most for and against the class, with their maps.",
+        rich_help_panel=WHAT,
+    ),
 ]
 SanityOption = Annotated[
     str | None,
     typer.Option(
         "--sanity",
-        help="Does the answer change with random weights? Of the head, or from it to the picture: cascade.",
+        metavar="head|cascade",
+        help="Check that the answer changes with random weights: in the head, or part by part from it to the picture.",
         autocompletion=_offer(get_args(Sanity)),
+        rich_help_panel=WHAT,
         show_default=False,
     ),
 ]
-Seed = Annotated[int, typer.Option("--seed", help="Of whatever a method draws at random.", min=0)]
+Seed = Annotated[int, typer.Option("--seed", metavar="N", help="Seed for whatever a method draws at random.", min=0)]
 AugmentOption = Annotated[
     str | None,
-    typer.Option("--augment", help="Average over flip, scale, or both: flip,scale.", show_default=False),
+    typer.Option(
+        "--augment",
+        metavar="HOW",
+        help="Average over changed pictures: flip, scale, or both: flip,scale.",
+        show_default=False,
+        rich_help_panel=WHAT,
+    ),
 ]
 EigenSmooth = Annotated[
-    bool, typer.Option("--eigen-smooth", help="The weighted channels' first component in place of their sum.")
+    bool,
+    typer.Option(
+        "--eigen-smooth",
+        help="Take the weighted channels' first component in place of their sum.",
+        rich_help_panel=WHAT,
+    ),
 ]
 FuseOption = Annotated[
     str | None,
     typer.Option(
         "--fuse",
-        help=f"Several layers as one map: {', '.join(get_args(Fuse))}.",
+        metavar="HOW",
+        help=f"Join the maps of several layers: {', '.join(get_args(Fuse))}.",
         autocompletion=_offer(get_args(Fuse)),
+        rich_help_panel=WHAT,
         show_default=False,
     ),
 ]
@@ -239,8 +324,10 @@ Layers = Annotated[
     typer.Option(
         "--layer",
         "-l",
+        metavar="NAME",
         help="Target layer, repeatable; default: chosen, see `camcli layers`.",
         autocompletion=_complete_layer,
+        rich_help_panel=WHAT,
         show_default=False,
     ),
 ]
@@ -259,23 +346,32 @@ Output = Annotated[
     typer.Option(
         "--output",
         "-o",
-        help="Folder for the files and a journal of them; or one file, or - for stdout, where one is made.",
+        metavar="PATH",
+        help="Folder for the files and a journal of them, which lets a run go on; or, if one picture is made, a file "
+        "(.jpg, .png, .webp, .npz) or - for stdout.",
         show_default=f"{OUTPUT}, no journal",
+        rich_help_panel=OUT,
     ),
 ]
 Resume = Annotated[
     bool,
     typer.Option(
-        "--resume/--overwrite", help="Go on with the run that the folder's journal tells of, or remove it first."
+        "--resume/--overwrite",
+        help="Go on with the run that the folder's journal tells of, or remove it first.",
+        rich_help_panel=OUT,
     ),
 ]
-RetryFailed = Annotated[bool, typer.Option("--retry-failed", help="When going on, try again what was refused.")]
+RetryFailed = Annotated[
+    bool, typer.Option("--retry-failed", help="Try again, when going on, what was refused.", rich_help_panel=OUT)
+]
 Save = Annotated[
     str,
     typer.Option(
         "--save",
-        help=f"What to write, by comma: {', '.join(SAVED)}; or none.",
+        metavar="KINDS",
+        help=f"Kinds of files to write, by comma: {', '.join(SAVED)}; or none.",
         autocompletion=_offer(SAVED),
+        rich_help_panel=OUT,
     ),
 ]
 FitOption = Annotated[
@@ -287,86 +383,155 @@ FitOption = Annotated[
     ),
 ]
 ColormapOption = Annotated[
-    str, typer.Option("--colormap", help=f"One of {', '.join(COLORMAPS)}.", autocompletion=_offer(COLORMAPS))
+    str,
+    typer.Option(
+        "--colormap",
+        metavar="NAME",
+        help=f"Colours of the map: {', '.join(COLORMAPS)}.",
+        autocompletion=_offer(COLORMAPS),
+        rich_help_panel=OUT,
+    ),
 ]
-Opacity = Annotated[float, typer.Option("--opacity", help="Of the map over the photo.", min=0.0, max=1.0)]
+Opacity = Annotated[
+    float,
+    typer.Option(
+        "--opacity", metavar="X", help="Opacity of the map over the photo.", min=0.0, max=1.0, rich_help_panel=OUT
+    ),
+]
 NormOption = Annotated[
     str,
     typer.Option(
         "--norm",
-        help="What ends the colour scale: each image's own maximum, the run's, or --norm-max (fixed).",
+        metavar="image|run|fixed",
+        help="End of the colour scale: each image's own maximum, the run's, or --norm-max (fixed).",
         autocompletion=_offer(get_args(Norm)),
+        rich_help_panel=OUT,
     ),
 ]
 NormMax = Annotated[
-    float | None, typer.Option("--norm-max", help="Raw value at the end of the scale, with --norm fixed.")
+    float | None,
+    typer.Option(
+        "--norm-max", metavar="X", help="Raw value at the end of the scale, with --norm fixed.", rich_help_panel=OUT
+    ),
 ]
-MaxSide = Annotated[int | None, typer.Option("--max-side", help="Shrink pictures to this longer side.", min=16)]
-Format = Annotated[str, typer.Option("--format", help="Overlays and panels as jpg or png.")]
-Top = Annotated[int, typer.Option("--top", "-k", help="Classes in the report.", min=1)]
+MaxSide = Annotated[
+    int | None,
+    typer.Option(
+        "--max-side",
+        metavar="N",
+        help="Longer side that written pictures are shrunk to, in pixels.",
+        min=16,
+        rich_help_panel=OUT,
+    ),
+]
+Format = Annotated[
+    str,
+    typer.Option(
+        "--format", metavar="jpg|png", help="Format of the overlays and panels in the folder.", rich_help_panel=OUT
+    ),
+]
+Top = Annotated[
+    int, typer.Option("--top", "-k", metavar="N", help="Classes in a row, best first.", min=1, rich_help_panel=RUN)
+]
 BatchSize = Annotated[
     int | None,
     typer.Option(
-        "--batch-size", "-b", help="Pictures per forward; default: 16, on a GPU what fits.", min=1, show_default=False
+        "--batch-size",
+        "-b",
+        metavar="N",
+        help="Pictures per forward; default: 16, on a GPU what fits.",
+        min=1,
+        show_default=False,
     ),
 ]
 PrecisionOption = Annotated[
     str,
     typer.Option(
         "--precision",
-        help=f"Of all before the layer: {', '.join(get_args(Precision))}. From the layer on it is fp32.",
+        metavar="NAME",
+        help=f"Precision of all before the layer: {', '.join(get_args(Precision))}. From the layer on it is fp32.",
         autocompletion=_offer(get_args(Precision)),
     ),
 ]
 Compile = Annotated[
-    bool, typer.Option("--compile", help="torch.compile what runs before the layer: seconds once, for long runs.")
+    bool,
+    typer.Option("--compile", help="Build what runs before the layer with torch.compile, for long runs."),
 ]
 Exact = Annotated[
-    bool, typer.Option("--exact", help="Rearrange nothing to be faster: each bit that of a plain forward.")
+    bool, typer.Option("--exact", help="Rearrange nothing to be faster: each bit is that of a plain forward.")
 ]
 Threads = Annotated[
-    int | None, typer.Option("--threads", help="For computing; default: a core each.", min=1, show_default=False)
+    int | None,
+    typer.Option(
+        "--threads", metavar="N", help="Threads that compute; default: one a core.", min=1, show_default=False
+    ),
 ]
 Workers = Annotated[
     int | None,
     typer.Option(
         "--workers",
-        help="Threads that decode, draw and encode; default: a core each. With --engine ray: engines.",
+        metavar="N",
+        help="Threads that decode, draw and encode; default: one a core. With --engine ray: engines.",
         min=1,
         show_default=False,
     ),
 ]
 Recursive = Annotated[bool, typer.Option("--recursive/--no-recursive", help="Walk into sub-folders.")]
 FailFast = Annotated[bool, typer.Option("--fail-fast", help="Stop at the first picture that is refused.")]
-MaxPixels = Annotated[int, typer.Option("--max-pixels", help="Refuse larger pictures before they are decoded.", min=1)]
+MaxPixels = Annotated[
+    int,
+    typer.Option(
+        "--max-pixels",
+        metavar="N",
+        help="Largest picture that is decoded, in pixels.",
+        min=1,
+        rich_help_panel=RUN,
+    ),
+]
 Shard = Annotated[
     str | None,
     typer.Option(
-        "--shard", metavar="I/N", help="The I-th of N parts of the inputs, for job arrays.", show_default=False
+        "--shard", metavar="I/N", help="Part of the inputs, the I-th of N, for job arrays.", show_default=False
     ),
 ]
 EngineOption = Annotated[
     str,
     typer.Option(
-        "--engine", help=r"local, or ray: on a cluster, pip install camcli\[ray].", autocompletion=_offer(ENGINES)
+        "--engine",
+        metavar="local|ray",
+        help=r"Engine: local, or ray on a cluster, which needs `pip install camcli\[ray]`.",
+        autocompletion=_offer(ENGINES),
     ),
 ]
 RayAddress = Annotated[
     str | None,
-    typer.Option("--ray-address", help="Of the cluster; default: RAY_ADDRESS, else this machine.", show_default=False),
+    typer.Option(
+        "--ray-address",
+        metavar="ADDRESS",
+        help="Address of the cluster; default: RAY_ADDRESS, else this machine.",
+        show_default=False,
+    ),
 ]
 Results = Annotated[
-    str | None, typer.Option("--results", help="Rows as a Parquet FILE or URI too.", show_default=False)
+    str | None,
+    typer.Option(
+        "--results",
+        metavar="FILE",
+        help=r"Parquet file or URI that gets the rows too; needs `pip install camcli\[parquet]`.",
+        show_default=False,
+    ),
 ]
-Json = Annotated[bool, typer.Option("--json", help="JSON lines on stdout instead of a table.")]
-Quiet = Annotated[bool, typer.Option("--quiet", "-q", help="No progress and no summary.")]
-Debug = Annotated[bool, typer.Option("--debug", help="Show tracebacks.")]
+Json = Annotated[
+    bool, typer.Option("--json", help="Write JSON lines to stdout instead of a table.", rich_help_panel=RUN)
+]
+Quiet = Annotated[bool, typer.Option("--quiet", "-q", help="Say no progress and no summary.", rich_help_panel=RUN)]
+Debug = Annotated[bool, typer.Option("--debug", help="Show tracebacks.", rich_help_panel=RUN)]
 ModelArgument = Annotated[
     str | None,
     typer.Argument(
         metavar="MODEL",
         help="Name, as with --model; default: the bundled model, or what fits --weights FILE.",
-        autocompletion=_complete_model,
+        autocompletion=complete_model,
         show_default=False,
     ),
 ]
@@ -433,7 +598,14 @@ class RunFlags:
     quiet: Quiet = False
 
 
-_GROUPS = (ModelFlags, PictureFlags, TargetFlags, ComputeFlags, RunFlags)
+# The flags that a command takes as one parameter, and their title in --help.
+_GROUPS: dict[object, str] = {
+    ModelFlags: MODEL,
+    PictureFlags: "Pictures in",
+    TargetFlags: WHAT,
+    ComputeFlags: "Speed",
+    RunFlags: RUN,
+}
 
 
 def spread(command: Callable[..., T]) -> Callable[..., T]:
@@ -463,6 +635,8 @@ def spread(command: Callable[..., T]) -> Callable[..., T]:
 
 def _options_of(kind: type, names: Collection[str]) -> list[inspect.Parameter]:
     hints = get_type_hints(kind, include_extras=True)
+    for hint in hints.values():
+        hint.__metadata__[0].rich_help_panel = _GROUPS[kind]
     return [
         inspect.Parameter(
             f.name,

@@ -18,19 +18,30 @@ def verify(
     model: Annotated[
         str | None,
         typer.Option(
-            "--model", "-m", help="Rows that name your code run it only if you name it too.", show_default=False
+            "--model",
+            "-m",
+            metavar="NAME",
+            help="Rows that name your code run it only if you name it too.",
+            show_default=False,
         ),
     ] = None,
     weights: Annotated[
         str | None,
         typer.Option(
-            "--weights", "-w", help="Rows that name a URL fetch from it only if you name it too.", show_default=False
+            "--weights",
+            "-w",
+            metavar="URL",
+            help="Rows that name a URL fetch from it only if you name it too.",
+            show_default=False,
         ),
     ] = None,
     target: Annotated[
         str | None,
         typer.Option(
-            "--target", help="Rows that name your function run it only if you name it too.", show_default=False
+            "--target",
+            metavar="NAME",
+            help="Rows that name your function run it only if you name it too.",
+            show_default=False,
         ),
     ] = None,
     trust_checkpoint: options.TrustCheckpoint = False,
@@ -40,7 +51,8 @@ def verify(
 ) -> ExitCode:
     """Run earlier rows again and say which maps still match: identical, equal (within 2 % of the maximum), or not.
 
-    Exit 4 if one differs. Rows that were refused then are passed over.
+    Exit 4 if one differs or its picture is gone. Rows that were refused then are
+    passed over.
     """
     process.tune()
     if rows != "-" and not Path(rows).is_file():
