@@ -147,6 +147,16 @@ def test_a_picture_from_a_pipe_has_none() -> None:
     assert (row["error"]["stage"], row["error"]["kind"]) == ("target", "no-folder")
 
 
+def test_classify_says_truth_and_correct_too() -> None:
+    photo("espresso.jpg", "val/cup")
+    photo("espresso.jpg", "val/espresso")
+    outcome = run("classify", "val", "-c", "folder", "--json")
+    assert [(row["truth"]["label"], row["correct"]) for row in outcome.rows] == [("cup", False), ("espresso", True)]
+    assert [row["explanations"] for row in outcome.rows] == [[], []]
+    assert "1 of 2 as their folder says" in outcome.err
+    assert "(not 968 cup)" in run("classify", "val", "-c", "folder").out
+
+
 def test_without_folder_nothing_is_true_or_false() -> None:
     photo("espresso.jpg", "val/cup")
     (row,) = run("explain", "val", *JSON).rows

@@ -2,10 +2,16 @@
 
 from __future__ import annotations
 
+from pathlib import Path
+
 import pytest
-from shell import refused, run
+import torch
+import torchvision
+from shell import SAMPLES, refused, run
 
 from camcli import methods
+from camcli.models import typed
+from camcli.records import ModelSpec
 
 
 def test_models_by_wildcard() -> None:
@@ -74,6 +80,70 @@ def test_classes() -> None:
     assert run("classes", "resnet50", "TABBY").out == "281\ttabby\n"
     assert len(run("classes", "efficientnet_lite0", "--json").rows) == 1000
     assert run("classes", "resnet50", "nothing such").code == 2
+
+
+@pytest.fixture
+def cups() -> Path:
+    """A fine-tuned network's file, and the names of its classes."""
+    net = torchvision.models.squeezenet1_1(num_classes=3)
+    torch.save({"state_dict": net.state_dict(), "ema": net.state_dict()}, "cups.pth")
+    Path("names.txt").write_text("cup\nmug\njug\n")
+    return Path("cups.pth")
+
+
+@pytest.mark.parametrize("named", [["squeezenet1_1", "-w"], ["-m", "squeezenet1_1", "-w"]], ids=["argument", "option"])
+def test_classes_and_layers_of_a_file(named: list[str], cups: Path) -> None:
+    flags = [*named, cups, "--labels", "names.txt", "--weights-key", "ema"]
+    assert run("classes", *flags).out == "0\tcup\n1\tmug\n2\tjug\n"
+    (row,) = run("layers", *flags, "--json").rows
+    assert (row["model"], row["layer"]) == ("squeezenet1_1", "features")
+    assert next(m["shape"] for m in row["modules"] if m["name"] == "classifier.1")[0] == 3
+
+
+def test_a_part_of_a_name_after_the_model_however_that_is_named(cups: Path) -> None:
+    flags = ["-w", cups, "--labels", "names.txt"]
+    assert run("classes", "squeezenet1_1", "ug", *flags).out == "1\tmug\n2\tjug\n"
+    assert run("classes", "-m", "squeezenet1_1", "ug", *flags).out == "1\tmug\n2\tjug\n"
+    assert "resnet18 and --model resnet34 are two models" in refused(2, "layers", "resnet18", "-m", "resnet34")
+
+
+def test_the_advice_of_a_refusal_lists_what_was_refused(cups: Path) -> None:
+    """Pasted as it stands, it prints the names that the refused command would have taken."""
+    flags = ["-m", "squeezenet1_1", "-w", "cups.pth", "--labels", "names.txt"]
+    line = refused(2, "explain", SAMPLES / "espresso.jpg", *flags, "-c", "mugs")
+    command = line.split("`")[1]
+    assert command == "camcli classes squeezenet1_1 -w cups.pth --labels names.txt"
+    assert "1\tmug\n" in run(*command.split()[1:]).out
+    line = refused(2, "explain", SAMPLES / "espresso.jpg", *flags, "-l", "featurs")
+    command = line.split("`")[1]
+    assert command == "camcli layers squeezenet1_1 -w cups.pth --labels names.txt"
+    assert "=>\tfeatures\t" in run(*command.split()[1:]).out
+
+
+@pytest.mark.parametrize(
+    ("spec", "words"),
+    [
+        (ModelSpec(), "efficientnet_lite0"),
+        (ModelSpec("resnet18", "none", resize=300), "resnet18"),
+        (ModelSpec(weights="my cups.pth"), "-w 'my cups.pth'"),
+        (
+            ModelSpec("net.py:Net", model_args=(("width", "8"),), output_key="a"),
+            "net.py:Net --model-arg width=8 --output-key a",
+        ),
+        (
+            ModelSpec("resnet18", "a.pt", weights_key="ema", trust_checkpoint=True),
+            "resnet18 -w a.pt --weights-key ema --trust-checkpoint",
+        ),
+    ],
+)
+def test_a_model_is_named_in_advice_as_its_user_named_it(spec: ModelSpec, words: str) -> None:
+    assert typed(spec) == words
+
+
+def test_layers_are_those_of_the_weights_that_are_named() -> None:
+    """ViT-B/16 has weights for pictures of 384 x 384 too."""
+    (row,) = run("layers", "vit_b_16", "-w", "IMAGENET1K_SWAG_E2E_V1", "--json").rows
+    assert row["shape"] == [768, 24, 24]
 
 
 @pytest.mark.parametrize("flags", [[], ["--json"]])

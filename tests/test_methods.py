@@ -248,10 +248,75 @@ def test_names_are_the_files_the_papers_first() -> None:
 
 
 def test_unknown_name_suggests() -> None:
-    with pytest.raises(RequestError, match=r"unknown method 'gradcam': did you mean grad-cam.*`camcli methods`"):
-        methods.get("gradcam")
-    with pytest.raises(RequestError, match="unknown method 'grad_cam'"):
-        methods.get("grad_cam")
+    with pytest.raises(RequestError, match=r"unknown method 'gradcm': did you mean grad-cam.*`camcli methods`"):
+        methods.get("gradcm")
+    with pytest.raises(RequestError, match="unknown method ''"):
+        methods.get("")
+
+
+@pytest.mark.parametrize(
+    ("written", "name"),
+    [
+        ("gradcam", "grad-cam"),
+        ("GradCAM", "grad-cam"),
+        ("Grad_CAM", "grad-cam"),
+        ("gradcam++", "grad-cam-pp"),
+        ("Grad-CAM++", "grad-cam-pp"),
+        ("GradCAMPlusPlus", "grad-cam-pp"),
+        ("SmoothGradCAMpp", "smooth-grad-cam-pp"),
+        ("guided_backprop", "guided-backprop"),
+        ("GuidedBackprop", "guided-backprop"),
+        ("Guided Grad-CAM", "guided-grad-cam"),
+        ("XGradCAM", "xgrad-cam"),
+        ("ALL", "all"),
+        ("cam++", "cam++"),
+        ("nothing", "nothing"),
+    ],
+)
+def test_other_spellings_of_a_name(written: str, name: str) -> None:
+    assert methods.canonical(written) == name
+
+
+def test_every_name_is_its_own_and_no_other_ones_spelling() -> None:
+    for name in NAMES:
+        for written in (name, name.replace("-", "_"), name.replace("-", "").upper(), name.title().replace("-", " ")):
+            assert methods.canonical(written) == name
+
+
+def test_rows_have_a_methods_own_name_once() -> None:
+    spelled = ("-M", "GradCAM", "-M", "grad_cam", "-M", "gradcam++")
+    asked = ("-m", "squeezenet1_1", "-w", "none", "--save", "none", "--json")
+    (row,) = run("explain", SAMPLES / "espresso.jpg", *spelled, *asked).rows
+    assert [answer["method"] for answer in row["explanations"]] == ["grad-cam", "grad-cam-pp"]
+    assert row["provenance"]["spec"]["methods"] == ["grad-cam", "grad-cam-pp"]
+
+
+@pytest.mark.parametrize("command", ["explain", "bench", "compare"])
+def test_all_are_those_that_apply_and_go_with_the_flags(command: str, monkeypatch: pytest.MonkeyPatch) -> None:
+    monkeypatch.setattr(methods, "names", lambda: ["grad-cam", "gradient", "guided-backprop", "attention-rollout"])
+    asked = ("-m", "squeezenet1_1", "-w", "none", "-M", "all", "--json")
+    outcome = run(command, SAMPLES / "espresso.jpg", *asked, *(() if command == "compare" else ("--save", "none")))
+    assert outcome.code == 0, outcome.err
+    assert "attention-rollout does not apply to squeezenet1_1" in outcome.err
+    if command != "bench":
+        answers = [answer["method"] for answer in outcome.rows[0]["explanations"]]
+        assert answers == ["grad-cam", "gradient", "guided-backprop"]
+    lower = run(command, SAMPLES / "espresso.jpg", *asked, "--precision", "bf16")
+    assert lower.code == 0, lower.err
+    assert "gradient is left out: --precision bf16" in lower.err
+
+
+def test_rows_of_all_can_be_verified(monkeypatch: pytest.MonkeyPatch) -> None:
+    monkeypatch.setattr(methods, "names", lambda: ["grad-cam", "attention-rollout"])
+    asked = ("-m", "squeezenet1_1", "-w", "none", "-M", "all", "-M", "grad-cam", "--save", "none", "--json")
+    Path("then.jsonl").write_bytes(run("explain", SAMPLES / "espresso.jpg", *asked).stdout)
+    assert "1 identical, 0 equal, 0 differs" in run("verify", "then.jsonl").err
+
+
+def test_where_none_of_all_applies_that_is_said(monkeypatch: pytest.MonkeyPatch) -> None:
+    monkeypatch.setattr(methods, "names", lambda: ["attention-rollout"])
+    line = refused(3, "explain", SAMPLES / "espresso.jpg", "-m", "squeezenet1_1", "-w", "none", "-M", "all")
+    assert "none of the methods applies to squeezenet1_1" in line
 
 
 def test_registration_refuses_duplicates_and_unheard_of_needs() -> None:

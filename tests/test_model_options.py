@@ -384,3 +384,27 @@ def test_a_file_alone_says_its_architecture(shared: Path, file: str, model: str)
     (row,) = answers("-w", shared / "weights" / file, pictures=(SAMPLES / "cat_chelsea.jpg",))
     assert (row["model"], row["weights"]) == (model, file)
     assert {281, 282, 285} & {score["id"] for score in row["top"][:3]}
+
+
+# The same network for every command.
+
+
+@pytest.mark.parametrize(
+    "flags",
+    [
+        ["--resize", "300", "--mean", "0.1", "--std", "0.7"],
+        ["--crop", "160", "--interpolation", "nearest", "--multi-label"],
+        ["--preset", "own.json", "--fit", "pad", "--exact"],
+    ],
+)
+def test_compare_and_classify_answer_as_explain_does(weights: Path, flags: list[str], picture: Picture) -> None:
+    Path("own.json").write_text(json.dumps({"resize": 240, "crop": 200, "mean": [0.2, 0.3, 0.4], "std": [1, 1, 1]}))
+    photo, network = picture("photo.png", (90, 70)), [*SMALL, *flags, "--json"]
+    rows = [
+        run(*command, photo, *network).rows[0]
+        for command in (["explain", "--save", "none"], ["compare", "-M", "grad-cam"], ["classify"])
+    ]
+    assert rows[0]["top"] == rows[1]["top"] == rows[2]["top"]
+    assert rows[0]["explanations"][0]["fingerprint"] == rows[1]["explanations"][0]["fingerprint"]
+    assert rows[0]["provenance"]["preset"] == rows[1]["provenance"]["preset"]
+    assert rows[0]["provenance"]["spec"] == rows[1]["provenance"]["spec"]

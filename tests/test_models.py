@@ -32,6 +32,49 @@ SMALL = "squeezenet1_1"
 # The catalog.
 
 
+OTHERS = sorted(
+    set(torchvision.models.list_models())
+    - set(torchvision.models.list_models(module=torchvision.models))
+    - set(torchvision.models.list_models(module=torchvision.models.quantization))
+)
+
+
+@pytest.mark.parametrize("name", OTHERS)
+def test_torchvisions_other_models_are_named_as_what_they_are(name: str) -> None:
+    home = torchvision.models.get_model_builder(name).__module__.split(".")[2]
+    said = {"detection": "object detection", "optical_flow": "optical flow"}.get(home, home)
+    with pytest.raises(SetupError, match=f"{name} is an? {said} .*: not explained yet"):
+        models.check_name(name)
+
+
+@pytest.mark.parametrize(("name", "said"), [("fasterrcnn", "object detection"), ("FCN_ResNet18", "segmentation")])
+def test_so_are_names_that_begin_like_theirs(name: str, said: str) -> None:
+    with pytest.raises(SetupError, match=said):
+        models.check_name(name)
+
+
+@pytest.mark.parametrize("name", ["convnextv2_tiny", "vit_base_patch16_224", "resnet50d.ra2_in1k"])
+def test_timms_models_are_told_their_prefix(name: str) -> None:
+    with pytest.raises(RequestError, match=f"timm has it, write --model timm:{name}"):
+        models.check_name(name)
+
+
+def test_what_the_others_are_is_known_without_importing_them() -> None:
+    code = """
+import sys
+from camcli.models import check_name
+for name in ("deeplabv3_resnet50", "convnextv2_tiny", "nothing_at_all"):
+    try:
+        check_name(name)
+    except Exception as error:
+        print(error)
+print(*({"torch", "torchvision", "timm"} & sys.modules.keys()))
+"""
+    done = subprocess.run([sys.executable, "-c", code], capture_output=True, text=True, check=True)
+    assert len(done.stdout.splitlines()) == 4
+    assert done.stdout.splitlines()[-1] == ""
+
+
 def test_catalog_is_torchvisions_list() -> None:
     entries = catalog.entries()
     assert next(iter(entries)) == BUNDLED

@@ -54,6 +54,7 @@ def refused(code: int, *arguments: object, stdin: bytes = b"") -> str:
         (["-o", "one.npz"], "-o one.npz: a .npz file holds --save raw, and nothing else does"),
         (["-o", "one.png", "--save", "raw"], "a .npz file holds --save raw, and nothing else does"),
         (["-o", "one.png", "-M", "grad-cam", "-M", "gradient"], "-o one.png takes one picture"),
+        (["-o", "one.png", "-M", "all"], "-o one.png takes one picture"),
     ],
 )
 def test_a_wrong_request_is_refused_before_anything_runs(flags: list[str], said: str) -> None:
@@ -87,6 +88,71 @@ def test_one_file_for_two_pictures() -> None:
 def test_an_output_that_cannot_be_a_folder() -> None:
     Path("taken").write_text("a file")
     assert "can't write to taken/out" in refused(2, "explain", PHOTO, "-o", "taken/out")
+
+
+@pytest.mark.parametrize("name", ["fig.pdf", "out.gif", "x.jpgg", "a.JEPG", "deep/er/b.pgn", "d.svg", "e.npy"])
+def test_what_looks_like_a_file_of_a_kind_that_is_not_written_is_no_folder(name: str) -> None:
+    line = refused(2, "explain", PHOTO, "-o", name)
+    assert f"-o {name}: no {Path(name).suffix.lower()} is written here" in line
+    assert ".jpg, .jpeg, .png, .webp" in line
+    assert f"write {name}/" in line
+
+
+@pytest.mark.parametrize("name", ["rows.jsonl", "rows.csv", "rows.parquet"])
+def test_rows_that_are_asked_of_output_are_told_where_they_come(name: str) -> None:
+    assert "rows come on stdout with --json or as Parquet with --results FILE" in refused(
+        2, "explain", PHOTO, "-o", name
+    )
+
+
+@pytest.mark.parametrize("name", ["v1.2", "out.d", "run.2026-01-31", "fig.pdf/", "there.gif", "b.png/"])
+def test_folders_may_have_dots(name: str, picture: Picture) -> None:
+    Path("there.gif").mkdir()
+    outcome = run("explain", picture("a.png"), "-o", name, "-m", "squeezenet1_1", "-w", "none", "-q")
+    assert outcome.code == 0, outcome.err
+    assert len(list(Path(name).glob("*.overlay.jpg"))) == 1
+
+
+@pytest.mark.parametrize("arguments", [("explain", "-o", "taken/a.png"), ("compare", "-o", "taken/sheet.png")])
+def test_a_file_that_cannot_be_made_is_refused_before_anything_runs(
+    arguments: tuple[str, ...], monkeypatch: pytest.MonkeyPatch
+) -> None:
+    def engine(*arguments: object, **options: object) -> None:
+        raise AssertionError
+
+    monkeypatch.setattr("camcli.pipeline.Engine", engine)
+    Path("taken").write_text("a file")
+    command, *rest = arguments
+    assert "can't write to taken: taken is not a folder" in refused(2, command, PHOTO, *rest)
+
+
+def test_a_sheet_is_no_folder() -> None:
+    Path("sheet.png").mkdir()
+    assert "-o sheet.png: it is a folder" in refused(2, "compare", PHOTO, "-o", "sheet.png")
+
+
+@pytest.mark.parametrize(
+    ("arguments", "said"),
+    [
+        ((PHOTO,), f"type `camcli explain {PHOTO}`"),
+        (("photos/", "-M", "cam"), "type `camcli explain photos/ -M cam`"),
+        (("gone.jpg",), "type `camcli explain gone.jpg`"),
+        (("a b.PNG",), "type `camcli explain 'a b.PNG'`"),
+        (("*.jpg",), "type `camcli explain '*.jpg'`"),
+        (("https://example.org/a",), "type `camcli explain https://example.org/a`"),
+        (("-",), "type `camcli explain -`"),
+    ],
+)
+def test_a_picture_in_the_place_of_a_command(arguments: tuple[object, ...], said: str) -> None:
+    Path("photos").mkdir()
+    assert said in refused(2, *arguments)
+
+
+@pytest.mark.parametrize("given", ["cat", "top1", "0"])
+def test_classify_takes_no_class_but_the_folders(given: str) -> None:
+    line = refused(2, "classify", PHOTO, "--class", given)
+    assert "classify explains no class" in line
+    assert "`camcli explain` takes any class" in line
 
 
 def test_flags_that_typer_checks() -> None:

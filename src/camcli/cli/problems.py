@@ -127,4 +127,4 @@ class Problems:
 
     def raise_any(self) -> None:
         if self._found:
-            raise RequestError("; ".join(self._found))
+            raise RequestError("; ".join(dict.fromkeys(self._found)))
