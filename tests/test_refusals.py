@@ -55,6 +55,10 @@ def refused(code: int, *arguments: object, stdin: bytes = b"") -> str:
         (["-o", "one.png", "--save", "raw"], "a .npz file holds --save raw, and nothing else does"),
         (["-o", "one.png", "-M", "grad-cam", "-M", "gradient"], "-o one.png takes one picture"),
         (["-o", "one.png", "-M", "all"], "-o one.png takes one picture"),
+        (["--results", "rows.csv"], "--results rows.csv: the table is Parquet and no .csv"),
+        (["-m", "best.pth"], "a file or folder of weights is named with --weights best.pth"),
+        (["-m", "."], "a file or folder of weights is named with --weights ."),
+        (["-m", "torchvision.models.resnet18"], "named with a colon, --model torchvision.models:resnet18"),
     ],
 )
 def test_a_wrong_request_is_refused_before_anything_runs(flags: list[str], said: str) -> None:

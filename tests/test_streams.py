@@ -62,6 +62,14 @@ def test_a_pipe_gets_no_bars() -> None:
     assert "█" not in outcome.out
 
 
+@pytest.mark.skipif(not Path("/dev/full").exists(), reason="needs /dev/full")
+@pytest.mark.parametrize("command", [["methods"], ["models", "res*", "--json"]])
+def test_a_disk_without_room_for_stdout_is_no_bug(command: list[str]) -> None:
+    with Path("/dev/full").open("wb") as full:
+        outcome = finish(spawn(*command, stdout=full))
+    assert (outcome.code, outcome.err) == (3, "camcli: error: can't write to stdout: No space left on device\n")
+
+
 def test_json_is_ascii_whatever_stdout_is(picture: Picture) -> None:
     photo = picture("日本 é.png")
     (row,) = run("classify", photo.name, "--json").rows

@@ -8,13 +8,13 @@ import traceback
 from collections.abc import Callable, Iterator
 from contextlib import contextmanager
 from dataclasses import dataclass
-from functools import wraps
+from functools import partial, wraps
 from io import TextIOWrapper
-from typing import ParamSpec
+from typing import ParamSpec, TextIO
 
 import typer
 
-from camcli.errors import REPORT, CamcliError, ExitCode, of_import
+from camcli.errors import REPORT, CamcliError, ExitCode, SetupError, of_import
 
 P = ParamSpec("P")
 
@@ -42,10 +42,25 @@ def replace_what_cannot_be_encoded() -> None:
             stream.reconfigure(errors="replace")
 
 
-def out(text: str) -> None:
-    """One line of data, flushed: whoever reads the pipe sees it now. Tabs separate columns."""
-    sys.stdout.write(_plain_columns(text) + "\n")
-    sys.stdout.flush()
+def out(text: str, stream: TextIO | None = None) -> None:
+    """One line of data, flushed: whoever reads the pipe sees it now. Tabs separate columns.
+
+    Raises: SetupError: the file that stdout leads to can't be written.
+    """
+    stream = stream or sys.stdout
+    try:
+        stream.write(_plain_columns(text) + "\n")
+        stream.flush()
+    except BrokenPipeError:
+        raise
+    except OSError as error:
+        _abandon(stream)
+        raise SetupError(f"can't write to stdout: {error.strerror}") from error
+
+
+def _abandon(stream: TextIO) -> None:
+    """Nothing more goes there, and the interpreter's last flush must not complain."""
+    os.dup2(os.open(os.devnull, os.O_WRONLY), stream.fileno())
 
 
 def say(text: str) -> None:
@@ -70,8 +85,7 @@ def guarded(command: Callable[P, ExitCode | None]) -> Callable[P, None]:
             say("interrupted")
             code = ExitCode.INTERRUPTED
         except BrokenPipeError:
-            # The reader has left (`| head`): nothing to say, and the interpreter's last flush must not complain.
-            os.dup2(os.open(os.devnull, os.O_WRONLY), sys.stdout.fileno())
+            _abandon(sys.stdout)  # the reader has left (`| head`): nothing to say
             code = ExitCode.READER_GONE
         except Exception as error:  # noqa: BLE001  the one boundary
             if kwargs.get("debug"):
@@ -98,11 +112,7 @@ class Board:
 def progress(quiet: bool) -> Iterator[Board]:
     """A counter on stderr while it is a terminal, with the data lines above it where stdout is that terminal too."""
     stdout = sys.stdout  # libraries may be given another one meanwhile
-
-    def out_there(text: str) -> None:
-        stdout.write(_plain_columns(text) + "\n")
-        stdout.flush()
-
+    out_there = partial(out, stream=stdout)
     if quiet or not sys.stderr.isatty():
         yield Board(out_there, lambda name: None, lambda done, of: None)
         return

@@ -38,8 +38,9 @@ def _complete_layer(context: typer.Context, incomplete: str) -> list[str]:
     from camcli.models import blueprint
     from camcli.records import ModelSpec
 
+    model = context.params.get("model")
     try:
-        net = blueprint(ModelSpec(context.params.get("model"))).net
+        net = blueprint(ModelSpec(model[0] if isinstance(model, (list, tuple)) else model)).net
     except CamcliError:
         return []
     return [name for name, _ in net.named_modules() if name and name.startswith(incomplete)]
@@ -673,6 +674,14 @@ def output_path(text: str | None) -> tuple[str | None, str | None]:
 def _looks_like_a_file(suffix: str) -> bool:
     """Whether a path that ends so is more likely a file's than a folder's; `v1.2` and `out.d` are folders."""
     return suffix in (*WRITTEN, *_OTHERS, *_ROWS) or bool(get_close_matches(suffix, WRITTEN, n=1, cutoff=0.75))
+
+
+def check_results(text: str) -> None:
+    """`--results` names a Parquet table. Raises: RequestError: its name says that it is something else."""
+    if (suffix := Path(text).suffix.lower()) in _ROWS - {".parquet"}:
+        raise RequestError(
+            f"--results {text}: the table is Parquet and no {suffix}; JSON lines come on stdout, --json > rows.jsonl"
+        )
 
 
 def shard_numbers(text: str) -> tuple[int, int]:

@@ -84,6 +84,8 @@ class Problems:
         self.choice("--engine", flow.engine, options.ENGINES)
         if flow.shard is not None:
             self.catch(partial(options.shard_numbers, flow.shard))
+        if flow.results is not None:
+            self.catch(partial(options.check_results, flow.results))
         if flow.ray_address is not None and flow.engine != "ray":
             self.add("--ray-address goes with --engine ray")
 

@@ -25,6 +25,9 @@ if TYPE_CHECKING:
     from camcli.models.checkpoints import Digest
     from camcli.outputs import Readout
 
+# Endings of files that are taken for models.
+_WEIGHTS = frozenset({".pth", ".pt", ".ckpt", ".bin", ".safetensors", ".tar", ".pkl", ".h5", ".onnx"})
+
 
 @dataclass(frozen=True, slots=True, eq=False)
 class Model:
@@ -170,10 +173,15 @@ def check_name(name: str) -> None:
 
 def _not_listed(name: str) -> CamcliError:
     """The error for a name that is none of the classifiers': what else it is, or which are near."""
+    if os.path.exists(name) or Path(name).suffix.lower() in _WEIGHTS:
+        return RequestError(f"--model {name}: a file or folder of weights is named with --weights {name}")
     if (kind := catalog.kind_of_other(name)) is not None:
         return SetupError(f"{name} is {kind}: not explained yet; `camcli models` lists the classifiers that are")
     if catalog.is_in_timm(name):
         return RequestError(f"unknown model {name!r}: timm has it, write --model {catalog.TIMM}{name}")
+    if re.fullmatch(r"[^\W\d]\w*(\.\w+)+", name) and find_spec(name.partition(".")[0]) is not None:
+        module, _, factory = name.rpartition(".")
+        return RequestError(f"unknown model {name!r}: code is named with a colon, --model {module}:{factory}")
     return unknown("model", name, catalog.names(), "camcli models")
 
 
