@@ -104,6 +104,7 @@ def test_a_part_of_a_name_after_the_model_however_that_is_named(cups: Path) -> N
     flags = ["-w", cups, "--labels", "names.txt"]
     assert run("classes", "squeezenet1_1", "ug", *flags).out == "1\tmug\n2\tjug\n"
     assert run("classes", "-m", "squeezenet1_1", "ug", *flags).out == "1\tmug\n2\tjug\n"
+    assert run("classes", "-m", "squeezenet1_1", *flags).out.count("\n") == 3
     assert "resnet18 and --model resnet34 are two models" in refused(2, "layers", "resnet18", "-m", "resnet34")
 
 

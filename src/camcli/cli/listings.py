@@ -15,7 +15,7 @@ from camcli import needs
 from camcli.cli import console, options, report
 from camcli.cli.problems import Problems
 from camcli.errors import RequestError
-from camcli.models import catalog, typed, weights_file, weights_url
+from camcli.models import catalog, check_name, typed, weights_file, weights_url
 from camcli.records import ModelSpec
 
 MethodName = Annotated[
@@ -163,8 +163,8 @@ def classes(
     Weights are not downloaded; a file named with --weights is read, because it
     says which classes there are.
     """
-    if flags.model is not None and not query:
-        name, query = None, name or ""
+    if name is not None and not query and _names_the_model(flags, name):
+        query, name = name, None
     spec = _spec(name, flags)
     from camcli.classes import matching
 
@@ -177,6 +177,17 @@ def classes(
             console.out(json_.dumps({"id": i, "label": labels[i]}))
         return
     report.table(("id", "class"), [(i, labels[i]) for i in found], right=(0,))
+
+
+def _names_the_model(flags: options.ModelFlags, word: str) -> bool:
+    """Whether the flags say which model it is, so that a single word after them is a part of a class's name."""
+    if flags.model is not None or flags.weights in ("DEFAULT", "none"):
+        return flags.model is not None
+    try:
+        check_name(word)
+    except RequestError:
+        return True
+    return False
 
 
 def _spec(name: str | None, flags: options.ModelFlags) -> ModelSpec:

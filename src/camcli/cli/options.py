@@ -5,13 +5,12 @@ from __future__ import annotations
 import inspect
 from collections.abc import Callable, Collection, Sequence
 from dataclasses import MISSING, dataclass, field, fields
-from difflib import get_close_matches
 from functools import wraps
-from pathlib import Path
 from typing import Annotated, Any, TypeVar, get_args, get_type_hints
 
 import typer
 
+from camcli.cli import destinations
 from camcli.errors import RequestError
 from camcli.models import catalog, presets
 from camcli.records import COLORMAPS, MAX_PIXELS, Fit, Fuse, Norm, Picture, Precision, Sanity
@@ -332,16 +331,6 @@ Layers = Annotated[
         show_default=False,
     ),
 ]
-OUTPUT = "camcli_out"
-STDOUT = "-"
-# What one file can be; and endings of others, which are no folder's.
-WRITTEN = (".jpg", ".jpeg", ".png", ".webp", ".npz")
-_OTHERS = frozenset(
-    ".pdf .svg .svgz .eps .ps .gif .apng .tif .tiff .bmp .dib .ico .jpe .jfif .jp2 .j2k .jxl .avif .heic .heif .ppm "
-    ".pgm .pbm .pnm .tga .psd .exr .hdr .npy .mat .h5 .hdf5 .pt .pth .pkl .txt .md .html .htm .xml .yaml .yml .docx "
-    ".pptx .xlsx .zip .tar .gz .mp4 .mov .avi .mkv .webm".split()
-)
-_ROWS = frozenset({".json", ".jsonl", ".ndjson", ".csv", ".tsv", ".parquet"})
 Output = Annotated[
     str | None,
     typer.Option(
@@ -350,7 +339,7 @@ Output = Annotated[
         metavar="PATH",
         help="Folder for the files and a journal of them, which lets a run go on; or, if one picture is made, a file "
         "(.jpg, .png, .webp, .npz) or - for stdout.",
-        show_default=f"{OUTPUT}, no journal",
+        show_default=f"{destinations.FOLDER}, no journal",
         rich_help_panel=OUT,
     ),
 ]
@@ -648,40 +637,6 @@ def _options_of(kind: type, names: Collection[str]) -> list[inspect.Parameter]:
         for f in fields(kind)
         if f.name in names
     ]
-
-
-def output_path(text: str | None) -> tuple[str | None, str | None]:
-    """`--output` as (folder or its URI, None) or (None, the one file).
-
-    Raises: RequestError: it looks like a file of a kind that is not written, and no such folder is there.
-    """
-    if text is None:
-        return OUTPUT, None
-    if text == STDOUT:
-        return None, text
-    suffix = Path(text).suffix.lower()
-    if text.endswith("/") or Path(text).is_dir() or not _looks_like_a_file(suffix):
-        return text, None
-    if suffix in WRITTEN:
-        return None, text
-    rows = "rows come on stdout with --json or as Parquet with --results FILE; " if suffix in _ROWS else ""
-    raise RequestError(
-        f"-o {text}: no {suffix} is written here: {rows}one picture is {', '.join(WRITTEN[:-1])}, --save raw is "
-        f"{WRITTEN[-1]}; if it is to be a folder, write {text}/"
-    )
-
-
-def _looks_like_a_file(suffix: str) -> bool:
-    """Whether a path that ends so is more likely a file's than a folder's; `v1.2` and `out.d` are folders."""
-    return suffix in (*WRITTEN, *_OTHERS, *_ROWS) or bool(get_close_matches(suffix, WRITTEN, n=1, cutoff=0.75))
-
-
-def check_results(text: str) -> None:
-    """`--results` names a Parquet table. Raises: RequestError: its name says that it is something else."""
-    if (suffix := Path(text).suffix.lower()) in _ROWS - {".parquet"}:
-        raise RequestError(
-            f"--results {text}: the table is Parquet and no {suffix}; JSON lines come on stdout, --json > rows.jsonl"
-        )
 
 
 def shard_numbers(text: str) -> tuple[int, int]:

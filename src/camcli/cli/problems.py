@@ -11,7 +11,7 @@ from pathlib import Path
 from typing import Any, get_args
 
 from camcli import methods, models, remote, targets
-from camcli.cli import options
+from camcli.cli import destinations, options
 from camcli.errors import RequestError
 from camcli.records import Fit, Precision, Spec
 
@@ -85,14 +85,14 @@ class Problems:
         if flow.shard is not None:
             self.catch(partial(options.shard_numbers, flow.shard))
         if flow.results is not None:
-            self.catch(partial(options.check_results, flow.results))
+            self.catch(partial(destinations.check_table, flow.results))
         if flow.ray_address is not None and flow.engine != "ray":
             self.add("--ray-address goes with --engine ray")
 
     def of_output(self, given: str | None) -> tuple[str | None, str | None]:
         """`--output` as (folder, None) or (None, file)."""
         found: list[tuple[str | None, str | None]] = []
-        self.catch(lambda: found.append(options.output_path(given)))
+        self.catch(lambda: found.append(destinations.of_output(given)))
         return found[0] if found else (None, None)
 
     def of_sheet(self, file: str) -> None:
@@ -109,7 +109,7 @@ class Problems:
         several_classes = any(re.fullmatch(r"top(?!1$)\d+", text.strip(), re.IGNORECASE) for text in classes)
         if answers * len(pictures) > 1 or several_classes:
             self.add(f"-o {file} takes one picture: one method, one class, one layer and one --save kind")
-        if file == options.STDOUT:
+        if file == destinations.STDOUT:
             if json:
                 self.add("-o - and --json both want stdout")
             if sys.stdout.isatty():

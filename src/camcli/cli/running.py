@@ -15,7 +15,7 @@ from pathlib import Path
 from camcli import inputs as inputs_
 from camcli import remote, streams
 from camcli.cli import console, options, report
-from camcli.cli.options import STDOUT
+from camcli.cli.destinations import STDOUT, check_place
 from camcli.cli.stopping import Stop, stoppable
 from camcli.errors import ExitCode, RequestError
 from camcli.records import OutputSpec, Ref, Row, Spec
@@ -203,13 +203,6 @@ class _Tally:
         )
         if self.answered is not None:
             console.say(report.made_with(self.answered))
-
-
-def check_place(file: str) -> None:
-    """Look whether a file can be made there, before anything is computed. Raises: RequestError: it can't."""
-    if file != STDOUT:
-        with open_sinks(OutputSpec(folder=os.path.dirname(file) or ".")):  # noqa: PTH120  a path or a URI
-            pass
 
 
 def _only_one(refs: Iterator[Ref], file: str) -> Iterator[Ref]:

@@ -12,7 +12,7 @@ from typing import TYPE_CHECKING
 from camcli import inputs as inputs_
 from camcli import montage, render
 from camcli.cli import console, options
-from camcli.cli.running import check_place
+from camcli.cli.destinations import check_place
 from camcli.errors import ExitCode
 from camcli.montage import Tile
 from camcli.records import Attribution, Explained, Failed, OutputSpec, Ref, Result, Spec
