@@ -200,7 +200,7 @@ def _spec(name: str | None, flags: options.ModelFlags) -> ModelSpec:
     problems = Problems()
     given = problems.of_model(replace(flags, model=name or flags.model))
     problems.raise_any()
-    return ModelSpec(**given)
+    return ModelSpec(**given | {"device": "cpu"})  # names and shapes are the same on any
 
 
 def _is_filled(spec: ModelSpec) -> bool:
