@@ -22,6 +22,7 @@ from torch.nn.utils.fusion import fuse_conv_bn_weights
 from camcli import layers, needs
 from camcli.errors import RequestError, SetupError
 from camcli.evidence import Network
+from camcli.frozen import frozen
 from camcli.layers import Layer
 from camcli.maps import Trace
 from camcli.methods import Method
@@ -151,7 +152,7 @@ def is_faithful(copy: nn.Module, model: Model, layers: Collection[str], *, chann
     hooks = [copy.get_submodule(name).register_forward_hook(lambda *_, name=name: ran.add(name)) for name in layers]
     memory = torch.channels_last if channels_last else torch.contiguous_format
     try:
-        with torch.no_grad():
+        with torch.no_grad(), frozen(model.net), frozen(copy):
             expected = model.readout.outputs(model.net, noise.clone())
             found = model.readout.outputs(copy, noise.clone(memory_format=memory))
     except SetupError:  # the copy's: the model has been asked before

@@ -146,7 +146,7 @@ class Engine:
     def _inspect(self) -> None:
         side, channels = self.model.preset.crop, len(self.model.preset.mean)
         grey = torch.zeros(1 if self.model.alone else 2, channels, side, side, device=self.model.device)
-        habits = self._habits(grey)
+        self._habits = self._found_habits(grey)
         traced = self._traced(grey)
         self.layers: list[Layer] = []
         stages: dict[str, list[Layer]] = {}
@@ -165,7 +165,7 @@ class Engine:
         network = Network(
             net,
             self.model.readout,
-            1 if self.model.alone or habits.company else self.spec.batch_size or BATCH_SIZE,
+            1 if self.model.alone or self._habits.company else self.spec.batch_size or BATCH_SIZE,
             self.spec.seed,
             self._black(),
             embedder=net.get_submodule(embedding) if embedding else None,
@@ -173,7 +173,7 @@ class Engine:
             precision=compute.DTYPES[self.spec.precision],
             cut=prepared.cut,
             channels_last=prepared.channels_last,
-            changes_input=habits.changes_input,
+            changes_input=self._habits.changes_input,
         )
         self.asker.look_at(network)
         if self.model.foreign:
@@ -193,7 +193,7 @@ class Engine:
         if traced is not None and self.spec.sanity is not None and self.methods:
             self._randomised = list(sanity.randomised(self.plan, traced, self.spec.sanity))
 
-    def _habits(self, grey: Tensor) -> Habits:
+    def _found_habits(self, grey: Tensor) -> Habits:
         """What is found of a network that nobody here has seen."""
         if not self.model.foreign:
             return Habits()
@@ -245,6 +245,10 @@ class Engine:
         """Refuse a method that needs what this network does not have before any picture is read."""
         if traced.cut and method.needs & needs.TO_PIXELS:
             raise SetupError(f"it needs gradients to the pixels, and {traced.cut}")
+        if traced.scripted and method.needs & needs.SEES_OPERATIONS:
+            raise SetupError(
+                f"it looks at each operation, and {traced.scripted[0]!r} is compiled by TorchScript, where none is seen"
+            )
         if method.bends_relu:
             others = ", ".join(f"{name} x{count}" for name, count in traced.others.items())
             if traced.rectifiers == 0:
@@ -315,6 +319,8 @@ class Engine:
             "forward": _ms(started, predicted) / len(items),
             "explain": _ms(predicted, time.perf_counter()) / len(items),
         }
+        if self._habits.chance:
+            answered = [_noted(answers, probing.ONE_DRAW) for answers in answered]
         for item, prediction, answers in zip(items, predictions, answered, strict=False):
             item.result = self._result(item, prediction, answers, shared)
 
@@ -347,6 +353,11 @@ class Engine:
 def explain(refs: Iterable[Ref], spec: Spec) -> Iterator[Result]:
     """One result per ref, in order; see `Engine` for what is raised."""
     yield from Engine(spec).explain(refs)
+
+
+def _noted(answers: list[Attribution] | str, note: str) -> list[Attribution] | str:
+    """A picture's answers with a note on each that has none."""
+    return answers if isinstance(answers, str) else [replace(one, note=one.note or note) for one in answers]
 
 
 def _noise(pictures: int, like: Tensor) -> Tensor:

@@ -81,7 +81,7 @@ class Network:
             return output.float() if isinstance(output, Tensor) else output
 
         # Before the hook that keeps the layer's output: what is kept, and all that is behind it, is fp32.
-        hook = _on_run(self.cut, back, prepend=True)
+        hook = _on_run(self.cut, back)
         try:
             with torch.autocast(device, self.precision):
                 yield
@@ -154,9 +154,8 @@ class Forward:
                 for module in network.net.modules():
                     stack.callback(module.register_forward_pre_hook(self._attention.before).remove)
                     stack.callback(module.register_forward_hook(self._keep_block).remove)
-            for mode in (self._relu, self._attention, *self._tapes.values(), self._tail):
-                if mode is not None:
-                    stack.enter_context(mode)
+            for mode in filter(None, (self._relu, self._attention, *self._tapes.values(), self._tail)):
+                stack.enter_context(mode)
             if "curvature" in parts:
                 # The fused kernels of attention have no second derivative.
                 stack.enter_context(torch.nn.attention.sdpa_kernel(torch.nn.attention.SDPBackend.MATH))
@@ -588,11 +587,11 @@ class Evidence:
         return self._layer
 
 
-def _on_run(layer: Layer, hook: Callable[[nn.Module, Any, Any], Any], *, prepend: bool = False) -> RemovableHandle:
-    """A forward hook on that run of the layer's module which gives the layer's map."""
+def _on_run(layer: Layer, hook: Callable[[nn.Module, Any, Any], Any]) -> RemovableHandle:
+    """A forward hook on that run of the layer's module which gives the map, before hooks of the network's own."""
     runs = count()
     return layer.module.register_forward_hook(
-        lambda module, args, output: hook(module, args, output) if next(runs) == layer.call else None, prepend=prepend
+        lambda module, args, output: hook(module, args, output) if next(runs) == layer.call else None, prepend=True
     )
 
 

@@ -105,7 +105,7 @@ def _only_hands_on(net: nn.Module, run: Run) -> bool:
 def _why_none(net: nn.Module, trace: Trace) -> str:
     """What keeps it from having one, and what to type."""
     if trace.cut:
-        return f"{trace.cut}, or name a layer behind it with --layer"
+        return f"{trace.cut}, or name a layer after that with --layer"
     twice = next((run for run in reversed(trace.runs) if run.call and read_map(net, trace, run) is not None), None)
     if twice is not None and not twice.on_every_path:
         top = twice.name.split(".")[0]
@@ -168,7 +168,7 @@ def _named(net: nn.Module, trace: Trace, name: str, model: str) -> Layer:
     if not maps:
         given = "x".join(map(str, runs[-1].shape[1:])) or "no tensor"
         raise SetupError(f"layer {name!r} gives {given}, not a spatial map: {see}")
-    last = maps[-1]
+    last = next((run for run in reversed(maps) if run.on_every_path), maps[-1])
     if len(maps) > 1 and not last.on_every_path:
         raise SetupError(
             f"layer {name!r} runs {len(maps)} times in one forward, side by side, and a map is of one run: {see}"
@@ -176,7 +176,7 @@ def _named(net: nn.Module, trace: Trace, name: str, model: str) -> Layer:
     if not last.reaches:
         cut = f": {trace.cut}" if trace.cut else ""
         raise SetupError(f"no gradient of the score reaches layer {name!r}{cut}")
-    why = "named with --layer" + (f", the last of its {len(maps)} runs" if len(maps) > 1 else "")
+    why = "named with --layer" + (f", run {last.call + 1} of {len(runs)}" if len(runs) > 1 else "")
     return _layer(net, trace, last, why)
 
 

@@ -44,7 +44,7 @@ class Trace:
     `rectifiers` counts ReLU and ReLU6 calls, `others` the calls of other activations by name.
     `normalised` names each convolution that only a batch norm reads, and that batch norm, where both run once.
     `frozen` names modules that ran without a graph because forward switches it off (torch.no_grad); `cut` says why no
-    gradient reaches the picture, "" where one does.
+    gradient reaches the picture, "" where one does. `scripted` names modules that TorchScript has compiled.
     """
 
     images: tuple[int, ...]
@@ -54,6 +54,7 @@ class Trace:
     others: dict[str, int]
     normalised: tuple[tuple[str, str], ...] = ()
     frozen: tuple[str, ...] = ()
+    scripted: tuple[str, ...] = ()
     cut: str = ""
 
     def runs_of(self, name: str) -> list[Run]:

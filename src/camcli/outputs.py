@@ -19,6 +19,7 @@ from torch.nn import functional
 from torch.overrides import TorchFunctionMode
 
 from camcli.errors import RequestError, SetupError
+from camcli.frozen import frozen
 
 Activation = Literal["softmax", "sigmoid"]
 Reading = Literal["softmax", "sigmoid", "none"]
@@ -120,7 +121,7 @@ def probe(net: nn.Module, images: Tensor, key: str | None, multi_label: bool) ->
         SetupError: the network fails on such pictures.
     """
     seen = _Activations()
-    with torch.no_grad(), seen:
+    with torch.no_grad(), frozen(net), seen:
         key, output = _scores_in(_forward(net, images.clone()), key)  # some networks change what they are given
     table = _as_table(output, len(images))
     ended_in, given = seen.kind_of(output), None

@@ -29,6 +29,8 @@ SEEN = 0.5
 DIFFUSE = 0.3
 # Opposite corners of the view are about .8 of the map apart; networks with wide borders of their own bring them nearer.
 NEAREST = 0.5
+# What is noted on each answer of a network that chance has a part in.
+ONE_DRAW = "one draw: the network answers otherwise each time it is asked"
 CORNERS = ("top left", "top right", "bottom left", "bottom right")
 # Where the corners of the picture lie on the map of a network that moves it.
 _MOVES: dict[tuple[int, ...], str] = {
@@ -66,7 +68,8 @@ class Habits:
 
 
 def habits(net: nn.Module, readout: Readout, images: Tensor, *, alone: bool) -> Habits:
-    """Ask the same twice and, unless the network takes pictures `alone`, in other company; `images` are three."""
+    """Ask the same twice and, unless the network takes pictures `alone`, in other company; `images` (3, C, H, W) are
+    noise."""
     with torch.no_grad(), frozen(net):
         given = images[:1].clone()
         first = _numbers(readout.outputs(net, given), 1)
@@ -74,8 +77,10 @@ def habits(net: nn.Module, readout: Readout, images: Tensor, *, alone: bool) -> 
         chance = not _same(first, _numbers(readout.outputs(net, images[:1].clone()), 1))
         if chance or alone:
             return Habits(chance, False, changes_input)
+        # Companions brighter and darker, of more and of less contrast: noise of one kind has the same statistics.
+        companions = (images[1:2] * 2 + 1, images[2:] * 0.5 - 1)
         company = any(
-            not _same(first, _numbers(readout.outputs(net, images[[0, other]].clone()), 2)) for other in (1, 2)
+            not _same(first, _numbers(readout.outputs(net, torch.cat([images[:1], other])), 2)) for other in companions
         )
     return Habits(chance, company, changes_input)
 
@@ -103,8 +108,8 @@ def check_place(network: Network, layer: Layer, images: Tensor, model: str) -> N
     plain, patch = images[:1] * 0.5, images[1:] * 3
     changes = _changes(network, layer, plain, patch)
     if any(change is None for change in changes):
-        if all(change is None for change in changes):
-            return
+        if _change(network, layer, plain, patch, _MIDDLE) is None:
+            return  # it may be blind to all that differs here
         # A network of few units may be blind to one patch of noise.
         for level in (3.0, -3.0):
             again = _changes(network, layer, plain, torch.full_like(patch, level))
@@ -132,20 +137,28 @@ def _misplaced(model: str, layer: Layer, how: str) -> SetupError:
 
 def _changes(network: Network, layer: Layer, plain: Tensor, patch: Tensor) -> list[Tensor | None]:
     """For each corner how much each place (h, w) of the map changes with it; None: not at all."""
+    return [_change(network, layer, plain, patch, (y, x)) for y in (0.0, 1.0) for x in (0.0, 1.0)]
+
+
+# Where a patch is put, as shares of the room that it leaves: (0, 0) is the top left corner.
+_MIDDLE = (0.5, 0.5)
+
+
+def _change(network: Network, layer: Layer, plain: Tensor, patch: Tensor, at: tuple[float, float]) -> Tensor | None:
     before = _map(network, layer, plain)
-    height, width = (max(1, round(side * PATCH)) for side in plain.shape[2:])
-    found: list[Tensor | None] = []
-    for rows in (slice(None, height), slice(-height, None)):
-        for columns in (slice(None, width), slice(-width, None)):
-            patched = plain.clone()
-            patched[..., rows, columns] = patch[..., rows, columns]
-            change = (_map(network, layer, patched) - before).square().sum(0)
-            found.append(change if float(change.max()) > 1e-12 * float(before.square().sum(0).max()) else None)
-    return found
+    sides = [max(1, round(side * PATCH)) for side in plain.shape[2:]]
+    starts = [round((whole - side) * share) for whole, side, share in zip(plain.shape[2:], sides, at, strict=True)]
+    rows, columns = (slice(start, start + side) for start, side in zip(starts, sides, strict=True))
+    patched = plain.clone()
+    patched[..., rows, columns] = patch[..., rows, columns]
+    change = (_map(network, layer, patched) - before).square().sum(0)
+    return change if float(change.max()) > 1e-12 * float(before.square().sum(0).max()) else None
 
 
 def _map(network: Network, layer: Layer, image: Tensor) -> Tensor:
-    return Forward(network, network.arranged(image), [layer]).activations(layer)[0].double()
+    with torch.random.fork_rng():
+        torch.manual_seed(0)  # the same draw for each, of a network that draws
+        return Forward(network, network.arranged(image), [layer]).activations(layer)[0].double()
 
 
 def _place(change: Tensor) -> tuple[float, float] | None:

@@ -38,7 +38,7 @@ def trace(net: nn.Module, images: Tensor, readout: Readout = PLAIN, root: Root |
     if output.grad_fn is None:
         recorder, output, counter = _recorded(net, images, readout, root, _Recorder(restarts=len(images)))
         recorder.check_cut(output)
-    return recorder.finish(images, output, counter)
+    return recorder.finish(net, images, output, counter)
 
 
 def _scores(outputs: Outputs) -> Tensor:
@@ -53,9 +53,9 @@ def _recorded(
         stack.enter_context(frozen(net))
         stack.enter_context(torch.enable_grad())
         for name, module in net.named_modules():
-            if name:
+            if name and not isinstance(module, torch.jit.ScriptModule):  # which takes no hooks
                 stack.callback(module.register_forward_pre_hook(recorder.before).remove)
-                stack.callback(module.register_forward_hook(recorder.after(name)).remove)
+                stack.callback(module.register_forward_hook(recorder.after(name), prepend=True).remove)
         stack.enter_context(counter)
         stack.enter_context(recorder)
         output = root(readout.outputs(net, images.detach().clone().requires_grad_().clone()))
@@ -78,6 +78,7 @@ class _Recorder(TorchFunctionMode):
         self._restarts = restarts
         self._restarted: list[str] = []
         self._frozen: list[str] = []
+        self._switch = ""
         self._runs: list[tuple[str, str, tuple[int, ...], Node | None]] = []
         self._running: list[tuple[nn.Module, int]] = []
         self._attending: set[int] = set()
@@ -101,6 +102,7 @@ class _Recorder(TorchFunctionMode):
                 self._in_attention.update(range(start, len(self._runs)))
             if not torch.is_grad_enabled():
                 self._frozen.append(name)
+                self._switch = "inference_mode" if torch.is_inference_mode_enabled() else "no_grad"
             output = self._begun(name, output)
             if isinstance(output, Tensor):
                 self._runs.append((name, type(module).__name__, tuple(output.shape), output.grad_fn))
@@ -126,10 +128,10 @@ class _Recorder(TorchFunctionMode):
 
     def _cut(self) -> str:
         if self._frozen:
-            return "forward runs under torch.no_grad(): take that out of the code, for explaining"
+            return f"forward runs under torch.{self._switch}(): take that out of the code, for explaining"
         return "forward detaches its tensors, or makes its scores of numbers that are none: take that out of the code"
 
-    def finish(self, images: Tensor, output: Tensor, counter: ActivationCounter) -> Trace:
+    def finish(self, net: nn.Module, images: Tensor, output: Tensor, counter: ActivationCounter) -> Trace:
         assert output.grad_fn is not None
         routes = Routes(output.grad_fn)
         numbers: dict[Node, int] = {}
@@ -156,6 +158,7 @@ class _Recorder(TorchFunctionMode):
             counter.rectifiers,
             counter.others,
             normalised,
+            scripted=tuple(name for name, part in net.named_modules() if isinstance(part, torch.jit.ScriptModule)),
             frozen=tuple(dict.fromkeys(self._frozen)),
             cut=f"up to {self._restarted[0]!r} {self._cut()}" if self._restarted else "",
         )

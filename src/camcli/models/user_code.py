@@ -37,6 +37,7 @@ def architecture(name: str, weights: str, args: Args, tensors: Mapping[str, Tens
     with _running(name):
         made = factory if isinstance(factory, nn.Module) else factory(**args)
     net = unwrapped(made, name)
+    _uncompile(net)
     net.forward = _Aside(net.forward)
     config = getattr(net, "pretrained_cfg", None) or getattr(net, "default_cfg", None)
     preset = timm_zoo.preset_of(config) if isinstance(config, Mapping) else None
@@ -104,6 +105,16 @@ def unwrapped(made: Any, name: str) -> nn.Module:
         else:
             return made
     raise SetupError(f"{name} gives a {type(made).__name__}, not a torch.nn.Module")
+
+
+def _uncompile(net: nn.Module) -> None:
+    """Modules that torch.compile was given, as they were before: inside compiled ones no hook is seen."""
+    for module in net.modules():
+        for name, child in module.named_children():
+            if isinstance(inner := getattr(child, "_orig_mod", None), nn.Module):
+                setattr(module, name, inner)
+        if (plain := getattr(module.forward, "_torchdynamo_orig_callable", None)) is not None:
+            module.forward = plain
 
 
 def _module(where: str) -> ModuleType:
