@@ -75,7 +75,9 @@ def layers(
     for remark in plan.remarks:
         console.say(remark)
     side, channels = plan.preset.crop, len(plan.preset.mean)
-    traced = trace(plan.net, torch.zeros(1, channels, side, side, device=plan.device), plan.readout)
+    traced = trace(
+        plan.net, torch.zeros(1 if plan.alone else 2, channels, side, side, device=plan.device), plan.readout
+    )
     chosen = choose(plan.net, traced, plan.name)
     modules = [
         {"name": name, "type": type(module).__name__, "shape": list(run.shape[1:]) if run else None}
