@@ -32,7 +32,7 @@ def candidate(architecture: Architecture, tensors: Mapping[str, Tensor]) -> Cand
     on = "meta" if architecture.package == "torchvision" and not architecture.name.startswith(_NEEDS_VALUES) else "cpu"
     with torch.device(on):
         wanted = fitting.shapes_of(architecture.build(False).state_dict())
-    fit = fitting.match(wanted, fitting.shapes_of(tensors), architecture.rename)
+    fit, _ = fitting.meet(wanted, tensors, architecture.rename)
     own = next((shape[0] for shape in reversed(wanted.values()) if shape), 0)
     return Candidate(architecture.name, fit, fit.heads[0].shape[0] if fit.heads else own)
 

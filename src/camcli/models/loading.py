@@ -30,7 +30,6 @@ from camcli.models import (
 )
 from camcli.models.architecture import Architecture
 from camcli.models.checkpoints import Checkpoint, Digest
-from camcli.models.fitting import Fit
 from camcli.outputs import Readout
 from camcli.records import ModelSpec, Preset
 
@@ -125,7 +124,7 @@ def _filled(
     net = arch.build(False)
     if checkpoint is not None:
         fit = fitting.fill(net, checkpoint.tensors, f"{spec.weights} does not fit {arch.name}", arch.rename)
-        remarks += _about(fit, spec.weights)
+        remarks += fitting.remarks(fit, spec.weights)
         return net, checkpoint.files
     if arch.fetch is None:
         path = arch.cached() if arch.cached else None
@@ -133,17 +132,6 @@ def _filled(
     path = arch.fetch(progress)
     fitting.fill(net, checkpoints.read(path).tensors, f"{path} does not fit {arch.name}", arch.rename)
     return net, (path,)
-
-
-def _about(fit: Fit, file: str) -> list[str]:
-    """What was done to make a file fit, where that is more than names and a head of another size."""
-    said = [f"{file}: {head.weight} is the whole head" for head in fit.heads if head.flattened]
-    if fit.aside:
-        count, first = len(fit.aside), ", ".join(fit.aside[:3])
-        said.append(
-            f"{file}: {count} tensor{'s' * (count > 1)} beside the network left aside ({first}{', …' * (count > 3)})"
-        )
-    return said
 
 
 def _preset(

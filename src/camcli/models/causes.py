@@ -1,0 +1,75 @@
+"""What the names in a file say of how it was made, where that keeps it from being a plain network's weights."""
+
+from __future__ import annotations
+
+import re
+from collections.abc import Iterable
+
+_AS_CODE = "or give the network as code, --model FILE.py:factory"
+
+INTEGERS = (
+    "It is a network for integers (torch.ao.quantization: observers, fake or real quantisation), whose scores are "
+    "rounded and have no gradient: save the state_dict of the float network, before prepare and convert"
+)
+
+# A name that tells -> what it tells, and the way on.
+_TELLING = (
+    (
+        r"(activation_post_process|fake_quant|weight_fake_quant|_packed_params|\.zero_point$)",
+        INTEGERS,
+    ),
+    (
+        r"lora_(A|B|down|up|embedding_A|embedding_B)\b",
+        "It holds LoRA adapters beside the weights: merge them before saving (peft: model.merge_and_unload()), "
+        + _AS_CODE,
+    ),
+    (
+        r"(^|\.)parametrizations\.",
+        "It is parametrised (torch.nn.utils.parametrize), and what computes those weights is code that is not in the "
+        "file: call parametrize.remove_parametrizations(module, name) before saving, " + _AS_CODE,
+    ),
+    (
+        r"_mask$",
+        "It is pruned (torch.nn.utils.prune) in a way that its tensors alone don't tell: "
+        "call prune.remove(module, name) before saving, " + _AS_CODE,
+    ),
+    (
+        r"_orig$|_u$|_[gv]$",
+        "Its weights are computed from others (weight_norm, spectral_norm or alike) in a way that its tensors alone "
+        "don't tell: call remove_weight_norm or remove_spectral_norm before saving, " + _AS_CODE,
+    ),
+    (
+        r"^(module\.)?(rpn\.|roi_heads\.|backbone\.body\.|backbone\.fpn\.|head\.regression_head)",
+        "It is a detector, and what is explained here are classifiers",
+    ),
+    (
+        r"^(backbone\.layer1\.0\.conv1\.weight|aux_classifier\.)",
+        "It is a segmentation network (torchvision's DeepLab or FCN) or a classifier of somebody's own: "
+        "give it as code, --model FILE.py:factory",
+    ),
+    (
+        r"^(vit|swin|swinv2|resnet|convnext|convnextv2|deit|beit|mobilevit|efficientnet|dinov2|mobilenet_v[12])"
+        r"\.(embeddings|encoder|embedder|blocks|conv_stem)\b",
+        "Its names are those of Hugging Face's transformers: -m "
+        "transformers:AutoModelForImageClassification.from_pretrained "
+        "--model-arg pretrained_model_name_or_path=FOLDER, the folder that holds its config.json",
+    ),
+)
+_FASTAI_HEAD = ("1.2.running_mean", "1.4.weight", "1.8.weight")
+_FASTAI = (
+    "It is a fastai Learner's (the body under 0, a head of two Linears under 1), and no file records what lies between "
+    "them: give the network as code, --model FILE.py:factory, where the factory returns "
+    "fastai.vision.all.create_vision_model(resnet34, n_out=CLASSES, pretrained=False)"
+)
+
+
+def told(all_names: Iterable[str], left_over: Iterable[str]) -> str:
+    """The cause and the way on, in a sentence or two; "" if nothing is known.
+
+    all_names: the file's. left_over: those that found no place.
+    """
+    names = set(all_names)
+    if names.issuperset(_FASTAI_HEAD):
+        return _FASTAI
+    left = list(left_over)
+    return next((sentence for pattern, sentence in _TELLING if any(re.search(pattern, name) for name in left)), "")
