@@ -2,8 +2,10 @@
 
 from __future__ import annotations
 
+import json
 import re
 from collections.abc import Iterable
+from pathlib import Path
 
 _AS_CODE = "or give the network as code, --model FILE.py:factory"
 
@@ -73,3 +75,26 @@ def told(all_names: Iterable[str], left_over: Iterable[str]) -> str:
         return _FASTAI
     left = list(left_over)
     return next((sentence for pattern, sentence in _TELLING if any(re.search(pattern, name) for name in left)), "")
+
+
+def of_folder(path: Path) -> str:
+    """How the weights in a folder, or a file of it, are read by the library that its config.json is of; else ""."""
+    folder = path if path.is_dir() else path.parent
+    try:
+        config = json.loads((folder / "config.json").read_text(encoding="utf-8-sig"))
+    except (OSError, ValueError, RecursionError):
+        return ""
+    if not isinstance(config, dict):
+        return ""
+    if isinstance(config.get("architecture"), str):
+        return f"Its config.json is timm's: -m timm:{config['architecture']}"
+    made = config.get("architectures")
+    if not isinstance(made, list) or not made:
+        return ""
+    preset = folder / "preprocessor_config.json"
+    return (
+        f"Its config.json is of Hugging Face's transformers ({made[0]}): "
+        f"-m transformers:AutoModelForImageClassification.from_pretrained "
+        f"--model-arg pretrained_model_name_or_path={folder}"
+        f"{f' --preset {preset}' if preset.is_file() else ''} --labels {folder / 'config.json'}, without --weights"
+    )

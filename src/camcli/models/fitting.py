@@ -8,7 +8,7 @@ another network, and a half-loaded network is never explained.
 from __future__ import annotations
 
 from collections import Counter, OrderedDict
-from collections.abc import Callable, Iterable, Iterator, Mapping
+from collections.abc import Callable, Collection, Iterable, Iterator, Mapping
 from contextlib import ExitStack, contextmanager
 from dataclasses import dataclass, field, replace
 from itertools import product
@@ -82,6 +82,16 @@ def meet(
     return replace(fit, rivals=different, computed=computed), whole
 
 
+def below(tensors: Mapping[str, Tensor], path: str) -> Mapping[str, Tensor]:
+    """The tensors under a prefix, which may have been wrapped, by the names below it."""
+    cleaned = {name: _unwrapped(name, _WRAPPERS) for name in tensors}
+    for names in ({name: name for name in tensors}, cleaned):
+        part = OrderedDict((own[len(path) + 1 :], tensors[name]) for name, own in names.items() if under(own, path))
+        if part:
+            return part
+    return {}
+
+
 def match(wanted: Mapping[str, Shape], given: Mapping[str, Shape], rename: Rename = str) -> Fit:
     """Find each of a network's tensors in a file.
 
@@ -111,10 +121,8 @@ def fill(net: nn.Module, tensors: Mapping[str, Tensor], what: str, rename: Renam
     if fit.problems:
         found = differences(fit, limit=_MAX_LISTED) + hint(fit, own, shapes_of(tensors))
         raise SetupError(f"{what}: {found}; see `camcli inspect`")
-    if fit.rivals:
-        raise SetupError(f"{what} as it is: {several(fit)}")
-    if whole := [name for name, theirs in fit.names.items() if _is_rounded(own.get(name), tensors[theirs])]:
-        raise SetupError(f"{what}: {whole[0]} is {tensors[fit.names[whole[0]]].dtype} there. {causes.INTEGERS}")
+    if obstacle := in_the_way(fit, tensors):
+        raise SetupError(f"{what} as it is: {obstacle}")
     for head in fit.heads:
         if not _can_stand_in(net.get_submodule(head.path), head):
             kind = type(net.get_submodule(head.path)).__name__
@@ -169,8 +177,13 @@ def hint(fit: Fit, own: Iterable[str], given: Mapping[str, Shape]) -> str:
     return _of_several_layers(fit, own, given)
 
 
-def several(fit: Fit) -> str:
-    """That a file holds more than one network that fits, and how to choose."""
+def in_the_way(fit: Fit, tensors: Mapping[str, Tensor]) -> str:
+    """Why a file whose names and shapes fit can't be taken all the same; "" if it can."""
+    for name, theirs in fit.names.items():
+        if _last(name) in ("weight", "bias") and not tensors[theirs].is_floating_point():
+            return f"{theirs} is {str(tensors[theirs].dtype).removeprefix('torch.')}. {causes.INTEGERS}"
+    if not fit.rivals:
+        return ""
     found = [prefix.removesuffix(".") for prefix in (fit.prefix, *fit.rivals)]
     return f"it holds {len(found)} networks ({', '.join(found)}): say which, --weights-key {' or '.join(found)}"
 
@@ -290,7 +303,7 @@ def _renamed(
     """
     legitimate = {part for name in wanted for part in name.split(".")}
     wrappers = _WRAPPERS - legitimate
-    cleaned = {name: ".".join(part for part in name.split(".") if part not in wrappers) for name in given}
+    cleaned = {name: _unwrapped(name, wrappers) for name in given}
     best: tuple[tuple[int, int], str, dict[str, str]] = ((-1, -1), "", {})
     scores: dict[str, tuple[int, int]] = {}
     for off, on in product(_prefixes(cleaned.values()), _prefixes(wanted)):
@@ -311,6 +324,10 @@ def _renamed(
         and not prefix.startswith(off)
     ]
     return prefix, renamed, tuple(rivals)
+
+
+def _unwrapped(name: str, wrappers: Collection[str]) -> str:
+    return ".".join(part for part in name.split(".") if part not in wrappers)
 
 
 def _same(fit: Fit, rival: str, tensors: Mapping[str, Tensor]) -> bool:
@@ -355,10 +372,6 @@ def _can_stand_in(module: nn.Module, head: Head) -> bool:
         return type(module) is nn.Sequential
     ours = type(module).__module__.startswith(("torch.", "timm."))
     return ours and isinstance(module, nn.Conv2d if len(head.shape) == 4 else nn.Linear)
-
-
-def _is_rounded(own: Tensor | None, theirs: Tensor) -> bool:
-    return not theirs.is_floating_point() and (own is None or own.is_floating_point())
 
 
 def _put(net: nn.Module, head: Head) -> None:

@@ -27,6 +27,7 @@ from camcli.models import (
     torchvision_zoo,
     weights_file,
     weights_url,
+    whole,
 )
 from camcli.models.architecture import Architecture
 from camcli.models.checkpoints import Checkpoint, Digest
@@ -42,9 +43,12 @@ def load(spec: ModelSpec, *, progress: bool = False) -> Model:
     device = pick_device(spec.device)
     remarks: list[str] = []
     checkpoint = _checkpoint(spec, remarks, progress=progress)
-    if checkpoint is not None and spec.model is None:
-        spec = _with_architecture(spec, checkpoint, remarks)
-    arch = architecture_of(spec, checkpoint.tensors if checkpoint else None)
+    if checkpoint is not None and checkpoint.network is not None and spec.model is None:
+        arch = whole.architecture(checkpoint.network, checkpoint.path)
+    else:
+        if checkpoint is not None and spec.model is None:
+            spec = _with_architecture(spec, checkpoint, remarks)
+        arch = architecture_of(spec, checkpoint.tensors if checkpoint else None)
     remarks += arch.remarks
     net, files = _filled(arch, spec, checkpoint, remarks, progress=progress)
     net = net.eval().requires_grad_(False).to(device)
@@ -108,7 +112,7 @@ def _checkpoint(spec: ModelSpec, remarks: list[str], *, progress: bool) -> Check
 
 
 def _with_architecture(spec: ModelSpec, checkpoint: Checkpoint, remarks: list[str]) -> ModelSpec:
-    found = guess.only(guess.ranked(checkpoint.tensors), spec.weights)
+    found = guess.only(guess.ranked(checkpoint.tensors), spec.weights, checkpoint.made_for)
     remarks.append(f"{spec.weights} is a {found.name}")
     return replace(spec, model=found.name)
 
@@ -122,6 +126,8 @@ def _filled(
             torch.manual_seed(0)
             return arch.build(True), ()
     net = arch.build(False)
+    if checkpoint is not None and spec.model is None:  # the network that was pickled, which has them
+        return net, checkpoint.files
     if checkpoint is not None:
         fit = fitting.fill(net, checkpoint.tensors, f"{spec.weights} does not fit {arch.name}", arch.rename)
         remarks += fitting.remarks(fit, spec.weights)
