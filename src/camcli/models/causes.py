@@ -6,6 +6,7 @@ import json
 import re
 from collections.abc import Iterable
 from pathlib import Path
+from shlex import quote
 
 _AS_CODE = "or give the network as code, --model FILE.py:factory"
 
@@ -95,6 +96,7 @@ def of_folder(path: Path) -> str:
     return (
         f"Its config.json is of Hugging Face's transformers ({made[0]}): "
         f"-m transformers:AutoModelForImageClassification.from_pretrained "
-        f"--model-arg pretrained_model_name_or_path={folder}"
-        f"{f' --preset {preset}' if preset.is_file() else ''} --labels {folder / 'config.json'}, without --weights"
+        f"--model-arg {quote(f'pretrained_model_name_or_path={folder}')}"
+        f"{f' --preset {quote(str(preset))}' if preset.is_file() else ''} "
+        f"--labels {quote(str(folder / 'config.json'))}, without --weights"
     )
