@@ -593,7 +593,7 @@ class Featured(nn.Module):
     def __init__(self, net: nn.Module) -> None:
         super().__init__()
         self.feature_extractor = nn.Sequential(*list(net.children())[:-1])
-        self.classifier = net.fc
+        self.classifier = net.get_submodule("fc")
 
     def forward(self, x: Tensor) -> Tensor:
         scores: Tensor = self.classifier(self.feature_extractor(x).flatten(1))

@@ -82,6 +82,8 @@ def _fit(checkpoint: Checkpoint, file: str, model: str | None) -> dict[str, Any]
     """Which architecture it is, or what keeps it from the one named or the nearest."""
     from camcli.models import fitting, guess
 
+    if model is None and checkpoint.network is not None:
+        return _itself(checkpoint, file)
     if model is not None:
         candidates = [guess.candidate(architecture_of(ModelSpec(model, file), checkpoint.tensors), checkpoint.tensors)]
     else:
@@ -104,6 +106,21 @@ def _fit(checkpoint: Checkpoint, file: str, model: str | None) -> dict[str, Any]
         "left aside": list(fit.aside),
         "remarks": fitting.remarks(fit, file),
         "problem": f"{file}: {fits[0].obstacle}" if fits[0].obstacle else None,
+    }
+
+
+def _itself(checkpoint: Checkpoint, file: str) -> dict[str, Any]:
+    """A trusted file's own network, which needs no other."""
+    from camcli.models import whole
+
+    assert checkpoint.network is not None
+    arch = whole.architecture(checkpoint.network, checkpoint.path)
+    key = f" --weights-key {checkpoint.key}" if checkpoint.key and len(checkpoint.keys) > 1 else ""
+    return {
+        "architecture": arch.name,
+        "use": f"camcli explain PICTURE -w {file}{key} --trust-checkpoint",
+        "remarks": list(arch.remarks),
+        "problem": None,
     }
 
 

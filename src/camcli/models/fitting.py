@@ -323,7 +323,8 @@ def _renamed(
         and not off.startswith(prefix)
         and not prefix.startswith(off)
     ]
-    return prefix, renamed, tuple(rivals)
+    outermost = [off for off in rivals if not any(off != other and off.startswith(other) for other in rivals)]
+    return prefix, renamed, tuple(outermost)
 
 
 def _unwrapped(name: str, wrappers: Collection[str]) -> str:
