@@ -242,6 +242,7 @@ def _met(
     missing = [name for name in wanted if name not in names and _last(name) != "num_batches_tracked"]
     mismatched = [own for own, theirs in names.items() if wanted[own] != given[theirs]]
     aside = [name for name in given if name not in renamed]
+    elsewhere = [name for name in aside if _unwrapped(name, _WRAPPERS).startswith(rivals)]
     stem = _other_channels(wanted, given, names, mismatched)
     mismatched = [name for name in mismatched if name != stem]
     meeting = Meeting(wanted, given, renamed, missing, mismatched, (*aside, *unexpected))
@@ -253,9 +254,10 @@ def _met(
         names = {own: theirs for own, theirs in kept.items() if not head.holds(theirs)} | head.names
         mismatched = [name for name in mismatched if not under(name, head.path)]
         lost = [name for name in heads.displaced(head, meeting) if _last(name) not in _IGNORED]
+        lost = [name for name in lost if name not in elsewhere]
         unexpected = [name for name in dict.fromkeys([*unexpected, *lost]) if not head.holds(name)]
         aside = [name for name in aside if not head.holds(name) and name not in lost]
-    further = _further(wanted, given, names, [name for name in aside if not name.startswith(rivals)])
+    further = _further(wanted, given, names, [name for name in aside if name not in elsewhere])
     unexpected += further
     aside = [name for name in aside if name not in further]
     described = [f"{names[name]} {_x(given[names[name]])}, wanted {_x(wanted[name])}" for name in mismatched]

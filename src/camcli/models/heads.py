@@ -77,7 +77,7 @@ def displaced(head: Head, meeting: Meeting) -> Iterator[str]:
     for name, own in meeting.renamed.items():
         if own and (under(own, head.path) or (head.moved and under(name, below))) and not head.holds(name):
             yield name
-    if head.moved and head.weight in meeting.beside:
+    if head.moved and not under(meeting.renamed.get(head.weight, ""), head.path.split(".")[0]):  # from elsewhere
         for name in meeting.beside:
             if name not in meeting.renamed and not head.holds(name) and _computes(name, head, meeting.given):
                 yield name
