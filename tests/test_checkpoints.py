@@ -816,6 +816,16 @@ NAMED: dict[str, tuple[Any, str]] = {
         {f"roi_heads.box.{i}.weight": torch.ones(2, 2) for i in range(3)},
         "It is a detector, and what is explained here are classifiers",
     ),
+    "timm": (
+        {"patch_embed.proj.weight": torch.ones(4, 3, 2, 2), "blocks.0.attn.qkv.weight": torch.ones(12, 4)},
+        "(: not one of its tensors is known in any|does not fit any of 81 architectures). Its names look like timm's: ",
+    ),
+    "tensors without names": ([torch.ones(2, 2)] * 3, "a list of 3, tensors without names"),
+    "a segmentation network": (
+        {f"encoder.{i}.weight": torch.ones(4, 3, 2, 2) for i in range(9)}
+        | {"segmentation_head.0.weight": torch.ones(2, 4, 1, 1)},
+        "It is a segmentation network",
+    ),
     "transformers": (
         {"vit.embeddings.cls_token": torch.ones(1, 1, 4), "classifier.weight": torch.ones(2, 4)},
         "Its names are those of Hugging Face's transformers: -m transformers:AutoModelForImage",

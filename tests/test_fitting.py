@@ -607,6 +607,25 @@ NUMBERED: dict[str, Callable[[nn.Module], nn.Module]] = {
 }
 
 
+@pytest.mark.parametrize(
+    "name", ["vgg11", "vgg11_bn", "squeezenet1_1", "mobilenet_v2", "efficientnet_b0", "densenet121"]
+)
+@pytest.mark.parametrize("spread", [False, True], ids=["children", "grandchildren"])
+def test_children_of_other_families_fit_by_their_numbers(name: str, spread: bool) -> None:
+    """All of them, with their own heads; and those of Sequentials one level higher."""
+    with torch.device("meta"), fitting.no_initialisation():
+        net: nn.Module = torchvision.models.get_model(name, num_classes=CLASSES)
+        wanted = fitting.shapes_of(torchvision.models.get_model(name).state_dict())
+    children = list(net.children())
+    if spread:
+        children = [own for child in children for own in (child if isinstance(child, nn.Sequential) else [child])]
+    given = fitting.shapes_of(nn.Sequential(*children).state_dict())
+    fit = fitting.match(wanted, given)
+    assert fit.problems == 0
+    taken, there = ([name for name in names if "num_batches" not in name] for names in (fit.names.values(), given))
+    assert taken == there
+
+
 @pytest.mark.parametrize("kind", NUMBERED)
 def test_the_children_of_a_known_network_are_taken_in_their_order(kind: str) -> None:
     tuned = NUMBERED[kind](_network("resnet18", num_classes=CLASSES))
@@ -702,6 +721,28 @@ def test_a_long_list_of_differences_is_cut_and_inspects_is_not(trained: nn.Modul
         fitting.fill(empty, state, "it does not fit")
     fit = fitting.match(fitting.shapes_of(empty.state_dict()), fitting.shapes_of(state))
     assert fitting.differences(fit).count(".scale") == 9
+
+
+def test_folded_batch_norms_are_called_so(trained: nn.Module, empty: nn.Module) -> None:
+    state = {name: value for name, value in trained.state_dict().items() if not name.startswith("stem.1.")}
+    empty.set_submodule("stem.0", nn.Conv2d(3, 4, 3, bias=False))
+    with pytest.raises(
+        SetupError, match=r"left over .stem\.0\.bias.\. Its batch norms seem to be folded into the conv"
+    ):
+        fitting.fill(empty, state, "it does not fit")
+
+
+@pytest.mark.parametrize(
+    "names", [("mean", "std"), ("normalizer.new_mean", "normalizer.new_std"), ("norm.mean_", "norm.std_")]
+)
+def test_a_network_that_normalises_its_pictures_is_told(
+    names: tuple[str, str], trained: nn.Module, empty: nn.Module
+) -> None:
+    state = {f"net.{name}": value for name, value in trained.state_dict().items()}
+    colours = torch.tensor([0.1, 0.2, 0.25]).view(1, 3, 1, 1)
+    fit = fitting.fill(empty, {names[0]: colours, names[1]: 2 * colours} | state, "it does not fit")
+    said = f"normalise its pictures itself ({names[0]} 0.1,0.2,0.25, {names[1]} 0.2,0.4,0.5): check --mean and --std"
+    assert said in fitting.remarks(fit, "x.pth")[-1]
 
 
 def test_another_network_altogether() -> None:

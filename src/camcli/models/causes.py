@@ -8,7 +8,7 @@ from collections.abc import Iterable
 from pathlib import Path
 from shlex import quote
 
-_AS_CODE = "or give the network as code, --model FILE.py:factory"
+AS_CODE = "give the network as code, --model FILE.py:factory"
 
 INTEGERS = (
     "It is a network for integers (torch.ao.quantization: observers, fake or real quantisation), whose scores are "
@@ -24,31 +24,31 @@ _TELLING = (
     (
         r"lora_(A|B|down|up|embedding_A|embedding_B)\b",
         "It holds LoRA adapters beside the weights: merge them before saving (peft: model.merge_and_unload()), "
-        + _AS_CODE,
+        + f"or {AS_CODE}",
     ),
     (
         r"(^|\.)parametrizations\.",
         "It is parametrised (torch.nn.utils.parametrize), and what computes those weights is code that is not in the "
-        "file: call parametrize.remove_parametrizations(module, name) before saving, " + _AS_CODE,
+        "file: call parametrize.remove_parametrizations(module, name) before saving, " + f"or {AS_CODE}",
     ),
     (
         r"_mask$",
         "It is pruned (torch.nn.utils.prune) in a way that its tensors alone don't tell: "
-        "call prune.remove(module, name) before saving, " + _AS_CODE,
+        "call prune.remove(module, name) before saving, " + f"or {AS_CODE}",
     ),
     (
         r"_orig$|_u$|_[gv]$",
         "Its weights are computed from others (weight_norm, spectral_norm or alike) in a way that its tensors alone "
-        "don't tell: call remove_weight_norm or remove_spectral_norm before saving, " + _AS_CODE,
+        "don't tell: call remove_weight_norm or remove_spectral_norm before saving, " + f"or {AS_CODE}",
     ),
     (
-        r"^(module\.)?(rpn\.|roi_heads\.|backbone\.body\.|backbone\.fpn\.|head\.regression_head)",
+        r"(^|\.)(rpn\.|roi_heads\.|fpn\.|regression_head|classification_headers|bbox_pred|dfl\.|anchors$)"
+        r"|^backbone\.body\.",
         "It is a detector, and what is explained here are classifiers",
     ),
     (
-        r"^(backbone\.layer1\.0\.conv1\.weight|aux_classifier\.)",
-        "It is a segmentation network (torchvision's DeepLab or FCN) or a classifier of somebody's own: "
-        "give it as code, --model FILE.py:factory",
+        r"(^|\.)(aux_classifier\.|segmentation_head\.|decoder\.blocks\.)",
+        "It is a segmentation network, and what is explained here are classifiers",
     ),
     (
         r"^(vit|swin|swinv2|resnet|convnext|convnextv2|deit|beit|mobilevit|efficientnet|dinov2|mobilenet_v[12])"
@@ -56,6 +56,10 @@ _TELLING = (
         "Its names are those of Hugging Face's transformers: -m "
         "transformers:AutoModelForImageClassification.from_pretrained "
         "--model-arg pretrained_model_name_or_path=FOLDER, the folder that holds its config.json",
+    ),
+    (
+        r"(^|\.)(patch_embed\.|conv_stem\.|stages\.\d|blocks\.\d+\.(attn\.qkv|norm1|\d+\.))",
+        "Its names look like timm's: --model timm:NAME, the name that it was made by",
     ),
 )
 _FASTAI_HEAD = ("1.2.running_mean", "1.4.weight", "1.8.weight")

@@ -345,7 +345,9 @@ def _instead(content: Any) -> str:
         )
     if isinstance(held.get("model"), nn.Module):
         return f"a {type(content).__name__} around a network: save its model.state_dict(), or the model itself"
-    if isinstance(held, Mapping) and "optimizer" in held:
+    if isinstance(content, (list, tuple)) and any(isinstance(value, Tensor) for value in content):
+        return f"{_described(content)}, tensors without names: save the network's state_dict"
+    if isinstance(held, Mapping) and ("optimizer" in held or "param_groups" in held):
         return f"{_described(content)} ({', '.join(map(str, list(held)[:6]))}): what an optimizer needs, no weights"
     return _described(content)
 

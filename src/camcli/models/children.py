@@ -11,7 +11,7 @@ def in_order(wanted: Mapping[str, Shape], given: Mapping[str, Shape], ignored: C
     """The file's names -> the network's, one after the other; empty unless that is beyond doubt.
 
     Each tensor is used once. All but the head, which may be of other classes and anywhere, have the network's shape
-    and its name below a child, and each child one number of its own.
+    and, numbers apart, its name below a child; each module has one place of its own.
     """
     own = [name for name in wanted if _last(name) not in ignored]
     theirs = [name for name in given if _last(name) not in ignored]
@@ -19,17 +19,24 @@ def in_order(wanted: Mapping[str, Shape], given: Mapping[str, Shape], ignored: C
     if not 0 < head <= 2 or not len(own) - 1 <= len(theirs) <= len(own):
         return {}
     trunk = len(own) - head
-    numbers: dict[str, str] = {}
+    modules: dict[str, str] = {}
     for name, their in zip(own[:trunk], theirs[:trunk], strict=True):
-        child, _, tail = name.partition(".")
-        number = their.removesuffix(f".{tail}")
-        if not tail or number == their or not _last(number).isdecimal() or wanted[name] != given[their]:
+        module, number = name.rpartition(".")[0], their.rpartition(".")[0]
+        if wanted[name] != given[their] or not _is_numbered(name, their):
             return {}
-        if numbers.setdefault(child, number) != number:
+        if modules.setdefault(module, number) != number:
             return {}
-    if len(set(numbers.values())) != len(numbers) or not _is_linear(theirs[trunk:]):
+    if len(set(modules.values())) != len(modules) or not _is_linear(theirs[trunk:]):
         return {}
     return dict(zip(theirs, own, strict=False))
+
+
+def _is_numbered(own: str, their: str) -> bool:
+    """Whether the file's name has a number for the child or grandchild, and below it, numbers apart, the same names."""
+    parts = their.split(".")
+    theirs = [part for part in parts if not part.isdecimal()]
+    below = [[part for part in own.split(".")[skipped:] if not part.isdecimal()] for skipped in (1, 2)]
+    return len(theirs) < len(parts) and any(named and theirs[-len(named) :] == named for named in below)
 
 
 def _last_weight(own: list[str], wanted: Mapping[str, Shape]) -> str | None:

@@ -47,7 +47,8 @@ class Fit:
     two apart (the network's names, the file's, "name AxB, wanted CxD"). aside: what else the file holds.
     rivals: other prefixes under which a network lies that fits as well. further: names of Linears beside the network
     that may be its head as well. ordered: the file's names are the numbers of the network's children.
-    computed: weights that the file holds the parts of -> what made them.
+    computed: weights that the file holds the parts of -> what made them. colours: means and deviations beside the
+    network, by which it may normalise its pictures itself.
     """
 
     names: Mapping[str, str]
@@ -62,6 +63,7 @@ class Fit:
     further: tuple[str, ...] = ()
     ordered: bool = False
     computed: Mapping[str, str] = field(default_factory=dict)
+    colours: Mapping[str, tuple[float, ...]] = field(default_factory=dict)
 
     @property
     def problems(self) -> int:
@@ -79,7 +81,12 @@ def meet(
     whole, computed = reparametrised.computed(tensors, wanted)
     fit = match(wanted, shapes_of(whole), rename)
     different = tuple(rival for rival in fit.rivals if not _same(fit, rival, whole))
-    return replace(fit, rivals=different, computed=computed), whole
+    colours = {
+        name: tuple(round(value, 4) for value in whole[name].flatten().tolist())
+        for name in fit.aside
+        if heads.is_normaliser(name, tuple(whole[name].shape)) and not whole[name].is_meta
+    }
+    return replace(fit, rivals=different, computed=computed, colours=colours), whole
 
 
 def below(tensors: Mapping[str, Tensor], path: str) -> Mapping[str, Tensor]:
@@ -174,6 +181,8 @@ def hint(fit: Fit, own: Iterable[str], given: Mapping[str, Shape]) -> str:
             f". Which is its head? Beside the network stands {listed}: {alone} takes the network there alone, "
             "with the head under its own name; --model FILE.py:factory takes the whole as code"
         )
+    if fit.unexpected and _are_folded(fit):
+        return ". Its batch norms seem to be folded into the convolutions: " + causes.AS_CODE
     return _of_several_layers(fit, own, given)
 
 
@@ -211,6 +220,11 @@ def remarks(fit: Fit, file: str) -> list[str]:
         said.append(
             f"{file}: {count} tensor{'s' * (count > 1)} beside the network left aside ({first}{', …' * (count > 3)})"
         )
+    if fit.colours:
+        listed = ", ".join(
+            f"{name} {','.join(f'{value:g}' for value in values)}" for name, values in fit.colours.items()
+        )
+        said.append(f"{file}: the network seems to normalise its pictures itself ({listed}): check --mean and --std")
     return said
 
 
@@ -272,6 +286,13 @@ def _met(
         aside=tuple(aside),
         further=tuple(further),
     )
+
+
+def _are_folded(fit: Fit) -> bool:
+    """Whether all that is missing are batch norms, and all that is left over are biases."""
+    norms = {name.rpartition(".")[0] for name in fit.missing if name.endswith(".running_mean")}
+    within = all(name.rpartition(".")[0] in norms for name in fit.missing)
+    return bool(norms) and within and all(name.endswith(".bias") for name in fit.unexpected)
 
 
 def _other_channels(

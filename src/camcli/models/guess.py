@@ -77,13 +77,13 @@ def only(candidates: Sequence[Candidate], file: str, made_for: str = "") -> Cand
         return fits[0]
     if fits:
         raise SetupError(f"{file} fits {', '.join(c.name for c in fits)} alike: say which with --model")
-    nearest = "; ".join(f"{c.name}: {fitting.differences(c.fit, limit=2)}" for c in candidates[:_NEAREST])
+    said = f"{file} fits none of {len(catalog.names())} architectures"
     if made_for:
-        raise SetupError(f"{file} fits none of {len(catalog.names())} architectures. {made_for}")
-    raise SetupError(
-        f"{file} fits none of {len(catalog.names())} architectures. Nearest: {nearest}{candidates[0].hint}. "
-        "Name one with --model"
-    )
+        raise SetupError(f"{said}. {made_for}")
+    near = candidates[:_NEAREST] if candidates[0].fit.names else ()
+    nearest = "; ".join(f"{c.name}: {fitting.differences(c.fit, limit=2)}" for c in near)
+    said += f". Nearest: {nearest}" if near else ": not one of its tensors is known in any"
+    raise SetupError(said + (candidates[0].hint or ". Name one with --model"))
 
 
 def shapes(state: Mapping[str, Tensor]) -> Counter[Shape]:
