@@ -58,7 +58,9 @@ def layers(
 
     plan = blueprint(ModelSpec(model, model_args=options.pairs(model_arg), output_key=output_key))
     side, channels = plan.preset.crop, len(plan.preset.mean)
-    traced = trace(plan.net, torch.zeros(1, channels, side, side, device=plan.device), plan.readout)
+    traced = trace(
+        plan.net, torch.zeros(1 if plan.alone else 2, channels, side, side, device=plan.device), plan.readout
+    )
     chosen = choose(plan.net, traced, model)
     modules = [
         {"name": name, "type": type(module).__name__, "shape": list(run.shape[1:]) if run else None}
