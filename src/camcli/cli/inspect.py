@@ -111,10 +111,10 @@ def _fit(checkpoint: Checkpoint, file: str, model: str | None) -> dict[str, Any]
 
 def _itself(checkpoint: Checkpoint, file: str) -> dict[str, Any]:
     """A trusted file's own network, which needs no other."""
-    from camcli.models import whole
+    from camcli.models import user_code
 
     assert checkpoint.network is not None
-    arch = whole.architecture(checkpoint.network, checkpoint.path)
+    arch = user_code.pickled(checkpoint.network, checkpoint.path)
     key = f" --weights-key {checkpoint.key}" if checkpoint.key and len(checkpoint.keys) > 1 else ""
     return {
         "architecture": arch.name,

@@ -25,9 +25,9 @@ from camcli.models import (
     pick_device,
     presets,
     torchvision_zoo,
+    user_code,
     weights_file,
     weights_url,
-    whole,
 )
 from camcli.models.architecture import Architecture
 from camcli.models.checkpoints import Checkpoint, Digest
@@ -44,7 +44,7 @@ def load(spec: ModelSpec, *, progress: bool = False) -> Model:
     remarks: list[str] = []
     checkpoint = _checkpoint(spec, remarks, progress=progress)
     if checkpoint is not None and checkpoint.network is not None and spec.model is None:
-        arch = whole.architecture(checkpoint.network, checkpoint.path)
+        arch = user_code.pickled(checkpoint.network, checkpoint.path)
     else:
         if checkpoint is not None and spec.model is None:
             spec = _with_architecture(spec, checkpoint, remarks)
