@@ -3,21 +3,31 @@
 from __future__ import annotations
 
 import argparse
+import copy
+import datetime
 import gzip
 import hashlib
+import importlib
 import json
 import os
 import pickle
 import random
+import re
+import sys
+import types
 import warnings
 import zipfile
+from collections import OrderedDict, defaultdict, deque
 from collections.abc import Callable, Mapping
-from contextlib import nullcontext
+from contextlib import nullcontext, suppress
+from fractions import Fraction
 from functools import partial
-from pathlib import Path
+from pathlib import Path, PurePosixPath, PureWindowsPath
+from types import SimpleNamespace
 from typing import Any
 
 import nets
+import numpy as np
 import pytest
 import shell
 import torch
@@ -341,6 +351,25 @@ def test_a_key_that_holds_no_state_is_refused_with_those_that_do() -> None:
         models.load_model(ModelSpec(SMALL, "none", "cpu", weights_key="model"))
 
 
+@pytest.mark.parametrize("key", ["teacher", "state_dict.teacher"])
+@pytest.mark.parametrize("wrapped", [False, True])
+def test_the_key_chooses_one_network_of_two_in_one_state(wrapped: bool, key: str, tuned: nn.Module) -> None:
+    other = {name: value * 0.5 for name, value in tuned.state_dict().items()}
+    prefixes = ("module.student.", "module.teacher.") if wrapped else ("student.", "teacher.")
+    both = {
+        p + name: v for p, state in zip(prefixes, (tuned.state_dict(), other), strict=True) for name, v in state.items()
+    }
+    path = _saved({"state_dict": both, "epoch": 3, "classes": list(NAMES)})
+    with pytest.raises(
+        SetupError, match=r"it holds 2 networks .student, teacher.: say which, --weights-key student or "
+    ):
+        models.load_model(ModelSpec(SMALL, path, "cpu"))
+    model = models.load_model(ModelSpec(SMALL, path, "cpu", weights_key=key))
+    assert _is(model.net.state_dict(), other)
+    assert model.labels == NAMES
+    assert (checkpoints.read(Path(path), key=key).extras or {}).keys() == {"epoch", "classes"}
+
+
 @pytest.mark.parametrize("optimizer", [torch.optim.Adam, partial(torch.optim.SGD, lr=0.1, momentum=0.9)])
 def test_an_optimizers_state_is_no_state_of_a_network(optimizer: Callable[..., torch.optim.Optimizer]) -> None:
     net = nets.Convolutional()
@@ -365,11 +394,27 @@ NAMES = tuple("abcdefg")
         {"classes": list(NAMES)},
         {"class_to_idx": {name: i for i, name in reversed(list(enumerate(NAMES)))}},
         {"idx_to_class": dict(enumerate(NAMES))},
+        {"hyper_parameters": {"lr": 0.1, "class_names": list(NAMES)}},
+        {"hyper_parameters": {"class_to_idx": {name: i for i, name in enumerate(NAMES)}, "classes": 7}},
+        {"hparams": {"data": {"classes": NAMES}}},
+        {"args": argparse.Namespace(lr=0.1, classes=list(NAMES))},
+        {"config": SimpleNamespace(class_names=np.array(NAMES))},
+        {"meta": {"CLASSES": NAMES}},
+        {"meta": {"dataset_meta": {"classes": NAMES}}},
     ],
 )
 def test_class_names_kept_beside_the_weights_become_labels(kept: dict[str, Any], tuned: nn.Module) -> None:
     model = models.load_model(ModelSpec(SMALL, _saved({"model": tuned.state_dict()} | kept), "cpu"))
     assert model.labels == NAMES
+
+
+def test_settings_that_are_no_class_names_are_none() -> None:
+    for kept in (
+        {"args": argparse.Namespace(labels="labels.txt", classes=7)},
+        {"config": {"names": None}},
+        {"meta": 3},
+    ):
+        assert checkpoints.read(Path(_saved({"model": _tiny()} | kept))).labels is None
 
 
 def test_class_names_of_another_number_are_no_labels(tuned: nn.Module) -> None:
@@ -517,12 +562,92 @@ def test_a_trusted_pickle_does_run(form: str, tuned: nn.Module) -> None:
 
 @pytest.mark.parametrize("form", ["archive", "old"])
 def test_a_harmless_class_beside_the_weights_is_named_and_loads_if_trusted(form: str, tuned: nn.Module) -> None:
-    FORMS[form]({"state_dict": tuned.state_dict(), "args": argparse.Namespace(lr=0.1)}, "args.pth")
-    with pytest.raises(SetupError, match=r"its pickle asks for argparse\.Namespace, and loading that could run code"):
+    FORMS[form]({"state_dict": tuned.state_dict(), "ratio": Fraction(1, 3)}, "args.pth")
+    with pytest.raises(SetupError, match=r"its pickle asks for fractions\.Fraction, and loading that could run code"):
         models.load_model(ModelSpec(SMALL, "args.pth", "cpu"))
     model = models.load_model(ModelSpec(SMALL, "args.pth", "cpu", trust_checkpoint=True))
     assert "warning: args.pth was loaded with --trust-checkpoint: any code in it has run" in model.remarks
     assert _is(model.net.state_dict(), tuned.state_dict())
+
+
+# What training scripts keep beside the weights -> how it is described.
+PLAIN: dict[str, tuple[Any, str]] = {
+    "arguments": (argparse.Namespace(lr=0.1, out=Path("runs"), kind=float), "a dict of 3"),
+    "a namespace": (SimpleNamespace(a=1), "a dict of 1"),
+    "a path": (Path("runs/best.pth"), "runs/best.pth"),
+    "a path of Windows": (PureWindowsPath("C:/runs/best.pth"), "C:\\runs\\best.pth"),
+    "numpy's number": (np.float64(0.25), "0.25"),
+    "numpy's small number": (np.float32(0.5), "0.5"),
+    "numpy's flag": (np.bool_(True), "True"),
+    "numpy's text": (np.str_("cosine"), "cosine"),
+    "numpy's array": (np.arange(6).reshape(2, 3), "a list of 6"),
+    "numpy's array of texts": (np.array(["cat", "hound"]), "a list of 2"),
+    "numpy's array of objects": (np.array(["cat", None], dtype=object), "a list of 2"),
+    "an empty array": (np.zeros(0), "a list of 0"),
+    "the generator's state": (np.random.RandomState(0).get_state(), "a tuple of 5"),
+    "defaults": (defaultdict(list, {"loss": [1.0, 2.0]}), "a dict of 1"),
+    "counts of defaults": (defaultdict(int, {"a": 1}), "a dict of 1"),
+    "an order": (OrderedDict(a=1), "a OrderedDict of 1"),
+    "a queue": (deque([1, 2], maxlen=3), "a list of 2"),
+    "sets": ([{1, 2}, frozenset((1, 2))], "a list of 2"),
+    "a date": ([datetime.datetime(2026, 1, 2), datetime.date(2026, 1, 2), datetime.timedelta(1)], "a list of 3"),
+    "a time with its zone": (datetime.datetime(2026, 1, 2, tzinfo=datetime.timezone.utc), "None"),  # noqa: UP017
+    "torch's version": (torch.__version__, str(torch.__version__)),
+}
+
+
+@pytest.mark.parametrize("form", ["archive", "old"])
+@pytest.mark.parametrize("kind", PLAIN)
+def test_simple_objects_beside_the_weights_are_read_without_trust(kind: str, form: str) -> None:
+    kept, described = PLAIN[kind]
+    FORMS[form]({"state_dict": _tiny(), "kept": kept, "deep": {"in": [kept]}}, "kept.pth")
+    checkpoint = checkpoints.read(Path("kept.pth"))
+    assert _is(checkpoint.tensors, _tiny())
+    assert (checkpoint.extras or {})["kept"] == described
+
+
+def test_a_path_of_another_system_is_no_crash_even_if_trusted() -> None:
+    """A WindowsPath can't be made on Linux, nor a PosixPath on Windows."""
+    torch.save({"state_dict": _tiny(), "kept": PureWindowsPath("C:/best.pth")}, "kept.pth")
+    with zipfile.ZipFile("kept.pth") as archive:
+        contents = {name: archive.read(name) for name in archive.namelist()}
+    with zipfile.ZipFile("kept.pth", "w") as archive:
+        for name, content in contents.items():
+            archive.writestr(name, content.replace(b"PureWindowsPath", b"WindowsPath"))
+    for trust in (False, True):
+        checkpoint = checkpoints.read(Path("kept.pth"), trust=trust)
+        assert (checkpoint.extras or {})["kept"] == "C:\\best.pth"
+
+
+class _Asks:
+    """A pickle that has a stand-in called, or built, with what it was not made for."""
+
+    def __init__(self, what: Callable[..., Any], arguments: tuple[Any, ...], state: Any = None) -> None:
+        self.what, self.arguments, self.state = what, arguments, state
+
+    def __reduce__(self) -> tuple[Any, ...]:
+        return self.what, self.arguments, self.state
+
+
+ODD: dict[str, Any] = {
+    "a default factory that runs": lambda: _Asks(defaultdict, (_Malicious(),)),
+    "attributes that are none": lambda: _Asks(SimpleNamespace, (), [1, 2]),
+    "a class as an attribute": lambda: _Asks(SimpleNamespace, (), (None, {"__class__": _Malicious})),
+    "an array of a kind that is not read": lambda: np.zeros(2, dtype=[("a", "i4"), ("b", "O")]),
+    "a number of a kind that is not read": lambda: np.datetime64("2026-01-02"),
+    "a path of a number": lambda: _Asks(PurePosixPath, (3,)),
+    "a dtype of an object": lambda: _Asks(np.dtype, ("O",), (3, "|", None, None, None, 8, 8, 0)),
+}
+
+
+@pytest.mark.parametrize("kind", ODD)
+def test_a_stand_in_runs_nothing_whatever_it_is_asked(kind: str) -> None:
+    torch.save({"state_dict": _tiny(), "kept": ODD[kind]()}, "odd.pth")
+    allowed = set(torch.serialization.get_safe_globals())
+    with suppress(SetupError):
+        assert _is(checkpoints.read(Path("odd.pth")).tensors, _tiny())
+    assert not Path("owned").exists()
+    assert set(torch.serialization.get_safe_globals()) == allowed
 
 
 @pytest.mark.parametrize("form", ["archive", "archive, protocol 4", "old"])
@@ -532,6 +657,77 @@ def test_a_whole_pickled_network_is_refused_as_such_and_loads_if_trusted(form: s
         models.load_model(ModelSpec(SMALL, "whole.pth", "cpu"))
     model = models.load_model(ModelSpec(SMALL, "whole.pth", "cpu", trust_checkpoint=True))
     assert _is(model.net.state_dict(), tuned.state_dict())
+    itself = models.load_model(ModelSpec(None, "whole.pth", "cpu", trust_checkpoint=True))
+    assert itself.name == "SqueezeNet"
+    assert _is(itself.net.state_dict(), tuned.state_dict())
+
+
+OWN = """
+from torch import nn
+
+
+class Own(nn.Module):
+    def __init__(self):
+        super().__init__()
+        self.conv, self.fc = nn.Conv2d(3, 4, 3), nn.Linear(4, 3)
+        self.factor = 3.0
+
+    def forward(self, x):
+        return self.fc(self.conv(x).relu().mean((2, 3))) * self.factor
+"""
+
+# How people keep a network -> where it lies in the file.
+KEPT_WHOLE: dict[str, tuple[Callable[[nn.Module], Any], str | None]] = {
+    "alone": (lambda net: net, None),
+    "as ultralytics does": (lambda net: {"epoch": 3, "model": copy.deepcopy(net).half(), "ema": None}, "model"),
+    "in training mode": (lambda net: {"net": net.train(), "optimizer": {}}, "net"),
+    "in DataParallel": (lambda net: {"model": nn.DataParallel(net)}, "model"),
+}
+
+
+@pytest.mark.parametrize("kind", KEPT_WHOLE)
+def test_a_trusted_network_of_ones_own_class_is_used_as_it_is(
+    kind: str, picture: Callable[..., Path], monkeypatch: pytest.MonkeyPatch
+) -> None:
+    """Its forward too, which is in no state dict; the class lies in a file beside the weights."""
+    Path("kept").mkdir()
+    Path("kept/my_own_network.py").write_text(OWN)
+    monkeypatch.setattr(sys, "path", [str(Path("kept").absolute()), *sys.path])
+    net: nn.Module = importlib.import_module("my_own_network").Own()
+    nets.fill(net)
+    keep, key = KEPT_WHOLE[kind]
+    torch.save(keep(net), "kept/whole.pt")
+    monkeypatch.setattr(sys, "path", sys.path[1:])
+    sys.modules.pop("my_own_network")
+    with pytest.raises(SetupError, match=r"whole\.pt is refused: .*my_own_network\.Own"):
+        models.load_model(ModelSpec(None, "kept/whole.pt", "cpu"))
+    model = models.load_model(ModelSpec(None, "kept/whole.pt", "cpu", trust_checkpoint=True))
+    assert (model.name, model.weights, len(model.labels)) == ("Own", "whole.pt", 3)
+    assert any("is a whole pickled network (my_own_network.Own), used as it is" in remark for remark in model.remarks)
+    assert not model.net.training
+    assert {parameter.dtype for parameter in model.net.parameters()} == {torch.float32}
+    images = nets.noise(2, 3, 9, 9)
+    expected = net.eval()(images)
+    tolerance = 0.01 if kind.startswith("as ultralytics") else 0.0
+    assert torch.allclose(model.net(images), expected, atol=tolerance, rtol=0)
+    sys.modules.pop("my_own_network")
+    outcome = shell.run("explain", picture(), "-w", "kept/whole.pt", "--trust-checkpoint", "--json", "--save", "none")
+    assert outcome.code == 0, outcome.err
+    assert outcome.rows[0]["model"] == "Own"
+    sys.modules.pop("my_own_network")
+    described = shell.run("inspect", "kept/whole.pt", "--trust-checkpoint", "--json")
+    assert (described.code, described.rows[0]["architecture"], described.rows[0]["key"]) == (0, "Own", key)
+
+
+def test_a_network_whose_code_is_gone_is_refused_with_the_way_on(monkeypatch: pytest.MonkeyPatch) -> None:
+    Path("gone_network.py").write_text(OWN)
+    monkeypatch.syspath_prepend(str(Path.cwd()))
+    torch.save(importlib.import_module("gone_network").Own(), "whole.pt")
+    Path("gone_network.py").unlink()
+    sys.modules.pop("gone_network")
+    importlib.invalidate_caches()
+    with pytest.raises(SetupError, match=r"No module named 'gone_network'.*or put it beside whole\.pt"):
+        models.load_model(ModelSpec(None, "whole.pt", "cpu", trust_checkpoint=True))
 
 
 @pytest.mark.parametrize("trust", [False, True])
@@ -565,3 +761,92 @@ def test_a_plain_zip_is_no_checkpoint() -> None:
         archive.writestr("weights.txt", "1 2 3")
     with pytest.raises(SetupError, match=r"other\.pth is a zip archive, but not one that torch\.save made"):
         checkpoints.read(Path("other.pth"))
+
+
+# Files of other libraries, named as what they are.
+
+
+def test_a_hugging_face_folder_is_answered_with_the_line_that_works(picture: Callable[..., Path]) -> None:
+    Path("my hub").mkdir()
+    config = {"architectures": ["ViTForImageClassification"], "id2label": {"0": "cat", "1": "dog"}}
+    Path("my hub/config.json").write_text(json.dumps(config))
+    Path("my hub/preprocessor_config.json").write_text(json.dumps({"image_mean": [0.5] * 3}))
+    save_file(
+        {"vit.embeddings.cls_token": torch.zeros(1, 1, 4), "classifier.weight": torch.zeros(2, 4)},
+        "my hub/model.safetensors",
+    )
+    line = (
+        "-m transformers:AutoModelForImageClassification.from_pretrained "
+        "--model-arg 'pretrained_model_name_or_path=my hub' --preset 'my hub/preprocessor_config.json' "
+        "--labels 'my hub/config.json', without --weights"
+    )
+    for outcome in (shell.run("explain", picture(), "-w", "my hub"), shell.run("inspect", "my hub")):
+        assert outcome.code == 3
+        assert f"transformers (ViTForImageClassification): {line}" in outcome.out + outcome.err
+
+
+def test_a_folder_of_timms_names_the_model(picture: Callable[..., Path]) -> None:
+    Path("hub").mkdir()
+    Path("hub/config.json").write_text(json.dumps({"architecture": "vit_tiny_patch16_224", "num_classes": 2}))
+    save_file({"blocks.0.attn.qkv.weight": torch.zeros(6, 2)}, "hub/model.safetensors")
+    assert "Its config.json is timm's: -m timm:vit_tiny_patch16_224" in shell.run("explain", picture(), "-w", "hub").err
+
+
+def _fastai() -> dict[str, Tensor]:
+    """Learner.save of a vision_learner: the body, and the head that fastai gives it."""
+    body = nn.Sequential(nn.Conv2d(3, 4, 3, bias=False), nn.BatchNorm2d(4))
+    head = nn.Sequential(
+        *(nn.AdaptiveAvgPool2d(1), nn.Flatten(), nn.BatchNorm1d(4), nn.Dropout(), nn.Linear(4, 6, bias=False)),
+        *(nn.ReLU(), nn.BatchNorm1d(6), nn.Dropout(), nn.Linear(6, 2, bias=False)),
+    )
+    return dict(nn.Sequential(body, head).state_dict())
+
+
+NAMED: dict[str, tuple[Any, str]] = {
+    "fastai": (
+        {"model": _fastai(), "opt": {}},
+        r"It is a fastai Learner's .*create_vision_model\(resnet34, n_out=CLASSES",
+    ),
+    "torch_ema": (
+        {"decay": 0.9, "num_updates": 3, "shadow_params": [torch.ones(2, 2)]},
+        "shadow_params .torch_ema.*copy_to",
+    ),
+    "an optimizer": ({"optimizer": {"state": {}}, "epoch": 3}, "what an optimizer needs, no weights"),
+    "a detector": (
+        {f"roi_heads.box.{i}.weight": torch.ones(2, 2) for i in range(3)},
+        "It is a detector, and what is explained here are classifiers",
+    ),
+    "timm": (
+        {"patch_embed.proj.weight": torch.ones(4, 3, 2, 2), "blocks.0.attn.qkv.weight": torch.ones(12, 4)},
+        "(: not one of its tensors is known in any|does not fit any of 81 architectures). Its names look like timm's: ",
+    ),
+    "tensors without names": ([torch.ones(2, 2)] * 3, "a list of 3, tensors without names"),
+    "a segmentation network": (
+        {f"encoder.{i}.weight": torch.ones(4, 3, 2, 2) for i in range(9)}
+        | {"segmentation_head.0.weight": torch.ones(2, 4, 1, 1)},
+        "It is a segmentation network",
+    ),
+    "transformers": (
+        {"vit.embeddings.cls_token": torch.ones(1, 1, 4), "classifier.weight": torch.ones(2, 4)},
+        "Its names are those of Hugging Face's transformers: -m transformers:AutoModelForImage",
+    ),
+}
+
+
+@pytest.mark.parametrize("kind", NAMED)
+def test_a_file_of_another_library_is_called_by_its_name(kind: str, picture: Callable[..., Path]) -> None:
+    held, said = NAMED[kind]
+    path = _saved(held)
+    for outcome in (shell.run("explain", picture(), "-w", path), shell.run("inspect", path, "--json")):
+        assert outcome.code == 3
+        assert re.search(said, outcome.out + outcome.err), outcome.out + outcome.err
+
+
+def test_a_fastai_export_is_called_by_its_name(monkeypatch: pytest.MonkeyPatch) -> None:
+    learner = types.ModuleType("fastai.learner")
+    learner.Learner = type("Learner", (), {"__module__": "fastai.learner"})  # type: ignore[attr-defined]
+    monkeypatch.setitem(sys.modules, "fastai", types.ModuleType("fastai"))
+    monkeypatch.setitem(sys.modules, "fastai.learner", learner)
+    torch.save(learner.Learner(), "export.pkl")
+    with pytest.raises(SetupError, match=r"it is a fastai export .Learner\.export.*Learner\.save"):
+        checkpoints.read(Path("export.pkl"))

@@ -12,6 +12,7 @@ import pytest
 import torch
 import torchvision
 from torch import Tensor, nn
+from torch.nn.utils import parametrize
 
 from camcli import models
 from camcli.errors import SetupError
@@ -122,13 +123,65 @@ def test_a_wrappers_name_that_is_the_networks_own_stays(prefix: str, trained: nn
     _assert_same(second, first)
 
 
+class Wide(Trunk):
+    """The same names with other widths: a larger teacher."""
+
+    def __init__(self) -> None:
+        super().__init__(9)
+        self.stem[0], self.stem[1] = nn.Conv2d(3, 8, 3), nn.BatchNorm2d(8)
+        self.blocks[0], self.blocks[1] = nn.Conv2d(8, 16, 3), nn.BatchNorm2d(16)
+        self.fc = nn.Linear(16, 9)
+
+
 def test_the_prefix_with_the_right_shapes_wins(trained: nn.Module, empty: nn.Module) -> None:
-    """A student and its teacher in one file have the same names."""
-    teacher = {f"teacher.{name}": value for name, value in _drawn(Trunk(9), seed=300).state_dict().items()}
+    """A student and its larger teacher in one file have the same names."""
+    teacher = {f"teacher.{name}": value for name, value in _drawn(Wide(), seed=300).state_dict().items()}
     student = {f"student.{name}": value for name, value in trained.state_dict().items()}
     fit = fitting.fill(empty, teacher | student, "it does not fit")
     assert fit.prefix == "student."
     assert set(fit.aside) == set(teacher)
+    _assert_same(empty, trained)
+
+
+PAIRS = [("student", "teacher"), ("model", "ema_model.module"), ("encoder_q", "encoder_k")]
+
+
+@pytest.mark.parametrize("names", PAIRS)
+@pytest.mark.parametrize("classes", [5, 9])
+def test_of_two_networks_alike_the_user_says_which(
+    names: tuple[str, str], classes: int, trained: nn.Module, empty: nn.Module
+) -> None:
+    """A teacher of the same widths fits as well as its student, whatever its head."""
+    nets_by_name = {names[0]: trained, names[1]: _drawn(Trunk(classes), seed=300)}
+    state = {f"{name}.{key}": v for name, net in nets_by_name.items() for key, v in net.state_dict().items()}
+    said = " or ".join(name.removesuffix(".module") for name in sorted(names, key=list(names).index))
+    with pytest.raises(SetupError, match=rf"as it is: it holds 2 networks .*--weights-key {said}") as refused:
+        fitting.fill(empty, state, "two.pth does not fit Trunk")
+    chosen = str(refused.value).rpartition("--weights-key ")[2].split(" or ")
+    for name, (own, net) in zip(chosen, nets_by_name.items(), strict=True):
+        assert own.startswith(name)
+        fresh = _drawn(Trunk(), seed=100)
+        fitting.fill(fresh, fitting.below(state, name), "it does not fit")
+        _assert_same(fresh, net)
+
+
+def test_two_names_of_one_network_are_one(trained: nn.Module, empty: nn.Module) -> None:
+    state = {f"{name}.{key}": v for name in ("model", "attacker.model") for key, v in trained.state_dict().items()}
+    fitting.fill(empty, state, "it does not fit")
+    _assert_same(empty, trained)
+
+
+def test_a_tensor_that_is_there_twice_under_wrapped_names_is_left_over(trained: nn.Module, empty: nn.Module) -> None:
+    state = dict(trained.state_dict())
+    with pytest.raises(SetupError, match=r"left over .module\.fc\.weight"):
+        fitting.fill(empty, state | {"module.fc.weight": state["fc.weight"] + 1}, "it does not fit")
+
+
+@pytest.mark.parametrize("counter", ["n_averaged", "num_updates", "module.n_averaged"])
+def test_the_counter_of_an_averaged_network_is_ignored(counter: str, trained: nn.Module, empty: nn.Module) -> None:
+    """torch.optim.swa_utils.AveragedModel, as torchvision's reference script saves it."""
+    state = {f"module.{name}": value for name, value in trained.state_dict().items()}
+    fitting.fill(empty, {counter: torch.tensor(7)} | state, "it does not fit")
     _assert_same(empty, trained)
 
 
@@ -314,6 +367,14 @@ def test_a_vit_of_another_picture_size_with_a_bare_linear_head() -> None:
 # What is refused.
 
 
+def _changed(spoil: Callable[[State], object]) -> Callable[[State], State]:
+    def change(state: State) -> State:
+        spoil(state)
+        return state
+
+    return change
+
+
 TWO_LAYERS = nn.Sequential(nn.Linear(1024, 32), nn.ReLU(), nn.Dropout(), nn.Linear(32, CLASSES))
 
 
@@ -335,6 +396,263 @@ def test_a_head_of_two_layers_is_refused_and_shown_the_way_out() -> None:
     _assert_same(model.net, tuned, nets.noise(1, 3, 96, 128))
 
 
+class Kernel(nn.Module):
+    """A layer of somebody's own: its parameter is not called weight."""
+
+    def __init__(self) -> None:
+        super().__init__()
+        self.kernel, self.bias = nn.Parameter(torch.ones(CLASSES, 6)), nn.Parameter(torch.ones(CLASSES))
+
+    def forward(self, x: Tensor) -> Tensor:
+        return x @ self.kernel.T + self.bias
+
+
+class Transposed(Kernel):
+    def __init__(self) -> None:
+        super().__init__()
+        del self.kernel
+        self.weight = nn.Parameter(torch.ones(6, CLASSES))
+
+    def forward(self, x: Tensor) -> Tensor:
+        return x @ self.weight + self.bias
+
+
+class Cosine(nn.Linear):
+    """A head that compares directions, and multiplies by a number that was learnt."""
+
+    def __init__(self, factor: str, path: str = "") -> None:
+        super().__init__(6, CLASSES, bias=False)
+        holder = self
+        if path:
+            holder = self.add_module(path, nn.Module()) or self.get_submodule(path)  # type: ignore[func-returns-value, assignment]
+        holder.register_parameter(factor, nn.Parameter(torch.ones(1)))
+
+    def forward(self, x: Tensor) -> Tensor:
+        return nn.functional.linear(nn.functional.normalize(x), nn.functional.normalize(self.weight)) * 30
+
+
+class Unit(nn.Module):
+    def forward(self, weight: Tensor) -> Tensor:
+        return nn.functional.normalize(weight, dim=1)
+
+
+def _unit() -> nn.Module:
+    return parametrize.register_parametrization(nn.Linear(6, CLASSES), "weight", Unit())
+
+
+def _bias_elsewhere() -> nn.Module:
+    head = nn.Sequential(nn.Linear(6, CLASSES, bias=False))
+    head.register_parameter("bias", nn.Parameter(torch.ones(CLASSES)))
+    return head
+
+
+# A head in the file that a Linear can't stand in for -> what the refusal names.
+NO_LINEAR: dict[str, tuple[Callable[[], nn.Module], tuple[str, ...]]] = {
+    "parametrised": (_unit, ("fc.parametrizations.weight.original", "parametrize.remove_parametrizations")),
+    "a parameter of another name": (Kernel, ("fc.kernel", "fc.bias")),
+    "transposed": (Transposed, ("fc.weight 6x7, wanted 5x6",)),
+    "its bias stays behind": (_bias_elsewhere, ("fc.bias",)),
+    "a cosine head with scale": (lambda: Cosine("scale"), ("fc.scale",)),
+    "a cosine head with tau below": (lambda: Cosine("tau", "temper"), ("fc.temper.tau",)),
+    "LayerNorm before it": (lambda: nn.Sequential(nn.LayerNorm(6), nn.Linear(6, CLASSES)), ("fc.0.weight",)),
+    "BatchNorm before it": (lambda: nn.Sequential(nn.BatchNorm1d(6), nn.Linear(6, CLASSES)), ("fc.0.running_mean",)),
+    "PReLU before it": (lambda: nn.Sequential(nn.PReLU(), nn.Linear(6, CLASSES)), ("fc.0.weight",)),
+    "two heads": (
+        lambda: nn.ModuleDict({"a": nn.Linear(6, CLASSES), "b": nn.Linear(6, 3)}),
+        ("fc.a.weight 7x6", "fc.b.weight 3x6"),
+    ),
+    "two layers": (lambda: nn.Sequential(nn.Linear(6, 4), nn.ReLU(), nn.Linear(4, CLASSES)), ("fc.0.weight 4x6",)),
+}
+
+
+@pytest.mark.parametrize("prefix", ["", "model."])
+@pytest.mark.parametrize("kind", NO_LINEAR)
+def test_a_head_that_is_no_linear_is_refused_by_name(
+    kind: str, prefix: str, trained: nn.Module, empty: nn.Module
+) -> None:
+    """Whatever a head put in its place would displace is left over."""
+    make, named = NO_LINEAR[kind]
+    trained.fc = make()
+    state = {prefix + name: value for name, value in trained.state_dict().items()}
+    with pytest.raises(SetupError) as refused:
+        fitting.fill(empty, state, "tuned.pth does not fit Trunk")
+    assert all(name in str(refused.value) for name in named), str(refused.value)
+
+
+def _dropped() -> nn.Module:
+    return nn.Sequential(nn.Dropout(), nn.Linear(6, CLASSES))
+
+
+# A head in the file that a Linear stands in for -> what is said of it.
+LINEAR: dict[str, tuple[Callable[[], nn.Module], str]] = {
+    "dropout before it": (_dropped, "fc.1.weight is taken for the head fc, a plain Linear"),
+    "nested": (
+        lambda: nn.Sequential(nn.Sequential(nn.Dropout(), _dropped())),
+        "fc.0.1.1.weight is taken for the head fc",
+    ),
+    "no bias": (lambda: nn.Linear(6, CLASSES, bias=False), "the head has no bias, and is taken for a plain Linear"),
+    "half precision": (lambda: nn.Linear(6, CLASSES).half(), ""),
+    "other classes": (lambda: nn.Linear(6, CLASSES), ""),
+}
+
+
+@pytest.mark.parametrize("kind", LINEAR)
+def test_a_head_that_is_a_linear_gives_its_scores_and_a_moved_one_is_told(
+    kind: str, trained: nn.Module, empty: nn.Module
+) -> None:
+    make, said = LINEAR[kind]
+    trained.fc = make().requires_grad_(False)
+    fit = fitting.fill(empty, trained.state_dict(), "it does not fit")
+    _assert_same(empty, trained.float().eval())
+    remarks = fitting.remarks(fit, "tuned.pth")
+    assert [said in remark for remark in remarks] == ([True] if said else [])
+
+
+# Names for the head -> tensors beside it that take part in the scores, and what is named.
+RENAMED_HEADS = ["classifier", "head", "linear.out"]
+BESIDE: dict[str, dict[str, Tensor]] = {
+    "a neck": {"neck.weight": torch.ones(6), "neck.bias": torch.ones(6), "neck.running_var": torch.ones(6)},
+    "a scale": {"logit_scale": torch.ones(1)},
+    "another head": {"rotation.weight": torch.ones(4, 6), "rotation.bias": torch.ones(4)},
+    "a norm": {"norm.weight": torch.ones(4), "norm.bias": torch.ones(4)},
+}
+
+
+@pytest.mark.parametrize("name", RENAMED_HEADS)
+@pytest.mark.parametrize("prefix", ["", "backbone."])
+def test_a_head_of_another_name_is_taken_and_told_or_refused(
+    name: str, prefix: str, trained: nn.Module, empty: nn.Module
+) -> None:
+    trained.fc = nn.Linear(6, CLASSES).requires_grad_(False)
+    state = {
+        key.replace("fc", name) if key.startswith("fc.") else prefix + key: v for key, v in trained.state_dict().items()
+    }
+    for beside in BESIDE.values():
+        with pytest.raises(SetupError, match=next(iter(beside)).replace(".", r"\.")):
+            fitting.fill(_drawn(Trunk(), seed=100), state | beside, "it does not fit")
+    fit = fitting.fill(empty, state, "it does not fit")
+    _assert_same(empty, trained)
+    assert fitting.remarks(fit, "x.pth")[0].startswith(f"x.pth: {name}.weight is taken for the head fc, a plain Linear")
+
+
+@pytest.mark.parametrize("further", [(CLASSES, 6), (CLASSES, 5)], ids=["of its features", "of its scores"])
+def test_a_second_head_beside_the_network_is_asked_about(
+    further: tuple[int, int], trained: nn.Module, empty: nn.Module
+) -> None:
+    """The backbone of a Lightning module may keep a head that no longer answers."""
+    state = {f"backbone.{name}": value for name, value in trained.state_dict().items()}
+    both = state | {"head.weight": torch.ones(further), "head.bias": torch.ones(CLASSES)}
+    with pytest.raises(
+        SetupError, match=rf"stands head\.weight 7x{further[1]}: --weights-key backbone takes the network"
+    ):
+        fitting.fill(empty, both, "it does not fit")
+    fitting.fill(empty, fitting.below(both, "backbone"), "it does not fit")
+    _assert_same(empty, trained)
+
+
+def test_a_tensor_has_one_place_only() -> None:
+    """A head that is taken from amid the network leaves a hole there."""
+    wanted = {"a.weight": (4, 4), "a.bias": (4,), "fc.0.weight": (6, 4), "fc.1.weight": (5, 4)}
+    fit = fitting.match(wanted, {"a.weight": (4, 4), "a.bias": (4,), "fc.0.weight": (6, 4)})
+    assert fit.problems > 0
+
+
+class Own(nn.Linear):
+    def forward(self, x: Tensor) -> Tensor:
+        return super().forward(nn.functional.normalize(x))
+
+
+def test_a_layer_of_ones_own_is_not_replaced_by_a_linear(trained: nn.Module, empty: nn.Module) -> None:
+    """It computes what a Linear does not, whatever the shape of its weight."""
+    empty.fc, trained.fc = Own(6, 5), Own(6, CLASSES)
+    with pytest.raises(
+        SetupError, match=r"the head fc is a Own, which a plain Linear .fc\.weight 7x6. can't stand in for"
+    ):
+        fitting.fill(empty, trained.state_dict(), "it does not fit")
+
+
+# The children of a known network, numbered.
+
+
+def _children(name: str, *, inside: bool, last: str) -> Callable[[nn.Module], nn.Module]:
+    def change(net: nn.Module) -> nn.Module:
+        body = list(net.children())[:-1]
+        head = net.get_submodule(last)
+        return (
+            nn.Sequential(nn.Sequential(*body), nn.Flatten(), head)
+            if inside
+            else nn.Sequential(*body, nn.Flatten(), head)
+        )
+
+    return change
+
+
+class Featured(nn.Module):
+    """PyTorch Lightning's own example of transfer learning."""
+
+    def __init__(self, net: nn.Module) -> None:
+        super().__init__()
+        self.feature_extractor = nn.Sequential(*list(net.children())[:-1])
+        self.classifier = net.get_submodule("fc")
+
+    def forward(self, x: Tensor) -> Tensor:
+        scores: Tensor = self.classifier(self.feature_extractor(x).flatten(1))
+        return scores
+
+
+NUMBERED: dict[str, Callable[[nn.Module], nn.Module]] = {
+    "in one Sequential": _children("resnet18", inside=False, last="fc"),
+    "a body and a head": _children("resnet18", inside=True, last="fc"),
+    "a feature extractor": Featured,
+}
+
+
+@pytest.mark.parametrize(
+    "name", ["vgg11", "vgg11_bn", "squeezenet1_1", "mobilenet_v2", "efficientnet_b0", "densenet121"]
+)
+@pytest.mark.parametrize("spread", [False, True], ids=["children", "grandchildren"])
+def test_children_of_other_families_fit_by_their_numbers(name: str, spread: bool) -> None:
+    """All of them, with their own heads; and those of Sequentials one level higher."""
+    with torch.device("meta"), fitting.no_initialisation():
+        net: nn.Module = torchvision.models.get_model(name, num_classes=CLASSES)
+        wanted = fitting.shapes_of(torchvision.models.get_model(name).state_dict())
+    children = list(net.children())
+    if spread:
+        children = [own for child in children for own in (child if isinstance(child, nn.Sequential) else [child])]
+    given = fitting.shapes_of(nn.Sequential(*children).state_dict())
+    fit = fitting.match(wanted, given)
+    assert fit.problems == 0
+    taken, there = ([name for name in names if "num_batches" not in name] for names in (fit.names.values(), given))
+    assert taken == there
+
+
+@pytest.mark.parametrize("kind", NUMBERED)
+def test_the_children_of_a_known_network_are_taken_in_their_order(kind: str) -> None:
+    tuned = NUMBERED[kind](_network("resnet18", num_classes=CLASSES))
+    model = _loaded("resnet18", tuned.state_dict())
+    _assert_same(model.net, tuned, _images(model))
+    assert "tuned.pth: its 102 tensors have numbers for names, and are taken in their order" in model.remarks
+
+
+SPOILED: dict[str, Callable[[State], State]] = {
+    "one more": lambda state: state | {"0.9.weight": torch.zeros(2)},
+    "one fewer": _changed(lambda state: state.pop("0.4.0.conv1.weight")),
+    "another shape": lambda state: state | {"0.4.0.conv1.weight": torch.zeros(64, 64, 1, 1)},
+    "another order": lambda state: dict(reversed(state.items())),
+    "another name below": lambda state: {name.replace("conv1", "conv9"): value for name, value in state.items()},
+}
+
+
+@pytest.mark.parametrize("kind", SPOILED)
+def test_numbered_tensors_that_may_mean_something_else_are_refused(kind: str) -> None:
+    with torch.device("meta"):
+        net = torchvision.models.resnet18(num_classes=CLASSES)
+    wanted = fitting.shapes_of(net.state_dict())
+    numbered = _children("resnet18", inside=True, last="fc")(net).state_dict()
+    assert fitting.match(wanted, fitting.shapes_of(numbered)).problems == 0
+    assert fitting.match(wanted, fitting.shapes_of(SPOILED[kind](dict(numbered)))).problems > 0
+
+
 def test_a_norm_in_the_head_is_refused() -> None:
     tuned = _network(FC, _replace("fc", nn.Sequential(nn.BatchNorm1d(1024), nn.Linear(1024, CLASSES))))
     with pytest.raises(SetupError, match=r"fc\.0\.weight"):
@@ -351,14 +669,6 @@ def test_a_file_without_a_head_is_refused() -> None:
     tuned = _network(FC, _replace("fc", nn.Identity()))
     with pytest.raises(SetupError, match=r"2 missing .fc\.weight, fc\.bias.; see `camcli inspect`"):
         _loaded(FC, tuned.state_dict())
-
-
-def _changed(spoil: Callable[[State], object]) -> Callable[[State], State]:
-    def change(state: State) -> State:
-        spoil(state)
-        return state
-
-    return change
 
 
 # A change amid the network -> exactly what is said of it.
@@ -411,6 +721,28 @@ def test_a_long_list_of_differences_is_cut_and_inspects_is_not(trained: nn.Modul
         fitting.fill(empty, state, "it does not fit")
     fit = fitting.match(fitting.shapes_of(empty.state_dict()), fitting.shapes_of(state))
     assert fitting.differences(fit).count(".scale") == 9
+
+
+def test_folded_batch_norms_are_called_so(trained: nn.Module, empty: nn.Module) -> None:
+    state = {name: value for name, value in trained.state_dict().items() if not name.startswith("stem.1.")}
+    empty.set_submodule("stem.0", nn.Conv2d(3, 4, 3, bias=False))
+    with pytest.raises(
+        SetupError, match=r"left over .stem\.0\.bias.\. Its batch norms seem to be folded into the conv"
+    ):
+        fitting.fill(empty, state, "it does not fit")
+
+
+@pytest.mark.parametrize(
+    "names", [("mean", "std"), ("normalizer.new_mean", "normalizer.new_std"), ("norm.mean_", "norm.std_")]
+)
+def test_a_network_that_normalises_its_pictures_is_told(
+    names: tuple[str, str], trained: nn.Module, empty: nn.Module
+) -> None:
+    state = {f"net.{name}": value for name, value in trained.state_dict().items()}
+    colours = torch.tensor([0.1, 0.2, 0.25]).view(1, 3, 1, 1)
+    fit = fitting.fill(empty, {names[0]: colours, names[1]: 2 * colours} | state, "it does not fit")
+    said = f"normalise its pictures itself ({names[0]} 0.1,0.2,0.25, {names[1]} 0.2,0.4,0.5): check --mean and --std"
+    assert said in fitting.remarks(fit, "x.pth")[-1]
 
 
 def test_another_network_altogether() -> None:

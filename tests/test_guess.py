@@ -2,10 +2,10 @@
 
 from __future__ import annotations
 
-import argparse
 import hashlib
 import json
 from collections.abc import Callable, Iterator
+from fractions import Fraction
 from pathlib import Path
 from typing import Any
 
@@ -15,9 +15,11 @@ import torch
 import torchvision
 from shell import run
 from torch import Tensor, nn
+from torch.nn.utils import parametrizations
 
 from camcli.errors import SetupError
 from camcli.models import catalog, checkpoints, efficientnet_lite, fitting, guess
+from camcli.models.architecture import Architecture
 
 SMALL = "squeezenet1_1"
 CLASSES = 7
@@ -26,7 +28,7 @@ FEW = ("resnet18", SMALL, "mobilenet_v3_small", "regnet_y_400mf", "vit_b_32")
 
 @pytest.fixture(scope="module")
 def built_once() -> Iterator[None]:
-    """Ranking builds 80 networks for their names and shapes: here each one once, not once a test."""
+    """Ranking builds some networks for their names and shapes: here each one once, not once a test."""
     made: dict[str, nn.Module] = {}
     get_model = torchvision.models.get_model
 
@@ -120,6 +122,88 @@ def test_a_file_that_fits_several_alike_is_refused_with_their_names() -> None:
         guess.only(alike, "tuned.pth")
 
 
+# The table that rules out what need not be built.
+
+
+@pytest.mark.slow
+def test_the_table_is_that_of_the_installed_torchvision() -> None:
+    """`python benchmarks/architecture_shapes.py` makes it anew."""
+    made_with, table = guess._table()
+    assert made_with == guess.library()
+    assert table == {name: guess.shapes(guess.state_of(name)) for name in catalog.names()}
+
+
+def test_the_table_knows_a_few_of_the_installed_torchvision() -> None:
+    _, table = guess._table()
+    assert set(table) == set(catalog.names())
+    assert all(table[name] == guess.shapes(guess.state_of(name)) for name in (*FEW, catalog.BUNDLED))
+
+
+def _built(monkeypatch: pytest.MonkeyPatch) -> list[str]:
+    """The names of the architectures that are built from now on."""
+    names: list[str] = []
+    candidate = guess.candidate
+
+    def noted(architecture: Architecture, tensors: dict[str, Tensor]) -> guess.Candidate:
+        names.append(architecture.name)
+        return candidate(architecture, tensors)
+
+    monkeypatch.setattr(guess, "candidate", noted)
+    return names
+
+
+def test_few_networks_are_built_for_a_file_that_fits_and_for_one_that_does_not(monkeypatch: pytest.MonkeyPatch) -> None:
+    built = _built(monkeypatch)
+    assert _found(_shapes("mobilenet_v3_small")) == ("mobilenet_v3_small", CLASSES)
+    assert built == ["mobilenet_v3_small"]
+    built.clear()
+    assert len(guess.ranked(_other_widths())) >= 3
+    assert len(built) <= 12
+    built.clear()
+    assert len(guess.ranked({"a.weight": torch.zeros(2, 2)})) == 3
+    assert len(built) == 3
+
+
+UNLIKE: dict[str, tuple[str, Callable[[nn.Module], object]]] = {
+    "one input channel": ("resnet18", lambda net: net.set_submodule("conv1", nn.Conv2d(1, 64, 7, bias=False))),
+    "one layer for a head of three": ("vgg11", lambda net: net.set_submodule("classifier", nn.Linear(25088, CLASSES))),
+    "one layer for a head of two": (
+        "mobilenet_v3_small",
+        lambda net: net.set_submodule("classifier", nn.Linear(576, CLASSES)),
+    ),
+    "a stem of version 1": (
+        "mnasnet0_5",
+        lambda net: net._load_from_state_dict({}, "", {"version": 1}, False, [], [], []),
+    ),
+}
+
+
+@pytest.mark.filterwarnings("ignore:A new version of MNASNet")
+@pytest.mark.parametrize("kind", UNLIKE)
+def test_no_network_is_ruled_out_that_a_file_fits(kind: str) -> None:
+    """As far from its architecture as a file may be."""
+    name, change = UNLIKE[kind]
+    with fitting.no_initialisation():
+        net: nn.Module = torchvision.models.get_model(name, weights=None, num_classes=CLASSES)
+        change(net)
+    assert _found({f"model.{key}": value for key, value in net.state_dict().items()}) == (name, CLASSES)
+
+
+def test_another_torchvision_costs_time_and_no_answer(monkeypatch: pytest.MonkeyPatch) -> None:
+    """What the table does not know, or may have wrong, is built."""
+    _, table = guess._table()
+    few = ["alexnet", *FEW]
+    monkeypatch.setattr(catalog, "names", lambda: few)
+    wrong = {name: table["alexnet"] for name in few if name != "resnet18"}
+    monkeypatch.setattr(guess, "_table", lambda: ("torchvision 0.0.1", wrong))
+    built = _built(monkeypatch)
+    assert _found(_shapes("resnet18")) == ("resnet18", CLASSES)
+    assert built == ["resnet18"]
+    built.clear()
+    assert _found(_shapes(SMALL)) == (SMALL, CLASSES)
+    assert sorted(built) == sorted(few)
+
+
 # From the shell.
 
 
@@ -176,6 +260,7 @@ def test_inspect_describes_a_lightning_file(tuned: dict[str, Tensor], built_once
         "prefix": "model.",
         "head": [f"model.classifier.1.weight {CLASSES}x512x1x1"],
         "left aside": ["criterion.weight"],
+        "remarks": ["last.ckpt: 1 tensor beside the network left aside (criterion.weight)"],
         "problem": None,
     }
 
@@ -187,7 +272,32 @@ def test_inspect_for_people_is_a_table(tuned: dict[str, Tensor], built_once: Non
     lines = dict(line.split("\t") for line in outcome.out.splitlines())
     assert (lines["architecture"], lines["safe"], lines["prefix"]) == (SMALL, "yes", "model.")
     assert lines["classes"] == str(CLASSES)
+    assert lines["beside"] == "epoch: 3; optimizer_states: a list of 0; classes: a list of 7"
     assert not {"problem", "alike", "preset"} & set(lines)
+    assert "\N{REPLACEMENT CHARACTER}" not in outcome.out
+
+
+def test_inspect_says_what_explain_says(picture: Callable[..., Path]) -> None:
+    """A head that was moved, weights that are computed, a head without bias; and refuses what explain refuses."""
+    with fitting.no_initialisation():
+        net: nn.Module = torchvision.models.squeezenet1_1(weights=None)
+    nets.fill(net)
+    net.set_submodule("classifier.1", nn.Sequential(nn.Dropout(), nn.Conv2d(512, CLASSES, 1, bias=False)))
+    parametrizations.weight_norm(net.get_submodule("features.0"))
+    torch.save(net.state_dict(), "moved.pth")
+    explained = run("explain", picture(), "-w", "moved.pth", "--save", "none", "--json")
+    inspected = run("inspect", "moved.pth", "--json")
+    assert (explained.code, inspected.code) == (0, 0), explained.err
+    said = inspected.rows[0]["remarks"]
+    assert len(said) == 3
+    assert all(remark in explained.err for remark in said)
+    assert inspected.rows[0]["head"] == [f"classifier.1.1.weight {CLASSES}x512x1x1"]
+    both = {f"{name}.{key}": value + n for n, name in enumerate("ab") for key, value in net.state_dict().items()}
+    torch.save(both, "two.pth")
+    explained, inspected = run("explain", picture(), "-w", "two.pth"), run("inspect", "two.pth", "--json")
+    assert (explained.code, inspected.code) == (3, 3)
+    assert "it holds 2 networks (a, b): say which, --weights-key a or b" in explained.err
+    assert "it holds 2 networks (a, b): say which, --weights-key a or b" in inspected.rows[0]["problem"]
 
 
 def test_inspect_chooses_among_several_states(tuned: dict[str, Tensor]) -> None:
@@ -200,10 +310,10 @@ def test_inspect_chooses_among_several_states(tuned: dict[str, Tensor]) -> None:
 
 
 def test_inspect_of_an_unsafe_file(tuned: dict[str, Tensor]) -> None:
-    torch.save({"state_dict": tuned, "args": argparse.Namespace(lr=0.1)}, "args.pth")
+    torch.save({"state_dict": tuned, "args": Fraction(1, 10)}, "args.pth")
     outcome = run("inspect", "args.pth", "--json")
     assert outcome.code == 3
-    assert "its pickle asks for argparse.Namespace" in outcome.rows[0]["problem"]
+    assert "its pickle asks for fractions.Fraction" in outcome.rows[0]["problem"]
     assert "architecture" not in outcome.rows[0]
     trusted = run("inspect", "args.pth", "-m", SMALL, "--trust-checkpoint", "--json")
     assert trusted.code == 0, trusted.err

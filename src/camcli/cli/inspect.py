@@ -10,7 +10,7 @@ import typer
 
 from camcli.cli import console, options, report
 from camcli.errors import ExitCode, RequestError, SetupError
-from camcli.models import architecture_of, check_name, presets
+from camcli.models import architecture_of, catalog, check_name, presets
 from camcli.records import ModelSpec
 
 if TYPE_CHECKING:
@@ -82,15 +82,19 @@ def _fit(checkpoint: Checkpoint, file: str, model: str | None) -> dict[str, Any]
     """Which architecture it is, or what keeps it from the one named or the nearest."""
     from camcli.models import fitting, guess
 
+    if model is None and checkpoint.network is not None:
+        return _itself(checkpoint, file)
     if model is not None:
         candidates = [guess.candidate(architecture_of(ModelSpec(model, file), checkpoint.tensors), checkpoint.tensors)]
     else:
         candidates = guess.ranked(checkpoint.tensors)
     fits = [candidate for candidate in candidates if candidate.fit.problems == 0]
     if not fits:
-        wanted = model or f"any of {len(candidates)} architectures"
+        wanted = model or f"any of {len(catalog.names())} architectures"
         nearest = {c.name: fitting.differences(c.fit, None if model else 4) for c in candidates[:_NEAREST]}
-        return {"architecture": None, "nearest": nearest, "problem": f"{file} does not fit {wanted}"}
+        why = f". {checkpoint.made_for}" if checkpoint.made_for else candidates[0].hint
+        problem = f"{file} does not fit {wanted}{why}"
+        return {"architecture": None, "nearest": nearest, "problem": problem}
     fit = fits[0].fit
     return {
         "architecture": fits[0].name,
@@ -100,6 +104,22 @@ def _fit(checkpoint: Checkpoint, file: str, model: str | None) -> dict[str, Any]
         "prefix": fit.prefix,
         "head": [f"{head.weight} {'x'.join(map(str, head.shape))}" for head in fit.heads],
         "left aside": list(fit.aside),
+        "remarks": fitting.remarks(fit, file),
+        "problem": f"{file}: {fits[0].obstacle}" if fits[0].obstacle else None,
+    }
+
+
+def _itself(checkpoint: Checkpoint, file: str) -> dict[str, Any]:
+    """A trusted file's own network, which needs no other."""
+    from camcli.models import user_code
+
+    assert checkpoint.network is not None
+    arch = user_code.pickled(checkpoint.network, checkpoint.path)
+    key = f" --weights-key {checkpoint.key}" if checkpoint.key and len(checkpoint.keys) > 1 else ""
+    return {
+        "architecture": arch.name,
+        "use": f"camcli explain PICTURE -w {file}{key} --trust-checkpoint",
+        "remarks": list(arch.remarks),
         "problem": None,
     }
 
@@ -109,7 +129,7 @@ def _words(value: Any) -> str:
     if isinstance(value, bool):
         return "yes" if value else "no: it can run code"
     if isinstance(value, dict):
-        return "\n".join(f"{name}: {text}" for name, text in value.items())
+        return "; ".join(f"{name}: {text}" for name, text in value.items())
     if isinstance(value, list):
         return ", ".join(value[:8]) + (f", … ({len(value)})" if len(value) > 8 else "")
     return "" if value is None else str(value)

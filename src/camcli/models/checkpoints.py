@@ -9,21 +9,23 @@ from __future__ import annotations
 import hashlib
 import json
 import pickle
+import sys
 import threading
 import warnings
 import zipfile
 from collections.abc import Iterator, Mapping, Sequence
-from contextlib import contextmanager
+from contextlib import contextmanager, nullcontext, redirect_stdout
 from dataclasses import dataclass
 from io import FileIO
 from pathlib import Path
+from types import SimpleNamespace
 from typing import Any
 
 import torch
 from torch import Tensor, nn
 
 from camcli.errors import CamcliError, RequestError, SetupError
-from camcli.models import labels, pickles
+from camcli.models import causes, containers, fitting, labels, pickles
 
 # Where training loops keep the weights, likeliest first; under other names they are found by what they hold.
 _USUAL_KEYS = (
@@ -31,6 +33,11 @@ _USUAL_KEYS = (
     "ema_state_dict"
 ).split()
 _MAX_DEPTH = 3
+# Where training loops keep what they were asked for, class names among it, and what else these are called there.
+_SETTINGS = (
+    "hyper_parameters datamodule_hyper_parameters hparams args config cfg opt meta dataset_meta data dataset extra"
+).split()
+_NAMES = ("class_names", "CLASSES", "class_labels", "categories", "idx2label", "idx_to_label", "label_map", "vocab")
 _IN_FOLDER = ("model.safetensors", "model.safetensors.index.json", "pytorch_model.bin", "pytorch_model.bin.index.json")
 # A zip archive that unpacks to more than so many times its size is a bomb: weights hardly compress.
 _MAX_RATIO = 20
@@ -57,7 +64,8 @@ class Checkpoint:
     """One state dict from a file: `tensors` by name, at `key` inside the file (None: the file is the state dict).
 
     `keys` lists all state dicts in it, `labels` class names kept beside them, `extras` what else there is, in words.
-    `trusted` says that code in the file has run.
+    `trusted` says that code in the file has run; `network` is then the pickled network that the tensors are of.
+    `made_for`: which library the folder was made for, and how it is read by that; "" if it does not say.
     """
 
     path: Path
@@ -69,6 +77,8 @@ class Checkpoint:
     labels: tuple[str, ...] | None = None
     extras: Mapping[str, str] | None = None
     trusted: bool = False
+    network: nn.Module | None = None
+    made_for: str = ""
 
 
 class Digest:
@@ -98,7 +108,8 @@ class Digest:
 def read(path: Path, *, key: str | None = None, trust: bool = False) -> Checkpoint:
     """The state dict in a file, or in a folder as the Hugging Face hub lays it out.
 
-    `key` chooses where a file holds several ("ema", "ema.module"). `trust` lets a pickle run its code.
+    `key` chooses where a file holds several ("ema", "ema.module"), or one network of several in one state dict
+    ("teacher"). `trust` lets a pickle run its code.
 
     Raises:
         RequestError: no state dict at `key`.
@@ -106,26 +117,60 @@ def read(path: Path, *, key: str | None = None, trust: bool = False) -> Checkpoi
     """
     files, format, content = _content(path, trust)
     states = dict(_states(content))
-    if key is not None and key not in states:
-        raise RequestError(
-            f"{path} holds no state dict under {key!r}: it has {', '.join(filter(None, states)) or 'none'}"
-        )
-    if not states:
-        raise SetupError(f"{path} holds no state dict (names -> tensors), but {_described(content)}")
-    chosen = key if key is not None else min(states, key=_usualness)
-    _check_sizes(path, states[chosen])
-    outer = content if isinstance(content, Mapping) and chosen else {}
+    if not states and key is None:
+        raise SetupError(f"{path} holds no state dict (names -> tensors), but {_instead(content)}")
+    at, tensors = _chosen(path, states, key)
+    _check_sizes(path, tensors)
+    outer = content if isinstance(content, Mapping) and at else {}
     return Checkpoint(
         path=path,
         files=files,
         format=format,
-        tensors=states[chosen],
-        key=chosen or None,
+        tensors=tensors,
+        key=(at if key is None else key) or None,
         keys=tuple(filter(None, states)),
-        labels=labels.found_in(outer),
-        extras={str(name): _described(value) for name, value in outer.items() if str(name) != chosen.split(".")[0]},
+        labels=_labels(outer),
+        extras={str(name): _described(value) for name, value in outer.items() if str(name) != at.split(".")[0]},
         trusted=trust,
+        network=_network(content, at) if key in (None, at) else None,
+        made_for=causes.of_folder(path),
     )
+
+
+def _chosen(
+    path: Path, states: Mapping[str, Mapping[str, Tensor]], key: str | None
+) -> tuple[str, Mapping[str, Tensor]]:
+    """(the place of the state dict that is asked for, its tensors or those below a prefix in it)."""
+    usual = sorted(states, key=_usualness)
+    if key is None or key in states:
+        at = usual[0] if key is None else key
+        return at, states[at]
+    for at in usual:
+        if part := fitting.below(states[at], key.removeprefix(f"{at}.")):
+            return at, part
+    raise RequestError(f"{path} holds no state dict under {key!r}: it has {', '.join(filter(None, states)) or 'none'}")
+
+
+def _network(content: Any, at: str) -> nn.Module | None:
+    """The pickled network at a dotted place, if there is one."""
+    for name in at.split(".") if at else ():
+        content = content[name]
+    return content if isinstance(content, nn.Module) else None
+
+
+def _labels(outer: Mapping[Any, Any]) -> tuple[str, ...] | None:
+    """Class names from the usual places: beside the weights, or among what the training was asked for."""
+    return next((found for held in _held(outer) if (found := labels.found_in(held))), None)
+
+
+def _held(outer: Mapping[Any, Any], depth: int = 0) -> Iterator[Mapping[str, Any]]:
+    """A mapping, by the names that labels go by, and those of settings in it."""
+    known = {name: containers.plain(value) for name, value in outer.items() if isinstance(name, str)}
+    other = [known[name] for name in _NAMES if isinstance(known.get(name), (list, tuple, Mapping))]
+    yield ({"classes": other[0]} if other else {}) | known
+    for name in _SETTINGS:
+        if depth < _MAX_DEPTH and isinstance(known.get(name), Mapping):
+            yield from _held(known[name], depth + 1)
 
 
 def _content(path: Path, trust: bool) -> tuple[tuple[Path, ...], str, Any]:
@@ -209,22 +254,53 @@ def _check_archive(path: Path) -> None:
         raise SetupError(f"{path} holds a pickle of {largest / 1e6:.0f} MB beside its tensors: no checkpoint does")
 
 
+class _Trusting(pickle.Unpickler):
+    """Python's own reader of pickles; but a path of another system, which can't be made here, is one of names only."""
+
+    def find_class(self, module: str, name: str) -> Any:
+        foreign = module.startswith("pathlib") and name in ("PosixPath", "WindowsPath")
+        return super().find_class("pathlib", f"Pure{name}") if foreign else super().find_class(module, name)
+
+
 def _pickled(path: Path, trust: bool) -> tuple[str, Any]:
     zipped = zipfile.is_zipfile(path)
+    how: dict[str, Any] = {"weights_only": True}
+    if trust:
+        reader = SimpleNamespace(__name__="pickle", Unpickler=_Trusting, load=pickle.load)
+        how = {"weights_only": False, "pickle_module": reader}
+        _import_from(Path(), path.parent)
     try:
         # Files saved before torch 1.6 are no zip archives and can't be mapped.
-        with warnings.catch_warnings():
+        with (
+            warnings.catch_warnings(),
+            torch.serialization.safe_globals(containers.allowed()),
+            redirect_stdout(sys.stderr) if trust else nullcontext(),  # what code in the file prints is no row of ours
+        ):
             warnings.simplefilter("ignore")
-            content = torch.load(path, map_location="cpu", weights_only=not trust, mmap=zipped)
+            content = torch.load(path, map_location="cpu", mmap=zipped, **how)
     except pickle.UnpicklingError as error:
         if trust:
             raise SetupError(f"{path} can't be read as weights: {error}") from None
         raise pickles.refusal(path, str(error)) from None
     except (ImportError, AttributeError) as error:
-        raise SetupError(
-            f"{path} was saved with code that is not here ({error}): run where it can be imported"
-        ) from None
+        raise SetupError(_without_its_code(path, error)) from None
     return "torch.save archive" if zipped else "torch.save file from before torch 1.6", content
+
+
+def _without_its_code(path: Path, error: ImportError | AttributeError) -> str:
+    where = f"run where it can be imported, or put it beside {path.name}"
+    if "__main__" in str(error):
+        where = (
+            "it was defined in the script that saved the file; save the state_dict there, and give -m SCRIPT.py:CLASS"
+        )
+    return f"{path} was saved with code that is not here ({error}): {where}"
+
+
+def _import_from(*folders: Path) -> None:
+    """Code in these folders can be imported, after everything that is installed."""
+    for folder in folders:
+        if (entry := str(folder.absolute())) not in sys.path:
+            sys.path.append(entry)
 
 
 def _check_sizes(path: Path, tensors: Mapping[str, Tensor]) -> None:
@@ -263,6 +339,23 @@ def _as_state(content: Mapping[Any, Any]) -> Mapping[str, Tensor] | None:
     return tensors if others else content
 
 
+def _instead(content: Any) -> str:
+    """What a file without a state dict holds, and the way on if that is known."""
+    held = content if isinstance(content, Mapping) else vars(content) if hasattr(content, "__dict__") else {}
+    if isinstance(held.get("shadow_params"), list):
+        return (
+            "an average's shadow_params (torch_ema), a list of tensors without names: call "
+            "ema.copy_to(model.parameters()) before saving the network's state_dict"
+        )
+    if isinstance(held.get("model"), nn.Module):
+        return f"a {type(content).__name__} around a network: save its model.state_dict(), or the model itself"
+    if isinstance(content, (list, tuple)) and any(isinstance(value, Tensor) for value in content):
+        return f"{_described(content)}, tensors without names: save the network's state_dict"
+    if isinstance(held, Mapping) and ("optimizer" in held or "param_groups" in held):
+        return f"{_described(content)} ({', '.join(map(str, list(held)[:6]))}): what an optimizer needs, no weights"
+    return _described(content)
+
+
 def _usualness(at: str) -> tuple[int, int]:
     parts = at.split(".") if at else []
     ranks = [_USUAL_KEYS.index(part) if part in _USUAL_KEYS else len(_USUAL_KEYS) for part in parts]
@@ -271,10 +364,11 @@ def _usualness(at: str) -> tuple[int, int]:
 
 def _described(value: Any) -> str:
     """A value of a checkpoint in a few words."""
+    value = containers.plain(value)
     if isinstance(value, Tensor):
         return f"a tensor {'x'.join(map(str, value.shape))}"
     if isinstance(value, (bool, int, float, str)) or value is None:
-        text = str(value)
+        text = " ".join(str(value).split())
         return text if len(text) <= 60 else f"{text[:57]}..."
     if isinstance(value, (Mapping, list, tuple, set)):
         return f"a {type(value).__name__} of {len(value)}"

@@ -8,9 +8,9 @@ another network, and a half-loaded network is never explained.
 from __future__ import annotations
 
 from collections import Counter, OrderedDict
-from collections.abc import Callable, Iterable, Iterator, Mapping, Sequence
+from collections.abc import Callable, Collection, Iterable, Iterator, Mapping
 from contextlib import ExitStack, contextmanager
-from dataclasses import dataclass
+from dataclasses import dataclass, field, replace
 from itertools import product
 from unittest.mock import patch
 
@@ -18,39 +18,24 @@ import torch
 from torch import Tensor, nn
 
 from camcli.errors import SetupError
+from camcli.models import causes, children, heads, reparametrised
+from camcli.models.heads import Head, Meeting, Shape, under
 
-Shape = tuple[int, ...]
 Rename = Callable[[str], str | None]
 
 # Parts of a name that wrappers leave: DataParallel and DDP, torch.compile, FSDP, activation checkpointing.
 _WRAPPERS = frozenset({"module", "_orig_mod", "_fsdp_wrapped_module", "_checkpoint_wrapped_module"})
-# Not weights: counters of profilers, and constants that older versions of a library saved.
+# Not weights: counters of profilers and averages, and constants that older versions of a library saved.
 _IGNORED = frozenset(
-    {"total_ops", "total_params", "num_batches_tracked", "relative_position_index", "attn_mask", "position_ids"}
+    {
+        *("total_ops", "total_params", "num_batches_tracked", "n_averaged", "num_updates"),
+        *("relative_position_index", "attn_mask", "position_ids"),
+    }
 )
 _MAX_PREFIX_PARTS = 4
 _MAX_LISTED = 6
-
-
-@dataclass(frozen=True, slots=True)
-class Head:
-    """A Linear or 1x1 convolution of the file's own, put in place of the module at `path`.
-
-    weight, bias: the file's names. shape: of the weight, (classes, features, ...). flattened: it replaces a head of
-    several layers, and so stands behind a Flatten.
-    """
-
-    path: str
-    weight: str
-    bias: str | None
-    shape: Shape
-    flattened: bool = False
-
-    @property
-    def names(self) -> dict[str, str]:
-        """The network's names for it once it is in place -> the file's."""
-        path = f"{self.path}.1" if self.flattened else self.path
-        return {f"{path}.weight": self.weight} | ({f"{path}.bias": self.bias} if self.bias else {})
+# Under another prefix lies another network if it has at least this share of the tensors.
+_ALIKE = 0.9
 
 
 @dataclass(frozen=True, slots=True)
@@ -60,6 +45,10 @@ class Fit:
     names: the network's -> the file's. prefix: what stood before the file's. heads: rebuilt ones. stem: the first
     convolution's name where the file's has other input channels. missing, unexpected, mismatched: what keeps the
     two apart (the network's names, the file's, "name AxB, wanted CxD"). aside: what else the file holds.
+    rivals: other prefixes under which a network lies that fits as well. further: names of Linears beside the network
+    that may be its head as well. ordered: the file's names are the numbers of the network's children.
+    computed: weights that the file holds the parts of -> what made them. colours: means and deviations beside the
+    network, by which it may normalise its pictures itself.
     """
 
     names: Mapping[str, str]
@@ -70,6 +59,11 @@ class Fit:
     unexpected: tuple[str, ...]
     mismatched: tuple[str, ...]
     aside: tuple[str, ...]
+    rivals: tuple[str, ...] = ()
+    further: tuple[str, ...] = ()
+    ordered: bool = False
+    computed: Mapping[str, str] = field(default_factory=dict)
+    colours: Mapping[str, tuple[float, ...]] = field(default_factory=dict)
 
     @property
     def problems(self) -> int:
@@ -80,38 +74,44 @@ def shapes_of(tensors: Mapping[str, Tensor]) -> dict[str, Shape]:
     return {name: tuple(value.shape) for name, value in tensors.items()}
 
 
+def meet(
+    wanted: Mapping[str, Shape], tensors: Mapping[str, Tensor], rename: Rename = str
+) -> tuple[Fit, Mapping[str, Tensor]]:
+    """(how a file fits a network, its tensors: those that the network wants whole are computed from their parts)."""
+    whole, computed = reparametrised.computed(tensors, wanted)
+    fit = match(wanted, shapes_of(whole), rename)
+    different = tuple(rival for rival in fit.rivals if not _same(fit, rival, whole))
+    colours = {
+        name: tuple(round(value, 4) for value in whole[name].flatten().tolist())
+        for name in fit.aside
+        if heads.is_normaliser(name, tuple(whole[name].shape)) and not whole[name].is_meta
+    }
+    return replace(fit, rivals=different, computed=computed, colours=colours), whole
+
+
+def below(tensors: Mapping[str, Tensor], path: str) -> Mapping[str, Tensor]:
+    """The tensors under a prefix, which may have been wrapped, by the names below it."""
+    cleaned = {name: _unwrapped(name, _WRAPPERS) for name in tensors}
+    for names in ({name: name for name in tensors}, cleaned):
+        part = OrderedDict((own[len(path) + 1 :], tensors[name]) for name, own in names.items() if under(own, path))
+        if part:
+            return part
+    return {}
+
+
 def match(wanted: Mapping[str, Shape], given: Mapping[str, Shape], rename: Rename = str) -> Fit:
     """Find each of a network's tensors in a file.
 
     wanted, given: shapes by name, the network's in the order of its modules. rename: the file's older or foreign
     names -> the network's; None drops one.
     """
-    prefix, renamed = _renamed(wanted, given, rename)
-    names = {own: theirs for theirs, own in renamed.items() if own in wanted}
-    missing = [name for name in wanted if name not in names and _last(name) != "num_batches_tracked"]
-    mismatched = [own for own, theirs in names.items() if wanted[own] != given[theirs]]
-    unexpected = [t for t, own in renamed.items() if own and own not in wanted and _last(t) not in _IGNORED]
-    aside = [name for name in given if name not in renamed]
-
-    stem = next((name for name, shape in wanted.items() if len(shape) == 4), None)
-    if (
-        stem is not None
-        and stem in mismatched
-        and _without_channels(wanted[stem]) == _without_channels(given[names[stem]])
-    ):
-        mismatched.remove(stem)
-    else:
-        stem = None
-    heads = _heads(wanted, given, renamed, missing, mismatched, aside)
-    for head in heads:
-        replaced = head.path
-        names = {own: theirs for own, theirs in names.items() if not _under(own, replaced)} | head.names
-        missing = [name for name in missing if not _under(name, replaced)]
-        mismatched = [name for name in mismatched if not _under(name, replaced)]
-        unexpected = [name for name in unexpected if name not in (head.weight, head.bias)]
-        aside = [name for name in aside if name not in (head.weight, head.bias)]
-    described = [f"{names[name]} {_x(given[names[name]])}, wanted {_x(wanted[name])}" for name in mismatched]
-    return Fit(names, prefix, tuple(heads), stem, tuple(missing), tuple(unexpected), tuple(described), tuple(aside))
+    prefix, renamed, rivals = _renamed(wanted, given, rename)
+    fit = _met(wanted, given, prefix, renamed, rivals)
+    if fit.problems and (numbered := children.in_order(wanted, given, _IGNORED)):
+        ordered = _met(wanted, given, "", numbered)
+        if not ordered.problems:
+            return replace(ordered, ordered=True, aside=())
+    return replace(fit, rivals=rivals)
 
 
 def fill(net: nn.Module, tensors: Mapping[str, Tensor], what: str, rename: Rename = str) -> Fit:
@@ -120,13 +120,23 @@ def fill(net: nn.Module, tensors: Mapping[str, Tensor], what: str, rename: Renam
     `what` starts the error: "weights.pth does not fit resnet18".
 
     Raises:
-        SetupError: a tensor is missing, left over or of another shape, beyond a rebuilt head.
+        SetupError: a tensor is missing, left over or of another shape, beyond a rebuilt head; or it is not known which
+            of several networks in the file is meant.
     """
     own = net.state_dict()
-    fit = match(shapes_of(own), shapes_of(tensors), rename)
+    fit, tensors = meet(shapes_of(own), tensors, rename)
     if fit.problems:
-        found = differences(fit, limit=_MAX_LISTED) + _of_several_layers(fit, own, tensors)
+        found = differences(fit, limit=_MAX_LISTED) + hint(fit, own, shapes_of(tensors))
         raise SetupError(f"{what}: {found}; see `camcli inspect`")
+    if obstacle := in_the_way(fit, tensors):
+        raise SetupError(f"{what} as it is: {obstacle}")
+    for head in fit.heads:
+        if not _can_stand_in(net.get_submodule(head.path), head):
+            kind = type(net.get_submodule(head.path)).__name__
+            raise SetupError(
+                f"{what}: the head {head.path} is a {kind}, which a plain Linear ({head.weight} {_x(head.shape)}) "
+                "can't stand in for: make the network with the file's number of classes (--model-arg)"
+            )
     for head in fit.heads:
         _put(net, head)
     if fit.stem is not None:
@@ -159,6 +169,65 @@ def differences(fit: Fit, limit: int | None = None) -> str:
     return "; ".join(parts)
 
 
+def hint(fit: Fit, own: Iterable[str], given: Mapping[str, Shape]) -> str:
+    """Why, as far as the names tell, and the way on; starts with ". ", or is "" if they tell nothing."""
+    left_over = (*fit.unexpected, *fit.aside)
+    if told := causes.told(given, left_over):
+        return f". {told}"
+    if fit.further:
+        alone = f"--weights-key {fit.prefix.removesuffix('.')}" if fit.prefix else "a file"
+        listed = ", ".join(f"{name} {_x(given[name])}" for name in fit.further if len(given[name]) == 2)
+        return (
+            f". Which is its head? Beside the network stands {listed}: {alone} takes the network there alone, "
+            "with the head under its own name; --model FILE.py:factory takes the whole as code"
+        )
+    if fit.unexpected and _are_folded(fit):
+        return ". Its batch norms seem to be folded into the convolutions: " + causes.AS_CODE
+    return _of_several_layers(fit, own, given)
+
+
+def in_the_way(fit: Fit, tensors: Mapping[str, Tensor]) -> str:
+    """Why a file whose names and shapes fit can't be taken all the same; "" if it can."""
+    for name, theirs in fit.names.items():
+        if _last(name) in ("weight", "bias") and not tensors[theirs].is_floating_point():
+            return f"{theirs} is {str(tensors[theirs].dtype).removeprefix('torch.')}. {causes.INTEGERS}"
+    if not fit.rivals:
+        return ""
+    found = [prefix.removesuffix(".") for prefix in (fit.prefix, *fit.rivals)]
+    return f"it holds {len(found)} networks ({', '.join(found)}): say which, --weights-key {' or '.join(found)}"
+
+
+def remarks(fit: Fit, file: str) -> list[str]:
+    """What was done to make a file fit, where that is more than names and a head of another size."""
+    said = [f"{file}: {head.weight} is the whole head" for head in fit.heads if head.flattened]
+    said += [
+        f"{file}: {head.weight} is taken for the head {head.path}, a plain Linear; no file tells what stood around it"
+        for head in fit.heads
+        if head.moved
+    ]
+    said += [
+        f"{file}: the head has no bias, and is taken for a plain Linear; one that compares directions "
+        "(cosine, ArcFace) needs its code, --model FILE.py:factory"
+        for head in fit.heads
+        if head.bare
+    ]
+    if fit.ordered:
+        said.append(f"{file}: its {len(fit.names)} tensors have numbers for names, and are taken in their order")
+    for made_by, count in Counter(fit.computed.values()).items():
+        said.append(f"{file}: {count} weight{'s' * (count > 1)} computed from the parts that {made_by} keeps")
+    if fit.aside:
+        count, first = len(fit.aside), ", ".join(fit.aside[:3])
+        said.append(
+            f"{file}: {count} tensor{'s' * (count > 1)} beside the network left aside ({first}{', …' * (count > 3)})"
+        )
+    if fit.colours:
+        listed = ", ".join(
+            f"{name} {','.join(f'{value:g}' for value in values)}" for name, values in fit.colours.items()
+        )
+        said.append(f"{file}: the network seems to normalise its pictures itself ({listed}): check --mean and --std")
+    return said
+
+
 @contextmanager
 def no_initialisation() -> Iterator[None]:
     """Construct networks without drawing random weights that `fill` would throw away (seconds for VGG)."""
@@ -169,24 +238,126 @@ def no_initialisation() -> Iterator[None]:
         yield
 
 
-def _renamed(wanted: Mapping[str, Shape], given: Mapping[str, Shape], rename: Rename) -> tuple[str, dict[str, str]]:
-    """(the prefix to take off, the file's names below it -> the network's, "" for one to drop).
+def _met(
+    wanted: Mapping[str, Shape],
+    given: Mapping[str, Shape],
+    prefix: str,
+    renamed: Mapping[str, str],
+    rivals: tuple[str, ...] = (),
+) -> Fit:
+    """What fits and what does not, once the file's names are the network's."""
+    names: dict[str, str] = {}
+    unexpected = []
+    for theirs, own in renamed.items():
+        if own in wanted and own not in names:
+            names[own] = theirs
+        elif own and _last(theirs) not in _IGNORED:
+            unexpected.append(theirs)
+    missing = [name for name in wanted if name not in names and _last(name) != "num_batches_tracked"]
+    mismatched = [own for own, theirs in names.items() if wanted[own] != given[theirs]]
+    aside = [name for name in given if name not in renamed]
+    elsewhere = [name for name in aside if _unwrapped(name, _WRAPPERS).startswith(rivals)]
+    stem = _other_channels(wanted, given, names, mismatched)
+    mismatched = [name for name in mismatched if name != stem]
+    meeting = Meeting(wanted, given, renamed, missing, mismatched, (*aside, *unexpected))
+    rebuilt = heads.found(meeting)
+    for head in rebuilt:
+        kept = {own: theirs for own, theirs in names.items() if not under(own, head.path)}
+        missing = [name for name in missing if not under(name, head.path)]
+        missing += [own for own, theirs in kept.items() if head.holds(theirs)]  # one tensor has one place
+        names = {own: theirs for own, theirs in kept.items() if not head.holds(theirs)} | head.names
+        mismatched = [name for name in mismatched if not under(name, head.path)]
+        lost = [name for name in heads.displaced(head, meeting) if _last(name) not in _IGNORED]
+        lost = [name for name in lost if name not in elsewhere]
+        unexpected = [name for name in dict.fromkeys([*unexpected, *lost]) if not head.holds(name)]
+        aside = [name for name in aside if not head.holds(name) and name not in lost]
+    further = _further(wanted, given, names, [name for name in aside if name not in elsewhere])
+    unexpected += further
+    aside = [name for name in aside if name not in further]
+    described = [f"{names[name]} {_x(given[names[name]])}, wanted {_x(wanted[name])}" for name in mismatched]
+    return Fit(
+        names=names,
+        prefix=prefix,
+        heads=tuple(rebuilt),
+        stem=stem,
+        missing=tuple(missing),
+        unexpected=tuple(unexpected),
+        mismatched=tuple(described),
+        aside=tuple(aside),
+        further=tuple(further),
+    )
+
+
+def _are_folded(fit: Fit) -> bool:
+    """Whether all that is missing are batch norms, and all that is left over are biases."""
+    norms = {name.rpartition(".")[0] for name in fit.missing if name.endswith(".running_mean")}
+    within = all(name.rpartition(".")[0] in norms for name in fit.missing)
+    return bool(norms) and within and all(name.endswith(".bias") for name in fit.unexpected)
+
+
+def _other_channels(
+    wanted: Mapping[str, Shape], given: Mapping[str, Shape], names: Mapping[str, str], mismatched: Iterable[str]
+) -> str | None:
+    """The first convolution, if it differs by its input channels alone."""
+    stem = next((name for name, shape in wanted.items() if len(shape) == 4), None)
+    if stem is None or stem not in mismatched:
+        return None
+    return stem if _without_channels(wanted[stem]) == _without_channels(given[names[stem]]) else None
+
+
+def _further(
+    wanted: Mapping[str, Shape], given: Mapping[str, Shape], names: Mapping[str, str], aside: list[str]
+) -> list[str]:
+    """Linears beside the network that may be its head as well as the one in its own place."""
+    last = heads.last_weight(wanted)
+    if last is None or not aside or last not in names:
+        return []
+    return heads.others(given, given[names[last]], aside)
+
+
+def _renamed(
+    wanted: Mapping[str, Shape], given: Mapping[str, Shape], rename: Rename
+) -> tuple[str, dict[str, str], tuple[str, ...]]:
+    """(the prefix to take off, the file's names below it -> the network's, "" for one to drop; rival prefixes).
 
     The prefix is the one that makes most tensors meet, in name and then in shape; one may also have to be put on,
-    where the network is the one that stands inside something.
+    where the network is the one that stands inside something. A rival is one under which another network lies that
+    fits as well, its head aside.
     """
     legitimate = {part for name in wanted for part in name.split(".")}
     wrappers = _WRAPPERS - legitimate
-    cleaned = {name: ".".join(part for part in name.split(".") if part not in wrappers) for name in given}
+    cleaned = {name: _unwrapped(name, wrappers) for name in given}
     best: tuple[tuple[int, int], str, dict[str, str]] = ((-1, -1), "", {})
+    scores: dict[str, tuple[int, int]] = {}
     for off, on in product(_prefixes(cleaned.values()), _prefixes(wanted)):
         below = {theirs: name.removeprefix(off) for theirs, name in cleaned.items() if name.startswith(off)}
         renamed = {theirs: on + own if (own := rename(name)) else "" for theirs, name in below.items()}
         met = [(own, theirs) for theirs, own in renamed.items() if own in wanted]
         score = len(met), sum(wanted[own] == given[theirs] for own, theirs in met)
+        scores[off] = max(score, scores.get(off, score))
         if score > best[0]:
             best = score, off, renamed
-    return best[1], best[2]
+    (count, same), prefix, renamed = best
+    rivals = [
+        off
+        for off, (met_there, same_there) in scores.items()
+        if met_there >= _ALIKE * count
+        and same_there >= _ALIKE * same - 2  # a head of other classes
+        and not off.startswith(prefix)
+        and not prefix.startswith(off)
+    ]
+    outermost = [off for off in rivals if not any(off != other and off.startswith(other) for other in rivals)]
+    return prefix, renamed, tuple(outermost)
+
+
+def _unwrapped(name: str, wrappers: Collection[str]) -> str:
+    return ".".join(part for part in name.split(".") if part not in wrappers)
+
+
+def _same(fit: Fit, rival: str, tensors: Mapping[str, Tensor]) -> bool:
+    """Whether the network under another prefix is the same, number for number."""
+    twins = [(name, rival + name.removeprefix(fit.prefix)) for name in fit.names.values()]
+    return all(twin in tensors and torch.equal(tensors[name], tensors[twin]) for name, twin in twins)
 
 
 def _prefixes(names: Iterable[str]) -> list[str]:
@@ -200,78 +371,31 @@ def _prefixes(names: Iterable[str]) -> list[str]:
     return ["", *(prefix for prefix, count in counts.items() if count > len(names) / 4)]
 
 
-def _heads(
-    wanted: Mapping[str, Shape],
-    given: Mapping[str, Shape],
-    renamed: Mapping[str, str],
-    missing: Sequence[str],
-    mismatched: Sequence[str],
-    aside: Sequence[str],
-) -> list[Head]:
-    """The heads to rebuild: of another size in their own place, moved, or one in place of several layers."""
-    last = next((name for name in reversed(list(wanted)) if len(wanted[name]) > 1), None)
-    if last is None:
-        return []
-    path, root = last.rpartition(".")[0], last.split(".")[0]
-    theirs = {own: name for name, own in renamed.items() if own}
-
-    def fits(own: str) -> bool:
-        if own not in theirs or own not in wanted or not _is_head(wanted[own], given[theirs[own]]):
-            return False
-        bias = theirs.get(f"{own.removesuffix('weight')}bias")
-        return bias is None or given[bias] == given[theirs[own]][:1]
-
-    resized = {f"{name.rpartition('.')[0]}.weight" for name in mismatched}
-    if (
-        resized
-        and last not in missing
-        and all(map(fits, resized))
-        and len({given[theirs[own]][0] for own in resized}) == 1
-    ):
-        return [_head(own.rpartition(".")[0], theirs[own], given) for own in sorted(resized)]
-    if fits(last) and (f"{path}.bias" in wanted) != (f"{path}.bias" in theirs):
-        return [_head(path, theirs[last], given)]
-    if last not in missing or not all(_under(name, root) for name in missing):
-        return []
-    linear = [name for name, own in renamed.items() if own and _under(own, root) and len(given[name]) > 1]
-    below = [name for name in linear if _under(renamed[name], path)]
-    if len(below) == 1 and _is_head(wanted[last], given[below[0]]) and all(_under(name, path) for name in missing):
-        return [_head(path, below[0], given)]
-    linear = linear or [name for name in aside if len(given[name]) == 2]
-    moved = [name for name in linear if _is_head(wanted[last], given[name])]
-    if len(linear) == len(moved) == 1 and all(_under(name, path) for name in missing):
-        return [_head(path, moved[0], given)]
-    first = next(wanted[name] for name in wanted if _under(name, root))
-    entering = first[-1] if len(first) < 3 else 0
-    if len(linear) == 1 and given[linear[0]][1:] == (entering,):
-        return [_head(root, linear[0], given, flattened=True)]
-    return []
-
-
-def _of_several_layers(fit: Fit, own: Mapping[str, Tensor], tensors: Mapping[str, Tensor]) -> str:
+def _of_several_layers(fit: Fit, own: Iterable[str], given: Mapping[str, Shape]) -> str:
     """The commonest reason of all: a new head of two or more layers, whose activations no file records."""
     root = list(own)[-1].split(".")[0]
-    layers = [
-        f"{name} {_x(tuple(value.shape))}"
-        for name, value in tensors.items()
-        if value.ndim == 2 and _under(name.removeprefix(fit.prefix), root)
-    ]
-    if len(layers) < 2 or any(not _under(name, root) for name in fit.missing):
+    linear = [name for name, shape in given.items() if len(shape) == 2]
+    layers = [name for name in linear if under(name.removeprefix(fit.prefix), root)]
+    if fit.missing:
+        layers = layers or [name for name in linear if name in fit.aside or name in fit.unexpected]
+    if len(layers) < 2 or any(not under(name, root) for name in fit.missing):
         return ""
+    listed = ", ".join(f"{name} {_x(given[name])}" for name in layers[:_MAX_LISTED])
     return (
-        f". Its head has layers of its own ({', '.join(layers)}), and what lies between them is not in the file: "
+        f". Its head has layers of its own ({listed}), and what lies between them is not in the file: "
         "give the network as code, --model FILE.py:factory"
     )
 
 
-def _head(path: str, weight: str, given: Mapping[str, Shape], *, flattened: bool = False) -> Head:
-    bias = weight.removesuffix("weight") + "bias"
-    return Head(path, weight, bias if bias in given else None, given[weight], flattened)
+def _can_stand_in(module: nn.Module, head: Head) -> bool:
+    """Whether a plain Linear, or 1x1 convolution, computes what the module there does but for its weights.
 
-
-def _is_head(wanted: Shape, given: Shape) -> bool:
-    """The same features into any number of classes, by a Linear or a 1x1 convolution."""
-    return len(wanted) > 1 and wanted[1:] == given[1:] and wanted[2:] in ((), (1, 1))
+    A class of the user's own may compute anything with a weight of that shape.
+    """
+    if head.flattened:
+        return type(module) is nn.Sequential
+    ours = type(module).__module__.startswith(("torch.", "timm."))
+    return ours and isinstance(module, nn.Conv2d if len(head.shape) == 4 else nn.Linear)
 
 
 def _put(net: nn.Module, head: Head) -> None:
@@ -302,10 +426,6 @@ def _versions(net: nn.Module, tensors: Mapping[str, Tensor], prefix: str) -> dic
     return today | {
         name.removeprefix(below).removeprefix("."): value for name, value in saved.items() if name.startswith(below)
     }
-
-
-def _under(name: str, path: str) -> bool:
-    return name.startswith(path + ".")
 
 
 def _last(name: str) -> str:

@@ -1,50 +1,73 @@
-"""Which architecture a state dict belongs to: all of torchvision's and the bundled one, by names and shapes."""
+"""Which architecture a state dict belongs to: all of torchvision's and the bundled one, by names and shapes.
+
+Building all of them takes seconds. So those that can't fit are ruled out by a table of how many tensors of which shape
+each has; what is left is built and compared name by name. The table says where to look, never what fits.
+"""
 
 from __future__ import annotations
 
-from collections.abc import Mapping, Sequence
+from collections import Counter
+from collections.abc import Iterable, Mapping, Sequence
 from dataclasses import dataclass
+from functools import cache
+from importlib.metadata import version
+from importlib.resources import files
 
 import torch
 from torch import Tensor
 
 from camcli.errors import SetupError
-from camcli.models import architecture_of, catalog, fitting
+from camcli.models import architecture_of, catalog, fitting, reparametrised
 from camcli.models.architecture import Architecture
 from camcli.models.fitting import Fit
+from camcli.models.heads import Shape
 from camcli.records import ModelSpec
 
 # RegNet's constructor computes its widths with tensors, which need values.
 _NEEDS_VALUES = ("regnet",)
+# Weights that a file may have otherwise and still fit: the stem, a head of up to three layers, the first layers of
+# MNASNet's version 1.
+_MAX_OTHERWISE = 10
+_NEAREST = 3
 
 
 @dataclass(frozen=True, slots=True)
 class Candidate:
-    """An architecture and how a file fits it; `classes` is the number that the file's head, or else its own, has."""
+    """An architecture and how a file fits it; `classes` is the number that the file's head, or else its own, has.
+
+    hint: why it does not fit, as far as that is known. obstacle: why it can't be taken although it fits.
+    """
 
     name: str
     fit: Fit
     classes: int
+    hint: str = ""
+    obstacle: str = ""
 
 
 def candidate(architecture: Architecture, tensors: Mapping[str, Tensor]) -> Candidate:
     """How a file fits an architecture, which was asked for with these tensors."""
-    on = "meta" if architecture.package == "torchvision" and not architecture.name.startswith(_NEEDS_VALUES) else "cpu"
-    with torch.device(on):
-        wanted = fitting.shapes_of(architecture.build(False).state_dict())
-    fit = fitting.match(wanted, fitting.shapes_of(tensors), architecture.rename)
+    wanted = fitting.shapes_of(_state(architecture))
+    fit, whole = fitting.meet(wanted, tensors, architecture.rename)
     own = next((shape[0] for shape in reversed(wanted.values()) if shape), 0)
-    return Candidate(architecture.name, fit, fit.heads[0].shape[0] if fit.heads else own)
+    hint = fitting.hint(fit, wanted, fitting.shapes_of(whole)) if fit.problems else ""
+    obstacle = "" if fit.problems else fitting.in_the_way(fit, whole)
+    return Candidate(architecture.name, fit, fit.heads[0].shape[0] if fit.heads else own, hint, obstacle)
 
 
 def ranked(tensors: Mapping[str, Tensor]) -> list[Candidate]:
-    """torchvision's architectures and the bundled one, the nearest first; no problems: right up to a head."""
-    found = [candidate(architecture_of(ModelSpec(name, "none"), tensors), tensors) for name in catalog.names()]
+    """Those of torchvision's architectures and the bundled one that a file may fit, the nearest first; no problems:
+    right up to a head. Three at least.
+    """
+    names, otherwise = _likeliest(tensors)
+    found = _compared(names, tensors)
+    if not any(candidate.fit.problems == 0 for candidate in found):
+        found += _compared(otherwise, tensors)
     return sorted(found, key=lambda candidate: candidate.fit.problems)
 
 
-def only(candidates: Sequence[Candidate], file: str) -> Candidate:
-    """The one architecture that fits.
+def only(candidates: Sequence[Candidate], file: str, made_for: str = "") -> Candidate:
+    """The one architecture that fits. made_for: what is known of the library that the file was made for.
 
     Raises:
         SetupError: none does, or several do.
@@ -54,5 +77,64 @@ def only(candidates: Sequence[Candidate], file: str) -> Candidate:
         return fits[0]
     if fits:
         raise SetupError(f"{file} fits {', '.join(c.name for c in fits)} alike: say which with --model")
-    nearest = "; ".join(f"{c.name}: {fitting.differences(c.fit, limit=2)}" for c in candidates[:3])
-    raise SetupError(f"{file} fits none of {len(candidates)} architectures. Nearest: {nearest}. Name one with --model")
+    said = f"{file} fits none of {len(catalog.names())} architectures"
+    if made_for:
+        raise SetupError(f"{said}. {made_for}")
+    near = candidates[:_NEAREST] if candidates[0].fit.names else ()
+    nearest = "; ".join(f"{c.name}: {fitting.differences(c.fit, limit=2)}" for c in near)
+    said += f". Nearest: {nearest}" if near else ": not one of its tensors is known in any"
+    raise SetupError(said + (candidates[0].hint or ". Name one with --model"))
+
+
+def shapes(state: Mapping[str, Tensor]) -> Counter[Shape]:
+    """How many weights of which shape there are: the matrices and kernels."""
+    return Counter(tuple(value.shape) for value in state.values() if value.ndim in (2, 4))
+
+
+def state_of(name: str) -> Mapping[str, Tensor]:
+    """The tensors of an architecture, as far as may be without numbers."""
+    return _state(architecture_of(ModelSpec(name, "none"), {}))
+
+
+def library() -> str:
+    """The torchvision that is installed, in words."""
+    return f"torchvision {version('torchvision').partition('+')[0]}"
+
+
+def _state(architecture: Architecture) -> Mapping[str, Tensor]:
+    on = "meta" if architecture.package == "torchvision" and not architecture.name.startswith(_NEEDS_VALUES) else "cpu"
+    with torch.device(on):
+        return architecture.build(False).state_dict()
+
+
+def _compared(names: Iterable[str], tensors: Mapping[str, Tensor]) -> list[Candidate]:
+    return [candidate(architecture_of(ModelSpec(name, "none"), tensors), tensors) for name in names]
+
+
+def _likeliest(tensors: Mapping[str, Tensor]) -> tuple[list[str], list[str]]:
+    """(the architectures that a file can fit as far as its shapes tell, those to compare it with if none of them fits).
+
+    Those that the table does not know can always fit. If it is another torchvision's, it may be wrong of any.
+    """
+    made_with, table = _table()
+    whole, _ = reparametrised.computed(tensors, ())
+    held = shapes(whole)
+    known = [name for name in catalog.names() if name in table]
+    distance = {name: ((table[name] - held).total(), (held - table[name]).total()) for name in known}
+    likely = [name for name in known if distance[name][0] <= min(_MAX_OTHERWISE, table[name].total() // 2)]
+    likely += [name for name in catalog.names() if name not in table]
+    others = sorted((name for name in known if name not in likely), key=lambda name: sum(distance[name]))
+    return likely, others[: _NEAREST if made_with == library() else None]
+
+
+@cache
+def _table() -> tuple[str, dict[str, Counter[Shape]]]:
+    """(the torchvision that it was made with, shapes by architecture)."""
+    text = files("camcli.models").joinpath("architecture_shapes.txt").read_text(encoding="ascii")
+    made_with, *lines = text.splitlines()
+    table = {}
+    for line in lines:
+        name, *entries = line.split()
+        pairs = [entry.split("*") for entry in entries]
+        table[name] = Counter({tuple(map(int, shape.split("x"))): int(count) for count, shape in pairs})
+    return made_with, table

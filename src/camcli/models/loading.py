@@ -25,12 +25,12 @@ from camcli.models import (
     pick_device,
     presets,
     torchvision_zoo,
+    user_code,
     weights_file,
     weights_url,
 )
 from camcli.models.architecture import Architecture
 from camcli.models.checkpoints import Checkpoint, Digest
-from camcli.models.fitting import Fit
 from camcli.outputs import Readout
 from camcli.records import ModelSpec, Preset, Spec
 
@@ -44,9 +44,12 @@ def load(spec: ModelSpec, *, progress: bool = False) -> Model:
     device = pick_device(spec.device)
     remarks: list[str] = []
     checkpoint = _checkpoint(spec, remarks, progress=progress)
-    if checkpoint is not None and spec.model is None:
-        spec = _with_architecture(spec, checkpoint, remarks)
-    arch = architecture_of(spec, checkpoint.tensors if checkpoint else None)
+    if checkpoint is not None and checkpoint.network is not None and spec.model is None:
+        arch = user_code.pickled(checkpoint.network, checkpoint.path)
+    else:
+        if checkpoint is not None and spec.model is None:
+            spec = _with_architecture(spec, checkpoint, remarks)
+        arch = architecture_of(spec, checkpoint.tensors if checkpoint else None)
     remarks += arch.remarks
     net, files = _filled(arch, spec, checkpoint, remarks, progress=progress)
     net = net.eval().requires_grad_(False).to(device)
@@ -113,7 +116,7 @@ def _checkpoint(spec: ModelSpec, remarks: list[str], *, progress: bool) -> Check
 
 
 def _with_architecture(spec: ModelSpec, checkpoint: Checkpoint, remarks: list[str]) -> ModelSpec:
-    found = guess.only(guess.ranked(checkpoint.tensors), spec.weights)
+    found = guess.only(guess.ranked(checkpoint.tensors), spec.weights, checkpoint.made_for)
     remarks.append(f"{spec.weights} is a {found.name}")
     return replace(spec, model=found.name)
 
@@ -127,9 +130,11 @@ def _filled(
             torch.manual_seed(0)
             return arch.build(True), ()
     net = arch.build(False)
+    if checkpoint is not None and spec.model is None:  # the network that was pickled, which has them
+        return net, checkpoint.files
     if checkpoint is not None:
         fit = fitting.fill(net, checkpoint.tensors, f"{spec.weights} does not fit {arch.name}", arch.rename)
-        remarks += _about(fit, spec.weights)
+        remarks += fitting.remarks(fit, spec.weights)
         return net, checkpoint.files
     if arch.fetch is None:
         path = arch.cached() if arch.cached else None
@@ -137,17 +142,6 @@ def _filled(
     path = arch.fetch(progress)
     fitting.fill(net, checkpoints.read(path).tensors, f"{path} does not fit {arch.name}", arch.rename)
     return net, (path,)
-
-
-def _about(fit: Fit, file: str) -> list[str]:
-    """What was done to make a file fit, where that is more than names and a head of another size."""
-    said = [f"{file}: {head.weight} is the whole head" for head in fit.heads if head.flattened]
-    if fit.aside:
-        count, first = len(fit.aside), ", ".join(fit.aside[:3])
-        said.append(
-            f"{file}: {count} tensor{'s' * (count > 1)} beside the network left aside ({first}{', …' * (count > 3)})"
-        )
-    return said
 
 
 def _preset(

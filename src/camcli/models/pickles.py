@@ -12,6 +12,7 @@ from typing import IO
 import torch
 
 from camcli.errors import SetupError
+from camcli.models import containers
 
 # What a plain state dict asks for.
 _HARMLESS = re.compile(
@@ -32,10 +33,17 @@ def refusal(path: Path, message: str) -> SetupError:
         asked = sorted(torch.serialization.get_unsafe_globals_in_checkpoint(str(path))) if zipped else named
     except pickle.UnpicklingError:  # torch reads protocol 2 only
         asked = named
+    asked = [name for name in asked if not containers.knows(name)]
     if not asked:
         return SetupError(f"{path} can't be read as weights (cut off or not a checkpoint): {message.splitlines()[0]}")
     listed = ", ".join(asked[:5]) + (" …" if len(asked) > 5 else "")
     otherwise = "with --trust-checkpoint if you trust whoever made the file"
+    if any(name.startswith("fastai.") for name in (root or "", *asked)):
+        return UnsafeFileError(
+            f"{path} is refused: it is a fastai export (Learner.export), a whole pickled Learner, and loading it could "
+            "run code. In fastai, torch.save(learn.model, FILE), and load that "
+            f"{otherwise}; or Learner.save, and its network as code (--model FILE.py:factory)"
+        )
     if root is not None and any(name.startswith("torch.nn.modules.") for name in (root, *asked)):
         return UnsafeFileError(
             f"{path} is refused: it is a whole pickled network ({root}), not weights, and loading it could run code. "

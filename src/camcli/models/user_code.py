@@ -6,7 +6,7 @@ import importlib.util
 import sys
 from collections.abc import Callable, Iterator, Mapping
 from contextlib import contextmanager, redirect_stdout
-from dataclasses import dataclass
+from dataclasses import dataclass, replace
 from functools import wraps
 from importlib import import_module
 from pathlib import Path
@@ -36,7 +36,23 @@ def architecture(name: str, weights: str, args: Args, tensors: Mapping[str, Tens
         raise RequestError(f"{name} is a network already: --model-arg has nothing to build")
     with _running(name):
         made = factory if isinstance(factory, nn.Module) else factory(**args)
-    net = unwrapped(made, name)
+    weights = "own" if weights == "DEFAULT" and tensors is None else weights
+    return _of(unwrapped(made, name), name, weights)
+
+
+def pickled(made: nn.Module, file: Path) -> Architecture:
+    """A network that was pickled whole, in a file that the user trusts: used as the network that it is.
+
+    Raises:
+        SetupError: its layers can't be looked into.
+    """
+    net = unwrapped(made, str(file))
+    kind = f"{type(net).__module__}.{type(net).__qualname__}"
+    found = _of(net, type(net).__name__, file.name)
+    return replace(found, remarks=(f"{file} is a whole pickled network ({kind}), used as it is", *found.remarks))
+
+
+def _of(net: nn.Module, name: str, weights: str) -> Architecture:
     _uncompile(net)
     net.forward = _Aside(net.forward)
     config = getattr(net, "pretrained_cfg", None) or getattr(net, "default_cfg", None)
@@ -46,7 +62,7 @@ def architecture(name: str, weights: str, args: Args, tensors: Mapping[str, Tens
         build=lambda initialise: net,
         preset=preset or USUAL_PRESET,
         labels=None,
-        weights="own" if weights == "DEFAULT" and tensors is None else weights,
+        weights=weights,
         probed=True,
         foreign=True,
         assumed_preset=preset is None,
