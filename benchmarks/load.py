@@ -15,6 +15,7 @@ import subprocess
 import sys
 import tempfile
 import time
+from array import array
 from dataclasses import dataclass
 from pathlib import Path
 
@@ -58,14 +59,11 @@ def explained(where: Path, name: str, saved: str) -> Run:
     start = time.perf_counter()
     process = subprocess.Popen(command, cwd=where, stdout=subprocess.PIPE)
     assert process.stdout is not None
-    first, last, rows = 0.0, 0.0, 0
-    for rows, _ in enumerate(process.stdout, 1):
-        last = time.perf_counter() - start
-        first = first or last
+    times = array("d", (time.perf_counter() - start for _ in process.stdout))
     _, status, used = os.wait4(process.pid, 0)
     if status:
         raise SystemExit(f"failed: {' '.join(command)}")
-    return Run(first, last, rows, used.ru_maxrss / 1e3)
+    return Run(times[0], times[-1], len(times), used.ru_maxrss / 1e3)
 
 
 def main() -> None:

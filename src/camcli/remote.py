@@ -4,6 +4,7 @@ from __future__ import annotations
 
 import re
 from collections.abc import Iterator
+from contextlib import contextmanager, suppress
 from typing import TYPE_CHECKING, Any
 
 from camcli.errors import InputError, RequestError, SetupError
@@ -108,5 +109,29 @@ def write(uri: str, content: bytes) -> None:
     try:
         fs.makedirs(path.rsplit("/", 1)[0], exist_ok=True)
         fs.pipe_file(path, content)
+    except _FAILURES as error:
+        raise SetupError(f"can't write {uri}: {error}") from None
+
+
+@contextmanager
+def opened(uri: str) -> Iterator[Any]:
+    """A file to write to, which is there once the block is left, and, if that is by an exception, in no store that can
+    take a write back.
+
+    Raises: SetupError: it can't be opened or kept.
+    """
+    fs, path = filesystem(uri)
+    try:
+        file = fs.open(path, "wb")
+    except _FAILURES as error:
+        raise SetupError(f"can't write {uri}: {error}") from None
+    try:
+        yield file
+    except BaseException:
+        with suppress(*_FAILURES, NotImplementedError, AttributeError):
+            file.discard()
+        raise
+    try:
+        file.close()
     except _FAILURES as error:
         raise SetupError(f"can't write {uri}: {error}") from None

@@ -13,7 +13,7 @@ from typing import ParamSpec
 
 import typer
 
-from camcli.errors import REPORT, CamcliError, ExitCode
+from camcli.errors import CamcliError, ExitCode, of_run
 
 P = ParamSpec("P")
 
@@ -42,7 +42,7 @@ def guarded(command: Callable[P, ExitCode | None]) -> Callable[P, None]:
     @wraps(command)
     def run(*args: P.args, **kwargs: P.kwargs) -> None:
         try:
-            code = command(*args, **kwargs) or ExitCode.OK
+            code: int = command(*args, **kwargs) or ExitCode.OK
         except CamcliError as error:
             if kwargs.get("debug"):
                 traceback.print_exc()
@@ -52,18 +52,26 @@ def guarded(command: Callable[P, ExitCode | None]) -> Callable[P, None]:
             say("interrupted")
             code = ExitCode.INTERRUPTED
         except BrokenPipeError:
-            # The reader has left (`| head`): nothing to say, and the interpreter's last flush must not complain.
-            os.dup2(os.open(os.devnull, os.O_WRONLY), sys.stdout.fileno())
-            code = ExitCode.READER_GONE
+            code = ExitCode.READER_GONE  # `| head`: nothing to say
         except Exception as error:  # noqa: BLE001  the one boundary
             if kwargs.get("debug"):
                 traceback.print_exc()
-            say(f"error: {type(error).__name__}: {error}; {REPORT}")
-            code = ExitCode.BUG
+            known = of_run(error)
+            say(f"error: {known}")
+            code = known.exit_code
         if code:
+            _let_go()
             raise typer.Exit(int(code))
 
     return run
+
+
+def _let_go() -> None:
+    """What stdout could not take is dropped: the interpreter's last flush must not complain."""
+    try:
+        sys.stdout.flush()
+    except OSError:
+        os.dup2(os.open(os.devnull, os.O_WRONLY), sys.stdout.fileno())
 
 
 @dataclass(frozen=True, slots=True)

@@ -25,9 +25,9 @@ from typing import Any, BinaryIO, Protocol
 from camcli import __version__, remote
 from camcli.errors import RequestError, SetupError
 from camcli.records import OutputSpec, Ref, Row, Spec
-from camcli.sinks import jsonl
-from camcli.sinks.files import put
+from camcli.sinks import jsonl, schema
 from camcli.sinks.scratch import Scratch, sweep
+from camcli.sinks.writing import failing, put, whole
 
 ROWS, RUN = "rows", "run"
 SCHEMA = 1
@@ -79,7 +79,7 @@ def open_journal(asked: Spec, where: OutputSpec, spec: JournalSpec) -> Iterator[
     folder = remote.local_path(os.fspath(where.folder)) if where.folder is not None else None
     journal: _Folder | _Nowhere = _Nowhere()
     if folder is not None and where.durable:
-        journal = _Folder(Path(folder), _asked(asked, where), jsonl.text(os.fspath(where.folder or "")), spec)
+        journal = _Folder(Path(folder), _asked(asked, where), schema.text(os.fspath(where.folder or "")), spec)
     try:
         yield journal
     finally:
@@ -267,7 +267,7 @@ class _Folder:
             raise SetupError(f"can't write {self._rows_path}: {error.strerror}") from None
         folders = list(dict.fromkeys((*self._folders, self._named)))
         run = {"schema": SCHEMA, "camcli": __version__, "folders": folders, "asked": self._asked}
-        put(json.dumps(run, indent=1).encode() + b"\n", os.fspath(self._run_path), durable=True)
+        put(json.dumps(run, indent=1).encode() + b"\n", os.fspath(self._run_path), self._scratch, durable=True)
         self._synced = time.monotonic()
 
     def _read(self, file: BinaryIO) -> None:
@@ -337,16 +337,9 @@ class _Folder:
         assert self._scratch is not None
         asked_for = set(self._order)
         others = sorted({place // 2 for place in self._places.values()} - asked_for)
-        temporary = self._scratch.folder / self._rows_path.name
-        try:
-            with temporary.open("wb") as file:
-                for place in (*others, *self._order):
-                    file.write(self._line_at(place))
-                file.flush()
-                os.fsync(file.fileno())
-            temporary.replace(self._rows_path)
-        except OSError as error:
-            raise SetupError(f"can't write {self._rows_path}: {error.strerror}") from None
+        with whole(self._rows_path, self._scratch, durable=True) as file, failing(self._rows_path):
+            for place in (*others, *self._order):
+                file.write(self._line_at(place))
 
 
 def _asked(spec: Spec, where: OutputSpec) -> Row:
@@ -362,17 +355,16 @@ def _parsed(line: bytes) -> Row | None:
         return None
     try:
         row = json.loads(line)
-        files = _files_of(row)
-    except (ValueError, TypeError, KeyError, AttributeError):
+    except ValueError:
         return None
-    if not all(isinstance(name, str) for name in (row.get("input"), *files)) or ("error" in row) == ("top" in row):
+    if schema.wrong(row) is not None or "input" not in row or ("error" in row) == ("top" in row):
         return None
     found: Row = row
     return found
 
 
 def _files_of(row: Row) -> list[str]:
-    return [name for answer in row.get("explanations", ()) for name in answer["files"].values()]
+    return [name for answer in row.get("explanations", ()) for name in answer.get("files", {}).values()]
 
 
 def _folders_of(run: Row) -> list[str]:
