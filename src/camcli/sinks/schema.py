@@ -83,7 +83,7 @@ _TARGET = (
 _NEURONS = ListOf(Struct((Key("channel", WHOLE), Key("weight", NUMBER))))
 _ANSWER = (
     Key("method", TEXT, "its name"),
-    Key("target", Struct(_TARGET), "what is explained; its class as in `top`, null where it is none, and"),
+    Key("target", Struct(_TARGET), "what is explained: a class as in `top`, null where it is none, and"),
     Key("layer", TEXT, "null where the method looks at none; fused ones joined by +", null=True),
     Key("peak", WHOLES, "[x, y] of the largest value; null where there is none", null=True),
     Key(
