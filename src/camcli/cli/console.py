@@ -52,7 +52,9 @@ def guarded(command: Callable[P, ExitCode | None]) -> Callable[P, None]:
             say("interrupted")
             code = ExitCode.INTERRUPTED
         except BrokenPipeError:
-            code = ExitCode.READER_GONE  # `| head`: nothing to say
+            # The reader has left (`| head`): nothing to say, and the interpreter's last flush must not complain.
+            os.dup2(os.open(os.devnull, os.O_WRONLY), sys.stdout.fileno())
+            code = ExitCode.READER_GONE
         except Exception as error:  # noqa: BLE001  the one boundary
             if kwargs.get("debug"):
                 traceback.print_exc()

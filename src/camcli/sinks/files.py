@@ -13,7 +13,7 @@ import pickle
 import re
 import tempfile
 from collections.abc import Iterator
-from contextlib import contextmanager
+from contextlib import closing, contextmanager, suppress
 from dataclasses import dataclass
 from math import prod
 from pathlib import Path
@@ -57,9 +57,11 @@ def open_sinks(spec: OutputSpec) -> Iterator[Files]:
         SetupError: a write failed later (disk full), or under norm "run" a picture can't be read again.
     """
     files = Files(spec)
-    sweep(Path(tempfile.gettempdir()))  # where the values of a run under norm "run" wait for its end
     try:
         yield files
+    except Exception:
+        files.drop()  # of a run that has failed nobody knows the maximum
+        raise
     finally:
         files.close()
 
@@ -78,6 +80,8 @@ class Files:
             self._folder = remote.local_path(os.fspath(spec.folder))
         elif spec.file is not None:
             check_file(spec.file)
+        with suppress(SetupError):
+            sweep(_waiting_room())
         drawn = set(spec.pictures) - {"raw"}
         self._waiting = _Waiting() if spec.norm == "run" and drawn else None
 
@@ -107,6 +111,12 @@ class Files:
                 self._draw(result.frame, result.box, attribution, paths, top)
         return written
 
+    def drop(self) -> None:
+        """Forget what waits to be drawn."""
+        if self._waiting is not None:
+            self._waiting.close()
+            self._waiting = None
+
     def close(self) -> None:
         try:
             if self._waiting is not None:
@@ -118,8 +128,8 @@ class Files:
     def _draw_all(self, drawings: _Waiting) -> None:
         gone: dict[str, str] = {}
         frame = None
-        with drawings as waiting:
-            for drawing, top in waiting:
+        with closing(drawings):
+            for drawing, top in drawings.drawings():
                 try:
                     # The pixels were not kept: memory must not grow with the run. A picture's drawings come together.
                     if frame is None or frame.ref != drawing.ref:
@@ -186,7 +196,7 @@ class _Waiting:
     """Drawings that wait for the run's largest value, per method and layer; their raw values wait on disk."""
 
     def __init__(self) -> None:
-        self._scratch = Scratch(Path(tempfile.gettempdir()))
+        self._scratch = Scratch(_waiting_room())
         self._lock = Lock()
         self._count = 0
         self._top: dict[tuple[str, str | None], float] = {}
@@ -203,16 +213,19 @@ class _Waiting:
         with failing(where), (folder / f"{name}{_SPOOLED}").open("wb") as spool:
             pickle.dump(drawing, spool)
 
-    def __enter__(self) -> Iterator[tuple[_Drawing, float]]:
-        return self._drawings()
-
-    def __exit__(self, *exception: object) -> None:
+    def close(self) -> None:
         self._scratch.close()
 
-    def _drawings(self) -> Iterator[tuple[_Drawing, float]]:
+    def drawings(self) -> Iterator[tuple[_Drawing, float]]:
         for spooled in sorted(self._scratch.folder.glob(f"*{_SPOOLED}")):
             drawing: _Drawing = pickle.loads(spooled.read_bytes())
             yield drawing, self._top[drawing.attribution.method, drawing.attribution.layer]
+
+
+def _waiting_room() -> Path:
+    """Where the values of a run under norm "run" wait for its end, and stay if it is killed. Raises: SetupError."""
+    with failing("temporary files"):
+        return Path(tempfile.gettempdir())
 
 
 def suffix_of(kind: Picture, spec: OutputSpec) -> str:

@@ -355,7 +355,7 @@ def _parsed(line: bytes) -> Row | None:
         return None
     try:
         row = json.loads(line)
-    except ValueError:
+    except (ValueError, RecursionError):
         return None
     if schema.wrong(row) is not None or "input" not in row or ("error" in row) == ("top" in row):
         return None

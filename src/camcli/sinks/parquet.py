@@ -4,7 +4,7 @@ from __future__ import annotations
 
 import json
 from collections.abc import Iterator
-from contextlib import contextmanager
+from contextlib import contextmanager, suppress
 from importlib.util import find_spec
 from pathlib import Path
 from typing import Any, Protocol
@@ -50,6 +50,12 @@ class _Parquet:
         with failing(self._name):
             self._writer.close()
 
+    def drop(self) -> None:
+        """Let go of a file that is not to be: pyarrow would complain of it at the end of the process."""
+        with suppress(OSError):
+            self._writer.close()
+        self._writer.is_open = False
+
     def _flush(self) -> None:
         import pyarrow
 
@@ -74,8 +80,12 @@ def open_table(name: str | None) -> Iterator[Table]:
         raise SetupError("--results needs pyarrow: `pip install camcli[parquet]`")
     with _opened(name) as file:
         table = _Parquet(name, file)
-        yield table
-        table.close()
+        try:
+            yield table
+            table.close()
+        except BaseException:
+            table.drop()
+            raise
 
 
 @contextmanager

@@ -6,7 +6,7 @@ Optional keys are left out where there is nothing to say, and are null in a tabl
 
 from __future__ import annotations
 
-from collections.abc import Iterable, Iterator, Mapping
+from collections.abc import Iterator, Mapping
 from dataclasses import dataclass, replace
 from enum import Enum
 from typing import Any, TypeAlias
@@ -132,7 +132,6 @@ NAMED = (
 ANSWERED = (
     Key("size", WHOLES, "[width, height]"),
     Key("box", WHOLES, "[x0, y0, x1, y1] of the network's view; with `pad` it sticks out of the picture"),
-    Key("note", TEXT, "what is worth knowing of the picture", optional=True),
     Key("model", TEXT, "its name"),
     Key("weights", TEXT, "the enum member or the file's name"),
     Key("layer", TEXT, "the (first) target layer, null where none is used", null=True),
@@ -144,6 +143,7 @@ ANSWERED = (
         optional=True,
     ),
     Key("correct", FLAG, "whether that is the best one", optional=True),
+    Key("note", TEXT, "what is worth knowing of the picture", optional=True),
     Key("explanations", ListOf(Struct(_ANSWER)), "the answers, each"),
     Key("provenance", Struct(_PROVENANCE, as_text=True), "what the row was made with"),
     Key("ms", MapOf(NUMBER), "wall milliseconds: `decode`, `preprocess`, the share of a batch's `forward`, `explain`"),
@@ -179,7 +179,7 @@ def wrong(values: Any) -> str | None:
 
     Keys may be missing, and there may be others: rows of other versions can be read.
     """
-    return next(_wrong(values, _definition(values) if isinstance(values, dict) else _ROW_ANSWERED, ""), None)
+    return _wrong(values, _definition(values)) if isinstance(values, dict) else ""
 
 
 def table() -> Iterator[str]:
@@ -235,26 +235,29 @@ def _unicode(value: Any) -> Any:
     return value
 
 
-def _wrong(value: Any, type_: Type, path: str) -> Iterator[str]:
+def _wrong(value: Any, type_: Type) -> str | None:
+    """The path of a value of another type below this one; "" for itself."""
     if isinstance(type_, Plain):
-        if type(value) not in type_.value:
-            yield path
-    elif isinstance(type_, ListOf):
-        yield from _wrong_parts(value if isinstance(value, list) else [None], type_, path)
-    elif not isinstance(value, dict):
-        yield path
-    elif isinstance(type_, MapOf):
-        yield from _wrong_parts(value.values(), type_, path)
-    else:
-        for key in type_.keys:
-            held = value.get(key.name)
-            if held is not None or (key.name in value and not (key.null or key.optional)):
-                yield from _wrong(held, key.type, f"{path}.{key.name}".lstrip("."))
+        return None if type(value) in type_.value else ""
+    if isinstance(type_, Struct):
+        return _wrong_key(value, type_) if isinstance(value, dict) else ""
+    if not isinstance(value, list if isinstance(type_, ListOf) else dict):
+        return ""
+    for each in value if isinstance(value, list) else value.values():
+        if (path := _wrong(each, type_.each)) is not None:
+            return path
+    return None
 
 
-def _wrong_parts(values: Iterable[Any], type_: ListOf | MapOf, path: str) -> Iterator[str]:
-    for each in values:
-        yield from _wrong(each, type_.each, path)
+def _wrong_key(values: Mapping[str, Any], struct: Struct) -> str | None:
+    for key in struct.keys:
+        held = values.get(key.name)
+        may_be_none = key.null or key.optional or key.name not in values
+        if held is None and may_be_none:
+            continue
+        if (path := _wrong(held, key.type)) is not None:
+            return f"{key.name}.{path}" if path else key.name
+    return None
 
 
 def _documented(keys: tuple[Key, ...], indent: str) -> Iterator[str]:

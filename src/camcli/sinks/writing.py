@@ -9,6 +9,7 @@ import os
 import sys
 from collections.abc import Iterator
 from contextlib import ExitStack, contextmanager, suppress
+from errno import ENAMETOOLONG
 from pathlib import Path
 from threading import get_ident
 from typing import BinaryIO
@@ -83,6 +84,7 @@ def check_folder(named: str, how: str = "choose another with --output") -> None:
     if local is None:
         remote.filesystem(named)  # refuses what it doesn't know
         return
+    _check_name(local, how)
     folder = Path(local)
     there = next(path for path in (folder, *folder.absolute().parents) if path.exists() or path.is_symlink())
     if not there.is_dir():
@@ -96,9 +98,18 @@ def check_file(named: str, how: str = "choose another with --output") -> None:
     local = remote.local_path(named) if named != STDOUT else None
     if local is None:
         return
+    _check_name(local, how)
     check_folder(os.path.dirname(local) or ".", how)  # noqa: PTH120
     if os.path.isdir(local):
         raise RequestError(f"can't write {named}: it is a folder; {how}")
+
+
+def _check_name(local: str, how: str) -> None:
+    try:
+        os.lstat(local)
+    except OSError as error:
+        if error.errno == ENAMETOOLONG:
+            raise RequestError(f"can't write {local}: {error.strerror}; {how}") from None
 
 
 def _dropped(file: BinaryIO, temporary: Path) -> None:
