@@ -11,6 +11,7 @@ import tempfile
 from collections.abc import Callable, Iterator
 from contextlib import contextmanager
 from pathlib import Path
+from typing import Any
 
 import pytest
 from shell import Outcome, finish, run, spawn
@@ -229,3 +230,52 @@ def test_one_scratch_serves_all_files_of_a_run(monkeypatch: pytest.MonkeyPatch) 
     scratch.close()
     assert swept == []
     assert sorted(path.name for path in Path("there").iterdir()) == ["0", "1", "2", "3", "4"]
+
+
+# However many there are.
+
+
+def test_what_a_run_does_once_it_does_not_do_for_each_picture(
+    picture: Picture, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    """Folders are read a few times a run; a recorded row is parsed twice, and its files are looked at once."""
+    from camcli.sinks import journal
+
+    for number in range(40):
+        picture(f"in/{number:02}.png", (32, 32))
+    command = ("explain", "in", "-o", "there/out", "-b", "4", *MODEL, *SMALL)
+    run("classify", "a.png", "-m", "tiny.py:tiny")  # imports read folders, too
+    read: list[object] = []
+    parsed: list[object] = []
+    looked_for: list[str] = []
+    scandir, loads, file = os.scandir, json.loads, journal._Folder._file
+
+    def scanned(*arguments: Any) -> Any:
+        read.append(arguments)
+        return scandir(*arguments)
+
+    class Json:
+        dumps = staticmethod(json.dumps)
+
+        @staticmethod
+        def loads(text: Any) -> Any:
+            parsed.append(text)
+            return loads(text)
+
+    def found(self: journal._Folder, named: str) -> Path:
+        looked_for.append(named)
+        return file(self, named)
+
+    monkeypatch.setattr(os, "scandir", scanned)
+    monkeypatch.setattr(journal, "json", Json)
+    monkeypatch.setattr(journal._Folder, "_file", found)
+    assert run(*command).code == 0
+    assert len(read) < 20
+    assert len(parsed) < 5
+    assert looked_for == []
+    for later in (read, parsed):
+        later.clear()
+    assert "40 of them done before" in run(*command).err
+    assert len(read) < 20
+    assert len(parsed) < 2 * 40 + 5
+    assert len(looked_for) == 40
