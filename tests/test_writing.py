@@ -14,6 +14,7 @@ from pathlib import Path
 from typing import Any
 
 import pytest
+from fsspec import AbstractFileSystem, register_implementation
 from shell import Outcome, finish, run, spawn
 
 from camcli.errors import SetupError
@@ -230,6 +231,36 @@ def test_one_scratch_serves_all_files_of_a_run(monkeypatch: pytest.MonkeyPatch) 
     scratch.close()
     assert swept == []
     assert sorted(path.name for path in Path("there").iterdir()) == ["0", "1", "2", "3", "4"]
+
+
+class OddError(Exception):
+    """As those of botocore, google.auth and aiohttp, which are no OSError."""
+
+
+class OddFileSystem(AbstractFileSystem):  # type: ignore[misc]
+    protocol = "odd"
+
+    def _fails(self, *arguments: object, **options: object) -> Any:
+        raise OddError("Unable to locate credentials")
+
+    ls = info = cat_file = pipe_file = makedirs = _open = _fails
+
+
+def test_stores_fail_in_their_own_ways() -> None:
+    register_implementation("odd", OddFileSystem, clobber=True)
+    asked = ("explain", "a.png", *MODEL, *SMALL, "-q")
+    for flags in (("-o", "odd://b/out"), ("--save", "none", "--results", "odd://b/rows.parquet")):
+        outcome = run(*asked, *flags)
+        assert outcome.code == 3, outcome.err
+        assert told(outcome).startswith("camcli: error: can't write odd://b/")
+        assert told(outcome).endswith(": Unable to locate credentials")
+    outcome = run("explain", "odd://b/photos", *MODEL, *SMALL)
+    assert (outcome.code, told(outcome)) == (
+        3,
+        "camcli: error: can't list odd://b/photos: Unable to locate credentials",
+    )
+    (row,) = run("explain", "-", *MODEL, *SMALL, "--json", "--save", "none", stdin=b"odd://b/a.png\n").rows
+    assert row["error"]["kind"] == "unreachable"
 
 
 # However many there are.

@@ -7,14 +7,15 @@ from collections.abc import Iterator
 from contextlib import contextmanager, suppress
 from typing import TYPE_CHECKING, Any
 
-from camcli.errors import InputError, RequestError, SetupError
+from camcli.errors import CamcliError, InputError, RequestError, SetupError
 
 if TYPE_CHECKING:
     from fsspec import AbstractFileSystem
 
 _URI = re.compile(r"[a-zA-Z][a-zA-Z0-9+.-]*://")
-# What file systems raise: OSError and its kind, and their libraries' own.
-_FAILURES = (OSError, ValueError, RuntimeError, ImportError)
+# What file systems raise: OSError and its kind, and their libraries' own: those of botocore, Google and aiohttp are no kind
+# of anything else.
+_FAILURES = (Exception,)
 
 
 def is_uri(name: str) -> bool:
@@ -62,6 +63,8 @@ def walk(uri: str, *, recursive: bool) -> Iterator[str]:
         yield str(fs.unstrip_protocol(first))
         for name in found:
             yield str(fs.unstrip_protocol(name))
+    except CamcliError:
+        raise
     except _FAILURES as error:
         raise SetupError(f"can't list {uri}: {error}") from None
 
@@ -86,7 +89,7 @@ def read(uri: str) -> bytes:
         raise InputError("open", "missing", "no such file") from None
     except PermissionError:
         raise InputError("open", "permission", "no permission to read it") from None
-    except (RequestError, SetupError, *_FAILURES) as error:
+    except _FAILURES as error:
         raise InputError("open", "unreachable", f"can't be read: {error}") from None
     return content
 
@@ -128,7 +131,7 @@ def opened(uri: str) -> Iterator[Any]:
     try:
         yield file
     except BaseException:
-        with suppress(*_FAILURES, NotImplementedError, AttributeError):
+        with suppress(*_FAILURES):
             file.discard()
         raise
     try:
