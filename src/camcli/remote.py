@@ -13,8 +13,8 @@ if TYPE_CHECKING:
     from fsspec import AbstractFileSystem
 
 _URI = re.compile(r"[a-zA-Z][a-zA-Z0-9+.-]*://")
-# What file systems raise: OSError and its kind, and their libraries' own: those of botocore, Google and aiohttp are no kind
-# of anything else.
+# What file systems raise: OSError and its kind, and their libraries' own. Those of botocore, Google and aiohttp have
+# nothing else in common.
 _FAILURES = (Exception,)
 
 
