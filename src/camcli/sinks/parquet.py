@@ -5,7 +5,6 @@ from __future__ import annotations
 import json
 from collections.abc import Iterator
 from contextlib import contextmanager, suppress
-from importlib.util import find_spec
 from pathlib import Path
 from typing import Any, Protocol
 
@@ -37,7 +36,8 @@ class _Parquet:
 
         self._name = name
         self._columns = _columns()
-        self._writer = ParquetWriter(file, self._columns)
+        with failing(name):
+            self._writer = ParquetWriter(file, self._columns)
         self._rows: list[Row] = []
 
     def add(self, row: Row) -> None:
@@ -76,8 +76,10 @@ def open_table(name: str | None) -> Iterator[Table]:
     if name is None:
         yield _Nowhere()
         return
-    if find_spec("pyarrow") is None:
-        raise SetupError("--results needs pyarrow: `pip install camcli[parquet]`")
+    try:
+        import pyarrow.parquet  # noqa: F401
+    except ImportError:
+        raise SetupError("--results needs pyarrow: `pip install camcli[parquet]`") from None
     with _opened(name) as file:
         table = _Parquet(name, file)
         try:
