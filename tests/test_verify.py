@@ -20,7 +20,7 @@ import torchvision
 from numpy.typing import NDArray
 from shell import SAMPLES, Outcome, run
 
-from camcli.cli.verifying import SAME_WITHIN, Trusted, _spec
+from camcli.cli.verifying import SAME_WITHIN, Trusted, _prediction, _spec
 from camcli.fingerprints import deviation, fingerprint
 from camcli.models import efficientnet_lite, fitting
 from camcli.records import Spec
@@ -234,7 +234,7 @@ def test_rows_about_rows(picture: Picture) -> None:
         {
             "input": row["input"],
             "status": "identical",
-            "maps": [{**described, "status": "identical", "deviation": 0.0}],
+            "maps": [{**described, "status": "identical", "deviation": 0.0, "changed": {}}],
             "changed": {},
         }
     ]
@@ -350,6 +350,115 @@ def test_other_versions_are_named(picture: Picture, weights: Path) -> None:
     assert outcome.rows[0]["changed"] == {"dtype": ["float16", "float32"], "torch": ["1.0", version("torch")]}
 
 
+def test_scores_that_moved_are_named(picture: Picture, weights: Path) -> None:
+    (row,) = rows_of(picture("a.png"), *SMALL, "-k", "3")
+    first, second, third = row["top"]
+    was = second["probability"]
+    second["probability"] = round(was + 0.01, 6)
+    (check,) = run("verify", written([row]), "--json").rows
+    assert (check["status"], check["maps"][0]["status"]) == ("equal", "identical")
+    assert check["changed"] == {f"top.{second['id']}.probability": [second["probability"], was]}
+    assert run("verify", "rows.jsonl", "-q").out.endswith("changed: probability by up to 0.01\n")
+    second["probability"] = was
+    first["logit"] += 1
+    (check,) = run("verify", written([row]), "--json").rows
+    assert check["status"] == "equal"  # the probabilities are as they were
+    third["id"] = 9
+    said = run("verify", written([row])).out
+    assert "  changed: logit by up to 1, no longer among the best: 9\n" in said
+
+
+def test_other_weights_behind_a_map_that_never_looks_at_them_differ(picture: Picture, weights: Path) -> None:
+    """The map of eigen-cam stays where only the head has changed, and the answer does not."""
+    picture("a.png")
+    rows_of("a.png", *SMALL, "-M", "eigen-cam", "-c", "0")
+    state = torch.load(weights)
+    state["classifier.1.weight"] = state["classifier.1.weight"].roll(1, 0)
+    torch.save(state, weights)
+    outcome = run("verify", "rows.jsonl", "--json")
+    (check,) = outcome.rows
+    assert (outcome.code, check["status"], check["maps"][0]["status"]) == (4, "differs", "identical")
+    assert {"weights_sha256", "top1"} <= check["changed"].keys()
+
+
+def test_an_answer_that_moved_says_what_of_it(picture: Picture, weights: Path) -> None:
+    (row,) = rows_of(picture("a.png"), *SMALL)
+    row["explanations"][0] |= {"peak": [0, 0], "note": "blank"}
+    row |= {"note": "12 bits", "layer": "elsewhere"}
+    row["provenance"]["preset"]["mean"][0] = 0.0
+    (check,) = run("verify", written([row]), "--json").rows
+    assert check["maps"][0]["changed"].keys() == {"peak", "note"}
+    assert check["changed"]["note"] == ["12 bits", None]
+    assert check["changed"].keys() == {"note", "layer", "preset.mean"}
+    assert "note 12 bits -> None" in run("verify", "rows.jsonl").out
+
+
+def test_outputs_without_probabilities_have_their_own_scale(picture: Picture, weights: Path) -> None:
+    """2 % of the largest: these are about 0.01."""
+    picture("a.png")
+    (row,) = run("classify", "a.png", *SMALL, "--json").rows
+    (found,) = rows_of("a.png", *SMALL, "--output-index", "1")
+    assert found["top"][0]["probability"] is None
+    largest = max(abs(score["logit"]) for score in found["top"])
+    for part, status in ((0.01, "equal"), (0.05, "differs")):
+        moved = json.loads(json.dumps(found))
+        moved["top"][-1]["logit"] += part * largest
+        assert statuses(run("verify", written([moved]), "--json")) == [status]
+    assert row["top"][0]["probability"] is not None
+
+
+def predicted(*scores: tuple[int, float]) -> Row:
+    return {"top": [{"id": id_, "label": "", "probability": share, "logit": 0.0} for id_, share in scores]}
+
+
+@pytest.mark.parametrize(
+    ("now", "status"),
+    [
+        ([(1, 0.5), (2, 0.21), (3, 0.2)], "identical"),
+        ([(1, 0.5), (3, 0.21), (2, 0.2)], "equal"),
+        ([(1, 0.5), (2, 0.21), (4, 0.205)], "equal"),  # 3 is just below
+        ([(1, 0.5), (2, 0.25), (4, 0.23)], "differs"),  # 3 may be far below, and 2 has moved
+        ([(1, 0.5), (2, 0.21), (4, 0.17)], "differs"),
+        ([(2, 0.51), (1, 0.5), (3, 0.2)], "differs"),  # another best class
+        ([(1, 0.5), (2, 0.21)], "equal"),
+    ],
+)
+def test_classes_of_nearly_the_same_score_may_change_places_below_the_best(
+    now: list[tuple[int, float]], status: str
+) -> None:
+    assert _prediction(predicted((1, 0.5), (2, 0.21), (3, 0.2)), predicted(*now)) == status
+
+
+def test_what_came_through_a_pipe_is_gone(picture: Picture, weights: Path) -> None:
+    data = picture("a.png").read_bytes()
+    outcome = run("explain", "-", *SMALL, "--save", "none", "--json", stdin=data)
+    rows = [*outcome.rows, *rows_of("a.png", "a.png", *SMALL), {**outcome.rows[0], "input": "/dev/fd/0"}]
+    outcome = run("verify", written(rows), "--json")
+    assert (outcome.code, statuses(outcome)) == (4, ["gone", "identical", "identical", "gone"])
+    assert outcome.rows[0] == {
+        "input": "-",
+        "status": "gone",
+        "message": "it came through a pipe, which keeps nothing",
+    }
+    assert [row.get("again") for row in outcome.rows] == [None, None, 2, None]
+
+
+@pytest.mark.parametrize(
+    "spec",
+    [
+        Spec(fuse="mean", sanity="head", augment=("flip",), contrast=("1", "2"), similar_to="a.png", output_index=3),
+        Spec(resize=1, crop=2, mean=(0.5,), std=(1.0, 2.0), interpolation="bicubic", labels="l", preset="p", seed=4),
+        Spec(model_args=(("a", "b"), ("c", "d")), output_key="o", weights_key="k", multi_label=True, neurons=True),
+        Spec(counterfactual=True, target="softmax", eigen_smooth=True, precision="bf16", compile=True, exact=True),
+    ],
+    ids=str,
+)
+def test_every_field_of_a_spec_comes_back(spec: Spec) -> None:
+    from dataclasses import asdict
+
+    assert _spec(json.loads(json.dumps(asdict(spec))), Trusted()) == spec
+
+
 def test_several_runs_in_one_file(picture: Picture, weights: Path) -> None:
     picture("a.png")
     picture("b.png", (80, 40))
@@ -463,8 +572,36 @@ def test_a_row_that_lacks_a_part_is_named(picture: Picture, weights: Path, part:
 def test_fields_of_another_version(picture: Picture, weights: Path) -> None:
     (row,) = rows_of(picture("a.png"), *SMALL)
     row["provenance"]["spec"] |= {"colour": "red", "angle": 3}
-    said = refused(written([row]))
-    assert said == "the rows were made by another version of camcli: unknown angle, colour"
+    row["provenance"]["versions"]["camcli"] = "9.1"
+    assert refused(written([row])) == (
+        f"the rows were made by camcli 9.1 and ask for angle, colour, which camcli {version('camcli')} does not know: "
+        "verify them with the version that made them"
+    )
+
+
+def test_rows_of_a_later_schema(picture: Picture, weights: Path) -> None:
+    (row,) = rows_of(picture("a.png"), *SMALL)
+    row["provenance"]["versions"]["camcli"] = "9.1"
+    said = refused(written([row | {"schema": 2}]))
+    assert said.startswith("line 1 is a row of schema 2, made by camcli 9.1; camcli ")
+
+
+def test_rows_of_an_earlier_version_lack_fields(picture: Picture, weights: Path) -> None:
+    """Fields of the spec that it did not know are unset; what else it did not say is named as changed."""
+    (row,) = rows_of(picture("a.png"), *SMALL, "-c", "2")
+    for name in ("fit", "target", "precision"):
+        del row["provenance"]["spec"][name]
+    del row["provenance"]["preset"]["squash"], row["explanations"][0]["bbox"]
+    outcome = run("verify", written([row]), "--json")
+    assert (outcome.code, statuses(outcome)) == (0, ["identical"])
+    (check,) = outcome.rows
+    assert check["changed"] == {
+        "preset.squash": [None, False],
+        "spec.fit": [None, "crop"],
+        "spec.target": [None, "logit"],
+        "spec.precision": [None, "fp32"],
+    }
+    assert list(check["maps"][0]["changed"]) == ["bbox"]
 
 
 @pytest.mark.parametrize(

@@ -4,6 +4,7 @@ A bad *request* is raised before any work starts; a machine that *cannot* is rai
 a bad *input* never stops the others: the engine turns it into a `Failed` record.
 """
 
+import errno
 import re
 from collections.abc import Iterable
 from difflib import get_close_matches
@@ -12,6 +13,9 @@ from pathlib import Path
 from traceback import extract_tb, walk_tb
 
 REPORT = "this is a bug in camcli: please report it with the output of --debug and `camcli doctor --json`"
+
+# The disk is full, or this user's share of it.
+_NO_ROOM = (errno.ENOSPC, errno.EDQUOT)
 
 
 # Debian's packages of the system libraries that OpenCV's windows want.
@@ -44,25 +48,25 @@ class ExitCode(IntEnum):
 class CamcliError(Exception):
     """Anything the user can act on; the message says what to type next."""
 
-    exit_code = ExitCode.BUG
+    exit_code: int = ExitCode.BUG
 
 
 class RequestError(CamcliError):
     """The request is wrong (flag, name, path): nothing was run."""
 
-    exit_code = ExitCode.REQUEST
+    exit_code: int = ExitCode.REQUEST
 
 
 class SetupError(CamcliError):
     """The request is right but this machine or model can't serve it."""
 
-    exit_code = ExitCode.SETUP
+    exit_code: int = ExitCode.SETUP
 
 
 class InputError(CamcliError):
     """One picture can't be explained. `stage` is where it stopped, `kind` a stable word for programs."""
 
-    exit_code = ExitCode.SOME_FAILED
+    exit_code: int = ExitCode.SOME_FAILED
 
     def __init__(self, stage: str, kind: str, message: str) -> None:
         super().__init__(message)
@@ -105,6 +109,26 @@ def of_import(error: ImportError) -> SetupError:
         f"OpenCV can't be imported ({said}): {system}, or take the OpenCV that needs no display, "
         f"`pip uninstall opencv-python && {headless}`"
     )
+
+
+def of_run(error: Exception) -> CamcliError:
+    """What ends the run; what nobody foresaw is a bug, unless this machine has no room for it."""
+    if isinstance(error, CamcliError):
+        return error
+    if isinstance(error, ImportError):
+        return of_import(error)
+    if isinstance(error, MemoryError):
+        return SetupError("memory does not suffice")
+    if isinstance(error, OSError) and error.errno in _NO_ROOM:
+        return SetupError(f"can't write{f' {error.filename}' if error.filename else ''}: {error.strerror}")
+    return CamcliError(f"{type(error).__name__}: {error}; {REPORT}")
+
+
+def of_code(code: int, message: str) -> CamcliError:
+    """An error of another process, which ends this one as it would have ended that one."""
+    error = {2: RequestError, 3: SetupError}.get(code, CamcliError)(message)
+    error.exit_code = code
+    return error
 
 
 def unknown(what: str, name: str, known: Iterable[str], listing: str) -> RequestError:

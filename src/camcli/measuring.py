@@ -23,7 +23,9 @@ from camcli.pools import pool_of
 from camcli.reading import Item
 from camcli.records import Explained, OutputSpec, Ref, Result, Row
 from camcli.sinks import as_row, dump, open_sinks
-from camcli.sinks.files import DRAWN, encoded, put, suffix_of
+from camcli.sinks.files import DRAWN, encoded, suffix_of
+from camcli.sinks.scratch import Scratch
+from camcli.sinks.writing import put
 
 BATCH_SIZES = (1, 2, 4, 8, 16, 32, 64)
 # A batch size is as good as the best where it is so near to it: the smallest such needs the least memory.
@@ -170,7 +172,9 @@ def _stages(engine: Engine, where: OutputSpec, refs: Sequence[Ref], items: list[
             ),
         )
         targets = [str(Path(str(where.folder)) / f"{number}.tmp") for number in range(len(files))]
-        clock("write", lambda: list(pool.map(put, files, targets)))
+        scratch = Scratch(Path(str(where.folder)))
+        clock("write", lambda: list(pool.map(lambda file, target: put(file, target, scratch), files, targets)))
+        scratch.close()
     clock("row", lambda: list(pool.map(lambda result: dump(as_row(result)), results)))
     return [Stage(name, seconds) for name, seconds in clock.seconds.items()]
 

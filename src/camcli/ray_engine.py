@@ -12,14 +12,14 @@ import os
 import pickle
 import sys
 import warnings
-from collections.abc import Iterable, Iterator
+from collections.abc import Callable, Iterable, Iterator
 from contextlib import contextmanager, redirect_stdout
 from dataclasses import dataclass, field
 from itertools import islice
+from traceback import format_exc
 from typing import Any
 
-from camcli import errors
-from camcli.errors import CamcliError, SetupError
+from camcli.errors import SetupError, of_code, of_run
 from camcli.records import MAX_PIXELS, OutputSpec, Ref, Row, Spec
 from camcli.sinks import dump, open_sinks
 
@@ -29,17 +29,22 @@ BLOCK = 16
 MAX_PARTS = 2000
 # Cores of one engine where nobody says.
 CORES = 4
+# The one column of what workers return: (kind, value) as JSON. Nothing of theirs is unpickled: an exception may be of a
+# class that only they can import.
+_TOLD = "told"
 
 
 @dataclass(frozen=True, slots=True)
 class Job:
-    """What each actor does. It works in the folder of the command, where that exists on its machine."""
+    """What each actor does. It works in the folder of the command, where that exists on its machine, and imports the
+    user's code from where the command does."""
 
     spec: Spec
     where: OutputSpec
     threads: int | None = None
     max_pixels: int = MAX_PIXELS
     folder: str = field(default_factory=os.getcwd)
+    path: tuple[str, ...] = field(default_factory=lambda: tuple(map(os.path.abspath, sys.path)))
 
     @property
     def block(self) -> int:
@@ -72,15 +77,19 @@ def cluster(address: str | None) -> Iterator[None]:
             ray.shutdown()
 
 
-def rows(job: Job, refs: Iterable[Ref], workers: int | None) -> Iterator[Row]:
+def rows(job: Job, refs: Iterable[Ref], workers: int | None, say: Callable[[str], None]) -> Iterator[Row]:
     """One row per ref, in order, from so many engines at once; default: one a GPU, or one for a few cores.
+
+    What the engines have to remark is said once.
 
     Raises: as the local engine does, when the first actor finds out.
     """
-    import ray
-
     refs = iter(refs)
     blocks = [{"refs": pickle.dumps(block)} for block in iter(lambda: list(islice(refs, job.block)), [])]
+    if not blocks:
+        return  # a journal has them all
+    import ray
+
     resources: dict[str, float] = ray.cluster_resources()  # type: ignore[no-untyped-call]
     cores, gpus = (int(resources.get(kind, 0)) for kind in ("CPU", "GPU"))
     on_gpu = gpus > 0 and job.spec.device != "cpu"
@@ -95,39 +104,71 @@ def rows(job: Job, refs: Iterable[Ref], workers: int | None) -> Iterator[Row]:
         num_cpus=max(1, cores // engines),
         num_gpus=min(1, gpus / engines) if on_gpu else 0,
     )
-    for record in dataset.iter_rows():
-        if record.get("failure"):
-            kind, message = json.loads(record["failure"])
-            raise getattr(errors, kind)(message)
-        yield json.loads(record["row"])
+    yield from _received((record[_TOLD] for record in dataset.iter_rows()), say)
+
+
+def _received(told: Iterable[str], say: Callable[[str], None]) -> Iterator[Row]:
+    said: set[str] = set()
+    for kind, value in map(json.loads, told):
+        if kind == "row":
+            yield value
+        elif kind == "failure":
+            code, message, trace = value
+            raise of_code(code, message) from _InWorkerError(trace)
+        elif value not in said:
+            said.add(value)
+            say(value)
+
+
+def _told(kind: str, value: object) -> dict[str, str]:
+    return {_TOLD: json.dumps([kind, value])}
+
+
+class _InWorkerError(Exception):
+    """The traceback of a worker, for --debug."""
 
 
 class _Worker:
     """One engine, built once, in a process of its own."""
 
     def __init__(self, job: Job, cores: int) -> None:
-        from camcli import pipeline, process
-
         if os.path.isdir(job.folder):
             os.chdir(job.folder)
-        process.tune()
+        sys.path.extend(entry for entry in job.path if entry not in sys.path)
         self._where = job.where
-        self._failure: CamcliError | None = None
+        self._remarks: list[str] = []
+        self._failure: dict[str, str] | None = None
         try:
-            self._engine = pipeline.open_engine(
-                job.spec, job.where, workers=cores, threads=job.threads or cores, max_pixels=job.max_pixels
-            )
-        except CamcliError as error:  # told by the first block: an actor that can't start would be tried for ever
-            self._failure = error
+            self._open(job, cores)
+        except Exception as error:  # noqa: BLE001  told by the first block: Ray would start the actor again for ever
+            self._failure = _failure(error)
+
+    def _open(self, job: Job, cores: int) -> None:
+        from camcli import pipeline, process
+
+        process.tune()
+        self._engine = pipeline.open_engine(
+            job.spec, job.where, workers=cores, threads=job.threads or cores, max_pixels=job.max_pixels
+        )
+        self._engine.on_remark = self._remarks.append
+        self._remarks.extend(self._engine.remarks)
 
     def __call__(self, record: dict[str, Any]) -> list[dict[str, str]]:
         from camcli import pipeline
 
+        if self._failure is not None:
+            return [self._failure]
         try:
-            if self._failure is not None:
-                raise self._failure
             with open_sinks(self._where) as files:
-                found = list(pipeline.rows(self._engine, pickle.loads(record["refs"]), files))
-        except CamcliError as error:
-            return [{"row": "", "failure": json.dumps([type(error).__name__, str(error)])}]
-        return [{"row": dump(row), "failure": ""} for row in found]
+                found = [dump(row) for row in pipeline.rows(self._engine, pickle.loads(record["refs"]), files)]
+        except Exception as error:  # noqa: BLE001  the boundary of a process: Ray would wrap it, or could not pickle it
+            return [_failure(error)]
+        remarks = [_told("remark", remark) for remark in self._remarks]
+        self._remarks.clear()
+        return [*remarks, *({_TOLD: f'["row", {row}]'} for row in found)]
+
+
+def _failure(error: Exception) -> dict[str, str]:
+    """What ends the run, as the local engine would end it: an exit code, a message, and the traceback."""
+    known = of_run(error)
+    return _told("failure", [int(known.exit_code), str(known), format_exc()])

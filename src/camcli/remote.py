@@ -4,16 +4,18 @@ from __future__ import annotations
 
 import re
 from collections.abc import Iterator
+from contextlib import contextmanager, suppress
 from typing import TYPE_CHECKING, Any
 
-from camcli.errors import InputError, RequestError, SetupError
+from camcli.errors import CamcliError, InputError, RequestError, SetupError
 
 if TYPE_CHECKING:
     from fsspec import AbstractFileSystem
 
 _URI = re.compile(r"[a-zA-Z][a-zA-Z0-9+.-]*://")
-# What file systems raise: OSError and its kind, and their libraries' own.
-_FAILURES = (OSError, ValueError, RuntimeError, ImportError)
+# What file systems raise: OSError and its kind, and their libraries' own. Those of botocore, Google and aiohttp have
+# nothing else in common.
+_FAILURES = (Exception,)
 
 
 def is_uri(name: str) -> bool:
@@ -61,6 +63,8 @@ def walk(uri: str, *, recursive: bool) -> Iterator[str]:
         yield str(fs.unstrip_protocol(first))
         for name in found:
             yield str(fs.unstrip_protocol(name))
+    except CamcliError:
+        raise
     except _FAILURES as error:
         raise SetupError(f"can't list {uri}: {error}") from None
 
@@ -85,7 +89,7 @@ def read(uri: str) -> bytes:
         raise InputError("open", "missing", "no such file") from None
     except PermissionError:
         raise InputError("open", "permission", "no permission to read it") from None
-    except (RequestError, SetupError, *_FAILURES) as error:
+    except _FAILURES as error:
         raise InputError("open", "unreachable", f"can't be read: {error}") from None
     return content
 
@@ -108,5 +112,29 @@ def write(uri: str, content: bytes) -> None:
     try:
         fs.makedirs(path.rsplit("/", 1)[0], exist_ok=True)
         fs.pipe_file(path, content)
+    except _FAILURES as error:
+        raise SetupError(f"can't write {uri}: {error}") from None
+
+
+@contextmanager
+def opened(uri: str) -> Iterator[Any]:
+    """A file to write to, which is there once the block is left, and, if that is by an exception, in no store that can
+    take a write back.
+
+    Raises: SetupError: it can't be opened or kept.
+    """
+    fs, path = filesystem(uri)
+    try:
+        file = fs.open(path, "wb")
+    except _FAILURES as error:
+        raise SetupError(f"can't write {uri}: {error}") from None
+    try:
+        yield file
+    except BaseException:
+        with suppress(*_FAILURES):
+            file.discard()
+        raise
+    try:
+        file.close()
     except _FAILURES as error:
         raise SetupError(f"can't write {uri}: {error}") from None

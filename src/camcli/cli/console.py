@@ -14,7 +14,7 @@ from typing import ParamSpec, TextIO
 
 import typer
 
-from camcli.errors import REPORT, CamcliError, ExitCode, SetupError, of_import
+from camcli.errors import ExitCode, SetupError, of_run
 
 P = ParamSpec("P")
 
@@ -74,13 +74,7 @@ def guarded(command: Callable[P, ExitCode | None]) -> Callable[P, None]:
     @wraps(command)
     def run(*args: P.args, **kwargs: P.kwargs) -> None:
         try:
-            code = command(*args, **kwargs) or ExitCode.OK
-        except (CamcliError, ImportError) as error:
-            if kwargs.get("debug"):
-                traceback.print_exc()
-            refusal = of_import(error) if isinstance(error, ImportError) else error
-            say(f"error: {refusal}")
-            code = refusal.exit_code
+            code: int = command(*args, **kwargs) or ExitCode.OK
         except KeyboardInterrupt:
             say("interrupted")
             code = ExitCode.INTERRUPTED
@@ -90,12 +84,22 @@ def guarded(command: Callable[P, ExitCode | None]) -> Callable[P, None]:
         except Exception as error:  # noqa: BLE001  the one boundary
             if kwargs.get("debug"):
                 traceback.print_exc()
-            say(f"error: {type(error).__name__}: {error}; {REPORT}")
-            code = ExitCode.BUG
+            known = of_run(error)
+            say(f"error: {known}")
+            code = known.exit_code
         if code:
+            _let_go()
             raise typer.Exit(int(code))
 
     return run
+
+
+def _let_go() -> None:
+    """What stdout could not take is dropped."""
+    try:
+        sys.stdout.flush()
+    except OSError:
+        _abandon(sys.stdout)
 
 
 @dataclass(frozen=True, slots=True)

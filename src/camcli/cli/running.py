@@ -151,7 +151,8 @@ def _source(
 
         job = ray_engine.Job(spec, where, computed.threads, flow.max_pixels)
         with ray_engine.cluster(flow.ray_address):
-            yield _Source(inputs.journal.rows(ray_engine.rows(job, inputs(job.block), computed.workers)))
+            computing = ray_engine.rows(job, inputs(job.block), computed.workers, console.say)
+            yield _Source(inputs.journal.rows(computing))
         return
     from camcli import pipeline
 

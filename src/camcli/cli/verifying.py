@@ -5,19 +5,21 @@ from __future__ import annotations
 import json as json_
 import sys
 from collections.abc import Iterable, Iterator, Mapping, Sequence
+from contextlib import suppress
 from dataclasses import dataclass
 from itertools import groupby
 from pathlib import Path
-from types import NoneType, UnionType
-from typing import Any, Literal, get_args, get_origin, get_type_hints
+from types import UnionType
+from typing import Any, Literal, Union, get_args, get_origin, get_type_hints
 
+from camcli import __version__, streams
 from camcli.cli import console
 from camcli.errors import ExitCode, RequestError
 from camcli.fingerprints import deviation
 from camcli.inputs import ref_named
 from camcli.models import catalog, weights_url
-from camcli.records import Row, Spec
-from camcli.sinks import as_row, dump
+from camcli.records import Result, Row, Spec
+from camcli.sinks import as_row, dump, schema
 from camcli.targets import QUANTITIES
 
 # Other hardware, another batch: rounding moves a cell of the grid by a level or two. A shift moves it by tens.
@@ -25,6 +27,8 @@ SAME_WITHIN = 0.02
 
 # Unlike any fingerprint, so that one compared with it is read in full.
 NO_MAP = {"sha256": "", "grid": "0x0:"}
+# The best first.
+STATUSES = ("identical", "equal", "differs", "gone")
 
 
 @dataclass(frozen=True, slots=True)
@@ -40,7 +44,7 @@ class Trusted:
 
 def check_all(rows: str, trusted: Trusted, *, json: bool, quiet: bool) -> ExitCode:
     """Run every row of the file again and say what became of it."""
-    counts = {"identical": 0, "equal": 0, "differs": 0, "gone": 0}
+    counts = dict.fromkeys(STATUSES, 0)
     with sys.stdin.buffer if rows == "-" else Path(rows).open("rb") as lines:
         for _, same in groupby(_read(lines), key=lambda row: json_.dumps(_asked(row), sort_keys=True)):
             for check in _again(list(same), trusted):
@@ -57,14 +61,24 @@ def _read(lines: Iterable[bytes]) -> Iterator[Row]:
             row = json_.loads(line)
             if isinstance(row, dict) and "error" in row:
                 continue
+            readable = schema.wrong(row) is None and isinstance(row["input"], str) and isinstance(_asked(row), dict)
             _compared(row, row)  # all parts are there
             for answer in row["explanations"]:
                 deviation(answer["fingerprint"], NO_MAP)
-            if not isinstance(_asked(row), dict) or not isinstance(row["input"], str):
-                raise TypeError
         except (ValueError, TypeError, KeyError, IndexError, AttributeError, StopIteration, RecursionError):
-            raise RequestError(f"line {number} is no row of camcli with its provenance") from None
+            readable = False
+        if not readable:
+            raise RequestError(f"line {number} is no row of camcli with its provenance")
+        if row.get("schema", schema.SCHEMA) > schema.SCHEMA:
+            raise RequestError(
+                f"line {number} is a row of schema {row['schema']}, made by {_maker(row)}; camcli {__version__} reads "
+                f"schema {schema.SCHEMA}: verify it with the version that made it"
+            )
         yield row
+
+
+def _maker(row: Row) -> str:
+    return f"camcli {row['provenance']['versions'].get('camcli', 'of another version')}"
 
 
 def _asked(row: Row) -> Row:
@@ -74,23 +88,40 @@ def _asked(row: Row) -> Row:
 
 def _again(rows: Sequence[Row], trusted: Trusted) -> Iterator[dict[str, Any]]:
     """The rows of one spec, each with what became of it."""
-    spec = _spec(_asked(rows[0]), trusted)
+    spec = _spec(_asked(rows[0]), trusted, _maker(rows[0]))
+    kept = [row for row in rows if not _through_a_pipe(row)]
+    results = _results(spec, kept) if kept else iter(())
+    for row in rows:
+        if _through_a_pipe(row):
+            yield _gone(row, "it came through a pipe, which keeps nothing")
+        else:
+            yield _compared(row, json_.loads(dump(as_row(next(results)))))
+
+
+def _through_a_pipe(row: Row) -> bool:
+    return row["input"] == "-" or streams.is_open(row["input"])
+
+
+def _results(spec: Spec, rows: Sequence[Row]) -> Iterator[Result]:
     from camcli.engine import Engine
 
     engine = Engine(spec)
-    refs = (ref_named(index, row["input"]) for index, row in enumerate(rows))
-    for row, result in zip(rows, engine.explain(refs), strict=True):
-        yield _compared(row, json_.loads(dump(as_row(result))))
+    return engine.explain(ref_named(index, row["input"]) for index, row in enumerate(rows))
 
 
-def _spec(given: Row, trusted: Trusted) -> Spec:
+def _spec(given: Row, trusted: Trusted, made_by: str = "another version") -> Spec:
     """A row's spec. Rows come from anywhere, so they alone can't make code run, nor anything be fetched.
+
+    Fields that the row does not have are unset: earlier versions did not know them.
 
     Raises: RequestError: fields of another version or type, or code that the user has not named.
     """
     hints = get_type_hints(Spec)
     if unknown := given.keys() - hints.keys():
-        raise RequestError(f"the rows were made by another version of camcli: unknown {', '.join(sorted(unknown))}")
+        raise RequestError(
+            f"the rows were made by {made_by} and ask for {', '.join(sorted(unknown))}, which camcli {__version__} "
+            "does not know: verify them with the version that made them"
+        )
     values = {}
     for name, value in given.items():
         try:
@@ -119,9 +150,11 @@ def _typed(value: Any, hint: Any) -> Any:
         if len(parts) != len(value):
             raise TypeError
         return tuple(_typed(part, own) for part, own in zip(value, parts, strict=True))
-    if get_origin(hint) is UnionType:
-        given = next(choice for choice in choices if choice is not NoneType)
-        return None if value is None else _typed(value, given)
+    if get_origin(hint) in (UnionType, Union):
+        for choice in choices:
+            with suppress(TypeError):
+                return _typed(value, choice)
+        raise TypeError
     if get_origin(hint) is Literal:
         if value not in choices:
             raise TypeError
@@ -131,14 +164,21 @@ def _typed(value: Any, hint: Any) -> Any:
 
 
 def _compared(then: Row, now: Row) -> dict[str, Any]:
-    """What became of a row: its worst map's status, each map's, and what else has changed since."""
+    """What became of a row: the worst status of its maps and its prediction, each map's, and what else has changed."""
     if "error" in now:
-        return {"input": then["input"], "status": "gone", "message": now["error"]["message"]}
+        return _gone(then, now["error"]["message"])
     answers = {_key(answer): answer for answer in now["explanations"]}
     maps = [_map(answer, answers.get(_key(answer))) for answer in then["explanations"]]
-    statuses = [answer["status"] for answer in maps] or [_prediction(then, now)]
-    worst = next(status for status in ("differs", "equal", "identical") if status in statuses)
-    return {"input": then["input"], "status": worst, "maps": maps, "changed": _changed(then, now)}
+    worst = max((_prediction(then, now), *(answer["status"] for answer in maps)), key=STATUSES.index)
+    return {**_named(then), "status": worst, "maps": maps, "changed": _differences(_made_with(then), _made_with(now))}
+
+
+def _gone(then: Row, message: str) -> dict[str, Any]:
+    return {**_named(then), "status": "gone", "message": message}
+
+
+def _named(row: Row) -> dict[str, Any]:
+    return {key: row[key] for key in ("input", "again") if key in row}
 
 
 def _key(answer: Row) -> tuple[str, int | str, str | None]:
@@ -149,39 +189,80 @@ def _key(answer: Row) -> tuple[str, int | str, str | None]:
 def _map(then: Row, now: Row | None) -> dict[str, Any]:
     described = dict(zip(("method", "target", "layer"), _key(then), strict=True))
     if now is None:
-        return {**described, "status": "differs", "deviation": None}
+        return {**described, "status": "differs", "deviation": None, "changed": {}}
     moved = deviation(then["fingerprint"], now["fingerprint"])
     same_scale = abs(then["max"] - now["max"]) <= SAME_WITHIN * max(abs(then["max"]), abs(now["max"]))
     if then["fingerprint"] == now["fingerprint"]:
         status = "identical"
     else:
         status = "equal" if moved <= SAME_WITHIN and same_scale else "differs"
-    return {**described, "status": status, "deviation": round(moved, 4)}
+    changed = _differences(_said_of(then), _said_of(now))
+    return {**described, "status": status, "deviation": round(moved, 4), "changed": changed}
 
 
 def _prediction(then: Row, now: Row) -> str:
-    """The status of a row without maps: its best classes and their probabilities."""
-    if [score["id"] for score in then["top"]] != [score["id"] for score in now["top"]]:
-        return "differs"
-    moved = max(
-        abs(a[unit] - b[unit])
-        for a, b in zip(then["top"], now["top"], strict=True)
-        for unit in ["logit" if a["probability"] is None else "probability"]
-    )
-    if moved == 0:
+    """The status of what was predicted: the best class, and the scores of the best ones, as they were recorded.
+
+    Classes whose scores are nearly the same may change places below the best one, or fall out of the row.
+    """
+    if then["top"] == now["top"]:
         return "identical"
-    return "equal" if moved <= SAME_WITHIN else "differs"
+    before, after = _scores(then), _scores(now)
+    least = min(after.values())
+    within = SAME_WITHIN * (1.0 if _unit(then) == "probability" else max(map(abs, before.values())))
+    same_best = next(iter(before)) == next(iter(after))
+    near = same_best and all(abs(value - after.get(name, least)) <= within for name, value in before.items())
+    return "equal" if near else "differs"
 
 
-def _changed(then: Row, now: Row) -> dict[str, Any]:
-    """What a row was made with that is not so now: name -> [then, now]."""
-    before, after = (
-        {**row["provenance"], **row["provenance"]["versions"], "top1": row["top"][0]["id"]} for row in (then, now)
-    )
+def _unit(row: Row) -> str:
+    return "logit" if row["top"][0]["probability"] is None else "probability"
+
+
+def _scores(row: Row) -> dict[int, float]:
+    return {score["id"]: score[_unit(row)] for score in row["top"]}
+
+
+def _made_with(row: Row) -> Row:
+    """What a row says of its picture, its model and how it was made, by flat names."""
+    told = {key.name: row.get(key.name) for key in schema.ANSWERED if key.name not in _TOLD_ELSEWHERE}
+    made = dict(row["provenance"])
+    versions, preset, spec = (made.pop(part) or {} for part in ("versions", "preset", "spec"))
+    scores = {f"top.{score['id']}": score for score in row["top"]}
     return {
-        name: [value, after.get(name)]
-        for name, value in before.items()
-        if name not in ("spec", "versions") and value != after.get(name)
+        "top1": row["top"][0]["id"],
+        **told,
+        **made,
+        **versions,
+        **_flat({"preset": preset, "spec": spec}),
+        **_flat({name: {key: score[key] for key in ("probability", "logit")} for name, score in scores.items()}),
+    }
+
+
+# Flattened, compared map by map, or another one each time.
+_TOLD_ELSEWHERE = ("top", "explanations", "provenance", "ms")
+_MAPS_TOLD_ELSEWHERE = ("method", "layer", "fingerprint", "files")
+
+
+def _said_of(answer: Row) -> Row:
+    return _flat({key: value for key, value in answer.items() if key not in _MAPS_TOLD_ELSEWHERE})
+
+
+def _flat(values: Mapping[str, Any]) -> Row:
+    """The same with a name for each value of an object in it."""
+    flat: Row = {}
+    for name, value in values.items():
+        if isinstance(value, dict):
+            flat.update({f"{name}.{key}": inner for key, inner in value.items()})
+        else:
+            flat[name] = value
+    return flat
+
+
+def _differences(before: Row, after: Row) -> dict[str, Any]:
+    """name -> [then, now], null where there was or is none."""
+    return {
+        name: [before.get(name), after.get(name)] for name in {**before, **after} if before.get(name) != after.get(name)
     }
 
 
@@ -189,6 +270,20 @@ def _line(check: Mapping[str, Any]) -> str:
     if check["status"] == "gone":
         return f"gone       {check['input']}: {check['message']}"
     maps = ", ".join(f"{m['method']} of {m['target']} {m['status']}" for m in check["maps"])
-    changed = ", ".join(f"{name} {then} -> {now}" for name, (then, now) in check["changed"].items())
+    scores = {name: moved for name, moved in check["changed"].items() if name.startswith("top.")}
+    others = [f"{name} {then} -> {now}" for name, (then, now) in check["changed"].items() if name not in scores]
+    changed = ", ".join([*others, *_moved(scores)])
     parts = [f"{check['status']:<9}  {check['input']}", maps, changed and f"changed: {changed}"]
     return "  ".join(filter(None, parts))
+
+
+def _moved(scores: Mapping[str, tuple[float | None, float | None]]) -> Iterator[str]:
+    """Scores that have changed, in few words: by how much at most, and which classes are no longer there."""
+    for unit in ("probability", "logit"):
+        own = {name: pair for name, pair in scores.items() if name.endswith(unit)}
+        moves = [abs(now - then) for then, now in own.values() if then is not None and now is not None]
+        if moves:
+            yield f"{unit} by up to {max(moves):.2g}"
+    gone = [name.split(".")[1] for name, (_, now) in scores.items() if now is None and name.endswith("logit")]
+    if gone:
+        yield f"no longer among the best: {' '.join(gone)}"

@@ -1,7 +1,7 @@
 """Pictures and raw values to files: `<sub-folder>/<input file name>.<method>.<id>-<class>[.<layer>].<kind>.<ext>`.
 
-A file appears whole or not at all: it is written in a folder of its own and renamed. With `OutputSpec.durable` it is
-on the disk, not in the system's memory only, before that.
+A file appears whole or not at all (`writing`). With `OutputSpec.durable` it is on the disk, not in the system's memory
+only, before that.
 """
 
 from __future__ import annotations
@@ -11,23 +11,23 @@ import io
 import os
 import pickle
 import re
-import sys
 import tempfile
 from collections.abc import Iterator
-from contextlib import contextmanager, suppress
+from contextlib import closing, contextmanager, suppress
 from dataclasses import dataclass
 from math import prod
 from pathlib import Path
-from threading import Lock, get_ident
+from threading import Lock
 from typing import TYPE_CHECKING, TypeAlias
 
 import numpy as np
 
 from camcli import images, montage, remote, render
-from camcli.errors import InputError, RequestError, SetupError
+from camcli.errors import InputError, SetupError
 from camcli.inputs import mirrored
 from camcli.records import Attribution, Box, Explained, Failed, Frame, OutputSpec, Picture, Ref, Result
-from camcli.sinks.scratch import Scratch
+from camcli.sinks.scratch import Scratch, sweep
+from camcli.sinks.writing import check_file, check_folder, failing, put
 
 if TYPE_CHECKING:
     from numpy.typing import NDArray
@@ -35,10 +35,9 @@ if TYPE_CHECKING:
 JPEG_QUALITY = 92
 MAX_NAME_BYTES = 255
 MAX_SLUG = 80
+_SPOOLED = ".waiting"
 
-STDOUT = "-"
-
-# Of one answer's pictures: paths, URIs or STDOUT.
+# Of one answer's pictures: paths, URIs or "-" for stdout.
 Paths: TypeAlias = dict[Picture, str]
 
 DRAWN = {
@@ -60,6 +59,9 @@ def open_sinks(spec: OutputSpec) -> Iterator[Files]:
     files = Files(spec)
     try:
         yield files
+    except Exception:
+        files.drop()  # of a run that has failed nobody knows the maximum
+        raise
     finally:
         files.close()
 
@@ -70,14 +72,18 @@ class Files:
 
     def __init__(self, spec: OutputSpec) -> None:
         self._spec = spec
-        drawn = set(spec.pictures) - {"raw"}
-        self._waiting = _Waiting() if spec.norm == "run" and drawn else None
         self._lock = Lock()
         self._scratch: Scratch | None = None
         self._folder: str | None = None  # where it is one of this machine
         if spec.folder is not None:
-            _check_writable(os.fspath(spec.folder))
+            check_folder(os.fspath(spec.folder))
             self._folder = remote.local_path(os.fspath(spec.folder))
+        elif spec.file is not None:
+            check_file(spec.file)
+        with suppress(SetupError):
+            sweep(_waiting_room())
+        drawn = set(spec.pictures) - {"raw"}
+        self._waiting = _Waiting() if spec.norm == "run" and drawn else None
 
     def write(self, result: Result) -> list[Paths]:
         """The paths by kind, one mapping per attribution of the result.
@@ -105,6 +111,12 @@ class Files:
                 self._draw(result.frame, result.box, attribution, paths, top)
         return written
 
+    def drop(self) -> None:
+        """Forget what waits to be drawn."""
+        if self._waiting is not None:
+            self._waiting.close()
+            self._waiting = None
+
     def close(self) -> None:
         try:
             if self._waiting is not None:
@@ -116,8 +128,8 @@ class Files:
     def _draw_all(self, drawings: _Waiting) -> None:
         gone: dict[str, str] = {}
         frame = None
-        with drawings as waiting:
-            for drawing, top in waiting:
+        with closing(drawings):
+            for drawing, top in drawings.drawings():
                 try:
                     # The pixels were not kept: memory must not grow with the run. A picture's drawings come together.
                     if frame is None or frame.ref != drawing.ref:
@@ -153,7 +165,7 @@ class Files:
         with self._lock:
             if self._scratch is None:
                 self._scratch = Scratch(Path(folder))
-        _put_locally(content, Path(local), self._scratch.folder, durable=self._spec.durable)
+        put(content, local, self._scratch, durable=self._spec.durable)
 
     def _path(self, stem: Path, attribution: Attribution, kind: Picture, several_layers: bool) -> str:
         if self._spec.folder is None:
@@ -184,7 +196,7 @@ class _Waiting:
     """Drawings that wait for the run's largest value, per method and layer; their raw values wait on disk."""
 
     def __init__(self) -> None:
-        self._folder = tempfile.TemporaryDirectory(prefix="camcli-")
+        self._scratch = Scratch(_waiting_room())
         self._lock = Lock()
         self._count = 0
         self._top: dict[tuple[str, str | None], float] = {}
@@ -196,22 +208,24 @@ class _Waiting:
             self._count += 1
             name = f"{drawing.ref.index:09}.{self._count:09}"
             self._top[own.method, own.layer] = max(self._top.get((own.method, own.layer), 0.0), top)
-        try:
-            with (Path(self._folder.name) / name).open("wb") as spool:
-                pickle.dump(drawing, spool)
-        except OSError as error:
-            raise SetupError(f"can't keep {drawing.ref.name} in {self._folder.name}: {error.strerror}") from None
+        folder = self._scratch.folder
+        where = f"to {folder.parent}, where the values of --norm run wait (TMPDIR names another folder)"
+        with failing(where), (folder / f"{name}{_SPOOLED}").open("wb") as spool:
+            pickle.dump(drawing, spool)
 
-    def __enter__(self) -> Iterator[tuple[_Drawing, float]]:
-        return self._drawings()
+    def close(self) -> None:
+        self._scratch.close()
 
-    def __exit__(self, *exception: object) -> None:
-        self._folder.cleanup()
-
-    def _drawings(self) -> Iterator[tuple[_Drawing, float]]:
-        for spooled in sorted(Path(self._folder.name).iterdir()):
+    def drawings(self) -> Iterator[tuple[_Drawing, float]]:
+        for spooled in sorted(self._scratch.folder.glob(f"*{_SPOOLED}")):
             drawing: _Drawing = pickle.loads(spooled.read_bytes())
             yield drawing, self._top[drawing.attribution.method, drawing.attribution.layer]
+
+
+def _waiting_room() -> Path:
+    """Where the values of a run under norm "run" wait for its end, and stay if it is killed. Raises: SetupError."""
+    with failing("temporary files"):
+        return Path(tempfile.gettempdir())
 
 
 def suffix_of(kind: Picture, spec: OutputSpec) -> str:
@@ -268,52 +282,6 @@ def _npz(result: Explained, attribution: Attribution) -> bytes:
 def write_picture(pixels: render.Pixels, path: str) -> None:
     """RGB pixels to a file, whole or not at all. Raises: SetupError: it can't be written."""
     put(encoded(pixels, Path(path).suffix), path)
-
-
-def put(content: bytes, path: str, *, durable: bool = False) -> None:
-    """A file, whole or not at all, at a path or URI, or to stdout; `durable` as in `OutputSpec`.
-
-    Raises: SetupError: it can't be written.
-    """
-    if path == STDOUT:
-        sys.stdout.buffer.write(content)
-        sys.stdout.flush()
-        return
-    local = remote.local_path(path)
-    if local is None:
-        remote.write(path, content)
-    else:
-        _put_locally(content, Path(local), durable=durable)
-
-
-def _put_locally(content: bytes, path: Path, scratch: Path | None = None, *, durable: bool = False) -> None:
-    temporary = (scratch or path.parent) / f".camcli-{os.getpid()}-{get_ident()}.tmp"
-    try:
-        path.parent.mkdir(parents=True, exist_ok=True)
-        with temporary.open("wb") as file:
-            file.write(content)
-            if durable:
-                file.flush()
-                os.fsync(file.fileno())
-        temporary.replace(path)
-    except OSError as error:
-        with suppress(OSError):
-            temporary.unlink()
-        raise SetupError(f"can't write {path}: {error.strerror}") from None
-
-
-def _check_writable(named: str) -> None:
-    """Looks, makes nothing: a run that is refused later must not leave a folder behind."""
-    local = remote.local_path(named)
-    if local is None:
-        remote.filesystem(named)  # refuses what it doesn't know
-        return
-    folder = Path(local)
-    there = next(path for path in (folder, *folder.absolute().parents) if path.exists() or path.is_symlink())
-    if not there.is_dir():
-        raise RequestError(f"can't write to {folder}: {there} is not a folder; choose another with --output")
-    if not os.access(there, os.W_OK | os.X_OK):
-        raise RequestError(f"can't write to {folder}: no permission in {there}; choose another with --output")
 
 
 def _fitting(name: str, tail: str) -> str:

@@ -25,9 +25,9 @@ from typing import Any, BinaryIO, Protocol
 from camcli import __version__, remote
 from camcli.errors import RequestError, SetupError
 from camcli.records import OutputSpec, Ref, Row, Spec
-from camcli.sinks import jsonl
-from camcli.sinks.files import put
+from camcli.sinks import jsonl, schema
 from camcli.sinks.scratch import Scratch, sweep
+from camcli.sinks.writing import failing, put, whole
 
 ROWS, RUN = "rows", "run"
 SCHEMA = 1
@@ -79,7 +79,7 @@ def open_journal(asked: Spec, where: OutputSpec, spec: JournalSpec) -> Iterator[
     folder = remote.local_path(os.fspath(where.folder)) if where.folder is not None else None
     journal: _Folder | _Nowhere = _Nowhere()
     if folder is not None and where.durable:
-        journal = _Folder(Path(folder), _asked(asked, where), jsonl.text(os.fspath(where.folder or "")), spec)
+        journal = _Folder(Path(folder), _asked(asked, where), schema.text(os.fspath(where.folder or "")), spec)
     try:
         yield journal
     finally:
@@ -103,6 +103,16 @@ class _Nowhere:
 
     def finish(self) -> None:
         pass
+
+
+@dataclass(frozen=True, slots=True)
+class _Asked:
+    """A ref of this run, by its digest: where its row is and what it is; None: nowhere, or it doesn't count."""
+
+    ref: Ref
+    name: bytes
+    place: int | None = None
+    row: Row | None = None
 
 
 class _Folder:
@@ -132,6 +142,7 @@ class _Folder:
         # Of the refs that were given out and not merged yet: where the row is (None: nowhere), and whether the ref's
         # block is computed (again).
         self._coming: deque[tuple[bytes, int | None, bool]] = deque()
+        self._blocks: Iterator[list[_Asked]] = iter(())
         self._order = array("q")
         if not spec.overwrite:
             self._check_asked()
@@ -143,14 +154,16 @@ class _Folder:
 
     def remaining(self, refs: Iterable[Ref], block: int) -> Iterator[Ref]:
         self._begin()
-        return self._remaining(iter(refs), block)
+        self._blocks = self._looked_up(iter(refs), block)
+        return self._remaining()
 
     def rows(self, computed: Iterable[Row]) -> Iterator[Row]:
+        yield from self._leading()
         for row in computed:
             yield from self._recorded()
             name, place, _ = self._coming.popleft()
             if place is not None:
-                yield self._emit(place)
+                yield self._emit(place, self._row_at(place))
                 continue
             self._check_weights(_weights_of(row))
             self._order.append(self._add(name, row))
@@ -173,28 +186,40 @@ class _Folder:
         if self._scratch is not None:
             self._scratch.close()
 
-    def _remaining(self, refs: Iterator[Ref], block: int) -> Iterator[Ref]:
+    def _looked_up(self, refs: Iterator[Ref], block: int) -> Iterator[list[_Asked]]:
         while part := list(islice(refs, block)):
-            names = [_digest(jsonl.key_of(ref)) for ref in part]
-            places = [self._place(ref, name) for ref, name in zip(part, names, strict=True)]
-            computed = None in places
-            self._coming.extend((name, place, computed) for name, place in zip(names, places, strict=True))
-            if computed:
-                yield from part
+            yield [self._asked_for(ref) for ref in part]
 
-    def _place(self, ref: Ref, name: bytes) -> int | None:
-        """Where the ref's row is; None: nowhere, or it doesn't count."""
+    def _asked_for(self, ref: Ref) -> _Asked:
+        name = _digest(jsonl.key_of(ref))
         found = self._places.get(name)
-        if found is None or (found % 2 and self._spec.retry_failed) or not self._is_current(ref, found // 2):
-            return None
-        return found // 2
+        if found is None or (found % 2 and self._spec.retry_failed) or ref.data is not None:
+            return _Asked(ref, name)  # what came through a pipe may be another picture this time
+        row = self._row_at(found // 2)
+        return _Asked(ref, name, found // 2, row) if self._is_current(ref, row) else _Asked(ref, name)
 
-    def _is_current(self, ref: Ref, place: int) -> bool:
+    def _leading(self) -> Iterator[Row]:
+        """The recorded rows before the first block that is computed: parsed once, and none of them kept."""
+        for block in self._blocks:
+            if any(one.place is None for one in block):
+                self._blocks = chain([block], self._blocks)
+                return
+            for one in block:
+                assert one.place is not None
+                assert one.row is not None
+                yield self._emit(one.place, one.row)
+
+    def _remaining(self) -> Iterator[Ref]:
+        for block in self._blocks:
+            computed = any(one.place is None for one in block)
+            self._coming.extend((one.name, one.place, computed) for one in block)
+            if computed:
+                yield from (one.ref for one in block)
+
+    def _is_current(self, ref: Ref, row: Row) -> bool:
         """Whether a row's files are there, and none of them is older than the picture."""
-        if ref.data is not None:
-            return False  # what came through a pipe may be another picture this time
         try:
-            written = [self._file(name).stat().st_mtime_ns for name in _files_of(json.loads(self._line_at(place)))]
+            written = [self._file(name).stat().st_mtime_ns for name in _files_of(row)]
         except OSError:
             return False
         try:
@@ -207,11 +232,14 @@ class _Folder:
         while self._coming and not self._coming[0][2]:
             _, place, _ = self._coming.popleft()
             assert place is not None
-            yield self._emit(place)
+            yield self._emit(place, self._row_at(place))
 
-    def _emit(self, place: int) -> Row:
+    def _emit(self, place: int, row: Row) -> Row:
         self.done_before += 1
         self._order.append(place)
+        return row
+
+    def _row_at(self, place: int) -> Row:
         row: Row = json.loads(self._line_at(place))
         return row
 
@@ -267,7 +295,7 @@ class _Folder:
             raise SetupError(f"can't write {self._rows_path}: {error.strerror}") from None
         folders = list(dict.fromkeys((*self._folders, self._named)))
         run = {"schema": SCHEMA, "camcli": __version__, "folders": folders, "asked": self._asked}
-        put(json.dumps(run, indent=1).encode() + b"\n", os.fspath(self._run_path), durable=True)
+        put(json.dumps(run, indent=1).encode() + b"\n", os.fspath(self._run_path), self._scratch, durable=True)
         self._synced = time.monotonic()
 
     def _read(self, file: BinaryIO) -> None:
@@ -337,16 +365,9 @@ class _Folder:
         assert self._scratch is not None
         asked_for = set(self._order)
         others = sorted({place // 2 for place in self._places.values()} - asked_for)
-        temporary = self._scratch.folder / self._rows_path.name
-        try:
-            with temporary.open("wb") as file:
-                for place in (*others, *self._order):
-                    file.write(self._line_at(place))
-                file.flush()
-                os.fsync(file.fileno())
-            temporary.replace(self._rows_path)
-        except OSError as error:
-            raise SetupError(f"can't write {self._rows_path}: {error.strerror}") from None
+        with whole(self._rows_path, self._scratch, durable=True) as file, failing(self._rows_path):
+            for place in (*others, *self._order):
+                file.write(self._line_at(place))
 
 
 def _asked(spec: Spec, where: OutputSpec) -> Row:
@@ -362,17 +383,16 @@ def _parsed(line: bytes) -> Row | None:
         return None
     try:
         row = json.loads(line)
-        files = _files_of(row)
-    except (ValueError, TypeError, KeyError, AttributeError):
+    except (ValueError, RecursionError):
         return None
-    if not all(isinstance(name, str) for name in (row.get("input"), *files)) or ("error" in row) == ("top" in row):
+    if schema.wrong(row) is not None or "input" not in row or ("error" in row) == ("top" in row):
         return None
     found: Row = row
     return found
 
 
 def _files_of(row: Row) -> list[str]:
-    return [name for answer in row.get("explanations", ()) for name in answer["files"].values()]
+    return [name for answer in row.get("explanations", ()) for name in answer.get("files", {}).values()]
 
 
 def _folders_of(run: Row) -> list[str]:

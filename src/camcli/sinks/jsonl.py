@@ -1,4 +1,4 @@
-"""Results as rows, schema 1: one JSON object an input, no NaN, plain ASCII, whole Unicode; see the README."""
+"""Results as rows of `schema`: one JSON object an input, no NaN, plain ASCII, whole Unicode; see the README."""
 
 from __future__ import annotations
 
@@ -10,18 +10,16 @@ from typing import Any
 from camcli import render
 from camcli.fingerprints import fingerprint
 from camcli.records import Attribution, ClassScore, Explained, Failed, Picture, Provenance, Question, Ref, Row, Truth
-
-SCHEMA = 1
+from camcli.sinks import schema
 
 
 def as_row(result: Explained | Failed, files: Sequence[Mapping[Picture, str]] = ()) -> Row:
     """One result as JSON-ready data. `files` holds the written paths by kind, one mapping per attribution."""
-    row: Row = _unicode(_as_row(result, files))
-    return row
+    return schema.row(_values(result, files))
 
 
-def _as_row(result: Explained | Failed, files: Sequence[Mapping[Picture, str]]) -> Row:
-    named = {"schema": SCHEMA, "input": result.ref.name}
+def _values(result: Explained | Failed, files: Sequence[Mapping[Picture, str]]) -> Row:
+    named: Row = {"schema": schema.SCHEMA, "input": result.ref.name}
     if result.ref.again > 1:
         named["again"] = result.ref.again
     if isinstance(result, Failed):
@@ -52,7 +50,7 @@ def key(row: Row) -> tuple[str, int]:
 
 def key_of(ref: Ref) -> tuple[str, int]:
     """The `key` of the row that the ref will have."""
-    return text(ref.name), ref.again
+    return schema.text(ref.name), ref.again
 
 
 def dump(row: Mapping[str, Any]) -> str:
@@ -112,18 +110,3 @@ def _target(question: Question) -> dict[str, Any]:
     if question.negated:
         row["negated"] = True
     return row
-
-
-def text(name: str) -> str:
-    """Half a surrogate pair, as in a file name that is no UTF-8, has no JSON form: it becomes U+FFFD."""
-    return name if name.isascii() else name.encode("utf-16", "surrogatepass").decode("utf-16", "replace")
-
-
-def _unicode(value: Any) -> Any:
-    if isinstance(value, str):
-        return text(value)
-    if isinstance(value, dict):
-        return {name: _unicode(held) for name, held in value.items()}
-    if isinstance(value, (list, tuple)):
-        return type(value)(map(_unicode, value))
-    return value

@@ -3,8 +3,7 @@
 from __future__ import annotations
 
 import json
-import os
-from collections.abc import Iterator, Mapping
+from collections.abc import Iterator
 from contextlib import contextmanager, suppress
 from pathlib import Path
 from typing import Any, Protocol
@@ -12,6 +11,8 @@ from typing import Any, Protocol
 from camcli import remote
 from camcli.errors import RequestError, SetupError
 from camcli.records import Row
+from camcli.sinks import schema
+from camcli.sinks.writing import check_file, failing, whole
 
 # Rows in memory before they are written as one group.
 GROUP = 1024
@@ -30,21 +31,37 @@ class _Nowhere:
 
 
 class _Parquet:
-    def __init__(self, writer: Any, schema: Any) -> None:
-        self._writer = writer
-        self._schema = schema
+    def __init__(self, name: str, file: Any) -> None:
+        from pyarrow.parquet import ParquetWriter
+
+        self._name = name
+        self._columns = _columns()
+        with failing(name):
+            self._writer = ParquetWriter(file, self._columns)
         self._rows: list[Row] = []
 
     def add(self, row: Row) -> None:
         self._rows.append(_flat(row))
         if len(self._rows) == GROUP:
-            self.flush()
+            self._flush()
 
-    def flush(self) -> None:
+    def close(self) -> None:
+        self._flush()
+        with failing(self._name):
+            self._writer.close()
+
+    def drop(self) -> None:
+        """Let go of a file that is not to be: pyarrow would complain of it at the end of the process."""
+        with suppress(OSError):
+            self._writer.close()
+        self._writer.is_open = False
+
+    def _flush(self) -> None:
         import pyarrow
 
         if self._rows:
-            self._writer.write_table(pyarrow.Table.from_pylist(self._rows, schema=self._schema))
+            with failing(self._name):
+                self._writer.write_table(pyarrow.Table.from_pylist(self._rows, schema=self._columns))
             self._rows = []
 
 
@@ -53,99 +70,84 @@ def open_table(name: str | None) -> Iterator[Table]:
     """Rows go to the Parquet file or URI of that name, which appears when the run is over; nowhere where it is None.
 
     Raises:
-        RequestError: the folder is not there.
-        SetupError: pyarrow is missing, or the file can't be written.
+        RequestError: the file can't be there.
+        SetupError: pyarrow is missing, or a write fails.
     """
     if name is None:
         yield _Nowhere()
         return
     try:
-        from pyarrow.parquet import ParquetWriter
+        import pyarrow.parquet  # noqa: F401
     except ImportError:
         raise SetupError("--results needs pyarrow: `pip install camcli[parquet]`") from None
-    schema = _schema()
-    with _opened(name) as file, ParquetWriter(file, schema) as writer:
-        table = _Parquet(writer, schema)
-        yield table
-        table.flush()
+    with _opened(name) as file:
+        table = _Parquet(name, file)
+        try:
+            yield table
+            table.close()
+        except BaseException:
+            table.drop()
+            raise
 
 
 @contextmanager
 def _opened(name: str) -> Iterator[Any]:
     local = remote.local_path(name)
     if local is None:
-        fs, path = remote.filesystem(name)
-        with fs.open(path, "wb") as file:
+        with remote.opened(name) as file:
             yield file
         return
-    final = Path(local)
-    if not final.absolute().parent.is_dir():
+    folder = Path(local).absolute().parent
+    if not folder.is_dir():
         raise RequestError(f"--results {name}: no such folder")
-    temporary = final.with_name(f".{final.name}-{os.getpid()}.tmp")
-    try:
-        with temporary.open("wb") as file:
-            yield file
-        temporary.replace(final)
-    except OSError as error:
-        raise SetupError(f"can't write {name}: {error.strerror}") from None
-    finally:
-        with suppress(OSError):
-            temporary.unlink()
+    check_file(local, "name another with --results")
+    with whole(folder / Path(local).name) as file:
+        yield file
 
 
 def _flat(row: Row) -> Row:
-    """The row with what differs from run to run as JSON text."""
-    return {
-        **row,
-        "explanations": [_answer(answer) for answer in row.get("explanations", ())],
-        "provenance": json.dumps(row["provenance"]) if "provenance" in row else None,
-        "ms": _pairs(row.get("ms", {})),
-    }
+    """The row with a value for each column: maps as pairs, what differs from run to run as JSON text."""
+    return {key.name: _cell(row.get(key.name), key.type) for key in schema.KEYS}
 
 
-def _answer(answer: Mapping[str, Any]) -> Row:
-    return {**answer, "files": _pairs(answer["files"])}
+def _cell(value: Any, type_: schema.Type) -> Any:
+    if value is None:
+        return None
+    if _is_text(type_):
+        return json.dumps(value)
+    if isinstance(type_, schema.Struct):
+        return {key.name: _cell(value.get(key.name), key.type) for key in type_.keys}
+    if isinstance(type_, schema.ListOf):
+        return [_cell(each, type_.each) for each in value]
+    if isinstance(type_, schema.MapOf):
+        return [(name, _cell(each, type_.each)) for name, each in value.items()]
+    return value
 
 
-def _pairs(mapping: Mapping[str, Any]) -> list[tuple[str, Any]]:
-    return list(mapping.items())
+def _is_text(type_: schema.Type) -> bool:
+    return type_ is schema.DATA or (isinstance(type_, schema.Struct) and type_.as_text)
 
 
-def _schema() -> Any:
+def _columns() -> Any:
+    import pyarrow
+
+    return pyarrow.schema({key.name: _column(key.type) for key in schema.KEYS})
+
+
+def _column(type_: schema.Type) -> Any:
     import pyarrow as pa
 
-    text, whole, number, flag = pa.string(), pa.int64(), pa.float64(), pa.bool_()
-    score = {"id": whole, "label": text, "probability": number, "logit": number}
-    target = {**score, "name": text, "quantity": text, "value": number, "minus": pa.struct(score), "negated": flag}
-    neurons = pa.list_(pa.struct({"channel": whole, "weight": number}))
-    answer = {
-        "method": text,
-        "target": pa.struct(target),
-        "layer": text,
-        "peak": pa.list_(whole),
-        "bbox": pa.list_(whole),
-        "max": number,
-        "fingerprint": pa.struct({"sha256": text, "grid": text}),
-        "files": pa.map_(text, text),
-        "neurons": pa.struct({"top": neurons, "bottom": neurons}),
-        "sanity": pa.list_(pa.struct({"randomised": text, "rank_correlation": number, "ssim": number})),
-        "note": text,
-    }
-    return pa.schema(
-        {
-            "schema": whole,
-            "input": text,
-            "size": pa.list_(whole),
-            "box": pa.list_(whole),
-            "model": text,
-            "weights": text,
-            "layer": text,
-            "top": pa.list_(pa.struct(score)),
-            "truth": pa.struct({"id": whole, "label": text}),
-            "correct": flag,
-            "explanations": pa.list_(pa.struct(answer)),
-            "provenance": text,
-            "ms": pa.map_(text, number),
-            "error": pa.struct({"stage": text, "kind": text, "message": text}),
-        }
-    )
+    if _is_text(type_):
+        return pa.string()
+    if isinstance(type_, schema.Struct):
+        return pa.struct({key.name: _column(key.type) for key in type_.keys})
+    if isinstance(type_, schema.ListOf):
+        return pa.list_(_column(type_.each))
+    if isinstance(type_, schema.MapOf):
+        return pa.map_(pa.string(), _column(type_.each))
+    return {
+        schema.TEXT: pa.string(),
+        schema.WHOLE: pa.int64(),
+        schema.NUMBER: pa.float64(),
+        schema.FLAG: pa.bool_(),
+    }[type_]

@@ -1,4 +1,4 @@
-"""Hidden folders in an output folder, each one process's while it lives: for locks, and files that are not whole."""
+"""Hidden folders beside what is written, each one process's while it lives: for locks, and files that are not whole."""
 
 from __future__ import annotations
 
@@ -44,14 +44,23 @@ class Scratch:
 
 
 def sweep(output: Path) -> None:
-    """Removes what processes that were killed have left in an output folder."""
+    """Removes what processes of this user that were killed have left in a folder; a living one's is locked."""
     with suppress(OSError), os.scandir(output) as entries:
         for entry in entries:
             if entry.name.startswith(PREFIX) and entry.is_dir(follow_symlinks=False):
                 with suppress(OSError):
-                    lock = _locked(Path(entry.path))
-                    shutil.rmtree(entry.path, ignore_errors=True)
-                    lock.release()
+                    _remove_dead(Path(entry.path))
+
+
+def _remove_dead(folder: Path) -> None:
+    # In a folder that all may write to, what lies there may not be what it seems.
+    if hasattr(os, "geteuid") and folder.lstat().st_uid != os.geteuid():
+        return
+    if not (folder / _LOCK).exists() and any(folder.iterdir()):
+        return  # somebody's of a like name
+    lock = _locked(folder)
+    shutil.rmtree(folder, ignore_errors=True)
+    lock.release()
 
 
 def _claimed(output: Path, name: str | None) -> tuple[Path, BaseFileLock]:
