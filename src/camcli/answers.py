@@ -126,7 +126,13 @@ class Batch:
             yield Answer(method, self._plan.layers[-1], name, _array(fused(found, self._plan.fuse)))
             return
         for layer, values in zip(layers, found, strict=True):
-            yield Answer(method, layer, layer.name if layer else None, _array(values))
+            yield Answer(method, layer, self._read_at(method, layer), _array(values))
+
+    def _read_at(self, method: Method, layer: Layer | None) -> str | None:
+        """The layer's name, or those of all stages where the method reads all."""
+        if layer is None or not method.at_stages:
+            return layer.name if layer else None
+        return "+".join(stage.name for stage in self._plan.stages[layer.name])
 
     def _values(self, method: Method, target: Target, layer: Layer | None) -> Tensor:
         smooth = self._plan.eigen_smooth

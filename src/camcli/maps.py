@@ -21,7 +21,8 @@ class Run:
     """One module's output in one forward. Equal `tensor` numbers mean the same tensor; -1: not a tensor or no graph.
 
     `on_every_path`: every path from the picture's positions to the score crosses it. `in_attention`: the module is
-    part of an attention, so its output may be queries or keys.
+    part of an attention, so its output may be queries or keys. `never_negative`: such a tensor on every path holds no
+    number below zero, whatever the picture.
     """
 
     name: str
@@ -30,6 +31,7 @@ class Run:
     tensor: int
     on_every_path: bool
     in_attention: bool
+    never_negative: bool = False
 
 
 @dataclass(frozen=True, slots=True)

@@ -10,7 +10,7 @@ BENDS_RELU = frozenset({"guided_grads", "deconv_grads"})
 # The weights of self-attention must be computed one by one, which fused kernels don't.
 ATTENTION = frozenset({"attention", "formation_grads"})
 # The network is asked again about changed pictures.
-ASKS_AGAIN = frozenset({"rescore", "again", "ascend", "resume"})
+ASKS_AGAIN = frozenset({"rescore", "again", "alone", "ascend", "resume"})
 # What lies behind the layer is recorded, to be run again.
 RESUMES = frozenset({"resume", "class_weights"})
 # What only some networks have: tried once before a run starts.

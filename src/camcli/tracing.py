@@ -20,6 +20,7 @@ from camcli.maps import Run, Trace
 from camcli.outputs import PLAIN, Readout
 from camcli.rectifiers import ActivationCounter
 from camcli.routes import Routes
+from camcli.signs import Signs
 
 
 def trace(net: nn.Module, images: Tensor, readout: Readout = PLAIN) -> Trace:
@@ -89,6 +90,7 @@ class _Recorder(TorchFunctionMode):
         if output.grad_fn is None:
             raise SetupError("the model's scores carry no gradient back to the picture")
         routes = Routes(output.grad_fn)
+        signs = Signs()
         numbers: dict[Node, int] = {}
         runs = tuple(
             Run(
@@ -98,6 +100,7 @@ class _Recorder(TorchFunctionMode):
                 tensor=numbers.setdefault(node, len(numbers)) if node is not None else -1,
                 on_every_path=node in routes.crossed,
                 in_attention=i in self._in_attention,
+                never_negative=node in routes.crossed and signs.never_negative(node),
             )
             for i, (name, kind, shape, node) in enumerate(self._runs)
         )
