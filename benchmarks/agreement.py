@@ -100,9 +100,20 @@ def main() -> None:
     table: dict[str, list[str]] = {name: [] for name in ("scores", *options.methods)}
     with tempfile.TemporaryDirectory() as folder:
         for options.model in options.models:
-            engine = Engine(Spec(model=options.model, weights="none", methods=(), resize=options.side, crop=options.side,
-                                 model_args=(("image_size", str(options.side)),) if options.model.startswith("vit") else ()))
-            views = [images.view_of(images.read_frame(Ref(0, str(path), path)), engine.model.preset, "crop").pixels for path in photos]
+            engine = Engine(
+                Spec(
+                    model=options.model,
+                    weights="none",
+                    methods=(),
+                    resize=options.side,
+                    crop=options.side,
+                    model_args=(("image_size", str(options.side)),) if options.model.startswith("vit") else (),
+                )
+            )
+            views = [
+                images.view_of(images.read_frame(Ref(0, str(path), path)), engine.model.preset, "crop").pixels
+                for path in photos
+            ]
             file = Path(folder) / f"{options.model}.pt"
             torch.save(lively(options.model, torch.from_numpy(np.stack(views))).state_dict(), file)
             for name in options.methods:

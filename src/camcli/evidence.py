@@ -22,7 +22,7 @@ from typing import Any
 import torch
 from torch import Tensor, nn
 
-from camcli import needs
+from camcli import needs, slopes
 from camcli.attention import Attention
 from camcli.errors import SetupError
 from camcli.frozen import frozen
@@ -122,6 +122,8 @@ class Forward:
         self.layers = tuple({layer.name: layer for layer in chain(layers, *self.stages.values())}.values())
         self._kept: dict[str, Tensor] = {}
         self._gradients: dict[tuple[Any, ...], Tensor] = {}
+        self._rounding: dict[Target, Tensor] = {}
+        self._sizes: dict[tuple[Target, str], Tensor] = {}
         self._asked: dict[Target, int] = {}
         self._tables: dict[tuple[Any, ...], Tensor] = {}
         to_pixels = bool(needs.TO_PIXELS.intersection(parts))
@@ -219,6 +221,26 @@ class Forward:
             _implicit_bias(module)[None, :, None, None] * gradient
             for (module, _), gradient in zip(self._biased, gradients, strict=True)
         ]
+
+    def is_rounding(self, target: Target) -> Tensor:
+        """(N,) of bool: whether nothing but rounding is left of the target's slope at what the network gave."""
+        if target not in self._rounding:
+            self._rounding[target] = slopes.is_rounding(target, self._outputs)
+        return self._rounding[target]
+
+    def rounding_of_sum(self, target: Target, layer: Layer) -> Tensor:
+        """(N,): how large rounding alone can make a sum over channels of the layer's dy/dA times A."""
+        key = (target, layer.name)
+        if key not in self._sizes:
+            weights = self.gradient("gradient", target, layer).abs().mean((2, 3), keepdim=True)
+            self._sizes[key] = slopes.ROUNDING * (weights * self.activations(layer).abs()).sum(1).amax((1, 2))
+        return self._sizes[key]
+
+    def cancels(self, target: Target, layer: Layer) -> Tensor:
+        """(N,) of bool: whether what speaks for and against the target at the layer adds up to rounding."""
+        weights = self.gradient("gradient", target, layer).mean((2, 3), keepdim=True)
+        total = (weights * self.activations(layer)).sum(1).abs().amax((1, 2))
+        return total <= self.rounding_of_sum(target, layer)
 
     @property
     def attention(self) -> Attention:

@@ -61,6 +61,16 @@ class Method:
         return bool(self.needs & parts.AT_STAGES)
 
     @property
+    def reads_slope(self) -> bool:
+        """Whether all that it says is the target's slope at the picture."""
+        return bool(self.needs & parts.SLOPES) and not self.needs & parts.BEYOND_SLOPES
+
+    @property
+    def sums_products(self) -> bool:
+        """Whether its map is a sum of products of A and the target's own dy/dA, and has their size."""
+        return self.needs - parts.COMBINES == {"acts", "grads"}
+
+    @property
     def bends_relu(self) -> bool:
         return bool(self.needs & parts.BENDS_RELU)
 
