@@ -2,20 +2,22 @@
 
     python benchmarks/agreement.py [--models NAME ...] [--methods NAME ...] [--side 96] [--photos DIR] [--pictures 4]
 
-Networks are torchvision's with random weights, but with batch norms whose statistics were measured on the pictures, and
-with random biases and scales: of a fresh network's norms, which do nothing, folding shows nothing. Both modes get the
-same weights from one file. Differences are the largest over places and pictures, each answer scaled to its own maximum;
-of scores, of the largest score. A method with a row of its own for activations of both signs is marked (-) where its
-answers say so.
+Networks are torchvision's with random weights, but with batch norms whose statistics are measured on the pictures, and
+with random biases and scales: of a fresh network's norms, which do nothing, folding shows nothing. Both modes read the
+same file. A difference is the largest over places and pictures, each answer scaled to its own maximum; of the scores it
+is a share of the largest. (-): the row says that activations are below zero, which the method does not go with. "no":
+it does not apply. Methods that take thousands of forwards get one picture.
 """
 
 from __future__ import annotations
 
 import argparse
+import sys
 import tempfile
 import time
 import warnings
 from collections.abc import Sequence
+from dataclasses import replace
 from pathlib import Path
 
 import numpy as np
@@ -24,13 +26,12 @@ import torchvision
 from torch import nn
 
 from camcli import Engine, Explained, Spec, expand, images, methods
-from camcli.models import torchvision_zoo
+from camcli.models import load_model, torchvision_zoo
 from camcli.records import Attribution, Ref
 
 SAMPLES = Path(__file__).parents[1] / "sample_images"
 MODELS = ("resnet18", "mobilenet_v2", "densenet121", "googlenet", "efficientnet_b0", "vit_b_32")
-# Thousands of forwards for one answer.
-SLOW = ("rise", "ss-cam", "is-cam", "score-cam")
+SLOW = ("rise", "ss-cam", "is-cam", "score-cam", "opti-cam")
 
 
 def lively(name: str, pixels: torch.Tensor) -> nn.Module:
@@ -64,33 +65,37 @@ def explained(spec: Spec, photos: Sequence[Path]) -> list[Explained]:
     return [result for result in results if isinstance(result, Explained)]
 
 
-def difference(one: Attribution, other: Attribution) -> float:
+def of_answers(one: Attribution, other: Attribution) -> float:
     tops = [float(np.abs(answer.values).max()) for answer in (one, other)]
     if not all(tops):
-        return float(max(tops) > 0)
+        return float(any(tops))
     return float(np.abs(one.values / tops[0] - other.values / tops[1]).max())
 
 
-def row(name: str, model: Path, options: argparse.Namespace, photos: Sequence[Path]) -> str:
-    """The largest and the median difference of one method, "" where the network has no such answer."""
-    asked = {"model": options.model, "weights": str(model), "methods": (name,), "resize": options.side}
-    if options.model.startswith("vit"):
-        asked["model_args"] = (("image_size", str(options.side)),)
+def of_scores(one: Explained, other: Explained) -> float:
+    logits = [{score.id: score.logit for score in result.top} for result in (one, other)]
+    largest = max(map(abs, logits[1].values()))
+    return max(abs(logits[0][i] - logits[1][i]) for i in logits[0].keys() & logits[1].keys()) / largest
+
+
+def cells(name: str, spec: Spec, photos: Sequence[Path]) -> tuple[str, float]:
+    """(the method's cell of the table, the largest difference of the scores)."""
     start = time.perf_counter()
-    fast, exact = (explained(Spec(**asked, crop=options.side, exact=exact), photos) for exact in (False, True))
+    fast, exact = (explained(replace(spec, methods=(name,), exact=exact), photos) for exact in (False, True))
+    scores = max(of_scores(a, b) for a, b in zip(fast, exact, strict=True))
     if not fast[0].attributions:
-        return ""
+        return "no", scores
     pairs = [(a.attributions[0], b.attributions[0]) for a, b in zip(fast, exact, strict=True)]
-    found = [difference(a, b) for a, b in pairs]
+    found = max(of_answers(a, b) for a, b in pairs)
     signed = " (-)" if any("below zero" in (a.note or "") for a, _ in pairs) else ""
-    print(f"    {options.model} {name}: {max(found):.1e}, {time.perf_counter() - start:.0f} s", flush=True)
-    return f"{max(found):.0e}{signed}"
+    print(f"{spec.model} {name}: {found:.1e}, {time.perf_counter() - start:.0f} s", file=sys.stderr, flush=True)
+    return f"{found:.0e}{signed}", scores
 
 
 def main() -> None:
     parser = argparse.ArgumentParser(description=__doc__, formatter_class=argparse.RawDescriptionHelpFormatter)
     parser.add_argument("--models", nargs="*", default=MODELS)
-    parser.add_argument("--methods", nargs="*", default=[name for name in methods.names() if name not in SLOW])
+    parser.add_argument("--methods", nargs="*", default=methods.names())
     parser.add_argument("--side", type=int, default=96)
     parser.add_argument("--photos", type=Path, default=SAMPLES)
     parser.add_argument("--pictures", type=int, default=4)
@@ -99,28 +104,24 @@ def main() -> None:
     photos = sorted(options.photos.glob("*.jpg"))[: options.pictures]
     table: dict[str, list[str]] = {name: [] for name in ("scores", *options.methods)}
     with tempfile.TemporaryDirectory() as folder:
-        for options.model in options.models:
-            engine = Engine(
-                Spec(
-                    model=options.model,
-                    weights="none",
-                    methods=(),
-                    resize=options.side,
-                    crop=options.side,
-                    model_args=(("image_size", str(options.side)),) if options.model.startswith("vit") else (),
-                )
-            )
-            views = [
-                images.view_of(images.read_frame(Ref(0, str(path), path)), engine.model.preset, "crop").pixels
-                for path in photos
-            ]
-            file = Path(folder) / f"{options.model}.pt"
-            torch.save(lively(options.model, torch.from_numpy(np.stack(views))).state_dict(), file)
+        for model in options.models:
+            arguments = (("image_size", str(options.side)),) if model.startswith("vit") else ()
+            spec = Spec(model, "none", model_args=arguments, resize=options.side, crop=options.side, methods=())
+            preset = load_model(spec).preset
+            frames = [images.read_frame(Ref(0, str(path), path)) for path in photos]
+            views = np.stack([images.view_of(frame, preset, "crop").pixels for frame in frames])
+            file = Path(folder) / f"{model}.pt"
+            torch.save(lively(model, torch.from_numpy(views)).state_dict(), file)
+            spec = replace(spec, weights=str(file))
+            scores = 0.0
             for name in options.methods:
-                table[name].append(row(name, file, options, photos))
+                cell, own = cells(name, spec, photos[:1] if name in SLOW else photos)
+                table[name].append(cell)
+                scores = max(scores, own)
+            table["scores"].append(f"{scores:.0e}")
     print(f"| | {' | '.join(options.models)} |\n|---|{'---|' * len(options.models)}")
-    for name, cells in table.items():
-        print(f"| {name} | {' | '.join(cells)} |")
+    for name, row in table.items():
+        print(f"| `{name}` | {' | '.join(row)} |" if name != "scores" else f"| scores | {' | '.join(row)} |")
 
 
 if __name__ == "__main__":
