@@ -151,13 +151,11 @@ class Batch:
 def _more_than_rounding(
     values: Tensor, method: Method, forward: Forward, target: Target, layer: Layer | None
 ) -> Tensor:
-    """The values, with zeros for each picture where they are what rounding left of a slope or of a sum."""
-    is_noise = torch.zeros(len(values), dtype=torch.bool, device=values.device)
-    if method.reads_slope:
-        is_noise |= forward.is_rounding(target)
-    if method.sums_products and layer is not None:
-        is_noise |= values.amax((1, 2)) <= forward.rounding_of_sum(target, layer)
-    return values.masked_fill(is_noise.view(-1, *[1] * (values.ndim - 1)), 0.0) if is_noise.any() else values
+    """The values, with zeros for each picture where they are what rounding left of a sum that cancels."""
+    if layer is None or not method.sums_products:
+        return values
+    is_noise = values.amax((1, 2)) <= forward.rounding_of_sum(target, layer)
+    return values.masked_fill(is_noise[:, None, None], 0.0)
 
 
 def _array(values: Tensor) -> NDArray[np.float32]:

@@ -39,11 +39,11 @@ def _why_blank(forward: Forward, target: Target, layer: Layer | None, question: 
         return f"{where} is dead: its activations are zero everywhere"
     if question.minus is not None and question.score is not None and question.minus.id == question.score.id:
         return "a class less itself is zero whatever the picture shows"
+    if question.quantity == "softmax" and min(question.value, 1 - question.value) < _SATURATED:
+        return f"the probability is saturated at {question.value:.6g}; explain the logit, --target logit"
+    if forward.is_rounding(target)[picture]:
+        return _AT_REST.get(question.quantity, _AT_REST["function"])
     if layer is not None or forward.images.requires_grad:
-        if question.quantity == "softmax" and min(question.value, 1 - question.value) < _SATURATED:
-            return f"the probability is saturated at {question.value:.6g}; explain the logit, --target logit"
-        if forward.is_rounding(target)[picture]:
-            return _AT_REST.get(question.quantity, _AT_REST["function"])
         if not forward.gradient("gradient", target, layer)[picture].any():
             return f"the gradient at {where} is zero everywhere"
         if layer is not None and forward.cancels(target, layer)[picture]:

@@ -197,7 +197,7 @@ class Forward:
             source = self._kept[layer.name] if layer else self.images
             if not source.requires_grad:
                 raise RuntimeError("the method did not declare in `needs` that it differentiates to the pixels")
-            (gradient,) = self._differentiate(target, [source], rule=rule)
+            (gradient,) = self._more_than_rounding(target, self._differentiate(target, [source], rule=rule))
             self._gradients[key] = layer.to_map(gradient, self.size) if layer else gradient
         return self._gradients[key]
 
@@ -205,18 +205,23 @@ class Forward:
         """H A (N, C, h, w): the Hessian of the target in the layer's map, times that map."""
         source = self._kept[layer.name]
         (gradient,) = self._differentiate(target, [source], twice=True)
-        self._gradients["gradient", layer.name, target] = layer.to_map(gradient.detach(), self.size)
+        (slope,) = self._more_than_rounding(target, [gradient.detach()])
+        self._gradients["gradient", layer.name, target] = layer.to_map(slope, self.size)
         # A is the map alone: class and register tokens are no players, and add nothing to H A.
         given = source.detach()
         places = layer.from_map(layer.to_map(given, self.size), torch.zeros_like(given))
         with torch.enable_grad():
             along = (gradient * places).sum()
         (product,) = _or_zeros(self._gradients_of(along, [source]), [source])
+        # A slope that is rounding may have a true change, at a maximum; of the rounding's own size it is rounding too.
+        largest, noise = (values.detach().flatten(1).abs().amax(1) for values in (product, gradient))
+        (product,) = self._more_than_rounding(target, [product], where=largest <= _ROUNDING_CHANGES * noise)
         return layer.to_map(product, self.size)
 
     def bias_gradients(self, target: Target) -> list[Tensor]:
         """For each convolution and batch norm with a bias b: b * d target / d its output, (N, C, h, w)."""
         gradients = self._differentiate(target, [output for _, output in self._biased])
+        gradients = self._more_than_rounding(target, gradients)
         return [
             _implicit_bias(module)[None, :, None, None] * gradient
             for (module, _), gradient in zip(self._biased, gradients, strict=True)
@@ -381,6 +386,14 @@ class Forward:
         with torch.enable_grad():  # the caller may be inside no_grad
             value = target(self._outputs).sum()
         return _or_zeros(self._gradients_of(value, sources, rule=rule, twice=twice), sources)
+
+    def _more_than_rounding(self, target: Target, gradients: list[Tensor], where: Tensor | None = None) -> list[Tensor]:
+        """The gradients (N, …), with zeros for pictures where rounding is all that the target's slope is made of."""
+        if slopes.is_linear(target):
+            return gradients
+        rounding = self.is_rounding(target)
+        rounding = rounding if where is None else rounding & where
+        return [values.masked_fill(rounding.view(-1, *[1] * (values.ndim - 1)), 0.0) for values in gradients]
 
     def _gradients_of(
         self, value: Tensor, sources: Sequence[Any], *, rule: str = "gradient", twice: bool = False
@@ -632,6 +645,9 @@ def _or_zeros(gradients: Sequence[Tensor | None], sources: Sequence[Tensor]) -> 
         for gradient, source in zip(gradients, sources, strict=True)
     ]
 
+
+# How many times its own size a gradient that is rounding may change by, along the activations.
+_ROUNDING_CHANGES = 100
 
 _BIASED = (nn.Conv2d, nn.ConvTranspose2d, nn.BatchNorm2d)
 

@@ -21,10 +21,6 @@ OF_TARGET = TO_PIXELS | ASKS_AGAIN | AT_STAGES | {"grads", "class_weights", "cur
 ALWAYS = frozenset(
     {"images", "black", "logits", "value", "target", "generator", "component", "projection", "to_grid", "class_tokens"}
 )
-# The slope at the picture as it is; of a target at its maximum, only rounding is left of that.
-SLOPES = frozenset({"grads", "class_weights", "input_grads", "guided_grads", "deconv_grads", "bias_grads"})
-# What else has a say then: slopes at other pictures, or how the slope changes.
-BEYOND_SLOPES = frozenset({"again", "curvature"})
 # Sums over channels that --eigen-smooth can replace.
 COMBINES = frozenset({"combine"})
 

@@ -28,7 +28,7 @@ _DECIDES = 0.1
 def is_rounding(target: Target, outputs: Outputs) -> Tensor:
     """(N,) of bool: whether d target / d outputs is another one for outputs that are moved as far as rounding does, or
     so small that no change of the outputs by their own size would show in the target's last digit."""
-    if _is_linear(target):
+    if is_linear(target):
         return torch.zeros(len(outputs.scores), dtype=torch.bool, device=outputs.scores.device)
     slope, reach, value = _slope(target, outputs, Tensor.clone)
     try:
@@ -42,12 +42,12 @@ def is_rounding(target: Target, outputs: Outputs) -> Tensor:
     return found
 
 
-def _is_linear(target: Target) -> bool:
+def is_linear(target: Target) -> bool:
     """Whether its slope is the same everywhere: so for the score of a class, which nearly all runs ask about."""
     if isinstance(target, Negated):
-        return _is_linear(target.target)
+        return is_linear(target.target)
     if isinstance(target, Mixture):
-        return all(_is_linear(term) for _, term in target.terms)
+        return all(is_linear(term) for _, term in target.terms)
     return isinstance(target, OfClass) and not target.probability
 
 

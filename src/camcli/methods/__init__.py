@@ -26,6 +26,8 @@ if TYPE_CHECKING:
 
 ENTRY_POINTS = "camcli.methods"
 Cost = int | str
+# The share of a score that rounding may be: where nothing changes it by more, there is nothing to show.
+ROUNDING = 1e-6
 PAPER = ("grad-cam", "guided-backprop", "guided-grad-cam")
 
 
@@ -59,11 +61,6 @@ class Method:
     @property
     def at_stages(self) -> bool:
         return bool(self.needs & parts.AT_STAGES)
-
-    @property
-    def reads_slope(self) -> bool:
-        """Whether all that it says is the target's slope at the picture."""
-        return bool(self.needs & parts.SLOPES) and not self.needs & parts.BEYOND_SLOPES
 
     @property
     def sums_products(self) -> bool:
