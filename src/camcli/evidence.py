@@ -389,7 +389,7 @@ class Forward:
 
     def _more_than_rounding(self, target: Target, gradients: list[Tensor], where: Tensor | None = None) -> list[Tensor]:
         """The gradients (N, …), with zeros for pictures where rounding is all that the target's slope is made of."""
-        if slopes.is_linear(target):
+        if slopes.is_steep(target):
             return gradients
         rounding = self.is_rounding(target)
         rounding = rounding if where is None else rounding & where

@@ -15,7 +15,7 @@ import torch
 from torch import Tensor
 
 from camcli.outputs import Outputs
-from camcli.targets import Mixture, Negated, OfClass, Target
+from camcli.targets import LogProbability, Mixture, Negated, OfClass, Target
 
 # The share of a number that a network's own rounding may be: some bits more than float32's last.
 ROUNDING = 1e-6
@@ -28,7 +28,7 @@ _DECIDES = 0.1
 def is_rounding(target: Target, outputs: Outputs) -> Tensor:
     """(N,) of bool: whether d target / d outputs is another one for outputs that are moved as far as rounding does, or
     so small that no change of the outputs by their own size would show in the target's last digit."""
-    if is_linear(target):
+    if is_steep(target):
         return torch.zeros(len(outputs.scores), dtype=torch.bool, device=outputs.scores.device)
     slope, reach, value = _slope(target, outputs, Tensor.clone)
     try:
@@ -42,13 +42,14 @@ def is_rounding(target: Target, outputs: Outputs) -> Tensor:
     return found
 
 
-def is_linear(target: Target) -> bool:
-    """Whether its slope is the same everywhere: so for the score of a class, which nearly all runs ask about."""
+def is_steep(target: Target) -> bool:
+    """Whether its slope is never rounding: so for a class's score, which nearly all runs ask about, alone or beside the
+    logarithm of its probability."""
     if isinstance(target, Negated):
-        return is_linear(target.target)
+        return is_steep(target.target)
     if isinstance(target, Mixture):
-        return all(is_linear(term) for _, term in target.terms)
-    return isinstance(target, OfClass) and not target.probability
+        return all(is_steep(term) for _, term in target.terms)
+    return isinstance(target, LogProbability) or (isinstance(target, OfClass) and not target.probability)
 
 
 def _slope(target: Target, outputs: Outputs, change: Callable[[Tensor], Tensor]) -> tuple[Tensor, Tensor, Tensor]:
