@@ -1,6 +1,6 @@
 """How far the faster default lies from `--exact`, by method and network, as a Markdown table.
 
-    python benchmarks/agreement.py [--models NAME ...] [--methods NAME ...] [--side 96] [--photos DIR] [--pictures 4]
+    python benchmarks/agreement.py [--models NAME ...] [--methods NAME ...] [--skip NAME ...] [--side 96] [--photos DIR] [--pictures 4]
 
 Networks are torchvision's with random weights, but with batch norms whose statistics are measured on the pictures, and
 with random biases and scales: of a fresh network's norms, which do nothing, folding shows nothing. Both modes read the
@@ -86,6 +86,8 @@ def cells(name: str, spec: Spec, photos: Sequence[Path]) -> tuple[str, float]:
     if not fast[0].attributions:
         return "no", scores
     pairs = [(a.attributions[0], b.attributions[0]) for a, b in zip(fast, exact, strict=True)]
+    if not any(answer.values.any() for pair in pairs for answer in pair):
+        return "blank", scores
     found = max(of_answers(a, b) for a, b in pairs)
     signed = " (-)" if any("below zero" in (a.note or "") for a, _ in pairs) else ""
     print(f"{spec.model} {name}: {found:.1e}, {time.perf_counter() - start:.0f} s", file=sys.stderr, flush=True)
@@ -96,10 +98,12 @@ def main() -> None:
     parser = argparse.ArgumentParser(description=__doc__, formatter_class=argparse.RawDescriptionHelpFormatter)
     parser.add_argument("--models", nargs="*", default=MODELS)
     parser.add_argument("--methods", nargs="*", default=methods.names())
+    parser.add_argument("--skip", nargs="*", default=())
     parser.add_argument("--side", type=int, default=96)
     parser.add_argument("--photos", type=Path, default=SAMPLES)
     parser.add_argument("--pictures", type=int, default=4)
     options = parser.parse_args()
+    options.methods = [name for name in options.methods if name not in options.skip]
     warnings.simplefilter("ignore")
     photos = sorted(options.photos.glob("*.jpg"))[: options.pictures]
     table: dict[str, list[str]] = {name: [] for name in ("scores", *options.methods)}

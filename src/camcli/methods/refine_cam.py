@@ -16,7 +16,7 @@ if TYPE_CHECKING:
     needs={"acts", "grads", "combine", "stages"},
     paper="arXiv:2605.14641 sec. 4",
     caveat="A product keeps only what all stages agree on: parts of objects vanish, and maps are often blank.",
-    signed="Grad-CAM++'s weights are divided by a sum of them that may come to nothing, so that rounding decides",
+    signed="Grad-CAM++'s weights are divided by a sum of them that may come to nothing, and then rounding decides",
 )
 def refine_cam(evidence: Evidence) -> Tensor:
     """The product of Grad-CAM++ at the ends of the last four stages, each scaled to [0, 1], on the images (N, H, W).
