@@ -1,6 +1,6 @@
 """How far the faster default lies from `--exact`, by method and network, as a Markdown table.
 
-    python benchmarks/agreement.py [--models NAME ...] [--methods NAME ...] [--skip NAME ...] [--side 96] [--photos DIR] [--pictures 4]
+    python benchmarks/agreement.py [--models NAME ...] [--methods NAME ...] [--skip NAME ...] [--side 96] [--pictures 4]
 
 Networks are torchvision's with random weights, but with batch norms whose statistics are measured on the pictures, and
 with random biases and scales: of a fresh network's norms, which do nothing, folding shows nothing. Both modes read the
