@@ -31,6 +31,11 @@ def outputs() -> Outputs:
     return Outputs(scores, scores, PLAIN, nets.noise(3, 20, seed=1))
 
 
+def _only_float32(given: Tensor) -> Tensor:
+    assert given.dtype == torch.float32
+    return given
+
+
 FUNCTIONS: dict[str, tuple[Callable[[Any], Tensor], list[bool]]] = {
     "linear": (lambda given: given[:, 2] - given[:, 3], [False] * 3),
     "square": (lambda given: (given**2).sum(1), [False] * 3),
@@ -38,6 +43,11 @@ FUNCTIONS: dict[str, tuple[Callable[[Any], Tensor], list[bool]]] = {
     "hidden behind a constant": (lambda given: 1e10 + given[:, 0], [True] * 3),
     "itself": (lambda given: torch.cosine_similarity(given, given.detach()), [True] * 3),
     "float32 alone": (lambda given: given @ torch.ones(10) / given.norm(dim=1), [False] * 3),
+    "refuses doubles": (lambda given: _only_float32(given)[:, 2] ** 2, [False] * 3),
+    "refuses doubles, and is a length that is 1": (
+        lambda given: torch.cosine_similarity(_only_float32(given), given.detach()),
+        [True] * 3,
+    ),
     "zero": (lambda given: 0 * given[:, 0], [False] * 3),  # no slope at all is no rounding
     "no graph": (lambda given: given.detach()[:, 0], [False] * 3),
 }

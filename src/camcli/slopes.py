@@ -7,6 +7,7 @@ At its maximum a number has no slope: of a picture compared with itself, of a pr
 from __future__ import annotations
 
 from collections.abc import Callable, Mapping, Sequence
+from contextlib import suppress
 from copy import copy
 from dataclasses import replace
 from typing import Any
@@ -23,18 +24,23 @@ ROUNDING = 1e-6
 _MOVED = 10 * ROUNDING
 # ... and where that changes the slope by more than this share of it, rounding decides what it is.
 _DECIDES = 0.1
+# What a user's function raises that takes float32 alone, or no copy of what the network gave.
+_REFUSES = (RuntimeError, TypeError, ValueError, AttributeError, AssertionError, LookupError)
 
 
 def is_rounding(target: Target, outputs: Outputs) -> Tensor:
     """(N,) of bool: whether d target / d outputs is another one for outputs that are moved as far as rounding does, or
     so small that no change of the outputs by their own size would show in the target's last digit."""
-    if is_steep(target):
-        return torch.zeros(len(outputs.scores), dtype=torch.bool, device=outputs.scores.device)
+    if not is_steep(target):
+        for change in (_moved_precisely, _moved):
+            with suppress(*_REFUSES):
+                return _is_rounding(target, outputs, change)
+    return torch.zeros(len(outputs.scores), dtype=torch.bool, device=outputs.scores.device)
+
+
+def _is_rounding(target: Target, outputs: Outputs, change: Callable[[Tensor], Tensor]) -> Tensor:
     slope, reach, value = _slope(target, outputs, Tensor.clone)
-    try:
-        other, *_ = _slope(target, outputs, lambda given: _moved(given.double()))
-    except (RuntimeError, TypeError, ValueError):  # a user's function may take float32 alone
-        other, *_ = _slope(target, outputs, _moved)
+    other, *_ = _slope(target, outputs, change)
     size = slope.norm(dim=1)
     decided = (other - slope).norm(dim=1) > _DECIDES * size
     hidden = reach < torch.finfo(torch.float32).eps / 2 * value.abs()
@@ -86,6 +92,10 @@ def _slope(target: Target, outputs: Outputs, change: Callable[[Tensor], Tensor])
 def _moved(value: Tensor) -> Tensor:
     signs = torch.randint(0, 2, value.shape, generator=torch.Generator().manual_seed(0)) * 2 - 1
     return value * (1 + _MOVED * signs.to(value))
+
+
+def _moved_precisely(value: Tensor) -> Tensor:
+    return _moved(value.double())
 
 
 def _each(value: Any, change: Callable[[Tensor], Tensor]) -> Any:
