@@ -32,6 +32,11 @@ PARTS = (
     ),
     ("Starting", "Whole processes.", "startup.py --rounds 7"),
     ("Memory", "Whole commands.", "memory.py --photos DIR"),
+    (
+        "Default against --exact",
+        "The largest difference, each answer scaled to its own maximum; random networks with lively norms and biases.",
+        "agreement.py --side 64 --pictures 2 --skip rise is-cam ss-cam score-cam occlusion",
+    ),
     ("Perturbation methods", "One picture.", "perturbation.py --rounds 1"),
 )
 

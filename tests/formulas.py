@@ -439,7 +439,7 @@ def _opti_cam(picture: Picture) -> Tensor:
         gradient = -_slope(score, u)
         mean, square = 0.9 * mean + 0.1 * gradient, 0.999 * square + 0.001 * gradient**2
         u = u - 0.1 * (mean / (1 - 0.9**step)) / ((square / (1 - 0.999**step)).sqrt() + 1e-8)
-    return mask(best)
+    return mask(u if score(u) > score(best) else best)
 
 
 def _grad_x_input(picture: Picture) -> Tensor:

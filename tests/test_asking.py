@@ -14,8 +14,10 @@ from PIL import Image
 from shell import SAMPLES, refused, run
 
 from camcli import Engine, Explained, Spec, answers, comparing, diagnosis, expand, methods
-from camcli.evidence import Forward
-from camcli.records import Attribution
+from camcli.attributing import attributions
+from camcli.evidence import Forward, Network
+from camcli.questions import Asked, Prediction
+from camcli.records import Attribution, Question
 from camcli.targets import Custom, Mixture, Negated, OfClass
 
 BOTH = SAMPLES / "cat_and_espresso.jpg"
@@ -174,6 +176,46 @@ def test_a_class_insensitive_map_is_flagged() -> None:
     assert diagnosis.same_map(one, 0 * one) is None
 
 
+def test_the_same_map_as_a_sibling_on_one_thing_is_no_verdict() -> None:
+    """Two cats on one cat are rightly one map; that of the least likely class is another one."""
+    (result,) = Engine(Spec(classes=("top2",))).explain(expand([str(SAMPLES / "cat_chelsea.jpg")]))
+    assert isinstance(result, Explained)
+    cat, sibling = (attribution.note or "" for attribution in result.attributions)
+    assert cat.startswith("the same map as 285 Egyptian cat (cosine 0.99")
+    assert sibling.startswith("the same map as 282 tiger cat (cosine 0.99")
+
+
+@pytest.mark.parametrize(
+    ("weights", "classes", "said"),
+    [
+        # Rows of the last layer, one for each class: best, rival, least likely.
+        ([[3.0, 1.0], [2.0, 0.7], [-1.0, 0.2]], 3, "the same map as 1 b (cosine "),
+        ([[3.0, 1.0], [2.0, 0.7], [1.0, 0.3]], 3, "class-insensitive: the same map as 1 b (cosine "),
+        ([[3.0, 1.0], [2.0, 0.7]], 2, "class-insensitive: the same map as 1 b (cosine "),
+        ([[3.0, 0.1], [0.1, 3.0], [-1.0, -1.0]], 3, None),
+    ],
+)
+def test_a_map_is_insensitive_that_is_the_same_for_a_dissimilar_class(
+    weights: list[list[float]], classes: int, said: str | None
+) -> None:
+    net, images = nets.RedBlue(), torch.zeros(1, 3, 24, 40)
+    images[:, 0, 4:8, 28:32] = images[:, 2, 12:20, 4:8] = 1
+    net.fc = torch.nn.Linear(2, classes, bias=False)
+    net.fc.weight.data = torch.tensor(weights)
+    layer = nets.layers_of(net.eval(), images)
+    batch = answers.Batch(answers.Plan(Network(net), [methods.get("grad-cam")], layer), images)
+    logits = batch.forward.logits
+    labels = ["a", "b", "c"][:classes]
+    found = [Prediction(labels, logits[0].argsort(descending=True).tolist(), logits[0].numpy(), None)]
+    best = found[0].ranking[0]
+    question = Question(labels[best], 1.0, "logit", found[0].score(best))
+    (answered,) = attributions(batch, [Asked(OfClass((best,)), [question])], found, [], neurons=False)
+    assert isinstance(answered, list)
+    (attribution,) = answered
+    assert (attribution.note or "").startswith(said or "")
+    assert (attribution.note is None) == (said is None)
+
+
 @pytest.mark.parametrize(
     ("change", "said"),
     [
@@ -185,7 +227,7 @@ def test_a_class_insensitive_map_is_flagged() -> None:
     ],
 )
 def test_a_blank_or_flat_map_names_its_cause(change: str, said: str) -> None:
-    from camcli.records import ClassScore, Question
+    from camcli.records import ClassScore
 
     net, images = nets.Averaged().eval(), nets.noise(1, 3, 9, 14)
     assert net.conv2.bias is not None

@@ -127,6 +127,50 @@ def test_le_grad_agrees_with_the_papers_formula_and_torchcam() -> None:
         formulas.agree(ours, extractor(ids, normalized=False)[0])
 
 
+def _shapley_on_tokens(net: nn.Module, module: nn.Module, prefix: int, image: Tensor, class_id: int) -> Tensor:
+    """mean over places of g - H A / 2, H and A over the patches alone: the players are the map's places."""
+    kept: list[Tensor] = []
+    hook = module.register_forward_hook(lambda module, args, output: kept.append(output.detach()))
+    net(image[None])
+    hook.remove()
+    tokens = kept[0]
+
+    def utility(patches: Tensor) -> Tensor:
+        given = torch.cat([tokens[:, :prefix], patches.view(1, -1, tokens.shape[2])], 1)
+        hook = module.register_forward_hook(lambda module, args, output: given)
+        scores = net(image[None])[0]
+        hook.remove()
+        utility: Tensor = scores[class_id] + scores.log_softmax(0)[class_id]
+        return utility
+
+    acts = tokens[0, prefix:]
+    flat = acts.flatten().clone().requires_grad_()
+    (slope,) = torch.autograd.grad(utility(flat), flat)
+    hessian: Tensor = torch.autograd.functional.hessian(utility, flat.detach())  # type: ignore[no-untyped-call]
+    weights = (slope - hessian @ flat.detach() / 2).view_as(acts).mean(0)
+    return (acts * weights).sum(1).relu()
+
+
+@pytest.mark.parametrize(
+    ("kind", "layer", "prefix"),
+    [
+        (lambda: nets.Tokens("class", prefix=1), "norms.1", 1),
+        (lambda: nets.Tokens("class", prefix=5), "norms.1", 5),
+        (lambda: nets.Tokens("attention", prefix=2), "norm", 2),
+        (lambda: nets.Tokens("mean", prefix=0), "norms.1", 0),
+        (nets.PatchTransformer, "before", 1),
+    ],
+)
+def test_shapley_cams_players_are_the_maps_places(kind: Callable[[], nn.Module], layer: str, prefix: int) -> None:
+    """The class token's share of H A was added to every patch's weight: up to a quarter of the map's maximum."""
+    net, images, ids = kind().double().eval(), formulas.batch(16, 24, 2).double(), [1, 3]
+    module = net.get_submodule(layer)
+    pairs = zip(images, ids, strict=True)
+    with torch.nn.attention.sdpa_kernel(torch.nn.attention.SDPBackend.MATH):  # the fused have no second derivative
+        expected = [_shapley_on_tokens(net, module, prefix, image, i).view(2, 3) for image, i in pairs]
+    formulas.agree(_on_tokens("shapley-cam", net, images, ids, layer), torch.stack(expected))
+
+
 def _rollout(weights: Sequence[Tensor]) -> Tensor:
     """R_l = (A_l / 2 + 1 / 2) R_{l-1}, heads averaged, entry by entry; each row is a distribution."""
     tokens = weights[0].shape[-1]
@@ -390,6 +434,29 @@ def test_opti_cams_mask_scores_no_less_than_equal_weights() -> None:
         start = formulas.own_mask(picture.acts.clamp(min=0).mean(0), picture.size)
         found, first = (picture.score(picture.black + m * (image - picture.black)) for m in (map_, start))
         assert found > first
+
+
+def test_opti_cams_last_step_is_tried_too(monkeypatch: pytest.MonkeyPatch) -> None:
+    """Of one step the second place is the last, and the score there is higher than at the start."""
+    net, images = Signed().double(), formulas.batch(pictures=1).double()
+    maps = []
+    for steps in (0, 1):
+        monkeypatch.setattr("camcli.methods.opti_cam.STEPS", steps)
+        maps.append(formulas.ours("opti-cam", net, images, IDS[:1])[0])
+    picture = Picture(net, images[0], IDS[0])
+    first, second = (picture.score(picture.black + map_ * (images[0] - picture.black)) for map_ in maps)
+    assert second > first
+
+
+def test_opti_cam_does_not_depend_on_the_batch_at_all(monkeypatch: pytest.MonkeyPatch) -> None:
+    """Its steps amplify rounding, and other batches round otherwise: so each picture goes alone, to the same bits."""
+    monkeypatch.setattr("camcli.methods.opti_cam.STEPS", 20)
+    net, images = Rectified().eval(), formulas.batch(40, 56)
+    together = formulas.ours("opti-cam", net, images)
+    others = formulas.ours("opti-cam", net, images.flip(0)[:2], IDS[::-1][:2])
+    assert torch.equal(together[1:].flip(0), others)
+    for i in range(3):
+        assert torch.equal(together[i], formulas.ours("opti-cam", net, images[i : i + 1], IDS[i : i + 1])[0])
 
 
 class Dictionary(Signed):

@@ -33,7 +33,8 @@ EXPLAINED = (
     "Plain Viewed ViewedByWidth Columns Squeezed SqueezedYes OneAtATime FrozenStart DetachedStart OneReLU Repeated "
     "HalfMade BfloatHead DoubleMade Checkpointed CheckpointedReentrant ChangesItsInput ChangesItsMap HooksOfItsOwn "
     "Remembers TwoHeads DataclassOutput ListOfModules Concatenates Gated WeightNormed GroupNormed Clamped Vote "
-    "LogSoftmaxed UnfoldedPatches ChannelsLastInside LeftTraining ScriptedInside CompiledInside Transposes ExtraArguments"
+    "LogSoftmaxed UnfoldedPatches ChannelsLastInside LeftTraining ScriptedInside CompiledInside Transposes "
+    "ExtraArguments"
 ).split()
 SIDE_BY_SIDE = ("FlipAveraged", "TwoScales")
 # Of the map's maximum: what other rounding moves.
@@ -80,7 +81,7 @@ def test_what_is_compiled_inside_is_looked_into_or_refused() -> None:
     engine = Engine(spec("CompiledInside"))
     assert [layer.name for layer in engine.layers] == ["late"]
     assert type(engine.model.net.get_submodule("late")) is nn.Sequential
-    with pytest.raises(SetupError, match="guided-backprop does not apply .* 'neck' is compiled by TorchScript"):
+    with pytest.raises(SetupError, match=r"guided-backprop does not apply .* 'neck' is compiled by TorchScript"):
         Engine(spec("ScriptedInside", methods=("guided-backprop",)))
 
 

@@ -83,12 +83,17 @@ class Plan:
 
 @dataclass(frozen=True, slots=True, eq=False)
 class Answer:
-    """One method's raw values for a batch, (N, h, w) or (N, C, h, w), and the layer that they were read at."""
+    """One method's raw values for a batch, (N, h, w) or (N, C, h, w); the layer that they were asked at, and all that
+    they were read at: fused layers, or the stages before the layer too."""
 
     method: Method
     layer: Layer | None
-    layer_name: str | None
+    read_at: Sequence[Layer]
     values: NDArray[np.float32]
+
+    @property
+    def layer_name(self) -> str | None:
+        return "+".join(layer.name for layer in self.read_at) or None
 
 
 class Batch:
@@ -122,20 +127,35 @@ class Batch:
         layers = self._plan.layers if method.at_layer else [None]
         found = [self._values(method, target, layer) for layer in layers]
         if self._plan.fuse is not None and method.at_layer and method.kind == "map":
-            name = "+".join(layer.name for layer in self._plan.layers)
-            yield Answer(method, self._plan.layers[-1], name, _array(fused(found, self._plan.fuse)))
+            yield Answer(method, layers[-1], self._plan.layers, _array(fused(found, self._plan.fuse)))
             return
         for layer, values in zip(layers, found, strict=True):
-            yield Answer(method, layer, layer.name if layer else None, _array(values))
+            yield Answer(method, layer, self._read_at(method, layer), _array(values))
+
+    def _read_at(self, method: Method, layer: Layer | None) -> Sequence[Layer]:
+        if layer is None:
+            return ()
+        return self._plan.stages[layer.name] if method.at_stages else (layer,)
 
     def _values(self, method: Method, target: Target, layer: Layer | None) -> Tensor:
         smooth = self._plan.eigen_smooth
         total = None
         for change, forward in self._forwards:
             values = method.function(forward.at(target, layer, eigen_smooth=smooth)).float()
+            values = _more_than_rounding(values, method, forward, target, layer)
             total = values if total is None else total + change.undone(values, total.shape[-2:])
         assert total is not None
         return total / len(self._forwards)
+
+
+def _more_than_rounding(
+    values: Tensor, method: Method, forward: Forward, target: Target, layer: Layer | None
+) -> Tensor:
+    """The values, with zeros for each picture where they are what rounding left of a sum that cancels."""
+    if layer is None or not method.sums_products:
+        return values
+    is_noise = values.amax((1, 2)) <= forward.rounding_of_sum(target, layer)
+    return values.masked_fill(is_noise[:, None, None], 0.0)
 
 
 def _array(values: Tensor) -> NDArray[np.float32]:

@@ -10,6 +10,7 @@ from numpy.typing import NDArray
 
 from camcli import comparing, diagnosis, needs, targets
 from camcli.answers import Answer, Batch
+from camcli.evidence import Forward
 from camcli.neurons import neurons_of
 from camcli.questions import Asked, Prediction
 from camcli.records import Attribution, SanityCheck
@@ -54,13 +55,21 @@ def attributions(
                     neurons=weighed[picture] if weighed else (),
                     sanity=checks,
                 )
-                note = note or diagnosis.of_sanity(answered.unchanged_by) or alike[picture]
+                note = note or diagnosis.of_sanity(answered.unchanged_by) or _doubts(forward, answer, picture, alike)
                 own.append(replace(answered, note=note))
     return explained
 
 
+def _doubts(forward: Forward, answer: Answer, picture: int, alike: Sequence[str | None]) -> str | None:
+    """What else should be known of an answer that shows something."""
+    method = answer.method
+    signed = diagnosis.of_signs(method.signed, forward, answer.read_at, picture) if method.signed else None
+    return "; ".join(filter(None, (alike[picture], signed, method.rounding))) or None
+
+
 def _class_insensitive(batch: Batch, asked: Asked, answer: Answer, found: Sequence[Prediction]) -> list[str | None]:
-    """For each picture whose best or second class was asked about: whether the other one's map is the same.
+    """For each picture whose best or second class was asked about: whether the other one's map is the same, and if so
+    whether that of the least likely class is too.
 
     Looked at where that costs no further forward.
     """
@@ -75,16 +84,24 @@ def _class_insensitive(batch: Batch, asked: Asked, answer: Answer, found: Sequen
         return [f"class-insensitive: {method.name} never looks at the class"] * len(found)
     asked_ids = [question.score.id if question and question.score else -1 for question in asked.questions]
     rivals = [own.ranking[own.ranking[0] == asked_id] for own, asked_id in zip(found, asked_ids, strict=True)]
-    others = next(
-        other for other in batch.answers_of(method, asked.about(tuple(rivals))) if other.layer_name == answer.layer_name
-    )
-    for picture, own in enumerate(found):
-        if asked_ids[picture] in own.ranking[:2]:
-            cosine = diagnosis.same_map(answer.values[picture], others.values[picture])
-            rival = own.score(rivals[picture])
-            if cosine is not None:
-                notes[picture] = f"class-insensitive: cosine {cosine:.4f} with the map of {rival.id} {rival.label}"
+    alike = _cosines(batch, asked, answer, rivals)
+    alike = [cosine if i in own.ranking[:2] else None for cosine, i, own in zip(alike, asked_ids, found, strict=True)]
+    if not any(alike):
+        return notes
+    # Nothing in the network is known of which classes are related; the least likely one shares least with the best.
+    unlike = [own.ranking[-1] for own in found]
+    too = _cosines(batch, asked, answer, unlike)
+    for picture, (own, cosine) in enumerate(zip(found, alike, strict=True)):
+        if cosine is not None:
+            stranger = own.score(unlike[picture]) if too[picture] is not None else None
+            notes[picture] = diagnosis.of_same_map(cosine, own.score(rivals[picture]), stranger)
     return notes
+
+
+def _cosines(batch: Batch, asked: Asked, answer: Answer, ids: Sequence[int]) -> list[float | None]:
+    """For each picture the cosine of its map with that of another class, where they are one map."""
+    others = _same(batch.answers_of(answer.method, asked.about(tuple(ids))), answer).values
+    return [diagnosis.same_map(own, other) for own, other in zip(answer.values, others, strict=True)]
 
 
 def _same(answers: Iterable[Answer], answer: Answer) -> Answer:

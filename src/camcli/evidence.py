@@ -13,7 +13,7 @@ method reads: activations and gradients, each computed when first asked for and 
 from __future__ import annotations
 
 from collections.abc import Callable, Collection, Iterator, Mapping, Sequence
-from contextlib import ExitStack, contextmanager
+from contextlib import ExitStack, contextmanager, nullcontext
 from dataclasses import dataclass, field, replace
 from functools import cached_property
 from itertools import chain, count
@@ -23,7 +23,7 @@ import torch
 from torch import Tensor, nn
 from torch.utils.hooks import RemovableHandle
 
-from camcli import needs
+from camcli import needs, slopes
 from camcli.attention import Attention
 from camcli.errors import SetupError
 from camcli.frozen import frozen
@@ -31,7 +31,7 @@ from camcli.layers import Layer
 from camcli.outputs import PLAIN, Outputs, Readout
 from camcli.rectifiers import BentReLU
 from camcli.tapes import Tape
-from camcli.targets import Target
+from camcli.targets import OfClass, Target, map_classes
 
 Variant = Callable[[int], Tensor]
 
@@ -130,6 +130,8 @@ class Forward:
         self.layers = tuple({layer.name: layer for layer in chain(layers, *self.stages.values())}.values())
         self._kept: dict[str, Tensor] = {}
         self._gradients: dict[tuple[Any, ...], Tensor] = {}
+        self._rounding: dict[Target, Tensor] = {}
+        self._sizes: dict[tuple[Target, str], Tensor] = {}
         self._asked: dict[Target, int] = {}
         self._tables: dict[tuple[Any, ...], Tensor] = {}
         to_pixels = bool(needs.TO_PIXELS.intersection(parts))
@@ -204,34 +206,55 @@ class Forward:
             source = self._kept[layer.name] if layer else self.images
             if not source.requires_grad:
                 raise RuntimeError("the method did not declare in `needs` that it differentiates to the pixels")
-            if self._relu is not None:
-                self._relu.rule = rule
-            (gradient,) = self._differentiate(target, [source])
+            (gradient,) = self._more_than_rounding(target, self._differentiate(target, [source], rule=rule))
             self._gradients[key] = layer.to_map(gradient, self.size) if layer else gradient
         return self._gradients[key]
 
     def curvature(self, target: Target, layer: Layer) -> Tensor:
-        """H A (N, C, h, w): the Hessian of the target in the layer's output, times that output."""
+        """H A (N, C, h, w): the Hessian of the target in the layer's map, times that map."""
         source = self._kept[layer.name]
-        (gradient,) = self._differentiate(target, [source], create_graph=True)
-        self._gradients["gradient", layer.name, target] = layer.to_map(gradient.detach(), self.size)
-        product = torch.zeros_like(source)
-        if gradient.requires_grad:
-            (found,) = torch.autograd.grad(
-                gradient, source, grad_outputs=source.detach(), retain_graph=True, allow_unused=True
-            )
-            product = product if found is None else found
+        (gradient,) = self._differentiate(target, [source], twice=True)
+        (slope,) = self._more_than_rounding(target, [gradient.detach()])
+        self._gradients["gradient", layer.name, target] = layer.to_map(slope, self.size)
+        # A is the map alone: class and register tokens are no players, and add nothing to H A.
+        given = source.detach()
+        places = layer.from_map(layer.to_map(given, self.size), torch.zeros_like(given))
+        with torch.enable_grad():
+            along = (gradient * places).sum()
+        (product,) = _or_zeros(self._gradients_of(along, [source]), [source])
+        # A slope that is rounding may have a true change, at a maximum; of the rounding's own size it is rounding too.
+        largest, noise = (values.detach().flatten(1).abs().amax(1) for values in (product, gradient))
+        (product,) = self._more_than_rounding(target, [product], where=largest <= _ROUNDING_CHANGES * noise)
         return layer.to_map(product, self.size)
 
     def bias_gradients(self, target: Target) -> list[Tensor]:
         """For each convolution and batch norm with a bias b: b * d target / d its output, (N, C, h, w)."""
-        if self._relu is not None:
-            self._relu.rule = "gradient"
         gradients = self._differentiate(target, [output for _, output in self._biased])
+        gradients = self._more_than_rounding(target, gradients)
         return [
             _implicit_bias(module)[None, :, None, None] * gradient
             for (module, _), gradient in zip(self._biased, gradients, strict=True)
         ]
+
+    def is_rounding(self, target: Target) -> Tensor:
+        """(N,) of bool: whether nothing but rounding is left of the target's slope at what the network gave."""
+        if target not in self._rounding:
+            self._rounding[target] = slopes.is_rounding(target, self._outputs)
+        return self._rounding[target]
+
+    def rounding_of_sum(self, target: Target, layer: Layer) -> Tensor:
+        """(N,): how large rounding alone can make a sum over channels of the layer's dy/dA times A."""
+        key = (target, layer.name)
+        if key not in self._sizes:
+            weights = self.gradient("gradient", target, layer).abs().mean((2, 3), keepdim=True)
+            self._sizes[key] = slopes.ROUNDING * (weights * self.activations(layer).abs()).sum(1).amax((1, 2))
+        return self._sizes[key]
+
+    def cancels(self, target: Target, layer: Layer) -> Tensor:
+        """(N,) of bool: whether what speaks for and against the target at the layer adds up to rounding."""
+        weights = self.gradient("gradient", target, layer).mean((2, 3), keepdim=True)
+        total = (weights * self.activations(layer)).sum(1).abs().amax((1, 2))
+        return total <= self.rounding_of_sum(target, layer)
 
     @property
     def attention(self) -> Attention:
@@ -253,7 +276,8 @@ class Forward:
                 pooled = tokens.mean(1, keepdim=True).expand_as(tokens)  # whichever the end reads, it reads the mean
                 (scores,) = tail.play(pooled, [self._outputs.scores])
                 value = target(Outputs(scores, scores, self.network.readout)).sum()
-            (gradient,) = torch.autograd.grad(value, attention.edges[index], retain_graph=True)
+            found = self._gradients_of(value, [attention.edges[index]])
+            (gradient,) = _or_zeros(found, [attention.weights[index]])
             gradients.append(gradient.view(*tokens.shape[:1], -1, tokens.shape[1], tokens.shape[1]))
         return gradients
 
@@ -284,21 +308,31 @@ class Forward:
             yield Forward(self.network, images, [layer] if layer else [], self._parts).at(target, layer)
             self.network.step(stop, count)
 
+    def alone(self, target: Target, layer: Layer | None) -> Iterator[Evidence]:
+        """Evidence of each picture gone through the network by itself, of what is seen at the layer and no more."""
+        for i in range(len(self.images)):
+            own = _of_picture(target, i)
+            images = self.images.detach()[i : i + 1].clone()
+            yield Forward(self.network, images, [layer] if layer else []).at(own, layer)
+
     def ascend(
         self, target: Target, start: Tensor, images: Callable[[Tensor], Tensor], steps: int, rate: float
     ) -> Tensor:
-        """The best of Adam's `steps` from `start` (N, K) towards a larger target of images(parameters), by picture."""
+        """The best of `start` (N, K) and Adam's `steps` from there, towards a larger target of images(parameters), by
+        picture."""
         parameters = start.clone().requires_grad_()
         adam = torch.optim.Adam([parameters], lr=rate)
         best, best_value = start.clone(), torch.full_like(start[:, 0], -torch.inf)
-        for step in range(steps):
-            with frozen(self.network.net), torch.enable_grad():
+        for step in range(steps + 1):
+            with frozen(self.network.net), torch.set_grad_enabled(step < steps):
                 values = target(self.network.outputs(images(parameters)))
-                (parameters.grad,) = torch.autograd.grad(-values.sum(), parameters)
+                cost = -values.sum()
             better = values.detach() > best_value
             best[better], best_value[better] = parameters.detach()[better], values.detach()[better]
-            adam.step()
-            self.network.step(step + 1, steps)
+            if step < steps:
+                (parameters.grad,) = _or_zeros(self._gradients_of(cost, [parameters]), [parameters])
+                adam.step()
+            self.network.step(step, steps)
         return best
 
     def _table(self, target: Target, count: int, key: tuple[Any, ...], run: Callable[[int, int], Outputs]) -> Tensor:
@@ -355,17 +389,33 @@ class Forward:
             self._right[layer.name] = right
         return self._right[layer.name]
 
-    def _differentiate(self, target: Target, sources: Sequence[Tensor], *, create_graph: bool = False) -> list[Tensor]:
+    def _differentiate(
+        self, target: Target, sources: Sequence[Tensor], *, rule: str = "gradient", twice: bool = False
+    ) -> list[Tensor]:
         with torch.enable_grad():  # the caller may be inside no_grad
             value = target(self._outputs).sum()
-        found: Sequence[Tensor | None] = [None] * len(sources)
-        if value.requires_grad and sources:
-            found = torch.autograd.grad(value, sources, retain_graph=True, allow_unused=True, create_graph=create_graph)
-        # The target does not depend on a layer that no path crosses.
-        return [
-            torch.zeros_like(source) if gradient is None else gradient
-            for gradient, source in zip(found, sources, strict=True)
-        ]
+        return _or_zeros(self._gradients_of(value, sources, rule=rule, twice=twice), sources)
+
+    def _more_than_rounding(self, target: Target, gradients: list[Tensor], where: Tensor | None = None) -> list[Tensor]:
+        """The gradients (N, …), with zeros for pictures where rounding is all that the target's slope is made of."""
+        if slopes.is_steep(target):
+            return gradients
+        rounding = self.is_rounding(target)
+        rounding = rounding if where is None else rounding & where
+        return [values.masked_fill(rounding.view(-1, *[1] * (values.ndim - 1)), 0.0) for values in gradients]
+
+    def _gradients_of(
+        self, value: Tensor, sources: Sequence[Any], *, rule: str = "gradient", twice: bool = False
+    ) -> Sequence[Tensor | None]:
+        """d value / d sources, None where it does not depend on one, with ReLU's backward bent by the rule.
+
+        All that a method differentiates is differentiated here, and nothing else says which rule holds: so no answer
+        depends on what was asked before. twice: the gradients can be differentiated once more.
+        """
+        if not value.requires_grad or not sources:
+            return [None] * len(sources)
+        with self._relu.bent(rule) if self._relu is not None else nullcontext():
+            return torch.autograd.grad(value, sources, retain_graph=True, allow_unused=True, create_graph=twice)
 
     def _keep(self, layer: Layer) -> Callable[[nn.Module, Any, Any], Tensor]:
         def hook(module: nn.Module, args: Any, output: Any) -> Tensor:
@@ -573,6 +623,11 @@ class Evidence:
         """
         return self._forward.again(self._target, self._layer, count, variant)
 
+    def alone(self) -> Iterator[Evidence]:
+        """The same evidence of each picture by itself, one after the other: no picture's rounding depends on which
+        others stand in the batch."""
+        return self._forward.alone(self._target, self._layer)
+
     def sum_of(self, values: Tensor) -> Tensor:
         """(N, …): the sum over the variants in (m * N, …)."""
         return values.view(-1, len(self.images), *values.shape[1:]).sum(0)
@@ -594,6 +649,22 @@ def _on_run(layer: Layer, hook: Callable[[nn.Module, Any, Any], Any]) -> Removab
         lambda module, args, output: hook(module, args, output) if next(runs) == layer.call else None, prepend=True
     )
 
+
+def _of_picture(target: Target, i: int) -> Target:
+    """The target of a batch that holds the i-th picture alone."""
+    return map_classes(target, lambda own: OfClass((own.ids[i],), own.probability))
+
+
+def _or_zeros(gradients: Sequence[Tensor | None], sources: Sequence[Tensor]) -> list[Tensor]:
+    """Zeros for sources that no path to the value crosses."""
+    return [
+        torch.zeros_like(source) if gradient is None else gradient
+        for gradient, source in zip(gradients, sources, strict=True)
+    ]
+
+
+# How many times its own size a gradient that is rounding may change by, along the activations.
+_ROUNDING_CHANGES = 100
 
 _BIASED = (nn.Conv2d, nn.ConvTranspose2d, nn.BatchNorm2d)
 

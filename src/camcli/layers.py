@@ -126,23 +126,34 @@ def _outermost(trace: Trace, runs: Sequence[Run], run: Run) -> Run:
 
 
 def stages(net: nn.Module, trace: Trace, layer: Layer) -> list[Layer]:
-    """The last map of each resolution that every path crosses, down to the layer itself: four at most.
+    """The end of each resolution down to the layer's own: four at most, each the last map that every path crosses.
 
-    Of a network with one resolution (ViT): the maps at the same place of its blocks are not told apart, so the layer
-    alone.
+    The last one that can't be negative, where there is one: a method that divides by a sum of activations is decided
+    by rounding where they cancel. Of a network with one resolution (ViT) the layer alone: the maps at the same place of
+    its blocks are not told apart.
     """
-    spatial = _maps_on_every_path(net, trace)
     own = trace.runs_of(layer.name)[layer.call]
-    found: dict[tuple[int, int], Run] = {}
+    before = {id(run) for run in trace.runs[: trace.runs.index(own)] if run.tensor != own.tensor}
+    spatial = [run for run in _maps_on_every_path(net, trace) if id(run) in before]
+    ends: dict[tuple[int, int], Run] = {}
     for run in spatial:
-        if run.tensor == own.tensor:
-            break
         map_ = read_map(net, trace, run)
         assert map_ is not None
-        if fits(*map_.shape[1:], (trace.images[2], trace.images[3])):  # MaxViT's windows are no picture
-            found[map_.shape[1:]] = run
-    ends = [_outermost(trace, spatial, run) for size, run in found.items() if size != layer.shape[1:]]
-    return [*(_layer(net, trace, run, "the end of a stage") for run in ends[1 - MAX_STAGES :]), layer]
+        size = map_.shape[1:]
+        if not fits(*size, (trace.images[2], trace.images[3])):  # MaxViT's windows are no picture
+            continue
+        if run.never_negative or size not in ends or not ends[size].never_negative:
+            ends[size] = run
+    last = ends.pop(layer.shape[1:], None)
+    earlier = [_stage(net, trace, _outermost(trace, spatial, run)) for run in ends.values()]
+    if last is not None and last.never_negative and not own.never_negative:
+        layer = _stage(net, trace, _outermost(trace, spatial, last))
+    return [*earlier[1 - MAX_STAGES :], layer]
+
+
+def _stage(net: nn.Module, trace: Trace, run: Run) -> Layer:
+    kept = "whose values can't be negative" if run.never_negative else "no map of which can't be negative"
+    return _layer(net, trace, run, f"the end of a stage, {kept}")
 
 
 def _depth(net: nn.Module, trace: Trace, run: Run) -> float:

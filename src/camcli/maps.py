@@ -22,7 +22,8 @@ class Run:
 
     `call`: which of the module's runs in this forward it was, from 0. `reaches`: a path leads from it to the score.
     `on_every_path`: every path from the picture's positions to the score crosses it. `in_attention`: the module is
-    part of an attention, so its output may be queries or keys.
+    part of an attention, so its output may be queries or keys. `never_negative`: such a tensor on every path holds no
+    number below zero, whatever the picture.
     """
 
     name: str
@@ -33,6 +34,7 @@ class Run:
     reaches: bool
     on_every_path: bool
     in_attention: bool
+    never_negative: bool = False
 
 
 @dataclass(frozen=True, slots=True)

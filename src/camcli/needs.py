@@ -12,7 +12,7 @@ ATTENTION = frozenset({"attention", "formation_grads"})
 # Operations are watched or changed as they run, and compiled code shows none.
 SEES_OPERATIONS = BENDS_RELU | ATTENTION
 # The network is asked again about changed pictures.
-ASKS_AGAIN = frozenset({"rescore", "again", "ascend", "resume"})
+ASKS_AGAIN = frozenset({"rescore", "again", "alone", "ascend", "resume"})
 # What lies behind the layer is recorded, to be run again.
 RESUMES = frozenset({"resume", "class_weights"})
 # What only some networks have: tried once before a run starts.

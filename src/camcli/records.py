@@ -168,8 +168,9 @@ class Attribution:
     """One method's raw, unnormalised answer for one question.
 
     `values` is float32: a map (h, w) >= 0 at the layer's resolution, or a saliency (3, h, w), signed, on the view.
-    `layer` is None where the method looks at no layer; fused layers are joined by "+". `note` says what is wrong with
-    the answer: why it is blank or flat, that it does not depend on the class.
+    `layer` is None where the method looks at no layer; fused layers, or the stages that it was read at, are joined by
+    "+". `note` says what is wrong with the answer: why it is blank or flat, that it does not depend on the class, that
+    rounding can decide it.
     """
 
     method: str

@@ -9,7 +9,8 @@ gradient: R = (output > 0) * g. guided: R = (output > 0) * (g > 0) * g. deconvne
 from __future__ import annotations
 
 from collections import Counter
-from collections.abc import Sequence
+from collections.abc import Iterator, Sequence
+from contextlib import contextmanager
 from typing import Any
 
 import torch
@@ -51,9 +52,20 @@ class _Rectifier(torch.autograd.Function):
 
 
 class BentReLU(TorchFunctionMode):
-    """Swaps every ReLU and ReLU6 call for a `_Rectifier`; `rule` is gradient, guided or deconvnet."""
+    """Swaps every ReLU and ReLU6 call for a `_Rectifier`, whose rule is ReLU's own but within `bent`."""
 
-    rule = "gradient"
+    def __init__(self) -> None:
+        super().__init__()
+        self.rule = "gradient"
+
+    @contextmanager
+    def bent(self, rule: str) -> Iterator[None]:
+        """What is differentiated meanwhile follows the rule: gradient, guided or deconvnet."""
+        self.rule = rule
+        try:
+            yield
+        finally:
+            self.rule = "gradient"
 
     def __torch_function__(self, func: Any, types: Any, args: Any = (), kwargs: dict[str, Any] | None = None) -> Any:
         rectifier = _as_rectifier(func, args, kwargs or {})

@@ -98,8 +98,9 @@ class Similarity:
     def __call__(self, outputs: Outputs) -> Tensor:
         embedding = outputs.embedding
         assert embedding is not None
-        lengths = embedding.norm(dim=1) * self.reference.norm()
-        cosine: Tensor = (embedding @ self.reference) / lengths.clamp_min(1e-12)
+        reference = self.reference.to(embedding)
+        lengths = embedding.norm(dim=1) * reference.norm()
+        cosine: Tensor = (embedding @ reference) / lengths.clamp_min(1e-12)
         return cosine
 
 

@@ -20,6 +20,7 @@ from camcli.maps import Run, Trace
 from camcli.outputs import PLAIN, Outputs, Readout
 from camcli.rectifiers import ActivationCounter
 from camcli.routes import Routes
+from camcli.signs import Signs
 
 # What is explained of one forward, (N,) or (N, K).
 Root = Callable[[Outputs], Tensor]
@@ -134,6 +135,7 @@ class _Recorder(TorchFunctionMode):
     def finish(self, net: nn.Module, images: Tensor, output: Tensor, counter: ActivationCounter) -> Trace:
         assert output.grad_fn is not None
         routes = Routes(output.grad_fn)
+        signs = Signs()
         numbers: dict[Node, int] = {}
         calls: Counter[str] = Counter()
         runs = tuple(
@@ -146,6 +148,7 @@ class _Recorder(TorchFunctionMode):
                 reaches=node is not None and (node in routes.readers or node is output.grad_fn),
                 on_every_path=node in routes.crossed,
                 in_attention=i in self._in_attention,
+                never_negative=node in routes.crossed and signs.never_negative(node),
             )
             for i, (name, kind, shape, node) in enumerate(self._runs)
         )

@@ -29,6 +29,8 @@ ENTRY_POINTS = "camcli.methods"
 Cost = int | str
 # Stands for every method that applies to the model and goes with the other flags.
 ALL = "all"
+# The share of a score that rounding may be: where nothing changes it by more, there is nothing to show.
+ROUNDING = 1e-6
 PAPER = ("grad-cam", "guided-backprop", "guided-grad-cam")
 
 
@@ -39,6 +41,8 @@ class Method:
     `needs` names the parts of Evidence that `function` reads (see `camcli.needs`). forwards, backwards: through the
     whole network or from the layer on, for one target, the prediction's own forward included; heads: runs of what lies
     behind the layer. Each a number, or a formula in C, the layer's channels. caveat: when not to use it.
+    signed: why activations below zero, where there are any, put its answer in doubt. rounding: why rounding does so
+    always. A row says which of them holds for it.
     """
 
     name: str
@@ -50,10 +54,21 @@ class Method:
     backwards: Cost
     heads: Cost
     function: Callable[[Evidence], Tensor]
+    signed: str = ""
+    rounding: str = ""
 
     @property
     def at_layer(self) -> bool:
         return bool(self.needs & (parts.AT_LAYER | parts.AT_STAGES))
+
+    @property
+    def at_stages(self) -> bool:
+        return bool(self.needs & parts.AT_STAGES)
+
+    @property
+    def sums_products(self) -> bool:
+        """Whether its map is a sum of products of A and the target's own dy/dA, and has their size."""
+        return self.needs - parts.COMBINES == {"acts", "grads"}
 
     @property
     def bends_relu(self) -> bool:
@@ -73,6 +88,8 @@ def method(
     needs: set[str],
     paper: str,
     caveat: str = "",
+    signed: str = "",
+    rounding: str = "",
     forwards: Cost = 1,
     backwards: Cost = 1,
     heads: Cost = 0,
@@ -88,7 +105,9 @@ def method(
             raise ValueError(f"two methods are called {name!r}")
         if unheard_of := needs - parts.ALL:
             raise ValueError(f"{name}: Evidence has no {', '.join(sorted(unheard_of))}")
-        _registered[name] = Method(name, kind, frozenset(needs), paper, caveat, forwards, backwards, heads, function)
+        _registered[name] = Method(
+            name, kind, frozenset(needs), paper, caveat, forwards, backwards, heads, function, signed, rounding
+        )
         return function
 
     return register

@@ -2,7 +2,7 @@ from __future__ import annotations
 
 from typing import TYPE_CHECKING
 
-from camcli.methods import method
+from camcli.methods import ROUNDING, method
 
 if TYPE_CHECKING:
     from torch import Tensor
@@ -33,4 +33,5 @@ def ablation_cam(evidence: Evidence) -> Tensor:
     ablated = evidence.resume(evidence.acts.shape[1], without, tag="ablation-cam")
     score = evidence.value
     drops = (score - ablated) / score.abs().where(score != 0, 1.0)
+    drops = drops.where(drops.abs().amax(0) > ROUNDING, 0.0)
     return (drops.T[:, :, None, None] * evidence.acts).sum(1).relu()

@@ -15,6 +15,7 @@ if TYPE_CHECKING:
     needs={"acts", "grads", "combine"},
     paper="arXiv:1710.11063 eq. 5, 19",
     caveat="Only positive gradients count, so maps of different classes look alike; needs activations >= 0.",
+    signed="its weights are divided by a sum of them that may come to nothing, and then rounding decides",
 )
 def grad_cam_pp(evidence: Evidence) -> Tensor:
     """relu(sum_k w_k * A_k), w_k = sum_ij alpha_ij relu(dy/dA_ij), (N, h, w), unnormalised. arXiv:1710.11063 eq. 5, 19.

@@ -9,6 +9,9 @@ if TYPE_CHECKING:
 
     from camcli.evidence import Evidence
 
+# Of float64, with entries of the kernel at most 1.
+ROUNDING = 1e-12
+
 
 @method(
     kind="map",
@@ -27,4 +30,5 @@ def kpca_cam(evidence: Evidence) -> Tensor:
     centred = flat - flat.mean(1, keepdim=True)
     kernel = (centred @ centred.transpose(1, 2) / flat.shape[2] + 1).tanh()
     kernel = kernel - kernel.mean(1, keepdim=True) - kernel.mean(2, keepdim=True) + kernel.mean((1, 2), keepdim=True)
+    kernel = kernel.masked_fill(kernel.abs() < ROUNDING, 0.0)  # places that are all alike have no component
     return evidence.projection(kernel, like=evidence.acts).relu()

@@ -2,7 +2,7 @@ from __future__ import annotations
 
 from typing import TYPE_CHECKING
 
-from camcli.methods import method
+from camcli.methods import ROUNDING, method
 
 if TYPE_CHECKING:
     from torch import Tensor
@@ -37,6 +37,7 @@ def occlusion(evidence: Evidence) -> Tensor:
         return images
 
     drops = evidence.value - evidence.rescore(len(squares), covered, tag="occlusion")
+    drops = drops.where(drops.abs().amax(0) > ROUNDING * evidence.value.abs(), 0.0)
     total, count = evidence.images[:, 0] * 0, evidence.images[0, 0] * 0
     for (y, x), drop in zip(squares, drops, strict=True):
         total[:, y : y + side, x : x + side] += drop[:, None, None]

@@ -16,11 +16,13 @@ if TYPE_CHECKING:
     needs={"acts", "grads", "combine", "stages"},
     paper="arXiv:2605.14641 sec. 4",
     caveat="A product keeps only what all stages agree on: parts of objects vanish, and maps are often blank.",
+    signed="Grad-CAM++'s weights are divided by a sum of them that may come to nothing, and then rounding decides",
 )
 def refine_cam(evidence: Evidence) -> Tensor:
     """The product of Grad-CAM++ at the ends of the last four stages, each scaled to [0, 1], on the images (N, H, W).
 
-    arXiv:2605.14641 sec. 4: each map is scaled, bilinearly upsampled and scaled again before they are multiplied.
+    arXiv:2605.14641 sec. 4: each map is scaled, bilinearly upsampled and scaled again before they are multiplied. A
+    stage ends at its last map that can't be negative, as Grad-CAM++ asks.
     """
     from torch.nn.functional import interpolate
 

@@ -2,7 +2,7 @@ from __future__ import annotations
 
 from typing import TYPE_CHECKING
 
-from camcli.methods import method
+from camcli.methods import ROUNDING, method
 from camcli.targets import OfClass, map_classes
 
 if TYPE_CHECKING:
@@ -39,6 +39,7 @@ def rise(evidence: Evidence) -> Tensor:
     total = evidence.images[:, 0] * 0
     for score, mask in zip(scores, _masks(evidence.generator(), height, width), strict=False):
         total += score[:, None, None] * mask.to(device)
+    total *= (scores.amax(0) - scores.amin(0) > ROUNDING * scores.amax(0))[:, None, None]
     total /= MASKS * OPEN
     return total - total.amin((1, 2), keepdim=True)
 

@@ -19,6 +19,7 @@ NOISE = 0.1
     needs={"acts", "grads", "again", "combine"},
     paper="arXiv:1908.01224 sec. 3",
     caveat="As Grad-CAM++; noise that changes the prediction explains another one.",
+    signed="its weights are divided by a sum of them that may come to nothing, and then rounding decides",
     forwards=1 + SAMPLES,
     backwards=SAMPLES,
 )

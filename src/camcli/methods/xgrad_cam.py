@@ -15,6 +15,7 @@ if TYPE_CHECKING:
     needs={"acts", "grads", "combine"},
     paper="arXiv:2008.02312 eq. 8",
     caveat="Its axioms are proven for ReLU networks; where activations have both signs their sum can be near zero.",
+    signed="its weights are divided by their sum, which may come to nothing, and then rounding decides",
 )
 def xgrad_cam(evidence: Evidence) -> Tensor:
     """relu(sum_k w_k * A_k), w_k = sum_ij dy/dA_k A_k / sum_ij A_k, (N, h, w), unnormalised. arXiv:2008.02312 eq. 8."""

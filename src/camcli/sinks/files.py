@@ -95,7 +95,10 @@ class Files:
         if isinstance(result, Failed) or (self._spec.folder is None and self._spec.file is None):
             return []
         stem = mirrored(result.ref)
-        several_layers = len({a.layer for a in result.attributions if a.layer}) > 1
+        read_at: dict[str, set[str]] = {}
+        for a in result.attributions:
+            read_at.setdefault(a.method, set()).update([a.layer] if a.layer else [])
+        several_layers = any(len(layers) > 1 for layers in read_at.values())
         written = []
         for attribution in result.attributions:
             kinds = [kind for kind in self._spec.pictures if kind != "neurons" or attribution.neurons]

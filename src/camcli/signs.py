@@ -1,0 +1,52 @@
+"""Which tensors can't be below zero, read from autograd's graph alone: it tells a ReLU of any spelling from its name.
+
+Methods that divide by a sum of activations are safe there, and nowhere else. No values are looked at, so it works on
+the meta device.
+"""
+
+from __future__ import annotations
+
+from typing import TYPE_CHECKING, Any
+
+if TYPE_CHECKING:
+    from torch.autograd.graph import Node
+
+# What gives no number below zero, whatever goes in.
+_RECTIFIES = frozenset("Relu Sigmoid Hardsigmoid Softmax Softplus Exp Abs Sqrt".split())
+# What clips, and the saved lower bound.
+_CLIPS = {"Hardtanh": "_saved_min_val", "Clamp": "_saved_min", "ClampMin": "_saved_min"}
+# What gives none if none goes in: sums, products, means, other shapes, parts and finer grids of the same values.
+_KEEPS = frozenset(
+    (
+        "Add Mul Cat Stack Mean Sum Clone Alias View UnsafeView Permute Transpose T Squeeze Unsqueeze Expand Slice "
+        "Select Split SplitWithSizes Flip Roll ToCopy MaxPool2DWithIndices AvgPool2D AdaptiveAvgPool2D Max Amax "
+        "AdaptiveMaxPool2D UpsampleNearest2D UpsampleBilinear2D"
+    ).split()
+)
+
+
+class Signs:
+    """What is known of each node that was asked about."""
+
+    def __init__(self) -> None:
+        self._known: dict[Node, bool] = {}
+
+    def never_negative(self, node: Node) -> bool:
+        """Whether the node's output can hold no number below zero; False where that can't be told."""
+        if node not in self._known:
+            self._known[node] = False  # while its inputs are looked at
+            self._known[node] = self._told(node)
+        return self._known[node]
+
+    def _told(self, node: Any) -> bool:
+        kind = node.name().rsplit("Backward", 1)[0]
+        if kind in _RECTIFIES:
+            return True
+        if kind in _CLIPS:
+            low = getattr(node, _CLIPS[kind], None)
+            return isinstance(low, (int, float)) and low >= 0
+        if kind not in _KEEPS or getattr(node, "_saved_alpha", 1) < 0:
+            return False
+        # A constant, whose sign no graph tells, has no node.
+        inputs = [child for child, _ in node.next_functions]
+        return None not in inputs and all(self.never_negative(child) for child in inputs)
