@@ -338,7 +338,7 @@ def test_what_is_no_file_is_refused_with_the_reason(tmp_path: Path) -> None:
     os.mkfifo(fifo)  # opening it would wait for a writer for ever
     advice = "not a regular file; pipe it in instead: `camcli explain - < FILE`"
     assert refusal(Ref(0, "", path=fifo)) == ("open", "not-a-file", advice)
-    assert refusal(Ref(0, "", path=tmp_path)) == ("open", "not-a-file", "it is a folder")
+    assert refusal(Ref(0, "", path=tmp_path)) == ("open", "not-a-file", "it is a folder: name it on the command line")
     assert refusal(Ref(0, "", path=tmp_path / "gone.jpg")) == ("open", "missing", "no such file")
     for unusable in (tmp_path / ("x" * 300), tmp_path / "a\0b"):
         assert refusal(Ref(0, "", path=unusable)) == ("open", "missing", "not a usable path")

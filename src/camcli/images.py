@@ -337,7 +337,7 @@ def _readable(path: Path) -> Path:
     except (OSError, ValueError):
         raise InputError("open", "missing", "not a usable path") from None
     if stat.S_ISDIR(status.st_mode):
-        raise InputError("open", "not-a-file", "it is a folder")
+        raise InputError("open", "not-a-file", "it is a folder: name it on the command line")
     if not stat.S_ISREG(status.st_mode):  # a pipe that nobody writes to would hang for ever
         raise InputError("open", "not-a-file", "not a regular file; pipe it in instead: `camcli explain - < FILE`")
     if status.st_size == 0:
