@@ -4,6 +4,7 @@ from __future__ import annotations
 
 import codecs
 import os
+import re
 from collections.abc import Iterable, Iterator
 from dataclasses import dataclass
 from typing import BinaryIO
@@ -51,13 +52,14 @@ def _tells(head: bytes) -> bool:
     if len(head) >= kinds.HEAD:
         return True
     head = head.lstrip(b"\r\n \t")
-    if head.startswith((b"\0", b"<", b"{", b"[")) or kinds.may_become_one(head) or not head.strip():
+    if not head or head.startswith(b"\0") or kinds.may_become_one(head):
         return False
     if head.startswith((codecs.BOM_UTF16_LE, codecs.BOM_UTF16_BE)):
         return len(head) >= 8
     if head[1:2] == b"\0" and len(head) < 8:  # a name of one letter, or the first letter in UTF-16
-        return os.path.isfile(head[:1])  # noqa: PTH113  bytes
-    return b"\n" in head or b"\0" in head
+        return _exists(head[:1])
+    first = re.split(rb"[\0\n]", head, maxsplit=1)
+    return len(first) > 1 and (not head.startswith((b"<", b"{", b"[")) or _exists(first[0].rstrip(b"\r")))
 
 
 def framing(head: bytes) -> Framing | None:
