@@ -12,7 +12,7 @@ from PIL import Image
 
 from camcli import images
 from camcli.errors import InputError
-from camcli.records import Ref
+from camcli.records import Decoding, Ref
 
 
 def main(requests: BinaryIO, answers: BinaryIO) -> None:
@@ -23,13 +23,14 @@ def main(requests: BinaryIO, answers: BinaryIO) -> None:
 
         resource.setrlimit(resource.RLIMIT_AS, (asked["memory"], asked["memory"]))
     Image.MAX_IMAGE_PIXELS = max(Image.MAX_IMAGE_PIXELS or 0, asked["max_pixels"])
-    enough = images.Enough(*asked["enough"]) if asked["enough"] else None
+    decoding = Decoding(**asked["decoding"])
     try:
-        frame, _ = images.read(Ref(0, "-", data=requests.read()), enough, asked["max_pixels"], isolated=True)
+        frame, _ = images.read(Ref(0, "-", data=requests.read()), decoding, asked["max_pixels"], isolated=True)
     except InputError as error:
         answers.write(json.dumps({"error": [error.stage, error.kind, str(error)]}).encode() + b"\n")
         return
-    answers.write(json.dumps({"shape": frame.rgb.shape, "full_size": frame.full_size}).encode() + b"\n")
+    said = {"shape": frame.rgb.shape, "full_size": frame.full_size, "note": frame.note}
+    answers.write(json.dumps(said).encode() + b"\n")
     answers.write(np.ascontiguousarray(frame.rgb).data)
 
 

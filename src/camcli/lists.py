@@ -69,9 +69,9 @@ def framing(head: bytes) -> Framing | None:
             return Framing(b"\n", len(mark), encoding) if _is_text(head[len(mark) :], encoding) else None
     if (wide := _unmarked(head)) is not None:
         return Framing(b"\n", encoding=wide) if _is_text(head, wide) else None
-    mark = len(codecs.BOM_UTF8) if head.startswith(codecs.BOM_UTF8) else 0
+    skipped = len(codecs.BOM_UTF8) if head.startswith(codecs.BOM_UTF8) else 0
     separator = b"\0" if b"\0" in head else b"\n"
-    return Framing(separator, mark) if _is_list(head[mark:], separator) else None
+    return Framing(separator, skipped) if _is_list(head[skipped:], separator) else None
 
 
 def names(head: bytes, stream: BinaryIO, framed: Framing) -> Iterator[bytes]:

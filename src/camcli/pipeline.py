@@ -39,7 +39,7 @@ def open_engine(
     # It refuses twice as many, and what is so large inside a container.
     Image.MAX_IMAGE_PIXELS = max(Image.MAX_IMAGE_PIXELS or 0, max_pixels)
     with _machine_failures():
-        return Engine(spec, progress=progress, workers=workers, shown=where.shown, max_pixels=max_pixels)
+        return Engine(spec, progress=progress, workers=workers, max_pixels=max_pixels)
 
 
 def rows(engine: Engine, refs: Iterable[Ref], files: Files, *, fail_fast: bool = False) -> Iterator[Row]:

@@ -19,13 +19,16 @@ def show_line(row: Mapping[str, Any], line: Callable[[str], None]) -> None:
     more = f" (+{len(files) - 1})" if len(files) > 1 else ""
     arrow = f"  -> {files[0]}{more}" if files else ""
     truth = "" if row.get("correct", True) else f"  (not {row['truth']['id']} {row['truth']['label']})"
-    line(f"{row['input']}  {best['id']} {best['label']}  {value}{truth}{arrow}")
+    note = f"  [{row['note']}]" if "note" in row else ""
+    line(f"{row['input']}  {best['id']} {best['label']}  {value}{truth}{note}{arrow}")
 
 
 def show_in_full(row: Mapping[str, Any], notes: Iterable[str], line: Callable[[str], None]) -> None:
     """The one answered row: what was asked of what, its best classes, its files; then what else there is to say."""
     width, height = row["size"]
     line(f"{row['input']}  {width}x{height}  {row['model']} ({row['weights']})")
+    if "note" in row:
+        line(row["note"])
     if row["top"][0]["probability"] is None:
         table(("id", "output", "value"), [(s["id"], s["label"], f"{s['logit']:.5g}") for s in row["top"]], right=(0, 2))
     else:

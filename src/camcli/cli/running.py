@@ -5,6 +5,7 @@ from __future__ import annotations
 import os
 import sys
 import time
+from collections import Counter
 from collections.abc import Callable, Iterator, Sequence
 from contextlib import contextmanager
 from dataclasses import dataclass
@@ -35,7 +36,8 @@ def run(
     started = time.perf_counter()
     folder = os.fspath(where.folder) if where.folder is not None else None
     shard = options.shard_numbers(flow.shard) if flow.shard is not None else None
-    part = _listed(arguments, shard, folder, recursive=flow.recursive)
+    passed = Counter[str]()
+    part = _listed(arguments, shard, folder, passed, recursive=flow.recursive)
     if where.file is not None:
         only = _only_one(part(1), where.file)
         part = partial(_same, only)
@@ -69,6 +71,8 @@ def run(
                 raise
     if tally.done and not flow.quiet and not single:
         tally.say(time.perf_counter() - started, folder)
+        if passed:
+            console.say(inputs_.passed_over(passed))
     if stop.code is not None:
         console.say("interrupted" + ("; the same command goes on from here" if where.durable else ""))
         return stop.code
@@ -91,14 +95,16 @@ def _show(row: Row, board: console.Board, notes: Sequence[str] | None, *, to_std
 Part = Callable[[int], Iterator[Ref]]
 
 
-def _listed(arguments: list[str], shard: tuple[int, int] | None, folder: str | None, *, recursive: bool) -> Part:
+def _listed(
+    arguments: list[str], shard: tuple[int, int] | None, folder: str | None, passed: Counter[str], *, recursive: bool
+) -> Part:
     local = remote.local_path(folder) if folder is not None else None
 
-    def listed() -> Iterator[Ref]:
+    def listed(passed: Counter[str] | None = None) -> Iterator[Ref]:
         skip = Path(local) if local is not None else None
-        return inputs_.expand(arguments, recursive=recursive, skip=skip, stdin=sys.stdin.buffer)
+        return inputs_.expand(arguments, recursive=recursive, skip=skip, stdin=sys.stdin.buffer, passed=passed)
 
-    refs = listed()
+    refs = listed(passed)
     if shard is None:
         return partial(_same, refs)
     if any(argument == "-" or streams.is_open(argument) for argument in arguments):

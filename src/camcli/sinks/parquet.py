@@ -143,6 +143,7 @@ def _schema() -> Any:
             "top": pa.list_(pa.struct(score)),
             "truth": pa.struct({"id": whole, "label": text}),
             "correct": flag,
+            "note": text,
             "explanations": pa.list_(pa.struct(answer)),
             "provenance": text,
             "ms": pa.map_(text, number),
