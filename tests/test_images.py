@@ -290,7 +290,7 @@ def test_a_transparent_key_colour_goes_over_white() -> None:
         (np.array([[0, 128, 255]], dtype=np.int32), [0, 128, 255]),
         (np.array([[-5, 25700, 51400]], dtype=np.int32), [0, 100, 200]),
         (np.array([[0, 100_000, 200_000]], dtype=np.int32), [0, 128, 255]),
-        (np.array([[-1, 0.2, 1]], dtype=np.float32), [0, 51, 255]),
+        (np.array([[-0.01, 0.2, 1]], dtype=np.float32), [0, 51, 255]),
         (np.array([[0.5, 20, 250]], dtype=np.float32), [0, 20, 250]),
         (np.array([[0, 25700, 65535]], dtype=np.float32), [0, 100, 255]),
         (np.array([[np.nan, 0.4, 1]], dtype=np.float32), [0, 102, 255]),

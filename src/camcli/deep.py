@@ -48,8 +48,9 @@ def samples_of(opened: Image.Image, tags: Tags | None, head: bytes) -> Samples |
     if tags is not None and tags.dtype == "int8" and opened.mode == "L":
         return Samples("int8", 255.0)
     if opened.format == "PPM" and opened.mode == "I":
-        maximum = float(opened.tile[0][3][1])  # type: ignore[attr-defined]
-        return Samples("uint16", 65535.0, unit=65535.0 / maximum)
+        decoder, _, _, arguments = opened.tile[0]  # type: ignore[attr-defined]
+        # Pillow's own decoder brings the file's maximum to 65535.
+        return Samples("uint16", 65535.0, unit=65535.0 / arguments[1] if decoder.startswith("ppm") else 1.0)
     if grey:
         deep = opened.mode.startswith("I;16")
         dtype = "uint16" if deep else {"I": "int32", "F": "float32"}[opened.mode]

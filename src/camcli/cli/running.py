@@ -8,7 +8,7 @@ import time
 from collections import Counter
 from collections.abc import Callable, Iterator, Sequence
 from contextlib import contextmanager
-from dataclasses import dataclass
+from dataclasses import dataclass, field
 from functools import partial
 from itertools import chain, islice
 from pathlib import Path
@@ -36,13 +36,12 @@ def run(
     started = time.perf_counter()
     folder = os.fspath(where.folder) if where.folder is not None else None
     shard = options.shard_numbers(flow.shard) if flow.shard is not None else None
-    passed = Counter[str]()
-    part = _listed(arguments, shard, folder, passed, recursive=flow.recursive)
+    tally = _Tally()
+    part = _listed(arguments, shard, folder, tally.passed, recursive=flow.recursive)
     if where.file is not None:
         only = _only_one(part(1), where.file)
         part = partial(_same, only)
     single = len(arguments) == 1 and Path(arguments[0]).is_file()
-    tally = _Tally()
     with stoppable() as stop:
         try:
             with (
@@ -71,8 +70,6 @@ def run(
                 raise
     if tally.done and not flow.quiet and not single:
         tally.say(time.perf_counter() - started, folder)
-        if passed:
-            console.say(inputs_.passed_over(passed))
     if stop.code is not None:
         console.say("interrupted" + ("; the same command goes on from here" if where.durable else ""))
         return stop.code
@@ -187,6 +184,8 @@ class _Tally:
     of_known_truth: int = 0
     correct: int = 0
     answered: Row | None = None
+    # Files of other kinds, by suffix, that folders hold.
+    passed: Counter[str] = field(default_factory=Counter)
 
     def add(self, row: Row) -> None:
         self.done += 1
@@ -205,6 +204,8 @@ class _Tally:
         console.say(
             f"{answered} of {self.done} pictures answered, {self.refused} refused{already}{right}, {seconds:.1f} s{to}"
         )
+        if self.passed:
+            console.say(inputs_.passed_over(self.passed))
         if self.answered is not None:
             console.say(report.made_with(self.answered))
 
