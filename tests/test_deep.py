@@ -55,7 +55,8 @@ def png16(array: NDArray[np.uint16]) -> bytes:
 
 
 def deep(bits: int) -> NDArray[Any]:
-    return np.rint(FULL * (2.0**bits - 1)).astype(np.uint32 if bits > 16 else np.uint16)
+    whole: NDArray[Any] = np.rint(FULL * (2.0**bits - 1)).astype(np.uint32 if bits > 16 else np.uint16)
+    return whole
 
 
 SHAPES: dict[str, tuple[NDArray[Any], dict[str, Any]]] = {
@@ -285,7 +286,7 @@ def test_white_leaves_bytes_as_they_are() -> None:
 def test_pngs_are_what_another_reader_reads(bits: int, bands: int) -> None:
     whole = np.dstack([RGB, np.full_like(GREY, 255)])[..., :bands] if bands > 1 else GREY
     data = png16(whole.astype(np.uint16) * 257) if bits == 16 else saved(Image.fromarray(whole), "PNG")
-    other = cv2.imdecode(np.frombuffer(data, np.uint8), cv2.IMREAD_COLOR)[..., ::-1]
+    other = np.asarray(cv2.imdecode(np.frombuffer(data, np.uint8), cv2.IMREAD_COLOR))[..., ::-1]
     assert np.abs(frame(data).rgb - other.astype(float)).max() <= 1
 
 
@@ -322,4 +323,4 @@ def test_norm_run_draws_the_picture_that_was_explained() -> None:
         (row,) = run("explain", "deep.png", *flags).rows
         with Image.open(row["explanations"][0]["files"]["overlay"]) as overlay:
             shown.append(np.asarray(overlay))
-    assert np.array_equal(*shown)
+    assert np.array_equal(shown[0], shown[1])

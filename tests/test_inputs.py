@@ -40,12 +40,12 @@ class Slow(io.BytesIO):
         super().__init__(data)
         self.size = size
 
-    def readinto(self, into: Any) -> int:  # type: ignore[override]
+    def readinto(self, into: Any) -> int:
         return super().readinto(memoryview(into)[: self.size])
 
 
 def from_stdin(data: bytes, size: int = 65536) -> list[Ref]:
-    return list(expand(["-"], stdin=io.BufferedReader(Slow(data, size))))  # type: ignore[arg-type]
+    return list(expand(["-"], stdin=io.BufferedReader(Slow(data, size))))
 
 
 def listed(data: bytes, size: int = 65536) -> list[str]:

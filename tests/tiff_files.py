@@ -28,7 +28,7 @@ def tiff(
     bands = array[..., None] if array.ndim == 2 else array
     height, width, count = bands.shape
     planes = [bands[..., band] for band in range(count)] if apart else [bands]
-    strips = [_packed(plane, twelve) or plane.astype(plane.dtype.newbyteorder(order)).tobytes() for plane in planes]
+    strips = [_packed(plane, twelve) or plane.astype(plane.dtype.str.replace("<", order)).tobytes() for plane in planes]
     strips = [zlib.compress(strip) for strip in strips] if zipped else strips
     bits = 12 if twelve else array.dtype.itemsize * 8
     offsets = [8 + sum(map(len, strips[:number])) for number in range(len(strips))]
