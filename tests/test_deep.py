@@ -3,6 +3,8 @@
 from __future__ import annotations
 
 import io
+import struct
+import zlib
 from pathlib import Path
 from typing import Any
 
@@ -276,6 +278,30 @@ def test_any_array_of_numbers_is_a_picture_once_it_is_said_what_is_white(array: 
     assert np.array_equal(bands[..., 0], np.full((9, 8), 0.5 if array.max() > 0 else 0.0, np.float32))
 
 
+def test_white_is_said_not_to_reach_what_is_read_as_bytes() -> None:
+    """Pillow reads 16-bit grey with transparency as 8 bits, and has no way to the lower ones."""
+    data = tiff(np.dstack([TWELVE] * 4), photometric=5)
+    assert frame(data, Decoding(white=4095)).note is None  # ink, not light
+    data = _grey_and_alpha(TWELVE)
+    note = frame(data).note
+    assert note is not None
+    assert note.startswith("dark: ")
+    assert frame(data, Decoding(white=4095)).note == "--white does not reach such samples: they are read as 8 bits"
+
+
+def _grey_and_alpha(grey: NDArray[np.uint16]) -> bytes:
+    """A PNG of 16-bit grey and opaque alpha, which neither Pillow nor OpenCV writes."""
+    rows = np.stack([grey, np.full_like(grey, 65535)], axis=-1).astype(">u2")
+    lines = b"".join(b"\0" + row.tobytes() for row in rows)
+    chunks = [
+        (b"IHDR", struct.pack(">IIBBBBB", grey.shape[1], grey.shape[0], 16, 4, 0, 0, 0)),
+        (b"IDAT", zlib.compress(lines)),
+        (b"IEND", b""),
+    ]
+    packed = (struct.pack(">I", len(d)) + name + d + struct.pack(">I", zlib.crc32(name + d)) for name, d in chunks)
+    return b"\x89PNG\r\n\x1a\n" + b"".join(packed)
+
+
 def test_white_leaves_bytes_as_they_are() -> None:
     for data in (saved(Image.fromarray(RGB), "PNG"), tiff(RGB), array_file(RGB)):
         assert np.array_equal(frame(data, Decoding(white=100)).rgb, RGB)
@@ -313,6 +339,14 @@ def test_a_white_that_is_none_is_refused(white: str) -> None:
     outcome = run("classify", SAMPLES / "espresso.jpg", "--white", white)
     assert outcome.code == 2
     assert "a number above 0" in outcome.err
+
+
+def test_a_note_is_said_where_there_is_no_row_to_see() -> None:
+    Path("deep.png").write_bytes(PARTS["12 bits of a PNG"][0])
+    said = "camcli: deep.png: dark: its largest value is 4095, and white is taken to be 65535; "
+    said += "say what it is: --white VALUE"
+    assert said in run("explain", "deep.png", "-o", "-").err.splitlines()
+    assert said in run("compare", "deep.png", "-M", "grad-cam", "-o", "sheet.png").err.splitlines()
 
 
 def test_norm_run_draws_the_picture_that_was_explained() -> None:

@@ -31,7 +31,7 @@ def to_rgb(
     if samples is not None and image.mode not in ("RGB", "RGBA", "CMYK"):
         grey, note = deep.eight_bit(image, samples, white)
         return Image.fromarray(grey).convert("RGB"), note
-    dark = deep.about_colours(image) if samples is not None and white is None and image.mode != "CMYK" else None
+    dark = deep.about_colours(image, samples, white) if samples is not None and image.mode != "CMYK" else None
     if image.mode == "RGB" and "transparency" not in image.info:
         return image, dark
     if image.mode == "LAB":

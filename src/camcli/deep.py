@@ -127,8 +127,10 @@ def about(top: float, white: float, *, stretched: bool = False) -> str | None:
     return None
 
 
-def about_colours(image: Image.Image) -> str | None:
+def about_colours(image: Image.Image, samples: Samples, white: float | None) -> str | None:
     """The same of a picture of 16-bit colours, of which the upper bytes are there."""
+    if white is not None:
+        return None if samples.low else "--white does not reach such samples: they are read as 8 bits"
     extrema: Any = image.getextrema()
     top = max(high for _, high in extrema[:3])
     return about((top + 1) * 256.0 - 1, 65535.0) if top else None

@@ -81,7 +81,8 @@ def _show(row: Row, board: console.Board, notes: Sequence[str] | None, *, to_std
     if "error" in row:
         console.say(f"refused {row['input']}: {row['error']['message']}")
     elif to_stdout:
-        return
+        if "note" in row:
+            console.say(f"{row['input']}: {row['note']}")
     elif notes is not None:
         report.show_in_full(row, [*notes, report.made_with(row)], board.line)
     else:
