@@ -30,7 +30,7 @@ if TYPE_CHECKING:
 
 MODELS = ("resnet50", "mobilenet_v3_large", "efficientnet_lite0")
 SMALL = ("camcli", "pytorch-grad-cam", "torchcam", "captum", "forward only")
-LARGE = ("camcli", "camcli --max-side 1024", "pytorch-grad-cam", "torchcam", "forward only")
+LARGE = ("camcli", "camcli --max-side 1024 --draft 1024", "pytorch-grad-cam", "torchcam", "forward only")
 WARM_UP = 32
 
 
@@ -56,7 +56,7 @@ def enlarged(source: list[Path], into: Path) -> None:
         Image.fromarray(np.clip(large + grain, 0, 255).astype(np.uint8)).save(into / f"{number:04}.jpg", quality=92)
 
 
-def camcli(model: str, max_side: int | None) -> Callable[[Path, int], None]:
+def camcli(model: str, side: int | None) -> Callable[[Path, int], None]:
     from camcli import pipeline, process
     from camcli.inputs import expand
     from camcli.records import OutputSpec, Spec
@@ -64,14 +64,14 @@ def camcli(model: str, max_side: int | None) -> Callable[[Path, int], None]:
 
     process.tune()
     weights = "DEFAULT" if model == "efficientnet_lite0" else "none"
-    spec = Spec(model=model, weights=weights, device="cpu")
-    engine = pipeline.open_engine(spec, OutputSpec("unused", max_side=max_side), workers=None, threads=None)
+    spec = Spec(model=model, weights=weights, device="cpu", draft=side)
+    engine = pipeline.open_engine(spec, OutputSpec("unused", max_side=side), workers=None, threads=None)
 
     def run(folder: Path, count: int) -> None:
         with (
             tempfile.TemporaryDirectory() as out,
             (Path(out) / "rows.jsonl").open("w") as lines,
-            open_sinks(OutputSpec(out, max_side=max_side)) as files,
+            open_sinks(OutputSpec(out, max_side=side)) as files,
         ):
             for row in pipeline.rows(engine, islice(expand([str(folder)]), count), files):
                 lines.write(dump(row) + "\n")

@@ -51,7 +51,7 @@ def test_advice_follows_from_what_was_measured() -> None:
     stages = (Stage("decode", 3.0), Stage("forward", 1.0))
     assert Measured(10, 12.0, 2.0, stages, variants).advice == [
         "decode takes most: 75% of the time",
-        "the pictures are large: --max-side 1024 decodes, draws and encodes a part of their pixels",
+        "the pictures are large: --draft 512 decodes JPEGs at a reduced scale, and moves scores a little",
         "--batch-size 8 is as fast as any",
         "--precision bf16 computes 2.5 times as fast; the best class is the same for 98%, maps differ by up to 0.125 "
         "of their maximum",

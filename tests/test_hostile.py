@@ -21,8 +21,8 @@ from shell import run
 
 from camcli import isolation
 from camcli.errors import InputError
-from camcli.images import Enough, read, read_frame
-from camcli.records import Ref
+from camcli.images import read, read_frame
+from camcli.records import Decoding, Ref
 
 Picture = Callable[..., Path]
 
@@ -206,7 +206,7 @@ def test_a_crash_is_a_refusal(monkeypatch: pytest.MonkeyPatch) -> None:
 def test_refusals_and_scales_come_through() -> None:
     assert refusal(saved("JPEG2000")[:300])[0] == "broken"
     assert refusal(saved("SGI"), max_pixels=10)[0] == "too-large"
-    frame, _ = read(Ref(0, "a", data=_of_many_scans((800, 600), 110)), Enough(100, 0))
+    frame, _ = read(Ref(0, "a", data=_of_many_scans((800, 600), 110)), Decoding(draft=100))
     assert (frame.size, frame.rgb.shape) == ((800, 600), (150, 200, 3))
 
 

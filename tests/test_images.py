@@ -290,7 +290,7 @@ def test_a_transparent_key_colour_goes_over_white() -> None:
         (np.array([[0, 128, 255]], dtype=np.int32), [0, 128, 255]),
         (np.array([[-5, 25700, 51400]], dtype=np.int32), [0, 100, 200]),
         (np.array([[0, 100_000, 200_000]], dtype=np.int32), [0, 128, 255]),
-        (np.array([[-1, 0.2, 1]], dtype=np.float32), [0, 51, 255]),
+        (np.array([[-0.01, 0.2, 1]], dtype=np.float32), [0, 51, 255]),
         (np.array([[0.5, 20, 250]], dtype=np.float32), [0, 20, 250]),
         (np.array([[0, 25700, 65535]], dtype=np.float32), [0, 100, 255]),
         (np.array([[np.nan, 0.4, 1]], dtype=np.float32), [0, 102, 255]),
@@ -338,7 +338,7 @@ def test_what_is_no_file_is_refused_with_the_reason(tmp_path: Path) -> None:
     os.mkfifo(fifo)  # opening it would wait for a writer for ever
     advice = "not a regular file; pipe it in instead: `camcli explain - < FILE`"
     assert refusal(Ref(0, "", path=fifo)) == ("open", "not-a-file", advice)
-    assert refusal(Ref(0, "", path=tmp_path)) == ("open", "not-a-file", "it is a folder")
+    assert refusal(Ref(0, "", path=tmp_path)) == ("open", "not-a-file", "it is a folder: name it on the command line")
     assert refusal(Ref(0, "", path=tmp_path / "gone.jpg")) == ("open", "missing", "no such file")
     for unusable in (tmp_path / ("x" * 300), tmp_path / "a\0b"):
         assert refusal(Ref(0, "", path=unusable)) == ("open", "missing", "not a usable path")

@@ -1,18 +1,24 @@
 from __future__ import annotations
 
+import codecs
 import io
 import os
+import random
+import struct
 import threading
+from collections import Counter
 from collections.abc import Callable
 from pathlib import Path
+from typing import Any
 
 import pytest
 from hypothesis import given, settings
 from hypothesis import strategies as st
 from PIL import Image, features
 
-from camcli.errors import RequestError
-from camcli.inputs import IMAGE_SUFFIXES, expand
+from camcli.errors import InputError, RequestError
+from camcli.images import read_frame
+from camcli.inputs import IMAGE_SUFFIXES, expand, passed_over
 from camcli.records import Ref
 
 
@@ -27,12 +33,23 @@ def names(*arguments: str, recursive: bool = True, skip: Path | None = None) -> 
     return [ref.name for ref in expand(arguments, recursive=recursive, skip=skip)]
 
 
-def from_stdin(data: bytes) -> list[Ref]:
-    return list(expand(["-"], stdin=io.BufferedReader(io.BytesIO(data))))
+class Slow(io.BytesIO):
+    """Bytes that come a few at a time."""
+
+    def __init__(self, data: bytes, size: int) -> None:
+        super().__init__(data)
+        self.size = size
+
+    def readinto(self, into: Any) -> int:
+        return super().readinto(memoryview(into)[: self.size])
 
 
-def listed(data: bytes) -> list[str]:
-    refs = from_stdin(data)
+def from_stdin(data: bytes, size: int = 65536) -> list[Ref]:
+    return list(expand(["-"], stdin=io.BufferedReader(Slow(data, size))))
+
+
+def listed(data: bytes, size: int = 65536) -> list[str]:
+    refs = from_stdin(data, size)
     assert all(ref.data is None and ref.path == Path(ref.name) for ref in refs)
     return [ref.name for ref in refs]
 
@@ -108,6 +125,17 @@ def test_nothing_to_explain_is_a_bad_request() -> None:
     assert refusal().startswith("no inputs")
     assert refusal("-", stdin=b"") == refusal("-", stdin=b"\n\r\n\n") == "no inputs: stdin is empty"
     assert refusal("-", "-", stdin=b"a.png\n").startswith("`-` can be given once")
+
+
+def test_pictures_that_are_passed_over_are_counted() -> None:
+    touch("d/a.heic", "d/b.HEIC", "d/s/c.dcm", "d/notes.txt", "d/.d.heic", "d/e.jpg", "d/f.npy")
+    passed = Counter[str]()
+    assert [ref.name for ref in expand(["d"], passed=passed)] == ["d/e.jpg", "d/f.npy"]
+    assert passed_over(passed) == "3 files passed over: 1 .dcm, 2 .heic"
+    touch("none/a.svg", "none/b.txt")
+    assert refusal("none") == (
+        "no inputs: no pictures in none; 1 file passed over: 1 .svg (name one, and it is tried or told why not)"
+    )
 
 
 def test_the_runs_own_output_is_never_its_input() -> None:
@@ -193,14 +221,92 @@ def test_a_name_that_starts_like_a_picture_is_still_a_name(name: str) -> None:
     assert listed(name.encode()) == [name]
 
 
-def test_a_folder_in_the_list_is_walked_and_a_missing_or_absurd_name_is_data() -> None:
-    """One row of a list is one input: what is wrong with it must not stop the others."""
-    touch("d/b.png", "d/a.png", "d/s/c.png")
+def test_a_folder_in_the_list_is_not_walked_and_a_missing_or_absurd_name_is_data() -> None:
+    """One row of a list is one input: what is wrong with it must not stop the others, and nobody named the folder."""
+    touch("d/b.png", "d/a.png", "a")
     absurd = "x" * 5000
-    refs = from_stdin(f"gone.png\nd\n{absurd}\nlast.png\n".encode())
-    assert [ref.name for ref in refs] == ["gone.png", "d/a.png", "d/b.png", "d/s/c.png", absurd, "last.png"]
-    assert [ref.index for ref in refs] == list(range(6))
-    assert {ref.root for ref in refs[1:4]} == {Path("d")}
+    refs = from_stdin(f"gone.png\nd\n{absurd}\n/\n.\na\nlast.png\n".encode())
+    assert [ref.name for ref in refs] == ["gone.png", "d", absurd, "/", ".", "a", "last.png"]
+    assert [ref.index for ref in refs] == list(range(7))
+    for folder in (refs[1], refs[3], refs[4]):
+        with pytest.raises(InputError, match=r"^it is a folder: name it on the command line$"):
+            read_frame(folder)
+
+
+PATHS = "sub/naïve 猫.jpg", "a b.png", "C:\\photos\\x.png", "../up.png"
+
+
+@pytest.mark.parametrize("encoding", ["utf-16", "utf-16-be", "utf-16-le", "utf-32", "utf-32-be", "utf-8-sig", "utf-8"])
+@pytest.mark.parametrize("end", ["\n", "\r\n"])
+@pytest.mark.parametrize("size", [1, 3, 7, 65536])
+def test_a_list_is_read_in_its_encoding(encoding: str, end: str, size: int) -> None:
+    """As PowerShell, Notepad and `cmd /u` write it, in reads of any size."""
+    mark = {"utf-16-be": codecs.BOM_UTF16_BE, "utf-32-be": codecs.BOM_UTF32_BE}.get(encoding, b"")
+    assert listed(mark + "".join(path + end for path in PATHS).encode(encoding), size) == [*PATHS]
+
+
+@pytest.mark.parametrize("encoding", ["utf-16-le", "utf-16-be"])
+@pytest.mark.parametrize("first", ["a.png", "图片.png", "/srv/ä.jpg"])
+def test_utf_16_without_a_mark_is_not_cut_into_letters(encoding: str, first: str) -> None:
+    assert listed(f"{first}\r\nb.png\r\n".encode(encoding)) == [first, "b.png"]
+
+
+def test_names_of_one_letter_that_are_there_are_names() -> None:
+    touch("a", "b", "c", "d")
+    assert listed(b"a\0b\0c\0d\0") == ["a", "b", "c", "d"]
+    assert listed(b"a\0b\0c\0d\0", 1) == ["a", "b", "c", "d"]
+    assert listed("w.xy\r\n".encode("utf-16-le")) == ["w.xy"]
+
+
+DICOM = bytes(128) + b"DICM" + bytes([0, 0, 65, 66, 10] * 4000)
+NO_LISTS = {
+    "page": b"<!DOCTYPE html>\n<html><head>\n<title>404</title>\n</head></html>\n",
+    "page after a blank line": b"\n  <html>\n<body>\nNot found\n",
+    "error of a store": b'<?xml version="1.0" encoding="UTF-8"?>\n<Error>\n<Code>AccessDenied</Code>\n</Error>\n',
+    "answer of an API": b'{\n  "message": "Not Found",\n  "status": 404\n}\n',
+    "drawing": b'<svg xmlns="http://www.w3.org/2000/svg">\n<rect/>\n</svg>\n',
+    "DICOM": DICOM,
+    "HEIC": b"\0\0\0\x18ftypheic\0\0\0\0mif1heic\n\n" + bytes(range(256)) * 8,
+    "EXR": b"\x76\x2f\x31\x01\x02\0\0\0channels\0chlist\0\n" * 50,
+    "PDF": b"%PDF-1.4\n%\xe2\xe3\xcf\xd3\n1 0 obj\n<<>>\nendobj\n",
+    "zip": b"PK\x03\x04\x14\0\0\0\x08\0" + bytes(range(256)) * 8,
+    "noise": random.Random(0).randbytes(20_000),
+    "database": b"SQLite format 3\0\x10\0\x01\x01\0@  \0\0\0\x06" + bytes(4000),
+    "16-bit samples": b"".join(struct.pack("<H", value % 300) for value in range(5000)),
+    "zeros": bytes(10_000),
+    "marked noise": b"\xff\xfe" + random.Random(1).randbytes(5_000),
+}
+
+
+@pytest.mark.parametrize(
+    ("name", "size"),
+    [(name, 65536) for name in NO_LISTS] + [(name, 5) for name in NO_LISTS if name not in ("database", "marked noise")],
+)
+def test_bytes_that_are_no_list_are_one_input(name: str, size: int) -> None:
+    assert from_stdin(NO_LISTS[name], size) == [Ref(0, "-", data=NO_LISTS[name])]
+
+
+@pytest.mark.parametrize(
+    "listing",
+    [
+        "\n".join(f"Ürlaub/Bild {n}.jpg" for n in range(500)).encode("latin-1"),
+        "\n".join(f"写真/{n}枚目.jpg" for n in range(500)).encode("shift-jis"),
+        "\n".join(f"фото {n}.jpg" for n in range(500)).encode("koi8-r"),
+        "\n".join(f"{{{n}}} <x>.jpg" for n in range(500)).encode(),
+        "\n".join(f"bell{chr(7)}{n}.jpg" if n % 50 == 0 else f"name{n}.jpg" for n in range(1, 500)).encode(),
+        b"\n".join(b"https://example.org/%d.jpg" % n for n in range(500)),
+    ],
+    ids=["latin-1", "shift-jis", "koi8-r", "brackets", "a few bells", "URLs"],
+)
+def test_lists_of_odd_names_are_lists(listing: bytes) -> None:
+    assert len(from_stdin(listing)) == len(listing.split(b"\n"))
+    assert len(from_stdin(listing.replace(b"\n", b"\0"))) == len(listing.split(b"\n"))
+
+
+def test_a_name_that_begins_like_another_kind_and_is_there_is_a_name() -> None:
+    touch("<html>", '{"a"}.png', "\x01odd")
+    for name in ("<html>", '{"a"}.png', "\x01odd"):
+        assert listed(f"{name}\nb.png\n".encode()) == [name, "b.png"]
 
 
 def test_of_a_line_without_end_no_more_is_kept_than_a_name_has() -> None:
@@ -236,10 +342,7 @@ def test_the_first_refs_come_before_the_writer_has_finished(separator: bytes) ->
         assert list(refs) == []
 
 
-# No slash and not only dots: those are folders, and would be walked.
-raw_names = (
-    st.binary(max_size=40).map(lambda name: name.translate(None, b"\0\n\r/")).filter(lambda n: n.strip(b" \t\v\f."))
-)
+raw_names = st.binary(max_size=40).map(lambda name: name.translate(None, b"\0\n\r")).filter(lambda n: n.strip())
 
 
 @settings(max_examples=60, deadline=None)

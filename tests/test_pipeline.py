@@ -14,12 +14,12 @@ import pytest
 from PIL import Image
 from shell import SAMPLES, refused, run
 
-from camcli import Engine, Explained, OutputSpec, Spec, expand, images, open_sinks, pipeline
-from camcli.images import Enough, read_frame, view_of
+from camcli import Engine, OutputSpec, Spec, expand, images, open_sinks, pipeline
+from camcli.images import read_frame, view_of
 from camcli.inputs import shard
 from camcli.pools import ahead, pool_of
 from camcli.reading import Item, Reader
-from camcli.records import Frame, Preset, Ref, Result, Row, View
+from camcli.records import Decoding, Frame, Preset, Ref, Result, Row, View
 
 Picture = Callable[..., Path]
 PRESET = Preset(32, 24, (0.5,) * 3, (0.5,) * 3, "bilinear")
@@ -166,22 +166,17 @@ def large(tmp_path: Path) -> Path:
     return path
 
 
-def test_a_jpeg_is_decoded_at_the_scale_that_is_enough(large: Path) -> None:
+def test_a_draft_is_decoded_at_the_smallest_scale_that_leaves_so_much(large: Path) -> None:
     ref = Ref(0, "large", path=large)
-    sizes = {
-        (short, long): read_frame(ref, Enough(short, long)).rgb.shape[:2]
-        for short, long in [(512, 0), (768, 0), (769, 0), (512, 600), (512, 1025), (100, 300), (1536, 0)]
-    }
+    sizes = {draft: read_frame(ref, Decoding(draft)).rgb.shape[:2] for draft in (100, 512, 768, 769, 1536)}
     assert sizes == {
-        (512, 0): (768, 1024),
-        (768, 0): (768, 1024),
-        (769, 0): (1536, 2048),
-        (512, 600): (768, 1024),
-        (512, 1025): (1536, 2048),
-        (100, 300): (384, 512),
-        (1536, 0): (1536, 2048),
+        100: (192, 256),
+        512: (768, 1024),
+        768: (768, 1024),
+        769: (1536, 2048),
+        1536: (1536, 2048),
     }
-    assert read_frame(ref, Enough(512, 0)).size == (2048, 1536) == read_frame(ref).size
+    assert read_frame(ref, Decoding(512)).size == (2048, 1536) == read_frame(ref).size
 
 
 @pytest.mark.parametrize("size", [(1400, 1100), (1001, 1000), (1000, 1001), (1203, 1600)])
@@ -191,7 +186,7 @@ def test_lying_pictures_are_reduced_and_set_upright(tmp_path: Path, size: tuple[
         exif[0x0112] = 6
         photo.convert("RGB").resize(size).save(tmp_path / "lying.jpg", exif=exif, quality=95)
     ref = Ref(0, "lying", path=tmp_path / "lying.jpg")
-    whole, reduced = read_frame(ref), read_frame(ref, Enough(250, 0))
+    whole, reduced = read_frame(ref), read_frame(ref, Decoding(250))
     assert reduced.size == whole.size == size[::-1]
     assert min(reduced.rgb.shape[:2]) < min(whole.rgb.shape[:2]) / 1.9
     one, other = (
@@ -201,19 +196,31 @@ def test_lying_pictures_are_reduced_and_set_upright(tmp_path: Path, size: tuple[
     assert np.abs(one.pixels - other.pixels).mean() < 0.02
 
 
-def test_classes_and_rows_do_not_depend_on_the_scale(large: Path) -> None:
-    exact, fast = (run("explain", large, "--save", "none", "--json", *flag).rows[0] for flag in (["--exact"], []))
-    assert exact["size"] == fast["size"] == [2048, 1536]
-    assert exact["box"] == fast["box"]
-    assert [score["id"] for score in exact["top"][:2]] == [score["id"] for score in fast["top"][:2]]
-    assert exact["top"][0]["probability"] == pytest.approx(fast["top"][0]["probability"], abs=0.02)
-    peaks = np.array([row["explanations"][0]["peak"] for row in (exact, fast)])
-    assert np.abs(peaks[0] - peaks[1]).max() < 2048 / 7
+UNSAVED: list[list[str]] = [[], ["--save", "none"], ["--max-side", "300"]]
 
 
-def test_an_overlay_of_a_reduced_picture_is_the_one_of_the_whole(large: Path) -> None:
+def test_the_answer_does_not_depend_on_what_is_saved(large: Path) -> None:
+    """`classify` and `explain` print one probability for one photo, and the same maps whatever is drawn of them."""
+    rows = [run("explain", large, "--json", *save).rows[0] for save in UNSAVED]
+    top = run("classify", large, "--json").rows[0]["top"]
+    assert all(row["top"] == top for row in rows)
+    assert len({row["explanations"][0]["fingerprint"]["sha256"] for row in rows}) == 1
+
+
+def test_a_draft_moves_scores_little(large: Path) -> None:
+    full, draft = (
+        run("explain", large, "--save", "none", "--json", *flag).rows[0] for flag in ([], ["--draft", "512"])
+    )
+    assert draft["provenance"]["spec"]["draft"] == 512
+    assert full["size"] == draft["size"] == [2048, 1536]
+    assert full["box"] == draft["box"]
+    assert full["top"] != draft["top"]
+    assert full["top"][0]["probability"] == pytest.approx(draft["top"][0]["probability"], abs=0.05)
+
+
+def test_an_overlay_of_a_draft_is_nearly_the_one_of_the_whole(large: Path) -> None:
     pictures = []
-    for name, flag in (("exact.png", ["--exact"]), ("fast.png", [])):
+    for name, flag in (("full.png", []), ("draft.png", ["--draft", "512"])):
         assert run("explain", large, "--max-side", "600", "--format", "png", "-o", name, *flag).code == 0
         with Image.open(name) as picture:
             pictures.append(np.asarray(picture).astype(int))
@@ -221,10 +228,20 @@ def test_an_overlay_of_a_reduced_picture_is_the_one_of_the_whole(large: Path) ->
     assert np.abs(pictures[0] - pictures[1]).mean() < 3
 
 
-def test_full_overlays_are_decoded_in_full(large: Path) -> None:
-    (result,) = Engine(Spec()).explain(expand([str(large)]))
-    assert isinstance(result, Explained)
-    assert result.frame.rgb.shape == (1536, 2048, 3)
+@pytest.mark.parametrize(
+    ("command", "flags"),
+    [
+        (["classify"], []),
+        (["explain", "--save", "none"], ["--draft", "300"]),
+        (["explain", "--max-side", "300"], ["--white", "4095"]),
+    ],
+)
+def test_rows_of_a_large_photo_are_verified(large: Path, command: list[str], flags: list[str]) -> None:
+    Image.fromarray(np.arange(4096, dtype=np.uint16).reshape(64, 64)).save("deep.png")
+    then = run(command[0], large, "deep.png", *command[1:], *flags, "--json", "-q")
+    Path("then.jsonl").write_bytes(then.stdout)
+    outcome = run("verify", "then.jsonl")
+    assert (outcome.code, outcome.err) == (0, "camcli: 2 identical, 0 equal, 0 differs, 0 gone\n")
 
 
 # Parts of a run

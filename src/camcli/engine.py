@@ -22,7 +22,6 @@ from camcli.answers import Batch, Plan
 from camcli.attributing import attributions
 from camcli.errors import InputError, RequestError, SetupError
 from camcli.evidence import Network
-from camcli.images import Enough
 from camcli.layers import Layer
 from camcli.maps import Trace
 from camcli.methods import Method
@@ -41,9 +40,7 @@ BATCH_SIZE = 16
 class Engine:
     """A loaded model with the methods, layers and targets of one spec.
 
-    `workers` threads decode. `shown` is the longer side at which pictures will be drawn: 0 where none will be, None
-    where they are drawn in full; a JPEG much larger than that is decoded at a reduced scale. A picture of more
-    than `max_pixels` is refused.
+    `workers` threads decode. A picture of more than `max_pixels` is refused.
 
     Raises:
         RequestError: an unknown model, weights, method, class or layer.
@@ -58,7 +55,6 @@ class Engine:
         *,
         progress: bool = False,
         workers: int | None = None,
-        shown: int | None = None,
         max_pixels: int = MAX_PIXELS,
     ) -> None:
         if (spec.batch_size is not None and spec.batch_size < 1) or spec.top < 1:
@@ -89,9 +85,8 @@ class Engine:
         self.remarks = [*self.model.remarks, *compute.remarks(spec, self.model.device), *self._skipped]
         self._randomised: list[tuple[str, Plan]] = []
         self._inspect()
-        enough = None if spec.exact or shown is None else Enough(2 * self.model.preset.resize, shown)
         truth = self._truth if self.asker.by_folder else None
-        self.reader = Reader(self.model.preset, spec.fit, enough, truth, max_pixels)
+        self.reader = Reader(self.model.preset, spec.fit, spec.decoding, truth, max_pixels)
 
     @property
     def overlaps(self) -> bool:

@@ -12,7 +12,7 @@ import time
 import warnings
 from collections.abc import Callable, Iterator, Sequence
 from contextlib import contextmanager
-from dataclasses import dataclass
+from dataclasses import asdict
 from functools import lru_cache
 from pathlib import Path
 from threading import Lock
@@ -20,11 +20,13 @@ from typing import Any, TypeAlias
 
 import numpy as np
 from numpy.typing import NDArray
-from PIL import Image, ImageCms, UnidentifiedImageError
+from PIL import Image, UnidentifiedImageError
 
-from camcli import isolation, remote
+from camcli import colours, deep, isolation, kinds, remote, tiffs
+from camcli.deep import Samples
 from camcli.errors import InputError
-from camcli.records import MAX_FILE_BYTES, MAX_PIXELS, Box, Fit, Frame, Preset, Ref, View
+from camcli.records import AS_IT_IS, MAX_FILE_BYTES, MAX_PIXELS, Box, Decoding, Fit, Frame, Preset, Ref, View
+from camcli.tiffs import Tags
 
 # One resized picture may not exceed this many pixels: a 65000x1 picture would otherwise become 256 x 16 million.
 MAX_RESIZED_PIXELS = 64_000_000
@@ -36,8 +38,7 @@ Bands: TypeAlias = list[Image.Image]
 # What is decoded: a file, or bytes.
 Source: TypeAlias = bytes | Path
 
-# What a NumPy file starts with, and the most that is read of one.
-_ARRAY = b"\x93NUMPY"
+# The most that is read of a NumPy file.
 MAX_ARRAY_BYTES = 2_000_000_000
 
 _ORIENTATION_TAG = 0x0112
@@ -54,6 +55,8 @@ _UPRIGHT = {
 _LYING = frozenset(_UPRIGHT[orientation] for orientation in (5, 6, 7, 8))
 # Ghostscript and Windows would run what these hold.
 _PROGRAMS = frozenset({"EPS", "WMF"})
+# Pillow knows these by name, and can't read them.
+_NAMES_ONLY = frozenset({"HDF5", "GRIB", "BUFR", "MPEG"})
 # What decodes in C, in a time that its pixels bound; Python's own decoders and the other formats' may take any.
 _LINEAR = frozenset({"JPEG", "MPO", "PNG", "GIF", "WEBP", "AVIF", "TIFF", "BMP", "DIB", "PPM"})
 # Each scan of a JPEG goes over all of its pixels; cameras and encoders make up to a dozen.
@@ -63,37 +66,24 @@ MAX_SCANNED_PIXELS = 2_500_000_000
 SECONDS_PER_PIXEL = 2e-7
 _SCAN = b"\xff\xda"
 _JPEG_SUFFIXES = frozenset({".jpg", ".jpeg", ".jpe", ".jfif"})
-MAX_PROFILE_BYTES = 8_000_000
-
-
-@dataclass(frozen=True, slots=True)
-class Enough:
-    """How much of a large JPEG has to be decoded: pixels of the shorter side, and of the longer one."""
-
-    short: int
-    long: int
-
-    def scale(self, size: tuple[int, int]) -> int:
-        """The largest of libjpeg's 1/8, 1/4 and 1/2 that leaves as much, as its denominator; else 1."""
-        return next((s for s in (8, 4, 2) if min(size) // s >= self.short and max(size) // s >= self.long), 1)
 
 
 class NoRoomError(Exception):
     """There is no room for so many pixels now."""
 
 
-def read_frame(ref: Ref, enough: Enough | None = None) -> Frame:
-    """Decode one ref to an upright sRGB frame; of a JPEG, at the smallest scale that leaves `enough`.
+def read_frame(ref: Ref, decoding: Decoding = AS_IT_IS) -> Frame:
+    """Decode one ref to an upright sRGB frame.
 
     Raises:
-        InputError: missing, unreadable, not a picture, truncated, or too large.
+        InputError: missing, unreadable, not a picture, truncated, too large, or of values that are no picture's.
     """
-    return read(ref, enough)[0]
+    return read(ref, decoding)[0]
 
 
 def read(
     ref: Ref,
-    enough: Enough | None = None,
+    decoding: Decoding = AS_IT_IS,
     max_pixels: int = MAX_PIXELS,
     *,
     isolated: bool = False,
@@ -109,35 +99,62 @@ def read(
         NoRoomError: `room` said no.
     """
     source = _source(ref)
-    if _is_array(source):
+    head = _head(source)
+    if head.startswith(kinds.ARRAY):
         if not room(_bytes_of(source) // 3):
             raise NoRoomError
-        return _frame_of_array(ref, source), None
-    with _pillow(max_pixels), _refusing(), _timed(source) as file, Image.open(file) as opened:
+        return _frame_of_array(ref, source, decoding), None
+    with _pillow(max_pixels), _refusing(source, head), _timed(source) as file, Image.open(file) as opened:
         size = opened.size
         if (pixels := size[0] * size[1]) > max_pixels:
             raise InputError(
                 "decode", "too-large", f"{size[0]}x{size[1]} is more than --max-pixels {max_pixels / 1e6:g} million"
             )
-        if opened.format in _PROGRAMS:
-            raise InputError("decode", "not-a-picture", f"{opened.format} holds a program, not pixels: convert it")
-        if enough is not None and opened.format == "JPEG" and (scale := enough.scale(size)) > 1:
+        _check_kind(opened, head)
+        if opened.format == "JPEG" and (scale := decoding.scale(size)) > 1:
             opened.draft(None, (size[0] // scale, size[1] // scale))
         drafted = opened.size != size
         if not room(opened.width * opened.height):
             raise NoRoomError
         if not isolated and not _is_linear(opened, pixels, source):
-            asked = {"enough": enough and (enough.short, enough.long), "max_pixels": max_pixels}
-            rgb, full_size = isolation.decoded(_whole(source), asked, pixels)
-            return Frame(ref, rgb, full_size=full_size), None
+            asked = {"decoding": asdict(decoding), "max_pixels": max_pixels}
+            rgb, full_size, note = isolation.decoded(_whole(source), asked, pixels)
+            return Frame(ref, rgb, full_size=full_size, note=note, decoding=decoding), None
         file.deadline += pixels * SECONDS_PER_PIXEL
+        tags = tiffs.tags_of(opened)
+        tiffs.mend(opened, tags)
+        samples = deep.samples_of(opened, tags, head)
         opened.load()
         turn = _turn(opened)
         if turn in _LYING:
             size = size[::-1]
-        image = _to_rgb(opened if turn is None else opened.transpose(turn))
+        seen = _whitened(opened, source, samples, tags, decoding.white)
+        image, note = colours.to_rgb(seen if turn is None else seen.transpose(turn), samples, tags, decoding.white)
         rgb = np.asarray(image)
-    return Frame(ref, rgb, full_size=size if drafted else None), image
+    return Frame(ref, rgb, full_size=size if drafted else None, note=note, decoding=decoding), image
+
+
+def _check_kind(opened: Image.Image, head: bytes) -> None:
+    """Raises: InputError: Pillow has a name for it, and no picture."""
+    if opened.format in _PROGRAMS:
+        raise InputError("decode", "not-a-picture", f"{opened.format} holds a program, not pixels: convert it")
+    if tiffs.is_raw(opened):
+        raise InputError("decode", "unsupported", str(kinds.RAW))
+    if opened.format in _NAMES_ONLY and (kind := kinds.named(head)) is not None:
+        raise InputError("decode", "unsupported", str(kind))
+
+
+def _whitened(
+    opened: Image.Image, source: Source, samples: Samples | None, tags: Tags | None, white: float | None
+) -> Image.Image:
+    """16-bit colours with that white, for which they are read once more; others as they are."""
+    if white is None or samples is None or samples.low is None:
+        return opened
+    with _timed(source) as file, Image.open(file) as again:
+        tiffs.mend(again, tags)
+        again.tile = [tiffs.with_rawmode(tile, samples.low) for tile in again.tile]
+        again.load()
+        return deep.whitened(opened, again, white)
 
 
 class _Timed:
@@ -177,12 +194,12 @@ def _is_linear(opened: Image.Image, pixels: int, source: Source) -> bool:
 
 
 @contextmanager
-def _refusing() -> Iterator[None]:
+def _refusing(source: Source, head: bytes) -> Iterator[None]:
     """Whatever a decoder raises, as a refusal in our own words: Pillow's messages carry object addresses."""
     try:
         yield
     except UnidentifiedImageError:
-        raise InputError("decode", "not-a-picture", "not a picture that Pillow can read") from None
+        raise _unidentified(source, head) from None
     except Image.DecompressionBombError:
         limit = (Image.MAX_IMAGE_PIXELS or 0) * 2
         raise InputError("decode", "too-large", f"larger than {limit / 1e6:.0f} megapixels") from None
@@ -194,6 +211,16 @@ def _refusing() -> Iterator[None]:
         raise
     except Exception as error:  # noqa: BLE001  a decoder may raise anything on bytes that were made to break it
         raise InputError("decode", "broken", _in_own_words(error)) from None
+
+
+def _unidentified(source: Source, head: bytes) -> InputError:
+    kind = kinds.named(head)
+    if head.startswith(kinds.TIFFS):
+        with _timed(source) as file:
+            kind = tiffs.unread(file)
+    if kind is None:
+        return InputError("decode", "not-a-picture", "not a picture that Pillow can read")
+    return InputError("decode", "unsupported" if kind.pictured else "not-a-picture", str(kind))
 
 
 class _Pillow:
@@ -301,19 +328,20 @@ def _too_long(size: int) -> InputError:
     return InputError("decode", "too-large", f"{size / 1e9:.1f} GB: at most {limit:g} GB are read of such a file")
 
 
-def _is_array(source: Source) -> bool:
+def _head(source: Source) -> bytes:
+    """The beginning of it."""
     if isinstance(source, bytes):
-        return source.startswith(_ARRAY)
+        return source[: kinds.HEAD]
     try:
         with source.open("rb") as file:
-            return file.peek(len(_ARRAY))[: len(_ARRAY)] == _ARRAY
+            return file.read(kinds.HEAD)
     except OSError:
-        return False  # said in full where it is decoded
+        return b""  # said in full where it is decoded
 
 
-def _frame_of_array(ref: Ref, source: Source) -> Frame:
-    """A NumPy file (H, W, C) or (H, W): uint8, uint16, or float in [0, 1]."""
-    with _refusing():
+def _frame_of_array(ref: Ref, source: Source, decoding: Decoding) -> Frame:
+    """A NumPy file (H, W, C) or (H, W): uint8, uint16, or float in [0, 1]; any numbers, if it is said what is white."""
+    with _refusing(source, b""):
         if isinstance(source, bytes):
             array = np.load(io.BytesIO(source), allow_pickle=False)
         else:
@@ -324,15 +352,10 @@ def _frame_of_array(ref: Ref, source: Source) -> Frame:
     if bands.ndim != 3 or 0 in bands.shape:
         shape = "x".join(map(str, array.shape))
         raise InputError("decode", "not-a-picture", f"an array of {shape}, not (height, width, channels)")
-    if bands.dtype == np.uint16:
-        bands = bands.astype(np.float32) / np.float32(65535)
-    elif bands.dtype != np.uint8:
-        if bands.dtype.kind != "f" or not (bands.min() >= 0 and bands.max() <= 1):
-            raise InputError("decode", "not-a-picture", "an array that is neither uint8, uint16 nor float in [0, 1]")
-        bands = bands.astype(np.float32)
+    bands, note = deep.array_bands(bands, decoding.white)
     shown = bands[..., :3] if bands.shape[2] >= 3 else bands[..., :1].repeat(3, axis=2)
     rgb = shown if shown.dtype == np.uint8 else np.rint(shown * 255).astype(np.uint8)
-    return Frame(ref, np.ascontiguousarray(rgb), bands)
+    return Frame(ref, np.ascontiguousarray(rgb), bands, note=note, decoding=decoding)
 
 
 def _readable(path: Path) -> Path:
@@ -345,7 +368,7 @@ def _readable(path: Path) -> Path:
     except (OSError, ValueError):
         raise InputError("open", "missing", "not a usable path") from None
     if stat.S_ISDIR(status.st_mode):
-        raise InputError("open", "not-a-file", "it is a folder")
+        raise InputError("open", "not-a-file", "it is a folder: name it on the command line")
     if not stat.S_ISREG(status.st_mode):  # a pipe that nobody writes to would hang for ever
         raise InputError("open", "not-a-file", "not a regular file; pipe it in instead: `camcli explain - < FILE`")
     if status.st_size == 0:
@@ -367,75 +390,6 @@ def _turn(image: Image.Image) -> Image.Transpose | None:
     except Exception:  # noqa: BLE001  as when decoding
         return None  # unreadable metadata on a readable picture: show the picture
     return _UPRIGHT.get(orientation) if isinstance(orientation, int) else None
-
-
-def _to_rgb(image: Image.Image) -> Image.Image:
-    if profile := image.info.get("icc_profile"):
-        image = _in_srgb(image, profile)
-    if image.mode == "RGB" and "transparency" not in image.info:
-        return image
-    if image.mode in ("I", "F") or image.mode.startswith("I;16"):
-        return Image.fromarray(_eight_bit(image)).convert("RGB")
-    if image.mode == "LAB":
-        to_srgb = ImageCms.buildTransform(ImageCms.createProfile("LAB"), ImageCms.createProfile("sRGB"), "LAB", "RGB")
-        converted = ImageCms.applyTransform(image, to_srgb)
-        assert converted is not None
-        return converted
-    if image.mode in ("RGBA", "LA", "PA", "La", "RGBa") or "transparency" in image.info:
-        return _over_white(image)
-    return image.convert("RGB")
-
-
-def _over_white(image: Image.Image) -> Image.Image:
-    """A picture with transparency over white; a strip at a time, for the memory of its copies."""
-    width, height = image.size
-    flat = Image.new("RGB", image.size)
-    rows = max(1, 1_000_000 // width)
-    for top in range(0, height, rows):
-        strip = image.crop((0, top, width, min(height, top + rows)))
-        rgba = (strip.convert("LA") if strip.mode == "La" else strip).convert("RGBA")
-        white = Image.new("RGBA", rgba.size, "white")
-        flat.paste(Image.alpha_composite(white, rgba).convert("RGB"), (0, top))
-    return flat
-
-
-def _in_srgb(image: Image.Image, profile: bytes) -> Image.Image:
-    """The colours that the embedded profile means; as they are where it is sRGB's own, broken, or of another mode."""
-    target = {"RGB": "RGB", "CMYK": "RGB", "L": "RGB", "RGBA": "RGBA"}.get(image.mode)
-    if target is None or "transparency" in image.info or len(profile) > MAX_PROFILE_BYTES:
-        return image
-    try:
-        transform = _to_srgb(profile, image.mode, target)
-        converted = None if transform is None else ImageCms.applyTransform(image, transform)
-    except Exception:  # noqa: BLE001  as when decoding
-        return image
-    return image if converted is None else converted
-
-
-@lru_cache(maxsize=8)
-def _to_srgb(profile: bytes, mode: str, target: str) -> ImageCms.ImageCmsTransform | None:
-    """None where nothing would change."""
-    opened = ImageCms.ImageCmsProfile(io.BytesIO(profile))
-    if mode != "CMYK" and "srgb" in ImageCms.getProfileDescription(opened).lower():
-        return None
-    return ImageCms.buildTransform(opened, ImageCms.createProfile("sRGB"), mode, target)
-
-
-def _eight_bit(image: Image.Image) -> NDArray[np.uint8]:
-    """Deep greyscale to 8 bits. Pillow's own conversion clips at 255, which turns a 16-bit photo white.
-
-    The range is the mode's (16 bits), or for "I" and "F" the smallest of [0, 1] (F only), [0, 255], [0, 65535]
-    that holds the values.
-    """
-    grey = np.nan_to_num(np.asarray(image).astype(np.float32), posinf=0.0, neginf=0.0)
-    top = float(grey.max(initial=0.0))
-    if image.mode.startswith("I;16"):
-        white = 65535.0
-    elif image.mode == "F" and top <= 1.0:
-        white = 1.0
-    else:
-        white = next((w for w in (255.0, 65535.0) if top <= w), top)
-    return np.asarray(np.rint(np.clip(grey / white, 0.0, 1.0) * 255.0), dtype=np.uint8)
 
 
 def _short_side_to(short: int, width: int, height: int) -> tuple[int, int]:

@@ -3,14 +3,15 @@
 import glob
 import os
 import re
+from collections import Counter
 from collections.abc import Iterable, Iterator, Sequence
-from dataclasses import replace
+from dataclasses import dataclass, replace
 from hashlib import blake2b
 from itertools import chain, count, islice
 from pathlib import Path
 from typing import BinaryIO
 
-from camcli import remote, streams
+from camcli import kinds, lists, remote, streams
 from camcli.errors import RequestError
 from camcli.records import Ref
 
@@ -18,25 +19,8 @@ from camcli.records import Ref
 IMAGE_SUFFIXES = frozenset(
     (
         ".jpg .jpeg .jpe .jfif .png .apng .webp .gif .bmp .dib .tif .tiff "
-        ".ppm .pgm .pbm .pnm .jp2 .j2k .avif .mpo .ico .tga"
+        ".ppm .pgm .pbm .pnm .jp2 .j2k .avif .mpo .ico .tga .npy"
     ).split()
-)
-
-# A longer line is no path; of one without end no more is kept.
-_MAX_NAME = 65_536
-_SIGNATURES = (
-    b"\x93NUMPY",
-    b"\xff\xd8\xff",
-    b"\x89PNG\r\n\x1a\n",
-    b"GIF87a",
-    b"GIF89a",
-    b"II*\x00",
-    b"MM\x00*",
-    b"II+\x00",
-    b"MM\x00+",
-    b"\x00\x00\x00\x0cjP  ",
-    b"\xff\x4f\xff\x51",
-    b"\x00\x00\x01\x00",
 )
 
 
@@ -46,11 +30,13 @@ def expand(
     recursive: bool = True,
     skip: Path | None = None,
     stdin: BinaryIO | None = None,
+    passed: Counter[str] | None = None,
 ) -> Iterator[Ref]:
     """One Ref per picture, numbered from 0, in the order named; a folder's files sorted by name, then its folders.
 
-    `-` reads `stdin`: a picture's bytes, or paths separated by newlines (by NULs if one is seen in the first read).
-    `skip` is a folder never walked into: a run's own output.
+    `-` reads `stdin`: a picture's bytes, or paths separated by newlines (by NULs if one is seen in the first read), in
+    UTF-16 and UTF-32 too. `skip` is a folder never walked into: a run's own output. `passed` counts, by suffix, the
+    pictures of other kinds that folders hold.
 
     Raises:
         RequestError: a named path is missing, or there is nothing to explain. A path that comes from stdin
@@ -65,14 +51,41 @@ def expand(
         there = os.path.exists(argument) or remote.is_uri(argument) or _glob(argument)
         if argument != "-" and not there:
             raise RequestError(f"no such file or folder: {_printable(argument)}")
-    skipped = skip.absolute().resolve() if skip is not None else None
+    passed = Counter() if passed is None else passed
+    walk = _Walk(recursive, skip.absolute().resolve() if skip is not None else None, passed)
     numbers = count()
-    refs = chain.from_iterable(_refs(argument, numbers, recursive, skipped, stdin) for argument in arguments)
+    refs = chain.from_iterable(_refs(argument, numbers, walk, stdin) for argument in arguments)
     first = next(refs, None)
     if first is None:
         what = "stdin is empty" if list(arguments) == ["-"] else f"no pictures in {_printable(' '.join(arguments))}"
-        raise RequestError(f"no inputs: {what}")
+        raise RequestError(f"no inputs: {what}{_instead(passed)}")
     return apart(chain([first], refs))
+
+
+def passed_over(passed: Counter[str]) -> str:
+    """What a walk has passed over, in one line."""
+    files = "1 file" if passed.total() == 1 else f"{passed.total()} files"
+    return f"{files} passed over: " + ", ".join(f"{count} {suffix}" for suffix, count in sorted(passed.items()))
+
+
+def _instead(passed: Counter[str]) -> str:
+    return f"; {passed_over(passed)} (name one, and it is tried or told why not)" if passed else ""
+
+
+@dataclass(frozen=True, slots=True)
+class _Walk:
+    """How folders are gone through."""
+
+    recursive: bool
+    skip: Path | None
+    passed: Counter[str]
+
+    def takes(self, name: str) -> bool:
+        """Whether a file is picked up; counts it where it is a picture of a kind that is not."""
+        suffix = os.path.splitext(name)[1].lower()  # noqa: PTH122
+        if suffix in kinds.UNREAD_SUFFIXES:
+            self.passed[suffix] += 1
+        return suffix in IMAGE_SUFFIXES
 
 
 def ref_named(index: int, name: str) -> Ref:
@@ -122,20 +135,18 @@ def _digest(text: str) -> bytes:
     return blake2b(text.encode("utf-8", "surrogatepass"), digest_size=8).digest()
 
 
-def _refs(
-    argument: str, numbers: Iterator[int], recursive: bool, skip: Path | None, stdin: BinaryIO | None
-) -> Iterator[Ref]:
+def _refs(argument: str, numbers: Iterator[int], walk: _Walk, stdin: BinaryIO | None) -> Iterator[Ref]:
     if argument == "-":
         if stdin is None:
             raise RequestError("`-` needs a stdin to read")
-        yield from _from_stdin(stdin, numbers, recursive, skip)
+        yield from _from_stdin(stdin, numbers)
         return
     if remote.is_uri(argument) and not os.path.exists(argument):
-        yield from _remote(argument, numbers, recursive)
+        yield from _remote(argument, numbers, walk)
         return
     for name in [argument] if os.path.exists(argument) else _glob(argument):
         if os.path.isdir(name):
-            yield from _walk(Path(name), numbers, recursive, skip)
+            yield from _walk(Path(name), numbers, walk)
         elif streams.is_open(name):
             yield _opened(next(numbers), name)
         else:
@@ -150,9 +161,9 @@ def _opened(index: int, name: str) -> Ref:
         return Ref(index, name, path=Path(name))  # refused where it is to be decoded
 
 
-def _remote(uri: str, numbers: Iterator[int], recursive: bool) -> Iterator[Ref]:
-    for name in remote.walk(uri, recursive=recursive):
-        if name == uri or Path(name).suffix.lower() in IMAGE_SUFFIXES:
+def _remote(uri: str, numbers: Iterator[int], walk: _Walk) -> Iterator[Ref]:
+    for name in remote.walk(uri, recursive=walk.recursive):
+        if name == uri or walk.takes(name):
             folder = glob.has_magic(uri) or name == uri
             yield Ref(next(numbers), name, uri=name, root=Path(name).parent if folder else Path(uri))
 
@@ -161,56 +172,26 @@ def _glob(pattern: str) -> list[str]:
     return sorted(glob.glob(pattern, recursive=True)) if glob.has_magic(pattern) else []
 
 
-def _walk(root: Path, numbers: Iterator[int], recursive: bool, skip: Path | None) -> Iterator[Ref]:
+def _walk(root: Path, numbers: Iterator[int], walk: _Walk) -> Iterator[Ref]:
     for folder, folders, files in os.walk(root):
         here = Path(folder)
-        folders[:] = sorted(f for f in folders if recursive and f[0] != "." and (here / f).resolve() != skip)
-        if here.resolve() == skip:
+        folders[:] = sorted(f for f in folders if walk.recursive and f[0] != "." and (here / f).resolve() != walk.skip)
+        if here.resolve() == walk.skip:
             folders.clear()
             continue
         for file in sorted(files):
-            if file[0] != "." and Path(file).suffix.lower() in IMAGE_SUFFIXES:
+            if file[0] != "." and walk.takes(file):
                 yield Ref(next(numbers), os.fspath(here / file), path=here / file, root=root)
 
 
-def _from_stdin(stdin: BinaryIO, numbers: Iterator[int], recursive: bool, skip: Path | None) -> Iterator[Ref]:
-    # peek, not read: the first bytes decide what this is, and must still be there for whoever reads it then.
-    head: bytes = stdin.peek(16)  # type: ignore[attr-defined]
-    if _is_picture(head):
-        yield Ref(next(numbers), "-", data=streams.read(stdin))
+def _from_stdin(stdin: BinaryIO, numbers: Iterator[int]) -> Iterator[Ref]:
+    head = lists.read_head(stdin)
+    framed = None if kinds.is_picture(head) else lists.framing(head)
+    if framed is None:
+        yield Ref(next(numbers), "-", data=streams.read(stdin, head))
         return
-    for entry in _entries(stdin, b"\0" if b"\0" in head else b"\n"):
-        name = os.fsdecode(entry)
-        if os.path.isdir(name):
-            yield from _walk(Path(name), numbers, recursive, skip)
-        else:
-            yield replace(ref_named(next(numbers), name), root=Path())
-
-
-def _is_picture(head: bytes) -> bool:
-    return (
-        head.startswith(_SIGNATURES)
-        or (head[:4] == b"RIFF" and head[8:12] == b"WEBP")
-        or (head[:2] == b"BM" and head[6:10] == b"\0\0\0\0")
-        or (head[:3] == b"\0\0\0" and head[4:8] == b"ftyp")
-        or re.match(rb"P[1-6]\s+(?:#[^\n]*\n\s*)*\d+\s+(?:#[^\n]*\n\s*)*\d+\s", head) is not None
-    )
-
-
-def _entries(stdin: BinaryIO, separator: bytes) -> Iterator[bytes]:
-    """Entries as they arrive; blank lines are none, and a line may have a Windows ending."""
-    rest = b""
-    while chunk := stdin.read1(65536):  # type: ignore[attr-defined]
-        *whole, rest = (rest + chunk).split(separator)
-        rest = rest[:_MAX_NAME]
-        yield from _named(whole, separator)
-    yield from _named([rest], separator)
-
-
-def _named(entries: list[bytes], separator: bytes) -> Iterator[bytes]:
-    if separator == b"\0":
-        return filter(None, entries)
-    return (entry.rstrip(b"\r") for entry in entries if entry.strip())
+    for entry in lists.names(head, stdin, framed):
+        yield replace(ref_named(next(numbers), os.fsdecode(entry)), root=Path())
 
 
 def _printable(name: str) -> str:

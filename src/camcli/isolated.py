@@ -11,7 +11,7 @@ import numpy as np
 
 from camcli import images
 from camcli.errors import InputError
-from camcli.records import Ref
+from camcli.records import Decoding, Ref
 
 
 def main(requests: BinaryIO, answers: BinaryIO) -> None:
@@ -21,13 +21,14 @@ def main(requests: BinaryIO, answers: BinaryIO) -> None:
         import resource
 
         resource.setrlimit(resource.RLIMIT_AS, (asked["memory"], asked["memory"]))
-    enough = images.Enough(*asked["enough"]) if asked["enough"] else None
+    decoding = Decoding(**asked["decoding"])
     try:
-        frame, _ = images.read(Ref(0, "-", data=requests.read()), enough, asked["max_pixels"], isolated=True)
+        frame, _ = images.read(Ref(0, "-", data=requests.read()), decoding, asked["max_pixels"], isolated=True)
     except InputError as error:
         answers.write(json.dumps({"error": [error.stage, error.kind, str(error)]}).encode() + b"\n")
         return
-    answers.write(json.dumps({"shape": frame.rgb.shape, "full_size": frame.full_size}).encode() + b"\n")
+    said = {"shape": frame.rgb.shape, "full_size": frame.full_size, "note": frame.note}
+    answers.write(json.dumps(said).encode() + b"\n")
     answers.write(np.ascontiguousarray(frame.rgb).data)
 
 

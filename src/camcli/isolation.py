@@ -30,8 +30,10 @@ def too_slow() -> InputError:
     return InputError("decode", "too-slow", f"it takes more than {SECONDS:g} s to decode")
 
 
-def decoded(content: bytes, asked: Mapping[str, Any], pixels: int) -> tuple[NDArray[np.uint8], tuple[int, int] | None]:
-    """What `images.read` makes of it, told `asked`: (the upright sRGB pixels (H, W, 3), `Frame.full_size`).
+def decoded(
+    content: bytes, asked: Mapping[str, Any], pixels: int
+) -> tuple[NDArray[np.uint8], tuple[int, int] | None, str | None]:
+    """What `images.read` makes of it, told `asked`: (the upright sRGB pixels (H, W, 3), `Frame.full_size`, its note).
 
     Raises: InputError: as `images.read`; it took more than `SECONDS` or the memory for so many pixels, or its decoder
         crashed.
@@ -60,4 +62,4 @@ def decoded(content: bytes, asked: Mapping[str, Any], pixels: int) -> tuple[NDAr
         raise InputError(*said["error"])
     full = said["full_size"]
     rgb = np.frombuffer(answer, np.uint8, offset=end + 1)
-    return rgb.reshape(said["shape"]), tuple(full) if full else None
+    return rgb.reshape(said["shape"]), tuple(full) if full else None, said["note"]

@@ -74,8 +74,12 @@ class Measured:
         total = sum(stage.seconds for stage in self.stages)
         slowest = max(self.stages, key=lambda stage: stage.seconds)
         said.append(f"{slowest.name} takes most: {slowest.seconds / total:.0%} of the time")
-        if slowest.name in ("decode", "render", "encode") and self.megapixels > 2:
-            said.append("the pictures are large: --max-side 1024 decodes, draws and encodes a part of their pixels")
+        if slowest.name in ("render", "encode") and self.megapixels > 2:
+            said.append("the pictures are large: --max-side 1024 draws and encodes a part of their pixels")
+        if slowest.name == "decode" and self.megapixels > 2:
+            said.append(
+                "the pictures are large: --draft 512 decodes JPEGs at a reduced scale, and moves scores a little"
+            )
         sizes = {int(v.what.split()[1]): v.per_second for v in self.variants if v.what.startswith("--batch-size")}
         if sizes:
             best = max(sizes.values())
@@ -148,7 +152,7 @@ def _stages(engine: Engine, where: OutputSpec, refs: Sequence[Ref], items: list[
     for batch in _batches(items, engine.batch_size):  # what is built once counts for no stage
         engine.answer(batch)
     decoded = clock(
-        "decode", lambda: list(pool.map(lambda ref: images.read(ref, reader.enough, reader.max_pixels), refs))
+        "decode", lambda: list(pool.map(lambda ref: images.read(ref, reader.decoding, reader.max_pixels), refs))
     )
     clock(
         "preprocess",

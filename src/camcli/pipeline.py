@@ -34,7 +34,7 @@ def open_engine(
     if threads is not None:
         torch.set_num_threads(threads)
     cv2.setNumThreads(1)  # pictures are drawn side by side
-    return Engine(spec, progress=progress, workers=workers, shown=where.shown, max_pixels=max_pixels)
+    return Engine(spec, progress=progress, workers=workers, max_pixels=max_pixels)
 
 
 def rows(engine: Engine, refs: Iterable[Ref], files: Files, *, fail_fast: bool = False) -> Iterator[Row]:

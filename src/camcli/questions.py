@@ -109,7 +109,7 @@ class Asker:
             return
         try:
             (ref,) = expand([self._spec.similar_to])
-            view = images.view_of(images.read_frame(ref), self._model.preset, self._spec.fit)
+            view = images.view_of(images.read_frame(ref, self._spec.decoding), self._model.preset, self._spec.fit)
         except (InputError, ValueError) as error:
             raise RequestError(f"--similar-to {self._spec.similar_to}: {error}") from None
         pixels = torch.from_numpy(view.pixels).to(self._model.device)

@@ -12,8 +12,8 @@ from threading import Lock
 
 from camcli import images
 from camcli.errors import of_input
-from camcli.images import Enough, NoRoomError
-from camcli.records import MAX_PIXELS, Failed, Fit, Frame, Preset, Ref, Result, View
+from camcli.images import NoRoomError
+from camcli.records import AS_IT_IS, MAX_PIXELS, Decoding, Failed, Fit, Frame, Preset, Ref, Result, View
 
 # A batch ends early when its decoded frames hold this many pixels (3 bytes each), so that memory does not
 # depend on how large the pictures are: eight of 12 megapixels, which cores share evenly.
@@ -47,7 +47,7 @@ class Reader:
 
     preset: Preset
     fit: Fit
-    enough: Enough | None = None
+    decoding: Decoding = AS_IT_IS
     truth: Callable[[Ref], int] | None = None
     max_pixels: int = MAX_PIXELS
 
@@ -65,7 +65,7 @@ class Reader:
         try:
             if self.truth is not None:
                 item.truth = self.truth(ref)
-            item.frame, image = images.read(ref, self.enough, self.max_pixels, room=taken)
+            item.frame, image = images.read(ref, self.decoding, self.max_pixels, room=taken)
             decoded = time.perf_counter()
             item.view = images.view_of(item.frame, self.preset, self.fit, image)
             item.ms = {"decode": (decoded - started) * 1e3, "preprocess": (time.perf_counter() - decoded) * 1e3}

@@ -52,19 +52,42 @@ class Ref:
     again: int = 1
 
 
+@dataclass(frozen=True, slots=True)
+class Decoding:
+    """How a file becomes a frame, where that is a choice.
+
+    draft: a larger JPEG is decoded at the smallest of libjpeg's scales that leaves its shorter side so long. white: the
+    value that is white, of samples of more than 8 bits.
+    """
+
+    draft: int | None = None
+    white: float | None = None
+
+    def scale(self, size: tuple[int, int]) -> int:
+        """The largest of libjpeg's 1/8, 1/4 and 1/2 that a JPEG of that size may have, as its denominator; else 1."""
+        return 1 if self.draft is None else next((s for s in (8, 4, 2) if min(size) // s >= self.draft), 1)
+
+
+# In full, and white as the file has it.
+AS_IT_IS = Decoding()
+
+
 @dataclass(frozen=True, slots=True, eq=False)
 class Frame:
     """The decoded picture: `rgb` uint8 (H, W, 3), EXIF-upright, alpha over white, first frame of an animation.
 
     `bands`, of a NumPy array that stands for a picture, uint8 or float32 in [0, 1] (H, W, C), are what a network of C
     input channels sees; `rgb` then shows the first three, or the first one in grey. `full_size` (width, height) is the
-    picture's where `rgb` was decoded at a reduced scale.
+    picture's where `rgb` was decoded at a reduced scale. `note` says what was not as usual in the file; `decoding` is
+    what was asked for, to read it once more.
     """
 
     ref: Ref
     rgb: NDArray[np.uint8]
     bands: NDArray[Any] | None = None
     full_size: tuple[int, int] | None = None
+    note: str | None = None
+    decoding: Decoding = AS_IT_IS
 
     @property
     def size(self) -> tuple[int, int]:
@@ -283,7 +306,7 @@ class Spec(ModelSpec):
     neurons: the channels that weigh most; sanity: what is left when weights are randomised. seed: of whatever is drawn
     at random. batch_size: pictures per forward, None: what suits the device. precision: of all that runs before the
     layer; compile: torch.compile builds that; exact: nothing is rearranged to be faster, so that every bit is the one
-    of a plain forward.
+    of a plain forward. draft, white: see `Decoding`.
     """
 
     methods: tuple[str, ...] = ("grad-cam",)
@@ -306,6 +329,12 @@ class Spec(ModelSpec):
     precision: Precision = "fp32"
     compile: bool = False
     exact: bool = False
+    draft: int | None = None
+    white: float | None = None
+
+    @property
+    def decoding(self) -> Decoding:
+        return Decoding(self.draft, self.white)
 
     @property
     def asks_function(self) -> bool:
@@ -332,9 +361,3 @@ class OutputSpec:
     max_side: int | None = None
     format: PictureFormat = "jpg"
     durable: bool = False
-
-    @property
-    def shown(self) -> int | None:
-        """The longer side at which pictures are drawn: 0 where none is, None where they keep their own."""
-        drawn = set(self.pictures) - {"raw"}
-        return self.max_side if drawn and (self.folder is not None or self.file is not None) else 0

@@ -15,10 +15,10 @@ def is_open(name: str) -> bool:
     return name.startswith(_OPEN)
 
 
-def read(stream: BinaryIO) -> bytes:
-    """All of it, or `MAX_FILE_BYTES` and one more: then it is too large for a picture."""
-    chunks = []
-    left = MAX_FILE_BYTES + 1
+def read(stream: BinaryIO, head: bytes = b"") -> bytes:
+    """All of it behind `head`, or `MAX_FILE_BYTES` and one more: then it is too large for a picture."""
+    chunks = [head]
+    left = MAX_FILE_BYTES + 1 - len(head)
     while left > 0 and (chunk := stream.read(min(left, _CHUNK))):
         chunks.append(chunk)
         left -= len(chunk)

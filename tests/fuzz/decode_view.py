@@ -15,7 +15,9 @@ from typing import Any
 
 import atheris
 
-with atheris.instrument_imports(include=["PIL", "camcli.images", "camcli.isolation"]):
+with atheris.instrument_imports(
+    include=["PIL", "camcli.images", "camcli.colours", "camcli.deep", "camcli.tiffs", "camcli.isolation"]
+):
     from PIL import Image
 
     from camcli import images, isolation
@@ -27,21 +29,21 @@ import seeds
 from numpy.typing import NDArray
 
 from camcli.errors import InputError
-from camcli.records import Frame, Preset, Ref
+from camcli.records import Decoding, Frame, Preset, Ref
 
 MAX_PIXELS = 200_000
 PRESET = Preset(resize=32, crop=28, mean=(0.485, 0.456, 0.406), std=(0.229, 0.224, 0.225), interpolation="bilinear")
 
 
-ENOUGH = images.Enough(64, 64)
+DRAFT = Decoding(draft=64)
 
 
 def in_this_process(
     content: bytes, asked: Mapping[str, Any], pixels: int
-) -> tuple[NDArray[np.uint8], tuple[int, int] | None]:
+) -> tuple[NDArray[np.uint8], tuple[int, int] | None, str | None]:
     """What `isolation.decoded` does, where the fuzzer sees it."""
-    frame, _ = images.read(Ref(0, "-", data=content), ENOUGH, MAX_PIXELS, isolated=True)
-    return frame.rgb, frame.full_size
+    frame, _ = images.read(Ref(0, "-", data=content), DRAFT, MAX_PIXELS, isolated=True)
+    return frame.rgb, frame.full_size, frame.note
 
 
 def check(frame: Frame) -> None:
@@ -64,7 +66,7 @@ def check(frame: Frame) -> None:
 
 def one_input(data: bytes) -> None:
     try:
-        frame, _ = images.read(Ref(0, "-", data=data), ENOUGH, MAX_PIXELS)
+        frame, _ = images.read(Ref(0, "-", data=data), DRAFT, MAX_PIXELS)
     except InputError:
         return
     check(frame)

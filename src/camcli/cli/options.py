@@ -372,6 +372,26 @@ FitOption = Annotated[
         autocompletion=_offer(get_args(Fit)),
     ),
 ]
+Draft = Annotated[
+    int | None,
+    typer.Option(
+        "--draft",
+        metavar="SIDE",
+        help="Decode larger JPEGs at a reduced scale whose shorter side is at least SIDE, such as 512: faster, and "
+        "scores move a little.",
+        min=1,
+        show_default=False,
+    ),
+]
+White = Annotated[
+    float | None,
+    typer.Option(
+        "--white",
+        metavar="VALUE",
+        help="Value that is white, in pictures and arrays of more than 8 bits: 4095, 10000.",
+        show_default=False,
+    ),
+]
 ColormapOption = Annotated[
     str,
     typer.Option(
@@ -532,6 +552,8 @@ class PictureFlags:
     """The options that say how a picture becomes the network's view; `spread` gives them to a command."""
 
     fit: FitOption = "crop"
+    draft: Draft = None
+    white: White = None
 
     def for_spec(self) -> dict[str, Any]:
         """The fields of a Spec."""

@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import math
 import os
 import re
 import sys
@@ -57,6 +58,8 @@ class Problems:
     def of_pictures(self, pictured: options.PictureFlags) -> None:
         """How a picture becomes the view."""
         self.choice("--fit", pictured.fit, get_args(Fit))
+        if pictured.white is not None and not 0 < pictured.white < math.inf:
+            self.add(f"--white {pictured.white:g}: a number above 0")
 
     def of_asked(self, asked: options.TargetFlags, names: Iterable[str]) -> None:
         """What is explained, by which methods."""

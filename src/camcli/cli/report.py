@@ -17,7 +17,8 @@ def show_line(row: Mapping[str, Any], line: Callable[[str], None]) -> None:
     more = f" (+{len(files) - 1})" if len(files) > 1 else ""
     arrow = f"  -> {files[0]}{more}" if files else ""
     truth = "" if row.get("correct", True) else f"  (not {row['truth']['id']} {row['truth']['label']})"
-    line(f"{row['input']}  {_best(row)}{truth}{arrow}")
+    note = f"  [{row['note']}]" if "note" in row else ""
+    line(f"{row['input']}  {_best(row)}{truth}{note}{arrow}")
 
 
 def _best(row: Mapping[str, Any]) -> str:
@@ -34,6 +35,8 @@ def show_in_full(row: Mapping[str, Any], notes: Iterable[str], line: Callable[[s
     """The one answered row: what was asked of what, its best classes, its files; then what else there is to say."""
     width, height = row["size"]
     line(f"{row['input']}  {width}x{height}  {row['model']} ({row['weights']})")
+    if "note" in row:
+        line(row["note"])
     if not row["top"]:
         targets = {answer["target"]["name"]: answer["target"]["value"] for answer in row["explanations"]}
         table(("output", "value"), [(name, f"{value:.5g}") for name, value in targets.items()], right=(1,))

@@ -5,9 +5,10 @@ from __future__ import annotations
 import os
 import sys
 import time
+from collections import Counter
 from collections.abc import Callable, Iterator, Sequence
 from contextlib import contextmanager
-from dataclasses import dataclass
+from dataclasses import dataclass, field
 from functools import partial
 from itertools import chain, islice
 from pathlib import Path
@@ -36,13 +37,13 @@ def run(
     started = time.perf_counter()
     folder = os.fspath(where.folder) if where.folder is not None else None
     shard = options.shard_numbers(flow.shard) if flow.shard is not None else None
-    part = _listed(arguments, shard, folder, recursive=flow.recursive)
+    tally = _Tally()
+    part = _listed(arguments, shard, folder, tally.passed, recursive=flow.recursive)
     if where.file is not None:
         check_place(where.file)
         only = _only_one(part(1), where.file)
         part = partial(_same, only)
     single = len(arguments) == 1 and Path(arguments[0]).is_file()
-    tally = _Tally()
     with stoppable() as stop:
         try:
             with (
@@ -82,7 +83,8 @@ def _show(row: Row, board: console.Board, notes: Sequence[str] | None, *, to_std
     if "error" in row:
         console.say(f"refused {row['input']}: {row['error']['message']}")
     elif to_stdout:
-        return
+        if "note" in row:
+            console.say(f"{row['input']}: {row['note']}")
     elif notes is not None:
         report.show_in_full(row, [*notes, report.made_with(row)], board.line)
     else:
@@ -93,14 +95,16 @@ def _show(row: Row, board: console.Board, notes: Sequence[str] | None, *, to_std
 Part = Callable[[int], Iterator[Ref]]
 
 
-def _listed(arguments: list[str], shard: tuple[int, int] | None, folder: str | None, *, recursive: bool) -> Part:
+def _listed(
+    arguments: list[str], shard: tuple[int, int] | None, folder: str | None, passed: Counter[str], *, recursive: bool
+) -> Part:
     local = remote.local_path(folder) if folder is not None else None
 
-    def listed() -> Iterator[Ref]:
+    def listed(passed: Counter[str] | None = None) -> Iterator[Ref]:
         skip = Path(local) if local is not None else None
-        return inputs_.expand(arguments, recursive=recursive, skip=skip, stdin=sys.stdin.buffer)
+        return inputs_.expand(arguments, recursive=recursive, skip=skip, stdin=sys.stdin.buffer, passed=passed)
 
-    refs = listed()
+    refs = listed(passed)
     if shard is None:
         return partial(_same, refs)
     if any(argument == "-" or streams.is_open(argument) for argument in arguments):
@@ -184,6 +188,8 @@ class _Tally:
     of_known_truth: int = 0
     correct: int = 0
     answered: Row | None = None
+    # Files of other kinds, by suffix, that folders hold.
+    passed: Counter[str] = field(default_factory=Counter)
 
     def add(self, row: Row) -> None:
         self.done += 1
@@ -202,6 +208,8 @@ class _Tally:
         console.say(
             f"{answered} of {self.done} pictures answered, {self.refused} refused{already}{right}, {seconds:.1f} s{to}"
         )
+        if self.passed:
+            console.say(inputs_.passed_over(self.passed))
         if self.answered is not None:
             console.say(report.made_with(self.answered))
 

@@ -59,6 +59,8 @@ def draw(
                 refused += 1
                 console.say(f"refused {result.ref.name}: {result.message}")
                 continue
+            if result.frame.note:
+                console.say(f"{result.ref.name}: {result.frame.note}")
             rows.extend(_rows(result, style, sheet.columns))
             if json:
                 board.line(dump(as_row(result, [])))

@@ -25,7 +25,7 @@ import numpy as np
 from camcli import images, montage, remote, render
 from camcli.errors import InputError, SetupError
 from camcli.inputs import mirrored
-from camcli.records import Attribution, Box, Explained, Failed, Frame, OutputSpec, Picture, Ref, Result
+from camcli.records import Attribution, Box, Decoding, Explained, Failed, Frame, OutputSpec, Picture, Ref, Result
 from camcli.sinks.scratch import Scratch, sweep
 from camcli.sinks.writing import check_file, check_folder, failing, put
 
@@ -108,7 +108,11 @@ class Files:
                 self._put(_npz(result, attribution), paths["raw"])
             if self._waiting is not None:
                 pixels = prod(result.frame.size)
-                self._waiting.add(_Drawing(result.ref, _version(result.ref), pixels, result.box, attribution, paths))
+                self._waiting.add(
+                    _Drawing(
+                        result.ref, _version(result.ref), result.frame.decoding, pixels, result.box, attribution, paths
+                    )
+                )
             else:
                 top = self._spec.norm_max if self._spec.norm == "fixed" else None
                 self._draw(result.frame, result.box, attribution, paths, top)
@@ -136,7 +140,7 @@ class Files:
                 try:
                     # The pixels were not kept: memory must not grow with the run. A picture's drawings come together.
                     if frame is None or frame.ref != drawing.ref:
-                        frame, _ = images.read(drawing.ref, max_pixels=drawing.pixels)
+                        frame, _ = images.read(drawing.ref, drawing.decoding, drawing.pixels)
                         if _version(drawing.ref) != drawing.version:
                             raise InputError("open", "changed", "it has changed meanwhile")
                 except InputError as error:
@@ -185,10 +189,11 @@ class Files:
 
 @dataclass(frozen=True, slots=True)
 class _Drawing:
-    """All that a picture needs but its pixels, how many they are, and which version of its file they came from."""
+    """All that a picture needs but its pixels: how many they are, and from which version of its file, read how."""
 
     ref: Ref
     version: tuple[int, int] | None
+    decoding: Decoding
     pixels: int
     box: Box
     attribution: Attribution

@@ -34,6 +34,7 @@ def _values(result: Explained | Failed, files: Sequence[Mapping[Picture, str]]) 
         "layer": result.layer,
         "top": [_score(score) for score in result.top],
         **_truth(result.truth),
+        **({"note": result.frame.note} if result.frame.note else {}),
         "explanations": [
             _explanation(attribution, paths, result)
             for attribution, paths in zip(result.attributions, written, strict=True)

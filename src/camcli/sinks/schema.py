@@ -84,7 +84,7 @@ _NEURONS = ListOf(Struct((Key("channel", WHOLE), Key("weight", NUMBER))))
 _ANSWER = (
     Key("method", TEXT, "its name"),
     Key("target", Struct(_TARGET), "what is explained: a class as in `top`, null where it is none, and"),
-    Key("layer", TEXT, "null where the method looks at none; fused ones joined by +", null=True),
+    Key("layer", TEXT, "null where the method looks at none; several, fused or stages, joined by +", null=True),
     Key("peak", WHOLES, "[x, y] of the largest value; null where there is none", null=True),
     Key(
         "bbox", WHOLES, "[x0, y0, x1, y1] of the largest part above 15 % of its maximum; null for saliencies", null=True
@@ -111,7 +111,8 @@ _ANSWER = (
     Key(
         "note",
         TEXT,
-        "what is wrong with the answer: blank, flat, class-insensitive, unchanged by random weights",
+        "what is wrong with the answer: blank, flat, another class's too, unchanged by random weights, decided by "
+        "rounding",
         optional=True,
     ),
 )
@@ -143,7 +144,12 @@ ANSWERED = (
         optional=True,
     ),
     Key("correct", FLAG, "whether that is the best one", optional=True),
-    Key("note", TEXT, "what is worth knowing of the picture", optional=True),
+    Key(
+        "note",
+        TEXT,
+        "where the file was not as usual: dark for its bits, a soft fourth band, white taken from its largest value",
+        optional=True,
+    ),
     Key("explanations", ListOf(Struct(_ANSWER)), "the answers, each"),
     Key("provenance", Struct(_PROVENANCE, as_text=True), "what the row was made with"),
     Key("ms", MapOf(NUMBER), "wall milliseconds: `decode`, `preprocess`, the share of a batch's `forward`, `explain`"),
@@ -154,7 +160,12 @@ REFUSED = (
         Struct(
             (
                 Key("stage", TEXT, "where it stopped"),
-                Key("kind", TEXT, "a stable word: `missing`, `not-a-picture`, `too-large`, `broken`, `memory`, …"),
+                Key(
+                    "kind",
+                    TEXT,
+                    "a stable word: `missing`, `not-a-picture`, `unsupported`, `too-large`, `broken`, `negative`, "
+                    "`memory`, …",
+                ),
                 Key("message", TEXT, "a sentence"),
             )
         ),

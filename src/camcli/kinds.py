@@ -1,0 +1,152 @@
+"""What bytes are, by how they begin: pictures that are read, pictures that are not, and what is no picture."""
+
+from __future__ import annotations
+
+import re
+from collections.abc import Mapping
+from dataclasses import dataclass
+
+# So much of the beginning tells every kind apart.
+HEAD = 4096
+
+ARRAY = b"\x93NUMPY"
+_SIGNATURES = (
+    ARRAY,
+    b"\xff\xd8\xff",
+    b"\x89PNG\r\n\x1a\n",
+    b"GIF87a",
+    b"GIF89a",
+    b"II*\x00",
+    b"MM\x00*",
+    b"II+\x00",
+    b"MM\x00+",
+    b"\x00\x00\x00\x0cjP  ",
+    b"\xff\x4f\xff\x51",
+    b"\x00\x00\x01\x00",
+    b"8BPS\x00\x01",
+    b"DDS |\x00\x00\x00",
+    b"qoif\x00\x00",
+    b"icns\x00",
+    b"SIMPLE  =                    T",
+)
+TIFFS = tuple(signature for signature in _SIGNATURES if signature[:2] in (b"II", b"MM"))
+
+_CONVERT = "convert it to JPEG or PNG"
+_FRAME = "take a frame out of it, as a PNG"
+_DEVELOP = "develop it to JPEG, PNG or an 8-bit TIFF"
+_VALUES = "convert it to PNG, or its values to a .npy array"
+
+
+@dataclass(frozen=True, slots=True)
+class Kind:
+    """What is not read: its name, the way on, and whether it is a picture, or a film, at all."""
+
+    name: str
+    way: str
+    pictured: bool = True
+
+    def __str__(self) -> str:
+        return f"{self.name}, which camcli doesn't read: {self.way}"
+
+
+_HEIC = Kind("a HEIC picture", _CONVERT)
+_DICOM = Kind("a DICOM file", _VALUES)
+_JXL = Kind("a JPEG XL picture", _CONVERT)
+_EXR = Kind("an OpenEXR picture", _VALUES)
+_RADIANCE = Kind("a Radiance HDR picture", _VALUES)
+_MP4 = Kind("a video (MP4 or QuickTime)", _FRAME)
+_WEBM = Kind("a video (WebM or Matroska)", _FRAME)
+_CR3 = Kind("a camera's raw file (Canon CR3)", _DEVELOP)
+_SVG = Kind("an SVG drawing", "render it to a PNG", False)
+_XML = Kind("an XML document, no picture", "what was asked for may not be there", False)
+_HTML = Kind("a web page, no picture", "its address may need a log-in, or be another one", False)
+_JSON = Kind("JSON, no picture", "name the pictures one a line: jq -r .input makes such a list of rows", False)
+RAW = Kind("a camera's raw file, with a preview in front of the picture", _DEVELOP)
+
+_STARTS: tuple[tuple[int, bytes, Kind], ...] = (
+    (128, b"DICM", _DICOM),
+    (0, b"\xff\x0a", _JXL),
+    (0, b"\x00\x00\x00\x0cJXL ", _JXL),
+    (0, b"\x76\x2f\x31\x01", _EXR),
+    (0, b"#?RADIANCE", _RADIANCE),
+    (0, b"#?RGBE", _RADIANCE),
+    (0, b"\x1aE\xdf\xa3", _WEBM),
+    (8, b"AVI LIST", Kind("a video (AVI)", _FRAME)),
+    (0, b"\x00\x00\x01\xba", Kind("a video (MPEG)", _FRAME)),
+    (0, b"\x00\x00\x01\xb3", Kind("a video (MPEG)", _FRAME)),
+    (0, b"FUJIFILMCCD-RAW", Kind("a camera's raw file (Fujifilm RAF)", _DEVELOP)),
+    (0, b"IIRO", Kind("a camera's raw file (Olympus ORF)", _DEVELOP)),
+    (0, b"IIRS", Kind("a camera's raw file (Olympus ORF)", _DEVELOP)),
+    (0, b"IIU\x00", Kind("a camera's raw file (Panasonic RW2)", _DEVELOP)),
+    (0, b"FOVb", Kind("a camera's raw file (Sigma X3F)", _DEVELOP)),
+    (0, b"\x89HDF\r\n\x1a\n", Kind("an HDF5 or NetCDF file", _VALUES)),
+    (0, b"GRIB", Kind("a GRIB file", _VALUES)),
+    (0, b"BUFR", Kind("a BUFR file", _VALUES)),
+    (0, b"NRRD000", Kind("an NRRD file", _VALUES)),
+    (344, b"n+1\x00", Kind("a NIfTI file", _VALUES)),
+    (0, b"%PDF-", Kind("a PDF document", "render its page to a PNG", False)),
+    (0, b"PK\x03\x04", Kind("a zip archive (an .npz file is one)", "unpack it", False)),
+    (0, b"\x1f\x8b", Kind("a gzip file", "unpack it", False)),
+    (0, b"BZh", Kind("a bzip2 file", "unpack it", False)),
+    (0, b"\xfd7zXZ\x00", Kind("an xz file", "unpack it", False)),
+    (0, b"7z\xbc\xaf\x27\x1c", Kind("a 7z archive", "unpack it", False)),
+    (257, b"ustar", Kind("a tar archive", "unpack it", False)),
+    (0, b"version https://git-lfs", Kind("a Git LFS pointer, no picture", "git lfs pull fetches the file", False)),
+)
+# The brands of ISO files; AVIF's, which is read, is none of them.
+_BRANDS: Mapping[bytes, Kind] = {
+    **dict.fromkeys((b"heic", b"heix", b"heim", b"heis", b"hevc", b"hevx", b"mif1", b"msf1"), _HEIC),
+    **dict.fromkeys((b"qt  ", b"isom", b"iso2", b"iso5", b"iso6", b"mp41", b"mp42", b"M4V ", b"avc1", b"dash"), _MP4),
+    b"crx ": _CR3,
+}
+# Pictures and films that are no file of a folder's run: what its summary names when it passes over them.
+UNREAD_SUFFIXES = frozenset(
+    (
+        ".heic .heif .hif .jxl .dcm .dicom .psd .psb .xcf .exr .hdr .svg .svgz .eps .qoi .dds .icns .jpf .jpx .nii "
+        ".dng .cr2 .cr3 .crw .nef .nrw .arw .srf .sr2 .orf .rw2 .raf .pef .srw .x3f .raw "
+        ".mp4 .m4v .mov .webm .mkv .avi .mpg .mpeg .wmv"
+    ).split()
+)
+
+
+def is_picture(head: bytes) -> bool:
+    """Whether they begin a picture that is read."""
+    return (
+        head.startswith(_SIGNATURES)
+        or (head[:4] == b"RIFF" and head[8:12] == b"WEBP")
+        or (head[:2] == b"BM" and head[6:10] == b"\0\0\0\0")
+        or (head[:3] == b"\0\0\0" and head[4:8] == b"ftyp")
+        or re.match(rb"P[Ff]\s\d+\s\d+\s-?[\d.]+\s", head) is not None
+        or re.match(rb"P[1-6]\s+(?:#[^\n]*\n\s*)*\d+\s+(?:#[^\n]*\n\s*)*\d+\s", head) is not None
+    )
+
+
+def may_become_one(head: bytes) -> bool:
+    """Whether a signature begins with so few bytes."""
+    return any(signature.startswith(head) for signature in _SIGNATURES)
+
+
+def named(head: bytes) -> Kind | None:
+    """The kind that is not read, if it is one of those that are known."""
+    if head[4:8] == b"ftyp":
+        return _of_brands(head)
+    found = next((kind for at, start, kind in _STARTS if head.startswith(start, at)), None)
+    return found or _of_text(head)
+
+
+def _of_brands(head: bytes) -> Kind | None:
+    """AVIF may name HEIF's general brand first, and its own among those that it is compatible with."""
+    size = max(16, min(int.from_bytes(head[:4], "big"), 256))
+    brands = [head[8:12], *(head[at : at + 4] for at in range(16, size, 4))]
+    if {b"avif", b"avis"} & set(brands):
+        return None
+    return next((_BRANDS[brand] for brand in brands if brand in _BRANDS), None)
+
+
+def _of_text(head: bytes) -> Kind | None:
+    text = head.removeprefix(b"\xef\xbb\xbf").lstrip()[:1024].lower()
+    if re.match(rb"<(?:!doctype html|html|head|body)\b", text):
+        return _HTML
+    if re.match(rb"<(?:\?xml|svg|!doctype|!--|[a-z][a-z0-9:]*[ >])", text):
+        return _SVG if b"<svg" in text else _HTML if b"<html" in text else _XML
+    return _JSON if re.match(rb"\{\s*\"|\[\s*[\[{\"]", text) else None
