@@ -120,8 +120,8 @@ def _copied(model: Model, normalised: Sequence[tuple[str, str]], kept: Collectio
 def is_faithful(copy: nn.Module, model: Model, layers: Collection[str]) -> bool:
     """Whether a copy says what the model says, by what is its own: code may hold on to the network that it was made
     for, and then runs that in place of the copy."""
-    side, channels = model.preset.crop, len(model.preset.mean)
-    noise = torch.randn(1, channels, side, side, generator=torch.Generator().manual_seed(0)).to(model.device)
+    shape = (1, len(model.preset.mean), *model.preset.view_size)
+    noise = torch.randn(*shape, generator=torch.Generator().manual_seed(0)).to(model.device)
     ran: set[str] = set()
     hooks = [copy.get_submodule(name).register_forward_hook(lambda *_, name=name: ran.add(name)) for name in layers]
     try:

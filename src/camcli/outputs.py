@@ -18,6 +18,7 @@ from torch.nn import functional
 from torch.overrides import TorchFunctionMode
 
 from camcli.errors import RequestError, SetupError
+from camcli.records import spelled
 
 Activation = Literal["softmax", "sigmoid"]
 Reading = Literal["softmax", "sigmoid", "none"]
@@ -125,7 +126,7 @@ def _forward(net: nn.Module, images: Tensor) -> Any:
     except _FAILURES as error:
         if lacks_memory(error) or device_failed(error):
             raise
-        size = f"{images.shape[3]}x{images.shape[2]}"
+        size = spelled((images.shape[2], images.shape[3]))
         reason = f"{type(error).__name__}: {(str(error).strip().splitlines() or [''])[0]}"
         raise SetupError(f"the model fails on a view of {size}: {reason}; see --resize, --crop, --fit") from error
 

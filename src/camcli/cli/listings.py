@@ -14,7 +14,7 @@ from camcli import needs
 from camcli.cli import console, options, report
 from camcli.errors import RequestError
 from camcli.models import catalog
-from camcli.records import ModelSpec
+from camcli.records import ModelSpec, spelled
 
 MethodName = Annotated[
     str | None, typer.Argument(help="One method, in full.", autocompletion=options.complete_method, show_default=False)
@@ -57,8 +57,8 @@ def layers(
     from camcli.tracing import trace
 
     plan = blueprint(ModelSpec(model, model_args=options.pairs(model_arg), output_key=output_key))
-    side, channels = plan.preset.crop, len(plan.preset.mean)
-    traced = trace(plan.net, torch.zeros(1, channels, side, side, device=plan.device), plan.readout)
+    grey = torch.zeros(1, len(plan.preset.mean), *plan.preset.view_size, device=plan.device)
+    traced = trace(plan.net, grey, plan.readout)
     chosen = choose(plan.net, traced, model)
     modules = [
         {"name": name, "type": type(module).__name__, "shape": list(run.shape[1:]) if run else None}
@@ -77,7 +77,7 @@ def layers(
         mark = "=>" if name == chosen.name else "*" if name in usable else ""
         shape = "x".join(map(str, module["shape"])) if module["shape"] else "-"
         rows.append((mark, "  " * name.count(".") + name, module["type"], shape))
-    report.table(("", "layer", "type", f"output at {side}x{side}"), rows)
+    report.table(("", "layer", "type", f"output at {spelled(plan.preset.crop)}"), rows)
     shape = "x".join(map(str, chosen.shape))
     console.say(f"=> {chosen.name} ({shape}): {chosen.why}; * can be named with --layer")
 

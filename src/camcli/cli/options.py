@@ -96,12 +96,29 @@ PresetFile = Annotated[
     str | None,
     typer.Option(
         "--preset",
-        help="Preprocessing from a JSON FILE (also read from beside the weights): camcli's, timm's, Hugging Face's.",
+        help="Preprocessing from a JSON FILE (also read from beside the weights; none: not that): camcli's, timm's, "
+        "Hugging Face's.",
         show_default=False,
     ),
 ]
-Resize = Annotated[int | None, typer.Option("--resize", help="Short side before the crop.", min=1, show_default=False)]
-Crop = Annotated[int | None, typer.Option("--crop", help="Side of the network's view.", min=1, show_default=False)]
+Resize = Annotated[
+    str | None,
+    typer.Option(
+        "--resize",
+        metavar="N|HxW",
+        help="Short side before the crop, or HEIGHTxWIDTH of the whole picture, aspect lost.",
+        show_default=False,
+    ),
+]
+Crop = Annotated[
+    str | None,
+    typer.Option(
+        "--crop",
+        metavar="N|HxW",
+        help="Side of the network's view, or HEIGHTxWIDTH: without --resize the whole picture, aspect lost.",
+        show_default=False,
+    ),
+]
 Mean = Annotated[str | None, typer.Option("--mean", help="One number, or one a channel: 0,0,0.", show_default=False)]
 Std = Annotated[str | None, typer.Option("--std", help="One number, or one a channel: 1,1,1.", show_default=False)]
 Interpolation = Annotated[
@@ -144,6 +161,8 @@ class ModelFlags:
         """
         given = {field.name: getattr(self, field.name) for field in fields(self)}
         given["model_args"] = pairs(given.pop("model_arg"))
+        for name in ("resize", "crop"):
+            given[name] = presets.sides(f"--{name}", given[name]) if given[name] is not None else None
         for name in ("mean", "std"):
             given[name] = presets.numbers(given[name]) if given[name] is not None else None
         return given

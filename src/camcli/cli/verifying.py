@@ -120,14 +120,23 @@ def _typed(value: Any, hint: Any) -> Any:
             raise TypeError
         return tuple(_typed(part, own) for part, own in zip(value, parts, strict=True))
     if get_origin(hint) is UnionType:
-        given = next(choice for choice in choices if choice is not NoneType)
-        return None if value is None else _typed(value, given)
+        return None if value is None else _typed_as_one(value, [own for own in choices if own is not NoneType])
     if get_origin(hint) is Literal:
         if value not in choices:
             raise TypeError
     elif type(value) is not hint and not (hint is float and type(value) is int):
         raise TypeError
     return value
+
+
+def _typed_as_one(value: Any, hints: Sequence[Any]) -> Any:
+    """A value as the first of these types that can hold it."""
+    for hint in hints:
+        try:
+            return _typed(value, hint)
+        except TypeError:
+            continue
+    raise TypeError
 
 
 def _compared(then: Row, now: Row) -> dict[str, Any]:

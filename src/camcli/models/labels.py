@@ -17,6 +17,9 @@ MAX_BYTES = 50_000_000
 # Where configs and checkpoints keep them: transformers, torchvision's datasets, timm, people.
 KEYS = ("id2label", "label2id", "class_to_idx", "idx_to_class", "label_names", "labels", "classes", "names")
 
+# The classes of one logit whose names nobody knows: it is the score of the second.
+NO_YES = ("no", "yes")
+
 _ID_FIRST = re.compile(r"([0-9]{1,9})(?:\s*[:,]\s*|\s+-\s+|\s+)(.*)")
 _WORDNET_FIRST = re.compile(r"n[0-9]{8}(?:\s*[:,]\s*|\s+)(.+)")
 _FORMS = f"no names in it: give a list, id to name, name to id, or one of them under {' or '.join(KEYS)}"
@@ -37,7 +40,7 @@ def read(path: Path) -> tuple[str, ...]:
         RequestError: missing, unreadable, empty, not UTF-8, broken, or ids that are not 0 to n-1, each once.
     """
     if os.path.isdir(path):
-        return _folders(path)
+        return folders(path)
     text = text_of(path)
     try:
         if path.suffix.lower() == ".json" or text.lstrip().startswith(("[", "{")):
@@ -68,6 +71,32 @@ def numbered(count: int) -> tuple[str, ...]:
     return tuple(f"class {i}" for i in range(count))
 
 
+def are_stand_ins(names: tuple[str, ...]) -> bool:
+    """Whether these are what classes are called whose names nobody knows."""
+    return names in (NO_YES, numbered(len(names)))
+
+
+def about_order(path: Path) -> list[str]:
+    """What is to be said of the order of class folders: timm's is another one if names hold numbers or capitals."""
+    if not os.path.isdir(path):
+        return []
+    names = folders(path)
+    natural = tuple(sorted(names, key=_natural))
+    if names == natural:
+        return []
+    first = next(i for i, (one, other) in enumerate(zip(names, natural, strict=True)) if one != other)
+    ours, theirs = (", ".join(order[max(0, first - 1) : first + 3]) for order in (names, natural))
+    return [
+        f"{path}: class folders in torchvision's order ({ours}, …); timm sorts them {theirs}, …: "
+        "if timm trained the network, give --labels a text with a name a line in that order"
+    ]
+
+
+def _natural(name: str) -> list[tuple[str, int]]:
+    """timm's key: letters without case, numbers by value."""
+    return [(text, int(digits or -1)) for text, digits in re.findall(r"(\D*)(\d*)", name.lower())]
+
+
 def text_of(path: Path) -> str:
     """The text of a UTF-8 file of at most `MAX_BYTES`, without its byte order mark.
 
@@ -91,8 +120,13 @@ def text_of(path: Path) -> str:
     return text
 
 
-def _folders(path: Path) -> tuple[str, ...]:
-    # torchvision's find_classes, hidden folders included: the ids must be those the network was trained with.
+def folders(path: Path) -> tuple[str, ...]:
+    """A folder's sub-folders in the order of torchvision's ImageFolder.
+
+    Raises:
+        RequestError: unreadable, or it has none.
+    """
+    # Hidden ones included, as in find_classes: the ids must be those the network was trained with.
     try:
         with os.scandir(path) as entries:
             names = tuple(sorted(entry.name for entry in entries if entry.is_dir()))

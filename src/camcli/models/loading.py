@@ -8,6 +8,7 @@ from __future__ import annotations
 from collections.abc import Sequence
 from dataclasses import replace
 from pathlib import Path
+from typing import Any
 
 import torch
 from torch import nn
@@ -32,7 +33,7 @@ from camcli.models.architecture import Architecture
 from camcli.models.checkpoints import Checkpoint, Digest
 from camcli.models.fitting import Fit
 from camcli.outputs import Readout
-from camcli.records import ModelSpec, Preset
+from camcli.records import ModelSpec, Preset, shortly, spelled
 
 # ImageNet's three means and deviations as one, for a network that takes grey pictures.
 _GREY_MEAN, _GREY_STD = (0.449,), (0.226,)
@@ -55,7 +56,7 @@ def load(spec: ModelSpec, *, progress: bool = False) -> Model:
         name=arch.name,
         net=net,
         preset=preset,
-        labels=(names := _labels(arch, spec, checkpoint, classes, remarks)),
+        labels=(names := _labels(arch, spec, checkpoint, classes, remarks, binary=readout.binary)),
         wordnet_ids=labels.wordnet_ids() if names == torchvision_zoo.imagenet_labels() else None,
         weights=checkpoint.path.absolute().name if checkpoint else arch.weights,
         readout=readout,
@@ -150,17 +151,11 @@ def _preset(
     arch: Architecture, net: nn.Module, spec: ModelSpec, checkpoint: Checkpoint | None, remarks: list[str]
 ) -> Preset:
     """The architecture's preset, changed by the file named or found beside the weights, then by single options."""
-    preset, fields = arch.preset, {}
-    if spec.preset is not None:
-        fields = presets.read(Path(spec.preset))
-    elif checkpoint is not None and (beside := presets.beside(checkpoint.path)):
-        fields = beside[1]
-        remarks.append(f"preset from {beside[0]}: {', '.join(fields)}")
-    named = ("resize", "crop", "mean", "std", "interpolation")
-    fields = fields | {name: value for name in named if (value := getattr(spec, name)) is not None}
+    preset = arch.preset
     # The stem, as a rule; a head that was defined before it takes more channels than any picture has.
     taken = [m.in_channels for m in net.modules() if isinstance(m, nn.Conv2d)] or [len(preset.mean)]
     channels = next((count for count in taken if count in (1, 3)), taken[0])
+    fields = _told(spec, checkpoint, channels, remarks)
     if channels == 1 and len(preset.mean) == 3:
         if not {"mean", "std"} & fields.keys():
             remarks.append("one input channel: pictures become grey, mean 0.449 and std 0.226 (--mean, --std)")
@@ -173,9 +168,14 @@ def _preset(
             f"{arch.name}: no preset is known, so resize 256, crop 224, ImageNet's mean and std; see --preset"
         )
     preset = presets.changed(preset, fields)
-    if arch.fixed_size and preset.crop != arch.preset.crop:
-        side = arch.preset.crop
-        raise RequestError(f"{arch.name} takes {side}x{side} pictures only: --crop and presets can't change that")
+    if arch.fixed_size and preset.view_size != arch.preset.view_size:
+        size = spelled(arch.preset.crop)
+        raise RequestError(f"{arch.name} takes {size} pictures only: --crop and presets can't change that")
+    if checkpoint is not None and not arch.assumed_preset and not {"resize", "crop"} & fields.keys():
+        remarks.append(
+            f"{spec.weights} doesn't say how its pictures were made: resize {shortly(preset.resize)}, crop "
+            f"{shortly(preset.crop)}, as for {arch.name}'s own weights; --resize and --crop change it"
+        )
     if len(preset.mean) != channels:
         raise RequestError(
             f"{arch.name} takes {channels} input channels: --mean and --std need one number or {channels}"
@@ -183,20 +183,38 @@ def _preset(
     return preset
 
 
+def _told(spec: ModelSpec, checkpoint: Checkpoint | None, channels: int, remarks: list[str]) -> dict[str, Any]:
+    """The fields of the preset that a file gives, named or found beside the weights, and over them single options."""
+    given: dict[str, Any] = {}
+    if spec.preset not in (None, presets.NONE):
+        given = presets.read(Path(spec.preset))
+    elif spec.preset is None and checkpoint is not None and (beside := presets.beside(checkpoint.path, channels)):
+        given = beside[1]
+        remarks.append(f"preset from {beside[0]}: {', '.join(given)}")
+    named = ("resize", "crop", "mean", "std", "interpolation")
+    flags = {name: value for name in named if (value := getattr(spec, name)) is not None}
+    fields: dict[str, Any] = {}
+    for source in (given, flags):
+        own, said = presets.in_unit_range(presets.whole(source))
+        fields |= own
+        remarks += said
+    return fields
+
+
 def _readout(arch: Architecture, net: nn.Module, preset: Preset, spec: ModelSpec, device: str) -> tuple[Readout, int]:
     """(how the output is read, number of classes): by a forward, where the last layer alone does not say it."""
     if arch.probed or spec.output_key is not None:
-        side = preset.crop
-        images = torch.zeros(1, len(preset.mean), side, side, device=device)
+        images = torch.zeros(1, len(preset.mean), *preset.view_size, device=device)
         return outputs.probe(net, images, spec.output_key, spec.multi_label)
     return outputs.readout(len(list(net.parameters())[-1]), spec.multi_label)
 
 
 def _labels(
-    arch: Architecture, spec: ModelSpec, checkpoint: Checkpoint | None, classes: int, remarks: list[str]
+    arch: Architecture, spec: ModelSpec, checkpoint: Checkpoint | None, classes: int, remarks: list[str], *, binary: bool
 ) -> tuple[str, ...]:
-    """The names asked for, else those in or beside the file, the architecture's, ImageNet's, or numbers."""
+    """The names asked for, else those in or beside the file, the architecture's, ImageNet's, or stand-ins."""
     if spec.labels is not None:
+        remarks += labels.about_order(Path(spec.labels))
         return named_in(spec.labels, classes)
     found = [checkpoint.labels, presets.labels_beside(checkpoint.path)] if checkpoint else []
     for names in (*found, arch.labels):
@@ -205,5 +223,8 @@ def _labels(
     if classes == 1000:
         remarks.append(f"{arch.name}: 1000 classes, taken to be ImageNet's; --labels otherwise")
         return torchvision_zoo.imagenet_labels()
+    if binary:
+        remarks.append(f"{arch.name}: one logit without a name, taken for {' or '.join(labels.NO_YES)}: --labels FILE")
+        return labels.NO_YES
     remarks.append(f"{arch.name}: {classes} classes without names: --labels FILE gives them")
     return labels.numbered(classes)
