@@ -76,12 +76,12 @@ def _check_golden(name: str) -> None:
 
     model.net.get_submodule(_inside(model.net, inner)).register_forward_hook(keep("inner"))
     model.net.get_submodule(outer).register_forward_hook(keep("outer"))
-    side = model.preset.crop
-    traced = trace(model.net, torch.zeros(1, 3, side, side, device="meta"))
+    size = model.preset.view_size
+    traced = trace(model.net, torch.zeros(1, 3, *size, device="meta"))
     chosen = layers.choose(model.net, traced, name)
     assert chosen.name == outer
     assert outputs["outer"] is outputs["inner"]
-    assert chosen.to_map(outputs["inner"], (side, side)).shape[1:] == chosen.shape
+    assert chosen.to_map(outputs["inner"], size).shape[1:] == chosen.shape
     assert chosen.shape[1] == chosen.shape[2] > 1
 
 

@@ -12,7 +12,7 @@ from dataclasses import dataclass
 
 from camcli.errors import RequestError, unknown
 
-
+# How ids are written.
 _NUMBER = r"[+-]?\d{1,18}"
 # So many names or fewer are said in full.
 _FEW = 20

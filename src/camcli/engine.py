@@ -287,7 +287,7 @@ class Engine:
         if not self._orders and all(classes.of_folder(name, unnamed, None) is None for name in names):
             raise RequestError(
                 f"--class folder: {self.model.name} has {len(unnamed)} classes without names, and {parent} has "
-                f"{len(names)} folders: name the classes with --labels FILE, or with --labels FOLDER of the training set"
+                f"{len(names)} folders: name the classes with --labels FILE, or FOLDER of the training set"
             )
         return {}
 

@@ -17,6 +17,8 @@ MAX_BYTES = 50_000_000
 # Where configs and checkpoints keep them: transformers, torchvision's datasets, timm, people.
 KEYS = ("id2label", "label2id", "class_to_idx", "idx_to_class", "label_names", "labels", "classes", "names")
 
+# Of these, what can only hold id -> name.
+_BY_ID = ("id2label", "idx_to_class")
 # The classes of one logit whose names nobody knows: it is the score of the second.
 NO_YES = ("no", "yes")
 
@@ -54,7 +56,7 @@ def found_in(mapping: Mapping[str, object]) -> tuple[str, ...] | None:
     """The names under one of `KEYS` in a checkpoint's own dict or a config; None if there are no valid ones."""
     for key in KEYS:
         try:
-            return _from_value(mapping[key])
+            return _from_value(mapping[key], lists=key != "labels", by_id=key in _BY_ID)
         except (KeyError, _NamesError):
             continue
     return None
@@ -161,7 +163,7 @@ def _in_json(text: str) -> tuple[str, ...]:
         raise _NamesError("broken JSON: give a list of names") from None
     held = [key for key in KEYS if isinstance(value, dict) and isinstance(value.get(key), (list, dict))]
     if not held:
-        return _from_value(value)
+        return _from_value(value, lists=True)
     names = found_in(value)
     return names if names is not None else _from_value(value[held[0]])
 
@@ -173,13 +175,20 @@ def _no_key_twice(pairs: list[tuple[str, object]]) -> dict[str, object]:
     return dict(pairs)
 
 
-def _from_value(value: object) -> tuple[str, ...]:
-    """A list of names, id -> name, id -> [WordNet id, name], or name -> id."""
+def _from_value(value: object, *, lists: bool = False, by_id: bool = False) -> tuple[str, ...]:
+    """A list of names, id -> name, id -> [WordNet id, name], or name -> id.
+
+    Numbers are names where nothing else can be meant: in `lists`, each once, and if all is said to be `by_id`.
+    """
     if isinstance(value, (list, tuple)) and value:
+        if lists and all(type(name) is int for name in value) and len(set(value)) == len(value):
+            return tuple(map(str, value))
         return tuple(_name(name, i) for i, name in enumerate(value))
     if not isinstance(value, Mapping) or not value:
         raise _NamesError(_FORMS)
     keys = [_id(key) for key in value]
+    if by_id and None not in keys and all(type(name) is int for name in value.values()):
+        return _in_order(keys, [str(name) for name in value.values()])
     if None not in keys and not all(isinstance(entry, int) for entry in value.values()):
         pair = (list, tuple)
         return _in_order(keys, [v[1] if isinstance(v, pair) and len(v) == 2 else v for v in value.values()])

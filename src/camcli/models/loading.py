@@ -5,7 +5,7 @@ Each step settles what the ones before it left open, and says so in a remark whe
 
 from __future__ import annotations
 
-from collections.abc import Sequence
+from collections.abc import Mapping, Sequence
 from dataclasses import replace
 from pathlib import Path
 from typing import Any
@@ -52,11 +52,12 @@ def load(spec: ModelSpec, *, progress: bool = False) -> Model:
     net = net.eval().requires_grad_(False).to(device)
     preset = _preset(arch, net, spec, checkpoint, remarks)
     readout, classes = _readout(arch, net, preset, spec, device)
+    unnamed = labels.NO_YES if readout.binary else labels.numbered(classes)
     return Model(
         name=arch.name,
         net=net,
         preset=preset,
-        labels=(names := _labels(arch, spec, checkpoint, classes, remarks, binary=readout.binary)),
+        labels=(names := _labels(arch, spec, checkpoint, unnamed, remarks)),
         wordnet_ids=labels.wordnet_ids() if names == torchvision_zoo.imagenet_labels() else None,
         weights=checkpoint.path.absolute().name if checkpoint else arch.weights,
         readout=readout,
@@ -163,24 +164,26 @@ def _preset(
     for name in {"mean", "std"} & fields.keys():
         if len(fields[name]) == 1:
             fields[name] = fields[name] * channels
-    if arch.assumed_preset and not fields:
-        remarks.append(
-            f"{arch.name}: no preset is known, so resize 256, crop 224, ImageNet's mean and std; see --preset"
-        )
+    if arch.assumed_preset and (assumed := _assumed(fields)):
+        remarks.append(f"{arch.name}: no preset is known, so {assumed}; see --preset")
     preset = presets.changed(preset, fields)
     if arch.fixed_size and preset.view_size != arch.preset.view_size:
         size = spelled(arch.preset.crop)
         raise RequestError(f"{arch.name} takes {size} pictures only: --crop and presets can't change that")
     if checkpoint is not None and not arch.assumed_preset and not {"resize", "crop"} & fields.keys():
-        remarks.append(
-            f"{spec.weights} doesn't say how its pictures were made: resize {shortly(preset.resize)}, crop "
-            f"{shortly(preset.crop)}, as for {arch.name}'s own weights; --resize and --crop change it"
-        )
+        size = f"resize {shortly(preset.resize)}, crop {shortly(preset.crop)}"
+        remarks.append(f"{arch.name}: {size}, as its own weights want; --resize and --crop, if these want another")
     if len(preset.mean) != channels:
         raise RequestError(
             f"{arch.name} takes {channels} input channels: --mean and --std need one number or {channels}"
         )
     return preset
+
+
+def _assumed(fields: Mapping[str, Any]) -> str:
+    """What of the usual preset nobody has told otherwise, in words."""
+    parts = {("resize", "crop"): "resize 256, crop 224", ("mean", "std"): "ImageNet's mean and std"}
+    return ", ".join(words for keys, words in parts.items() if not {*keys} & fields.keys())
 
 
 def _told(spec: ModelSpec, checkpoint: Checkpoint | None, channels: int, remarks: list[str]) -> dict[str, Any]:
@@ -210,9 +213,10 @@ def _readout(arch: Architecture, net: nn.Module, preset: Preset, spec: ModelSpec
 
 
 def _labels(
-    arch: Architecture, spec: ModelSpec, checkpoint: Checkpoint | None, classes: int, remarks: list[str], *, binary: bool
+    arch: Architecture, spec: ModelSpec, checkpoint: Checkpoint | None, unnamed: tuple[str, ...], remarks: list[str]
 ) -> tuple[str, ...]:
-    """The names asked for, else those in or beside the file, the architecture's, ImageNet's, or stand-ins."""
+    """The names asked for, else those in or beside the file, the architecture's, ImageNet's, or these stand-ins."""
+    classes = len(unnamed)
     if spec.labels is not None:
         remarks += labels.about_order(Path(spec.labels))
         return named_in(spec.labels, classes)
@@ -223,8 +227,6 @@ def _labels(
     if classes == 1000:
         remarks.append(f"{arch.name}: 1000 classes, taken to be ImageNet's; --labels otherwise")
         return torchvision_zoo.imagenet_labels()
-    if binary:
-        remarks.append(f"{arch.name}: one logit without a name, taken for {' or '.join(labels.NO_YES)}: --labels FILE")
-        return labels.NO_YES
-    remarks.append(f"{arch.name}: {classes} classes without names: --labels FILE gives them")
-    return labels.numbered(classes)
+    what = "one logit, read as no or yes" if unnamed == labels.NO_YES else f"{classes} classes without names"
+    remarks.append(f"{arch.name}: {what}: --labels FILE gives them")
+    return unnamed
