@@ -227,6 +227,8 @@ def _labels(
     if classes == 1000:
         remarks.append(f"{arch.name}: 1000 classes, taken to be ImageNet's; --labels otherwise")
         return torchvision_zoo.imagenet_labels()
-    what = "one logit, read as no or yes" if unnamed == labels.NO_YES else f"{classes} classes without names"
-    remarks.append(f"{arch.name}: {what}: --labels FILE gives them")
+    if unnamed == labels.NO_YES:
+        remarks.append(f"{arch.name}: one logit, read as no or yes: --labels FILE gives them names")
+    else:
+        remarks.append(f"{arch.name}: {classes} classes without names: --labels FILE gives them")
     return unnamed

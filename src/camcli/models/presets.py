@@ -114,7 +114,7 @@ def in_unit_range(fields: Mapping[str, Any]) -> tuple[dict[str, Any], list[str]]
     said = []
     if most > 1 or least > 2:
         named = " and ".join(f"{key} {','.join(f'{value:g}' for value in given[key])}" for key in given)
-        if max(most, *std) > 255:
+        if max((most, *std)) > 255:
             raise RequestError(f"{named}: of neither 0-1 nor 0-255: divide by what the pixels were divided by")
         if (std and most > 1 and least < 1) or 0 < most <= 1:
             raise RequestError(f"{named}: one is of 0-255 and one of 0-1: give both in one of them")
