@@ -134,6 +134,13 @@ def test_as_many_names_as_classes(weights: Path, content: str) -> None:
     assert said == f"few.txt names {content.count(chr(10))} classes, and the model has 5"
 
 
+def test_a_hidden_folder_among_the_classes_is_named(weights: Path) -> None:
+    for name in (*FRUIT, ".ipynb_checkpoints"):
+        Path("train", name).mkdir(parents=True)
+    said = refused(*SMALL, "--labels", "train")
+    assert said == "train names 6 classes (.ipynb_checkpoints among them), and the model has 5"
+
+
 def test_as_many_names_as_classes_before_any_download(picture: Picture, monkeypatch: pytest.MonkeyPatch) -> None:
     def fetched(*arguments: object, **options: object) -> None:
         raise AssertionError("fetched")

@@ -204,6 +204,12 @@ def test_hugging_faces_sizes(said: dict[str, Any], expected: dict[str, Any]) -> 
     assert fields_in(said) == expected
 
 
+def test_hugging_faces_mean_of_unscaled_pixels() -> None:
+    unscaled = {"do_rescale": False, "image_mean": [127.5] * 3, "image_std": [127.5] * 3}
+    assert presets.in_unit_range(fields_in(unscaled))[0] == {"mean": HALF, "std": HALF}
+    assert refusal(unscaled | {"image_mean": [0.5] * 3}).startswith("do_rescale false is not supported")
+
+
 def test_hugging_faces_values() -> None:
     plain = {"mean": (0.0, 0.0, 0.0), "std": (1.0, 1.0, 1.0)}
     assert fields_in({"do_normalize": False}) == plain
@@ -394,6 +400,8 @@ def test_any_tools_file_says_nothing_of_preprocessing(name: str, data: Any) -> N
         ({"resize": 256, "crop": 224, "mean": 0.91}, {"resize": 256, "crop": 224}),
         ({"mean": [0.5], "std": [0.5], "crop": 96}, {"mean": (0.5,), "std": (0.5,), "crop": 96}),
         ({"mean": list(MEAN), "std": list(STD), "crop_pct": 0.9}, {"mean": MEAN, "std": STD}),
+        ({"pretrained_cfg": {"url": ""}, "resize": 96, "crop": 96}, {"resize": 96, "crop": 96}),
+        ({"mean": [0.5] * 3, "std": [0.0039216] * 3}, {"mean": HALF, "std": (0.0039216,) * 3}),
         ({"mean": [0.0] * 3, "std": [1 / 255] * 3}, {"mean": (0.0,) * 3, "std": (1 / 255,) * 3}),
         ({"mean": [103.5] * 3, "std": [1.0] * 3}, {"mean": (103.5,) * 3, "std": (1.0,) * 3}),
         ({"image_mean": [0.5] * 3, "size": 96, "vocab": 7}, {"mean": HALF, "resize": 96, "crop": 96, "squash": True}),

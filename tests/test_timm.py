@@ -125,7 +125,7 @@ def test_a_timm_model_of_a_rectangle_is_explained_at_it(picture: Picture) -> Non
     asked = ("-m", "timm:test_vit", "-w", "none", "--model-arg", "img_size=(96, 48)")
     (row,) = explained(picture("a.png"), *asked).rows
     assert row["provenance"]["preset"]["crop"] == [96, 48]
-    assert row["explanations"][0]["fingerprint"]["grid"].startswith("3x6:")
+    assert row["explanations"][0]["fingerprint"]["grid"].startswith("6x3:")
 
 
 @pytest.mark.parametrize("names", [("1", "2", "10"), ("Zebra", "ant"), ("a", "b 2", "b 10"), ("a", "b"), ("x1", "x")])

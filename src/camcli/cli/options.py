@@ -189,7 +189,8 @@ Classes = Annotated[
     typer.Option(
         "--class",
         "-c",
-        help="Class to explain, repeatable: id, name, part of a name, top1, topN; folder: the one it names.",
+        help="Class to explain, repeatable: id, name, part of a name, top1, topN; folder: the one it names; "
+        "id:2, name:2 where a name is a number.",
     ),
 ]
 Counterfactual = Annotated[

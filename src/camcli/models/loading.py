@@ -90,7 +90,9 @@ def named_in(path: str, classes: int) -> tuple[str, ...]:
     if classes == 2 and len(names) == 1:
         return f"not {names[0]}", names[0]
     if len(names) != classes:
-        raise RequestError(f"{path} names {len(names)} classes, and the model has {classes}")
+        hidden = [name for name in names if name.startswith(".")] if Path(path).is_dir() else []
+        among = f" ({', '.join(hidden[:3])} among them)" if hidden else ""
+        raise RequestError(f"{path} names {len(names)} classes{among}, and the model has {classes}")
     return names
 
 

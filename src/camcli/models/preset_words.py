@@ -34,7 +34,7 @@ _SPOKEN = (
     {*_TIMM, "mean", "std", "interpolation"},
     {"size", "crop_size", "crop_pct", "rescale_factor", "image_mean", "image_std", "resample"},
 )
-# In such a file a side below this is a switch or a count, and a std below that one is no picture's.
+# In such a file a side below this is a switch or a count, and a std below that one is no picture's but for 1/255.
 _LEAST_SIDE, _LEAST_STD = 8, 0.04
 
 # How files say that the network takes blue, green, red.
@@ -73,8 +73,7 @@ def meant(data: Mapping[str, Any], channels: int | None = None) -> dict[str, Any
 
     That is timm's `pretrained_cfg`; else the words that have a value of theirs, if two of one vocabulary do.
     """
-    if marked := {key: data[key] for key in ("pretrained_cfg", "default_cfg") if isinstance(data.get(key), Mapping)}:
-        return marked
+    marked = {key: data[key] for key in ("pretrained_cfg", "default_cfg") if isinstance(data.get(key), Mapping)}
     known = {key for key in UNDERSTOOD if data.get(key) is not None and _has_a_value_of_its_own(key, data)}
     known -= _no_normalisation(known, data, channels)
     if not {"input_size", "size"} & known:
@@ -82,7 +81,7 @@ def meant(data: Mapping[str, Any], channels: int | None = None) -> dict[str, Any
     if "crop_size" not in known:
         known.discard("do_center_crop")
     if not any(_evidence(known & words, data) > 1 for words in _SPOKEN):
-        return {}
+        return marked
     return {key: value for key, value in data.items() if key in known or key not in UNDERSTOOD}
 
 
@@ -101,10 +100,13 @@ def _no_normalisation(known: set[str], data: Mapping[str, Any], channels: int | 
         mean, std = (data[key] if key in known else () for key in pair)
         counts = {len(mean), len(std)} - {0}
         fits = len(counts) < 2 and counts <= {1, channels or max(counts, default=1)}
-        of_one = not mean or max(map(abs, mean)) <= 1
-        if not fits or (any(mean) and std and of_one and min(std) < _LEAST_STD):
+        if not fits or (any(mean) and std and max(map(abs, mean)) <= 1 and not _is_a_pictures(min(std))):
             wrong |= set(pair)
     return wrong
+
+
+def _is_a_pictures(std: float) -> bool:
+    return std >= _LEAST_STD or abs(std - 1 / 255) < 1e-5
 
 
 def _evidence(words: set[str], data: Mapping[str, Any]) -> int:
@@ -172,9 +174,14 @@ def _refuse_what_we_lack(said: Mapping[str, Any]) -> None:
         if said.get(key):
             raise WordError(f"{key} is not supported: give preprocessing without it in a preset.json, if there is one")
     for key in ("do_resize", "do_rescale"):
-        if not _flag(said, key, default=True):
+        if not _flag(said, key, default=True) and not (key == "do_rescale" and _is_of_bytes(said)):
             raise WordError(f"{key} false is not supported: pictures are always resized, and scaled to 0-1")
     _rescale_factor("rescale_factor", said.get("rescale_factor", 1 / 255))
+
+
+def _is_of_bytes(said: Mapping[str, Any]) -> bool:
+    """Whether the mean is of 0-255: what isn't scaled before it is then scaled with it."""
+    return "image_mean" in said and "image_std" in said and max(_per_channel("image_mean", said["image_mean"])) > 1
 
 
 def _sides(said: Mapping[str, Any]) -> dict[str, Any]:
