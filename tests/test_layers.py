@@ -184,7 +184,7 @@ def test_tokens_are_a_map_where_their_patches_reach_the_score(
 def test_tokens_on_no_grid_of_the_picture_are_refused() -> None:
     net = nets.Tokens("class", prefix=1).eval()
     (layer,) = _resolve(net, nets.noise(1, 3, 32, 56))
-    with pytest.raises(SetupError, match="27 patches lie on no grid of a 32x64 picture"):
+    with pytest.raises(SetupError, match=r"27 patches lie on no grid of a picture of 64x32 \(height x width\)"):
         layer.to_map(torch.zeros(1, 28, 12), (64, 32))
 
 

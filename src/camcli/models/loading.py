@@ -194,7 +194,7 @@ def _told(spec: ModelSpec, checkpoint: Checkpoint | None, channels: int, remarks
     if spec.preset not in (None, presets.NONE):
         given = presets.read(Path(spec.preset))
     elif spec.preset is None and checkpoint is not None and (beside := presets.beside(checkpoint.path, channels)):
-        given = beside[1]
+        given = presets.whole(beside[1])
         remarks.append(f"preset from {beside[0]}: {', '.join(given)}")
     named = ("resize", "crop", "mean", "std", "interpolation")
     flags = {name: value for name in named if (value := getattr(spec, name)) is not None}
