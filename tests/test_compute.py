@@ -16,6 +16,7 @@ from torch import Tensor, nn
 
 from camcli import Engine, Explained, Failed, Spec, expand
 from camcli.compute import placed, power_of_two, tuned
+from camcli.evidence import Network
 from camcli.models import load_model
 from camcli.records import ModelSpec
 from camcli.tracing import trace
@@ -163,9 +164,10 @@ def test_exact_is_a_plain_forward_bit_for_bit() -> None:
 
 def test_the_batch_lies_channels_last() -> None:
     views = [np.ones((3, 4, 5), dtype=np.float32) * number for number in range(2)]
-    assert placed(views, "cpu", Spec()).is_contiguous(memory_format=torch.channels_last)
-    assert placed(views, "cpu", Spec(exact=True)).is_contiguous()
-    assert placed(views, "cpu", Spec())[1].eq(1).all()
+    net = nets.RedBlue()
+    assert placed(views, Network(net, channels_last=True), "cpu").is_contiguous(memory_format=torch.channels_last)
+    assert placed(views, Network(net), "cpu").is_contiguous()
+    assert placed(views, Network(net), "cpu")[1].eq(1).all()
 
 
 CAPTIVE = """

@@ -5,7 +5,7 @@ from __future__ import annotations
 import math
 from collections import namedtuple
 from collections.abc import Callable
-from dataclasses import dataclass
+from dataclasses import dataclass, replace
 
 import nets
 import pytest
@@ -15,10 +15,11 @@ from torch.nn import functional
 
 from camcli import methods
 from camcli.errors import RequestError, SetupError
-from camcli.outputs import Readout, probe
+from camcli.outputs import NoTableError, Readout, probe, probe_twice
 
 IMAGES = nets.noise(3, 3, 12, 16)
 ONE = nets.noise(1, 3, 12, 16)
+TWO = nets.noise(2, 3, 12, 16)
 
 Head = Callable[[Tensor], object]
 
@@ -210,7 +211,9 @@ def maps(z: Tensor) -> Tensor:
 )
 def test_the_one_table_of_several_outputs_is_the_scores(head: Head) -> None:
     readout, classes, scores = read(headed(head))
-    assert (readout, classes) == (Readout(), 5)
+    assert (replace(readout, key=None), classes) == (Readout(), 5)
+    # Found once: of one picture a squeezed output would be no table.
+    assert read(headed(head), readout.key)[0] == readout
     assert torch.equal(scores, logits(headed(head)))
 
 
@@ -281,18 +284,83 @@ def test_a_convolutional_head_is_a_table() -> None:
 @pytest.mark.parametrize(
     ("head", "given"),
     [
-        (maps, "1x5x4x4"),
+        (maps, "2x5x4x4"),
         (lambda z: z.sum(), "one number"),
-        (lambda z: z[:, None], "1x1x5"),
-        (lambda z: torch.cat([z, z]), "2x5"),
+        (lambda z: z[:, None], "2x1x5"),
+        (lambda z: torch.cat([z, z]), "4x5"),
         (lambda z: z[0], "5"),
     ],
     ids=["map", "scalar", "sequence", "other batch", "no batch"],
 )
 def test_what_is_no_table_of_scores_is_no_classifier(head: Head, given: str) -> None:
-    with pytest.raises(SetupError, match="it is no classifier") as refusal:
-        probe(headed(head), ONE, None, False)
-    assert f"the model gives {given} for 1 picture(s)" in str(refusal.value)
+    with pytest.raises(NoTableError, match="it is no classifier") as refusal:
+        probe(headed(head), TWO, None, False)
+    assert f"the model gives {given} for 2 picture(s)" in str(refusal.value)
+
+
+@pytest.mark.parametrize(
+    ("head", "said"),
+    [
+        (lambda z: z.mean(0)[:2], "2 numbers of one picture and 1 each of 2"),
+        (lambda z: z.argmax(1), "int64 numbers, not scores"),
+        (lambda z: z[:, :0], "its table has no classes"),
+    ],
+    ids=["a batch's mean as long as the batch", "class ids", "no classes"],
+)
+def test_what_only_looks_like_a_table_is_no_classifier(head: Head, said: str) -> None:
+    with pytest.raises(NoTableError, match=said):
+        probe_twice(headed(head), TWO, None, False)
+
+
+@pytest.mark.parametrize(
+    ("head", "classes"),
+    [(lambda z: z.squeeze(), 5), (lambda z: z[:, :1].squeeze(), 2), (lambda z: z[:, :1].squeeze().sigmoid(), 2)],
+    ids=["five classes", "one logit", "one sigmoid"],
+)
+def test_a_squeezed_output_is_read_of_one_picture_as_of_two(head: Head, classes: int) -> None:
+    net = headed(head)
+    readout, found, alone = probe_twice(net, TWO, None, False)
+    assert (found, alone) == (classes, False)
+    together = readout.outputs(net, TWO).scores
+    one = readout.outputs(net, TWO[:1]).scores
+    assert together.shape == (2, classes)
+    torch.testing.assert_close(one, together[:1], rtol=1e-4, atol=1e-5)
+
+
+def test_a_network_of_one_picture_is_read_alone() -> None:
+    net = headed(lambda z: z.reshape(1, 5))
+    readout, classes, alone = probe_twice(net, TWO, None, False)
+    assert (classes, alone) == (5, True)
+    torch.testing.assert_close(readout.outputs(net, IMAGES[:1]).scores, logits(headed(plain))[:1])
+
+
+@pytest.mark.parametrize(
+    ("head", "activation"),
+    [
+        (lambda z: z.softmax(1).clamp(1e-6, 1), "softmax"),
+        (lambda z: (z.softmax(1) + (2 * z).softmax(1)) / 2, "softmax"),
+        (lambda z: z.exp() / z.exp().sum(1, keepdim=True), "softmax"),
+        (lambda z: z.softmax(1) * torch.tensor([1.0, 1, 1, 1, 0]), "softmax"),
+        (lambda z: (z.sigmoid() + (2 * z).sigmoid()) / 2, "sigmoid"),
+        (lambda z: 1 - z.sigmoid(), "sigmoid"),
+    ],
+    ids=["clamped", "vote", "by hand", "masked", "vote of sigmoids", "the other side"],
+)
+def test_probabilities_are_not_taken_for_scores(head: Head, activation: str) -> None:
+    net = headed(head)
+    readout, classes, scores = read(net)
+    assert (readout.given, readout.activation, classes) == (True, activation, 5)
+    given = net(IMAGES)
+    torch.testing.assert_close(readout.probabilities(scores), given, rtol=1e-4, atol=1e-6)
+    # In float32 a number that is zero has no logarithm: it stays finite.
+    assert scores.isfinite().all()
+
+
+@pytest.mark.parametrize("head", [plain, lambda z: z.relu(), lambda z: z - z.min(), lambda z: (z > 0) * 0.5 + 0.1])
+def test_scores_are_not_taken_for_probabilities(head: Head) -> None:
+    readout, _, scores = read(headed(head))
+    assert not readout.given
+    assert torch.equal(scores, headed(head)(IMAGES))
 
 
 # Gradients.

@@ -184,7 +184,7 @@ def test_sides_that_are_none_are_refused(picture: Picture, flags: tuple[str, ...
 
 def test_a_view_that_a_network_can_not_take_is_said_with_which_side_is_which(picture: Picture) -> None:
     said = run("explain", picture("a.png"), *person(), "--crop", "48x64").err
-    assert "a view of 48x64 (height x width)" in said
+    assert "a view 48 pixels high and 64 wide" in said
     assert (spelled(64), spelled((64, 64)), spelled((64, 32))) == ("64x64", "64x64", "64x32 (height x width)")
 
 

@@ -10,6 +10,7 @@ from __future__ import annotations
 import os
 from collections.abc import Callable, Collection, Sequence
 from copy import deepcopy
+from dataclasses import dataclass, replace
 from pathlib import Path
 
 import numpy as np
@@ -20,10 +21,13 @@ from torch.nn.utils.fusion import fuse_conv_bn_weights
 
 from camcli import layers, needs
 from camcli.errors import RequestError, SetupError
+from camcli.evidence import Network
+from camcli.frozen import frozen
+from camcli.layers import Layer
 from camcli.maps import Trace
 from camcli.methods import Method
-from camcli.models import Model, catalog
-from camcli.outputs import lacks_memory
+from camcli.models import Model
+from camcli.outputs import Outputs, lacks_memory, tensors_in
 from camcli.records import Spec
 
 DTYPES = {"fp32": torch.float32, "bf16": torch.bfloat16, "fp16": torch.float16}
@@ -68,82 +72,114 @@ def remarks(spec: Spec, device: str) -> list[str]:
     return []
 
 
-def prepared(
-    model: Model, spec: Spec, methods: Sequence[Method], trace: Trace | None, kept: Collection[str]
-) -> tuple[nn.Module, nn.Module | None]:
-    """(the network as the run computes it, the module behind which it is fp32 in a run of lower precision).
+@dataclass(frozen=True, slots=True, eq=False)
+class Prepared:
+    """The network as a run computes it. cut: the layer behind which it is fp32 in a run of lower precision.
+    channels_last: how its pictures lie in memory. remark: why it is not computed as fast as others."""
 
-    `trace` is None where the network could not be followed: its modules then stay as they are. `kept` names the
-    layers that are read.
+    net: nn.Module
+    cut: Layer | None = None
+    channels_last: bool = False
+    remark: str | None = None
+
+
+def prepared(
+    model: Model, spec: Spec, methods: Sequence[Method], trace: Trace | None, kept: Sequence[Layer]
+) -> Prepared:
+    """A network rearranged for a run; `kept` are the layers that are read.
+
+    `trace` is None where the network could not be followed: its modules then stay as they are.
 
     Raises: SetupError: a lower precision, and a layer that not every path to the score crosses.
     """
     if spec.exact:
-        return model.net, None
+        return Prepared(model.net)
     # Implicit biases are read one by one, and random weights drawn one by one.
     apart = spec.sanity is not None or any("bias_grads" in method.needs for method in methods)
-    net = _copied(model, () if trace is None or apart else trace.normalised, kept)
-    if net is None:
+    found = _faster(model, () if trace is None or apart else trace.normalised, [layer.name for layer in kept])
+    if found.net is model.net:
         if spec.compile or spec.precision != "fp32":
             raise SetupError(f"{model.name} can't be copied, as --precision and --compile must: leave them out")
-        return model.net, None
+        return found
     if spec.precision == "fp32" and not spec.compile:
-        return net, None
+        return found
     if trace is None:
         raise SetupError("the network can't be followed, so --precision and --compile don't know where its head begins")
-    kept = kept or [layers.choose(model.net, trace, model.name).name]
+    kept = kept or [layers.choose(model.net, trace, model.name)]
     if spec.compile:
-        compile_trunk(net, trace, kept)
+        compile_trunk(found.net, trace, [layer.name for layer in kept])
     if spec.precision == "fp32":
-        return net, None
-    order = {run.name: position for position, run in enumerate(trace.runs)}
-    for name in kept:
-        if not trace.runs[order[name]].on_every_path:
+        return found
+    runs = {layer.name: trace.runs_of(layer.name)[layer.call] for layer in kept}
+    for name, run in runs.items():
+        if not run.on_every_path:
             raise SetupError(
                 f"--precision {spec.precision}: behind the layer all is fp32, and paths that don't cross {name} "
                 "would not be: choose another --layer"
             )
-    return net, net.get_submodule(min(kept, key=order.__getitem__))
+    first = min(kept, key=lambda layer: trace.runs.index(runs[layer.name]))
+    return replace(found, cut=first.in_net(found.net))
 
 
-def _copied(model: Model, normalised: Sequence[tuple[str, str]], kept: Collection[str]) -> nn.Module | None:
-    """The tuned network, None where there is none: torchvision's are known to be copied well, others are tried."""
-    if not (catalog.is_user_code(model.name) or catalog.is_timm(model.name)):
-        return tuned(model.net, normalised, kept)
-    try:
-        net = tuned(model.net, normalised, kept)
-    except _UNCOPIED:
-        return None
-    return net if is_faithful(net, model, kept) else None
+def _faster(model: Model, normalised: Sequence[tuple[str, str]], kept: Collection[str]) -> Prepared:
+    """The tuned network; torchvision's are known to be tuned well. Of others the fastest form that answers as they do,
+    at last the network itself."""
+    if not model.foreign and model.package != "timm":
+        return Prepared(tuned(model.net, normalised, kept), channels_last=True)
+    remark = None
+    for channels_last in (True, False):
+        try:
+            net = tuned(model.net, normalised, kept, channels_last=channels_last)
+        except _UNCOPIED:
+            return Prepared(model.net)
+        if is_faithful(net, model, kept, channels_last=channels_last):
+            return Prepared(net, channels_last=channels_last, remark=remark)
+        remark = (
+            f"{model.name} answers otherwise, or fails, on tensors that lie channels last: computed without, slower"
+        )
+    return Prepared(
+        model.net, remark=f"{model.name} answers otherwise where it is rearranged: computed as it is, slower"
+    )
 
 
-def is_faithful(copy: nn.Module, model: Model, layers: Collection[str]) -> bool:
+def is_faithful(copy: nn.Module, model: Model, layers: Collection[str], *, channels_last: bool = True) -> bool:
     """Whether a copy says what the model says, by what is its own: code may hold on to the network that it was made
     for, and then runs that in place of the copy."""
-    shape = (1, len(model.preset.mean), *model.preset.view_size)
-    noise = torch.randn(*shape, generator=torch.Generator().manual_seed(0)).to(model.device)
+    shape = (1 if model.alone else 2, len(model.preset.mean), *model.preset.view_size)
+    noise = torch.randn(shape, generator=torch.Generator().manual_seed(0)).to(model.device)
     ran: set[str] = set()
     hooks = [copy.get_submodule(name).register_forward_hook(lambda *_, name=name: ran.add(name)) for name in layers]
+    memory = torch.channels_last if channels_last else torch.contiguous_format
     try:
-        with torch.no_grad():
-            expected, scores = (model.readout.outputs(net, noise).scores for net in (model.net, copy))
+        with torch.no_grad(), frozen(model.net), frozen(copy):
+            expected = model.readout.outputs(model.net, noise.clone())
+            found = model.readout.outputs(copy, noise.clone(memory_format=memory))
+    except SetupError:  # the copy's: the model has been asked before
+        return False
     finally:
         for hook in hooks:
             hook.remove()
-    return ran == set(layers) and torch.allclose(scores, expected, rtol=1e-3, atol=1e-4 * float(expected.abs().max()))
+    return ran == set(layers) and _alike(found, expected)
 
 
-def arranged(images: Tensor, spec: Spec) -> Tensor:
-    """Images (N, C, H, W) as the network's kernels lie."""
-    return images.contiguous() if spec.exact else images.contiguous(memory_format=torch.channels_last)
+def _alike(found: Outputs, expected: Outputs) -> bool:
+    """Whether two outputs are one but for rounding. Without scores, all tensors that the network returned."""
+    pairs = [(found.scores, expected.scores)]
+    if not expected.readout.table:
+        pairs = list(zip(tensors_in(found.raw), tensors_in(expected.raw), strict=True))
+    return all(
+        one.shape == other.shape
+        and torch.allclose(one.float(), other.float(), rtol=1e-3, atol=1e-4 * float(other.abs().max()))
+        for one, other in pairs
+    )
 
 
-def placed(views: Sequence[NDArray[np.float32]], device: str, spec: Spec) -> Tensor:
+def placed(views: Sequence[NDArray[np.float32]], network: Network, device: str) -> Tensor:
     """Views (C, h, w) of one shape as a batch on the device."""
     stacked = torch.from_numpy(np.stack([view.transpose(1, 2, 0) for view in views])).permute(0, 3, 1, 2)
     if device.startswith("cuda"):
         stacked = stacked.pin_memory()  # copied while the host goes on
-    return arranged(stacked.to(device, non_blocking=True), spec)
+    return network.arranged(stacked.to(device, non_blocking=True))
 
 
 def fits(run: Callable[[], object]) -> bool:
@@ -159,16 +195,19 @@ def fits(run: Callable[[], object]) -> bool:
     return False
 
 
-def tuned(net: nn.Module, normalised: Sequence[tuple[str, str]], kept: Collection[str] = ()) -> nn.Module:
+def tuned(
+    net: nn.Module, normalised: Sequence[tuple[str, str]], kept: Collection[str] = (), *, channels_last: bool = True
+) -> nn.Module:
     """A copy with channels-last kernels. Of `normalised`, pairs of a convolution and the batch norm that alone reads
     it, the norms are folded and become Identity, but for convolutions in `kept`, whose own output is read."""
+    memory = torch.channels_last if channels_last else torch.contiguous_format
     named = [(net.get_submodule(conv), net.get_submodule(norm)) for conv, norm in normalised if conv not in kept]
     pairs = [(conv, norm) for conv, norm in named if _is_plain(conv) and _is_plain(norm)]
     stand_ins: dict[int, nn.Module] = {}
     for conv, norm in pairs:
-        stand_ins |= {id(conv): _folded(conv, norm), id(norm): nn.Identity().eval()}
+        stand_ins |= {id(conv): _folded(conv, norm, memory), id(norm): nn.Identity().eval()}
     tensors: dict[int, Tensor] = {
-        id(tensor): _arranged(tensor)
+        id(tensor): _arranged(tensor, memory)
         for module in net.modules()
         if id(module) not in stand_ins
         for tensor in (*module.parameters(recurse=False), *module.buffers(recurse=False))
@@ -223,7 +262,7 @@ def _is_plain(module: nn.Module) -> bool:
     return "forward" not in vars(module) and not any(hooks) and getattr(module, "running_mean", 0) is not None
 
 
-def _folded(conv: nn.Module, norm: nn.Module) -> nn.Conv2d:
+def _folded(conv: nn.Module, norm: nn.Module, memory: torch.memory_format) -> nn.Conv2d:
     assert isinstance(conv, nn.Conv2d)
     assert isinstance(norm, nn.BatchNorm2d)
     assert norm.running_mean is not None
@@ -232,18 +271,14 @@ def _folded(conv: nn.Module, norm: nn.Module) -> nn.Conv2d:
         conv.weight, conv.bias, norm.running_mean, norm.running_var, norm.eps, norm.weight, norm.bias
     )
     one = deepcopy(conv, {id(tensor): tensor for tensor in conv.parameters()})
-    one.weight = nn.Parameter(_channels_last(weight.detach()), requires_grad=False)
+    one.weight = nn.Parameter(weight.detach().contiguous(memory_format=memory), requires_grad=False)
     one.bias = nn.Parameter(bias.detach(), requires_grad=False)
     return one
 
 
-def _arranged(tensor: Tensor) -> Tensor:
+def _arranged(tensor: Tensor, memory: torch.memory_format) -> Tensor:
     """The tensor itself where it is no kernel of a convolution."""
     if tensor.ndim != 4:
         return tensor
-    arranged = _channels_last(tensor.detach())
+    arranged = tensor.detach().contiguous(memory_format=memory)
     return nn.Parameter(arranged, tensor.requires_grad) if isinstance(tensor, nn.Parameter) else arranged
-
-
-def _channels_last(tensor: Tensor) -> Tensor:
-    return tensor.contiguous(memory_format=torch.channels_last)

@@ -19,7 +19,7 @@ import numpy as np
 import torch
 from torch import Tensor
 
-from camcli import __version__, classes, compute, layers, methods, models, needs, questions, sanity, targets
+from camcli import __version__, classes, compute, layers, methods, models, needs, probing, questions, sanity, targets
 from camcli.answers import Batch, Plan
 from camcli.attributing import attributions
 from camcli.errors import InputError, RequestError, SetupError
@@ -30,6 +30,7 @@ from camcli.maps import Trace
 from camcli.methods import Method
 from camcli.models import labels
 from camcli.pools import ahead, default_workers, pool_of
+from camcli.probing import Habits
 from camcli.questions import Asker, Prediction
 from camcli.reading import Item, Reader
 from camcli.records import (
@@ -45,7 +46,6 @@ from camcli.records import (
     both,
     spelled,
 )
-from camcli.targets import OfClass
 from camcli.tracing import trace
 
 # Pictures per forward on a CPU: more are no faster.
@@ -162,8 +162,9 @@ class Engine:
         return (-mean / std)[:, None, None]
 
     def _inspect(self) -> None:
-        channels = len(self.model.preset.mean)
-        grey = torch.zeros(1, channels, *self.model.preset.view_size, device=self.model.device)
+        shape = (1 if self.model.alone else 2, len(self.model.preset.mean), *self.model.preset.view_size)
+        grey = torch.zeros(shape, device=self.model.device)
+        self._habits = self._found_habits(grey)
         traced = self._traced(grey)
         self.layers: list[Layer] = []
         stages: dict[str, list[Layer]] = {}
@@ -171,30 +172,38 @@ class Engine:
         if traced is not None:
             self.layers, stages = self._chosen(traced)
             embedding = layers.last_weighted(self.model.net, traced) if self.spec.similar_to is not None else None
-        kept = {layer.name for layer in chain(self.layers, *stages.values())}
-        net, cut = compute.prepared(self.model, self.spec, self.methods, traced, kept)
+        kept = list({layer.name: layer for layer in chain(self.layers, *stages.values())}.values())
+        prepared = compute.prepared(self.model, self.spec, self.methods, traced, kept)
+        if prepared.remark:
+            self.remarks.append(prepared.remark)
+        net = prepared.net
         self.model = replace(self.model, net=net)
         self.layers = [layer.in_net(net) for layer in self.layers]
         stages = {name: [layer.in_net(net) for layer in stage] for name, stage in stages.items()}
         network = Network(
             net,
             self.model.readout,
-            self.spec.batch_size or BATCH_SIZE,
+            1 if self.model.alone or self._habits.company else self.spec.batch_size or BATCH_SIZE,
             self.spec.seed,
             self._black(),
             embedder=net.get_submodule(embedding) if embedding else None,
             step=self._step,
             precision=compute.DTYPES[self.spec.precision],
-            cut=cut,
+            cut=prepared.cut,
+            channels_last=prepared.channels_last,
+            changes_input=self._habits.changes_input,
         )
         self.asker.look_at(network)
+        if self.model.foreign:
+            for layer in self.layers:
+                probing.check_place(network, layer, _noise(2, grey), self.model.name)
         if traced is not None:
             self._keep_applicable(network, traced, grey)
         self.plan = Plan(
             network, self.methods, self.layers, stages, self.spec.augment, self.spec.eigen_smooth, self.spec.fuse
         )
-        if self.spec.batch_size is None and self.model.device.startswith("cuda"):
-            size = compute.batch_that_fits(lambda count: self._ask_about(grey.repeat(count, 1, 1, 1)), grey.device)
+        if network.batch_size > 1 and self.spec.batch_size is None and self.model.device.startswith("cuda"):
+            size = compute.batch_that_fits(lambda count: self._ask_about(grey[:1].repeat(count, 1, 1, 1)), grey.device)
             self.plan = replace(self.plan, network=replace(network, batch_size=size))
         self.batch_size = self.plan.network.batch_size
         # The pictures of one forward: fewer than a batch once so many did not fit in memory.
@@ -202,13 +211,27 @@ class Engine:
         if traced is not None and self.spec.sanity is not None and self.methods:
             self._randomised = list(sanity.randomised(self.plan, traced, self.spec.sanity))
 
+    def _found_habits(self, grey: Tensor) -> Habits:
+        """What is found of a network that nobody here has seen."""
+        if not self.model.foreign:
+            return Habits()
+        found = probing.habits(self.model.net, self.model.readout, _noise(3, grey), alone=self.model.alone)
+        self.remarks += found.remarks(self.model.name)
+        return found
+
     def _traced(self, grey: Tensor) -> Trace | None:
         try:
-            return trace(self.model.net, grey, self.model.readout)
+            found = trace(self.model.net, grey, self.model.readout, self.asker.root)
         except SetupError:
             if self.methods:
                 raise
             return None  # classes can be told without
+        if self.methods and found.frozen and not found.cut:
+            self.remarks.append(
+                f"warning: {self.model.name} runs {found.frozen[0]!r} under torch.no_grad(): what the score owes to it "
+                "alone is on no map"
+            )
+        return found
 
     def _chosen(self, traced: Trace) -> tuple[list[Layer], dict[str, list[Layer]]]:
         """(the target layers, the stages that lead to each), as far as the methods look at any."""
@@ -220,10 +243,10 @@ class Engine:
         return found, {layer.name: layers.stages(net, traced, layer) for layer in found}
 
     def _keep_applicable(self, network: Network, traced: Trace, grey: Tensor) -> None:
-        noise = torch.randn(2, *grey.shape[1:], generator=torch.Generator().manual_seed(0)).to(grey.device)
+        noise = network.arranged(_noise(min(2, network.batch_size), grey))
         for method in list(self.methods):
             try:
-                self._check_applies(method, network, traced, compute.arranged(noise, self.spec))
+                self._check_applies(method, network, traced, noise)
             except SetupError as error:
                 refusal = f"{method.name} does not apply to {self.model.name}: {error}"
                 if not self._skip_inapplicable:
@@ -233,11 +256,17 @@ class Engine:
 
     def _ask_about(self, grey: Tensor) -> None:
         batch = Batch(self.plan, grey)
-        for _ in batch.answers(OfClass((0,) * len(grey))):
+        for _ in batch.answers(self.asker.any_target(len(grey))):
             pass
 
     def _check_applies(self, method: Method, network: Network, traced: Trace, noise: Tensor) -> None:
         """Refuse a method that needs what this network does not have before any picture is read."""
+        if traced.cut and method.needs & needs.TO_PIXELS:
+            raise SetupError(f"it needs gradients to the pixels, and {traced.cut}")
+        if traced.scripted and method.needs & needs.SEES_OPERATIONS:
+            raise SetupError(
+                f"it looks at each operation, and {traced.scripted[0]!r} is compiled by TorchScript, where none is seen"
+            )
         if method.bends_relu:
             others = ", ".join(f"{name} x{count}" for name, count in traced.others.items())
             if traced.rectifiers == 0:
@@ -251,7 +280,7 @@ class Engine:
                 )
         if method.needs & needs.NOT_EVERYWHERE:
             batch = Batch(Plan(network, [method], self.layers), noise)
-            for _ in batch.answers(OfClass((0, 0))):
+            for _ in batch.answers(self.asker.any_target(len(noise))):
                 pass
 
     def _truth(self, ref: Ref) -> int:
@@ -323,7 +352,7 @@ class Engine:
         views = [item.view.pixels for item in items if item.view]
         if self.spec.compile:  # built for batches of one size
             views += [views[-1]] * (self._most - len(views))
-        batch = Batch(self.plan, compute.placed(views, self.model.device, self.spec))
+        batch = Batch(self.plan, compute.placed(views, self.plan.network, self.model.device))
         predictions = questions.predictions(batch.forward.logits, self.model)
         predicted = time.perf_counter()
         answered: list[list[Attribution] | str] = [[] for _ in items]
@@ -336,6 +365,8 @@ class Engine:
             "forward": _ms(started, predicted) / len(items),
             "explain": _ms(predicted, time.perf_counter()) / len(items),
         }
+        if self._habits.chance:
+            answered = [_noted(answers, probing.ONE_DRAW) for answers in answered]
         for item, prediction, answers in zip(items, predictions, answered, strict=False):
             item.result = self._result(item, prediction, answers, shared)
 
@@ -368,6 +399,16 @@ class Engine:
 def explain(refs: Iterable[Ref], spec: Spec) -> Iterator[Result]:
     """One result per ref, in order; see `Engine` for what is raised."""
     yield from Engine(spec).explain(refs)
+
+
+def _noted(answers: list[Attribution] | str, note: str) -> list[Attribution] | str:
+    """A picture's answers with a note on each that has none."""
+    return answers if isinstance(answers, str) else [replace(one, note=one.note or note) for one in answers]
+
+
+def _noise(pictures: int, like: Tensor) -> Tensor:
+    """Seeded pictures of the shape of others (N, C, H, W)."""
+    return torch.randn(pictures, *like.shape[1:], generator=torch.Generator().manual_seed(0)).to(like.device)
 
 
 def _ms(start: float, end: float) -> float:

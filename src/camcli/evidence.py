@@ -16,11 +16,12 @@ from collections.abc import Callable, Collection, Iterator, Mapping, Sequence
 from contextlib import ExitStack, contextmanager
 from dataclasses import dataclass, field, replace
 from functools import cached_property
-from itertools import chain
+from itertools import chain, count
 from typing import Any
 
 import torch
 from torch import Tensor, nn
+from torch.utils.hooks import RemovableHandle
 
 from camcli import needs
 from camcli.attention import Attention
@@ -41,7 +42,8 @@ class Network:
 
     `batch_size` bounds the pictures of one forward; `black` (C, 1, 1) is a black pixel, normalised;
     `embedder` is the module whose input is a picture's embedding;
-    `step` is told how many of how many variants are done. `precision` is that of all that runs before the module `cut`.
+    `step` is told how many of how many variants are done. `precision` is that of all that runs before the layer `cut`.
+    `channels_last`: pictures lie so in memory. `changes_input`: the network writes into what it is given.
     """
 
     net: nn.Module
@@ -52,7 +54,13 @@ class Network:
     embedder: nn.Module | None = None
     step: Callable[[int, int], None] = field(default=lambda done, of: None)
     precision: torch.dtype = torch.float32
-    cut: nn.Module | None = None
+    cut: Layer | None = None
+    channels_last: bool = False
+    changes_input: bool = False
+
+    def arranged(self, images: Tensor) -> Tensor:
+        """Images (N, C, H, W) as the network's kernels lie."""
+        return images.contiguous(memory_format=torch.channels_last if self.channels_last else torch.contiguous_format)
 
     def outputs(self, images: Tensor) -> Outputs:
         """One forward, with the embedding where the network has a module that is named as reading it.
@@ -60,7 +68,7 @@ class Network:
         Raises: SetupError: the network fails on pictures of this size, or gives no scores.
         """
         with self._lowered(images.device.type):
-            return self._outputs(images)
+            return self._outputs(images.clone() if self.changes_input else images)
 
     @contextmanager
     def _lowered(self, device: str) -> Iterator[None]:
@@ -73,7 +81,7 @@ class Network:
             return output.float() if isinstance(output, Tensor) else output
 
         # Before the hook that keeps the layer's output: what is kept, and all that is behind it, is fp32.
-        hook = self.cut.register_forward_hook(back, prepend=True)
+        hook = _on_run(self.cut, back)
         try:
             with torch.autocast(device, self.precision):
                 yield
@@ -137,7 +145,7 @@ class Forward:
             stack.enter_context(frozen(network.net))
             stack.enter_context(torch.set_grad_enabled(bool(self.layers) or to_pixels))
             for layer in self.layers:
-                stack.callback(layer.module.register_forward_hook(self._keep(layer)).remove)
+                stack.callback(_on_run(layer, self._keep(layer)).remove)
             if "bias_grads" in parts:
                 for module in network.net.modules():
                     if isinstance(module, _BIASED):
@@ -146,14 +154,15 @@ class Forward:
                 for module in network.net.modules():
                     stack.callback(module.register_forward_pre_hook(self._attention.before).remove)
                     stack.callback(module.register_forward_hook(self._keep_block).remove)
-            for mode in (self._relu, self._attention, *self._tapes.values(), self._tail):
-                if mode is not None:
-                    stack.enter_context(mode)
+            for mode in filter(None, (self._relu, self._attention, *self._tapes.values(), self._tail)):
+                stack.enter_context(mode)
             if "curvature" in parts:
                 # The fused kernels of attention have no second derivative.
                 stack.enter_context(torch.nn.attention.sdpa_kernel(torch.nn.attention.SDPBackend.MATH))
             # A network may change its input in place; the leaf that is differentiated must stay as it is.
             self._outputs = network.outputs(self.images.clone() if to_pixels else self.images)
+        if missing := next((layer.name for layer in self.layers if layer.name not in self._kept), None):
+            raise SetupError(f"layer {missing!r} does not run on every picture: choose another with --layer")
         self.logits = self._outputs.scores.detach()
 
     def at(self, target: Target, layer: Layer | None = None, *, eigen_smooth: bool = False) -> Evidence:
@@ -322,7 +331,7 @@ class Forward:
             return Outputs(raw.flatten(0, 1), scores.flatten(0, 1), self.network.readout)
         outputs = outputs.flatten(0, 1)
         images = self.images.detach().repeat(stop - start, *[1] * (self.images.ndim - 1))
-        hook = layer.module.register_forward_hook(lambda module, args, output: outputs.clone())
+        hook = _on_run(layer, lambda module, args, output: outputs.clone())
         try:
             return self.network.outputs(images)
         finally:
@@ -576,6 +585,14 @@ class Evidence:
         if self._layer is None:
             raise RuntimeError("the method did not declare in `needs` that it looks at a layer")
         return self._layer
+
+
+def _on_run(layer: Layer, hook: Callable[[nn.Module, Any, Any], Any]) -> RemovableHandle:
+    """A forward hook on that run of the layer's module which gives the map, before hooks of the network's own."""
+    runs = count()
+    return layer.module.register_forward_hook(
+        lambda module, args, output: hook(module, args, output) if next(runs) == layer.call else None, prepend=True
+    )
 
 
 _BIASED = (nn.Conv2d, nn.ConvTranspose2d, nn.BatchNorm2d)

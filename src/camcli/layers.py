@@ -31,7 +31,8 @@ class Layer:
     """A target layer. `to_map` turns its output, or a gradient shaped like it, into (N, C, h, w); `from_map` turns
     such a map into an output like a given one, whose tokens beside the map stay.
 
-    `shape` is (C, h, w) at pictures of the traced size; `to_map` is told the (height, width) of those that it reads.
+    `call`: which of the module's runs in one forward, from 0. `shape` is (C, h, w) at pictures of the traced size;
+    `to_map` is told the (height, width) of those that it reads.
     """
 
     name: str
@@ -40,6 +41,7 @@ class Layer:
     to_map: Callable[[Tensor, tuple[int, int]], Tensor]
     from_map: Callable[[Tensor, Tensor], Tensor]
     why: str
+    call: int = 0
 
     def in_net(self, net: nn.Module) -> Layer:
         """The same layer of a network with the same names."""
@@ -63,10 +65,10 @@ def choose(net: nn.Module, trace: Trace, model: str) -> Layer:
     spatial = _maps_on_every_path(net, trace)
     if not spatial:
         raise SetupError(
-            f"no layer of {model} is a spatial map that every path to the score crosses: name one with --layer"
+            f"no layer of {model} is a spatial map that every path to the score crosses: {_why_none(net, trace)}"
         )
     last = spatial[-1]
-    outermost = _outermost(spatial, last)
+    outermost = _outermost(trace, spatial, last)
     if _depth(net, trace, last) < MIN_DEPTH:
         raise SetupError(
             f"the last map of {model} that every path to the score crosses is {outermost.name!r}, near the picture: "
@@ -89,15 +91,37 @@ def _maps_on_every_path(net: nn.Module, trace: Trace) -> list[Run]:
         if run.on_every_path
         and not run.in_attention
         and not _within(run.name, head)
-        and not any(word in producers[run.tensor].kind for word in ("Pool", "Dropout"))
+        and not _only_hands_on(net, producers[run.tensor])
         and read_map(net, trace, run) is not None
     ]
 
 
-def _outermost(runs: Sequence[Run], run: Run) -> Run:
-    """The name for a tensor that says most: containers hand on that of their last child, an Identity that before it."""
+def _only_hands_on(net: nn.Module, run: Run) -> bool:
+    """Whether the module is a pool or a dropout. One with weights is none, whatever it is called."""
+    named = any(word in run.kind for word in ("Pool", "Dropout"))
+    return named and next(net.get_submodule(run.name).parameters(), None) is None
+
+
+def _why_none(net: nn.Module, trace: Trace) -> str:
+    """What keeps it from having one, and what to type."""
+    if trace.cut:
+        return f"{trace.cut}, or name a layer after that with --layer"
+    twice = next((run for run in reversed(trace.runs) if run.call and read_map(net, trace, run) is not None), None)
+    if twice is not None and not twice.on_every_path:
+        top = twice.name.split(".")[0]
+        count = len(trace.runs_of(top)) or twice.call + 1
+        return (
+            f"{top!r} runs {count} times in one forward, and each run sees a picture of its own; --layer names another"
+        )
+    return "name one with --layer"
+
+
+def _outermost(trace: Trace, runs: Sequence[Run], run: Run) -> Run:
+    """The name for a tensor that says most: containers hand on that of their last child, an Identity that before it.
+    A module that runs once comes before one whose name could mean several runs."""
     same = [other for other in runs if other.tensor == run.tensor and other.shape == run.shape]
     same = [other for other in same if other.kind != "Identity"] or same
+    same = [other for other in same if len(trace.runs_of(other.name)) == 1] or same
     return min(same, key=lambda other: other.name.count("."))
 
 
@@ -108,16 +132,16 @@ def stages(net: nn.Module, trace: Trace, layer: Layer) -> list[Layer]:
     alone.
     """
     spatial = _maps_on_every_path(net, trace)
-    own = trace.last(layer.name)
+    own = trace.runs_of(layer.name)[layer.call]
     found: dict[tuple[int, int], Run] = {}
     for run in spatial:
-        if own is not None and run.tensor == own.tensor:
+        if run.tensor == own.tensor:
             break
         map_ = read_map(net, trace, run)
         assert map_ is not None
         if fits(*map_.shape[1:], (trace.images[2], trace.images[3])):  # MaxViT's windows are no picture
             found[map_.shape[1:]] = run
-    ends = [_outermost(spatial, run) for size, run in found.items() if size != layer.shape[1:]]
+    ends = [_outermost(trace, spatial, run) for size, run in found.items() if size != layer.shape[1:]]
     return [*(_layer(net, trace, run, "the end of a stage") for run in ends[1 - MAX_STAGES :]), layer]
 
 
@@ -136,20 +160,30 @@ def _named(net: nn.Module, trace: Trace, name: str, model: str) -> Layer:
     modules = dict(net.named_modules())
     if name not in modules or not name:
         raise unknown("layer", name, filter(None, modules), f"camcli layers {model}")
-    run = trace.last(name)
+    runs = trace.runs_of(name)
     see = f"`camcli layers {model}` lists what can be explained"
-    if run is None:
+    if not runs:
         raise SetupError(f"layer {name!r} does not run when {model} predicts: {see}")
-    if read_map(net, trace, run) is None:
-        given = "x".join(map(str, run.shape[1:])) or "no tensor"
+    maps = [run for run in runs if read_map(net, trace, run) is not None]
+    if not maps:
+        given = "x".join(map(str, runs[-1].shape[1:])) or "no tensor"
         raise SetupError(f"layer {name!r} gives {given}, not a spatial map: {see}")
-    return _layer(net, trace, run, "named with --layer")
+    last = next((run for run in reversed(maps) if run.on_every_path), maps[-1])
+    if len(maps) > 1 and not last.on_every_path:
+        raise SetupError(
+            f"layer {name!r} runs {len(maps)} times in one forward, side by side, and a map is of one run: {see}"
+        )
+    if not last.reaches:
+        cut = f": {trace.cut}" if trace.cut else ""
+        raise SetupError(f"no gradient of the score reaches layer {name!r}{cut}")
+    why = "named with --layer" + (f", run {last.call + 1} of {len(runs)}" if len(runs) > 1 else "")
+    return _layer(net, trace, last, why)
 
 
 def _layer(net: nn.Module, trace: Trace, run: Run, why: str) -> Layer:
     found = read_map(net, trace, run)
     assert found is not None
-    return Layer(run.name, net.get_submodule(run.name), found.shape, found.read, found.write, why)
+    return Layer(run.name, net.get_submodule(run.name), found.shape, found.read, found.write, why, run.call)
 
 
 def map_shape(net: nn.Module, trace: Trace, name: str) -> tuple[int, int, int] | None:

@@ -21,6 +21,7 @@ MAX_PREFIX_TOKENS = 16
 class Run:
     """One module's output in one forward. Equal `tensor` numbers mean the same tensor; -1: not a tensor or no graph.
 
+    `call`: which of the module's runs in this forward it was, from 0. `reaches`: a path leads from it to the score.
     `on_every_path`: every path from the picture's positions to the score crosses it. `in_attention`: the module is
     part of an attention, so its output may be queries or keys.
     """
@@ -29,6 +30,8 @@ class Run:
     kind: str
     shape: tuple[int, ...]
     tensor: int
+    call: int
+    reaches: bool
     on_every_path: bool
     in_attention: bool
 
@@ -37,18 +40,27 @@ class Run:
 class Trace:
     """One forward: module runs in the order they finished, and what the guided rule would find.
 
-    `images` is the shape of what went in; `narrowed` says that the score is read from a class token, behind which the
-    patches don't count; `rectifiers` counts ReLU and ReLU6 calls, `others` the calls of other activations by name.
+    `images` is the shape of what went in: several pictures where that can be, so that a table of (1, h, w, C) is no
+    picture's map. `narrowed` says that the score is read from a class token, behind which the patches don't count;
+    `rectifiers` counts ReLU and ReLU6 calls, `others` the calls of other activations by name.
     `normalised` names each convolution that only a batch norm reads, and that batch norm, where both run once.
+    `frozen` names modules that ran without a graph because forward switches it off (torch.no_grad); `cut` says why no
+    gradient reaches the picture, "" where one does. `scripted` names modules that TorchScript has compiled.
     """
 
     images: tuple[int, ...]
     runs: tuple[Run, ...]
-    classes: int
     narrowed: bool
     rectifiers: int
     others: dict[str, int]
     normalised: tuple[tuple[str, str], ...] = ()
+    frozen: tuple[str, ...] = ()
+    scripted: tuple[str, ...] = ()
+    cut: str = ""
+
+    def runs_of(self, name: str) -> list[Run]:
+        """All runs of one module, in order."""
+        return [run for run in self.runs if run.name == name]
 
     def last(self, name: str) -> Run | None:
         return next((run for run in reversed(self.runs) if run.name == name), None)

@@ -178,7 +178,9 @@ def _computed(engine: Engine, batch: Sequence[Item], clock: _Clock) -> list[Resu
     views = [item.view.pixels for item in batch if item.view]
     shapes = {view.shape for view in views}
     if len(shapes) == 1 and engine.methods:
-        gone = clock("forward", lambda: Batch(engine.plan, compute.placed(views, engine.model.device, engine.spec)))
+        gone = clock(
+            "forward", lambda: Batch(engine.plan, compute.placed(views, engine.plan.network, engine.model.device))
+        )
         found = questions.predictions(gone.forward.logits, engine.model)
 
         def backward() -> Any:

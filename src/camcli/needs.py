@@ -9,6 +9,8 @@ TO_PIXELS = frozenset({"input_grads", "guided_grads", "deconv_grads", "bias_grad
 BENDS_RELU = frozenset({"guided_grads", "deconv_grads"})
 # The weights of self-attention must be computed one by one, which fused kernels don't.
 ATTENTION = frozenset({"attention", "formation_grads"})
+# Operations are watched or changed as they run, and compiled code shows none.
+SEES_OPERATIONS = BENDS_RELU | ATTENTION
 # The network is asked again about changed pictures.
 ASKS_AGAIN = frozenset({"rescore", "again", "ascend", "resume"})
 # What lies behind the layer is recorded, to be run again.

@@ -7,6 +7,7 @@ activation (arXiv:1610.02391 sec. 3), so where the head has one, what enters it 
 
 from __future__ import annotations
 
+import re
 from collections.abc import Mapping
 from contextlib import nullcontext
 from dataclasses import dataclass
@@ -18,7 +19,7 @@ from torch.nn import functional
 from torch.overrides import TorchFunctionMode
 
 from camcli.errors import RequestError, SetupError
-from camcli.records import spelled
+from camcli.frozen import frozen
 
 Activation = Literal["softmax", "sigmoid"]
 Reading = Literal["softmax", "sigmoid", "none"]
@@ -35,15 +36,18 @@ class Readout:
     """How one network's output is read.
 
     key: which of several outputs. activation: what turns scores into probabilities ("none": they are no classes'
-    scores). activated: the head ends in its
-    own softmax or sigmoid. binary: one logit, read as the scores (-z, z) of two classes, so that the second one's
-    probability is sigmoid(z).
+    scores). activated: the head ends in its own softmax or sigmoid. given: the network gives probabilities that no
+    activation of its own ends in, as an average of softmaxes does: their logarithms (of sigmoids: log-odds) are the
+    scores. binary: one logit, read as the scores (-z, z) of two classes, so that the second one's probability is
+    sigmoid(z). table: the network gives scores (N, K); without, a target function alone says what is explained.
     """
 
     key: str | None = None
     activation: Reading = "softmax"
     activated: bool = False
+    given: bool = False
     binary: bool = False
+    table: bool = True
 
     def outputs(self, net: nn.Module, images: Tensor) -> Outputs:
         """One forward.
@@ -53,14 +57,26 @@ class Readout:
         seen = _Activations()
         with seen if self.activated else nullcontext():
             raw = _forward(net, images)
-            output = _tensor_of(raw, self.key)
+            if not self.table:
+                return Outputs(raw, images.new_zeros(len(images), 0), self)
+            _, output = _scores_in(raw, self.key)
         scores = _as_table(seen.before(output) if self.activated else output, len(images))
+        if self.given:
+            scores = _unactivated(scores, self.activation)
         return Outputs(raw, torch.cat([-scores, scores], dim=1) if self.binary else scores, self)
 
     def probabilities(self, scores: Tensor) -> Tensor:
         """(N, K) in [0, 1]; rows sum to 1 unless several labels can be true at once."""
         assert self.activation != "none"
-        return scores.softmax(1) if self.activation == "softmax" else scores.sigmoid()
+        if self.activation == "sigmoid":
+            return scores.sigmoid()
+        return scores.exp() if self.given else scores.softmax(1)
+
+    def log_probabilities(self, scores: Tensor) -> Tensor:
+        """(N, K), without the probabilities' loss of digits."""
+        if self.activation == "sigmoid":
+            return functional.logsigmoid(scores)
+        return scores if self.given else scores.log_softmax(1)
 
 
 @dataclass(frozen=True, slots=True, eq=False)
@@ -80,44 +96,112 @@ class Outputs:
     @property
     def log_probabilities(self) -> Tensor:
         """(N, K), without the probabilities' loss of digits."""
-        softmax = self.readout.activation == "softmax"
-        return self.scores.log_softmax(1) if softmax else functional.logsigmoid(self.scores)
+        return self.readout.log_probabilities(self.scores)
 
 
-# What networks raise on pictures of a size that they can't take.
+# What networks raise on pictures that they can't take.
 _FAILURES = (RuntimeError, ValueError, TypeError, AssertionError, IndexError, KeyError, AttributeError)
 
 # How nearly every classifier is read: one tensor of logits.
 PLAIN = Readout()
+# How anything else is read that a target function is told about.
+UNREAD = Readout(activation="none", table=False)
+
+
+class NoTableError(SetupError):
+    """What a network returned holds no scores of classes."""
 
 
 def probe(net: nn.Module, images: Tensor, key: str | None, multi_label: bool) -> tuple[Readout, int]:
-    """(how the output is read, number of classes), found by one forward.
+    """(how the output is read, number of classes), found by a forward of these pictures (N, C, H, W).
 
     Raises:
         RequestError: `key` names none of the outputs.
-        SetupError: several outputs could be the scores, or none.
+        NoTableError: several outputs could be the scores, or none.
+        SetupError: the network fails on such pictures.
     """
     seen = _Activations()
-    with torch.no_grad(), seen:
-        output = _tensor_of(_forward(net, images), key)
-    kind = seen.kind_of(output)
-    return readout(_as_table(output, len(images)).shape[1], multi_label, kind, key)
+    with torch.no_grad(), frozen(net), seen:
+        key, output = _scores_in(_forward(net, images.clone()), key)  # some networks change what they are given
+    table = _as_table(output, len(images))
+    ended_in, given = seen.kind_of(output), None
+    if ended_in is None:
+        given = _probabilities_of(table, seen)
+    return readout(table.shape[1], multi_label, ended_in, key, given)
+
+
+def probe_twice(net: nn.Module, images: Tensor, key: str | None, multi_label: bool) -> tuple[Readout, int, bool]:
+    """`probe`, of several pictures and of the first alone, and whether the network takes only one at a time.
+
+    A network may squeeze the batch's axis away, or mix what pictures of a batch get.
+
+    Raises: as `probe`; NoTableError: the number of classes depends on that of pictures.
+    """
+    together: tuple[Readout, int] | None = None
+    try:
+        together = probe(net, images, key, multi_label)
+    except NoTableError:
+        raise
+    except SetupError:  # it may have been written for one picture: said below where it fails on that one too
+        pass
+    alone = probe(net, images[:1], key, multi_label)
+    columns = [1 if found[0].binary else found[1] for found in (together, alone) if found is not None]
+    if columns[0] != columns[-1]:
+        counts = f"{columns[-1]} numbers of one picture and {columns[0]} each of {len(images)}"
+        raise NoTableError(f"the model gives {counts}: it is no classifier")
+    return *(together or alone), together is None
 
 
 def readout(
-    outputs: int, multi_label: bool, ended_in: Activation | None = None, key: str | None = None
+    outputs: int,
+    multi_label: bool,
+    ended_in: Activation | None = None,
+    key: str | None = None,
+    given: Activation | None = None,
 ) -> tuple[Readout, int]:
-    """(how a head with so many outputs is read, number of classes).
+    """(how a head with so many outputs is read, number of classes); it ends in an activation of its own, or it gives
+    probabilities that one has made.
 
     Raises:
         RequestError: several labels are asked of a head that makes its classes compete.
     """
-    if multi_label and ended_in == "softmax" and outputs > 1:
+    kind = ended_in or given
+    if multi_label and kind == "softmax" and outputs > 1:
         raise RequestError("--multi-label: the model ends in a softmax, so its classes exclude each other")
     binary = outputs == 1
-    sigmoid = multi_label or binary or ended_in == "sigmoid"
-    return Readout(key, "sigmoid" if sigmoid else "softmax", ended_in is not None, binary), 2 if binary else outputs
+    sigmoid = multi_label or binary or kind == "sigmoid"
+    found = Readout(
+        key,
+        activation="sigmoid" if sigmoid else "softmax",
+        activated=ended_in is not None,
+        given=given is not None,
+        binary=binary,
+    )
+    return found, 2 if binary else outputs
+
+
+def _probabilities_of(table: Tensor, seen: _Activations) -> Activation | None:
+    """What has made the probabilities that a table (N, K) holds; None where it holds scores.
+
+    Numbers in [0, 1] that sum to 1, or that come where a softmax or a sigmoid of as many numbers ran before.
+    """
+    if float(table.min()) < 0 or float(table.max()) > 1 + _SUM_WITHIN:
+        return None
+    if table.shape[1] > 1 and float((table.sum(1) - 1).abs().max()) < _SUM_WITHIN:
+        return "softmax"
+    return seen.kind_like(table)
+
+
+# Rounding, and the least probability that some code clamps to.
+_SUM_WITHIN = 1e-3
+# Logarithms stay finite; below that a probability in float32 says nothing.
+_LEAST = 1e-12
+
+
+def _unactivated(probabilities: Tensor, activation: Reading) -> Tensor:
+    if activation == "sigmoid":
+        return torch.logit(probabilities, eps=1e-7)
+    return probabilities.clamp_min(_LEAST).log()
 
 
 def _forward(net: nn.Module, images: Tensor) -> Any:
@@ -126,9 +210,30 @@ def _forward(net: nn.Module, images: Tensor) -> Any:
     except _FAILURES as error:
         if lacks_memory(error) or device_failed(error):
             raise
-        size = spelled((images.shape[2], images.shape[3]))
         reason = f"{type(error).__name__}: {(str(error).strip().splitlines() or [''])[0]}"
-        raise SetupError(f"the model fails on a view of {size}: {reason}; see --resize, --crop, --fit") from error
+        size = f"{images.shape[2]} pixels high and {images.shape[3]} wide"
+        raise SetupError(f"the model fails on a view {size}: {reason}{_advice(str(error))}") from error
+
+
+# What an error about the size of the pictures says. One that says nothing may be about it.
+_OF_SIZE = re.compile(
+    r"\b(sizes?|shapes?|dimensions?|elements|kernel|heights?|widths?|resolution|divisible|small|large|\d+x\d+)\b", re.I
+)
+_OF_CAUSES = (
+    ("Inference tensor", "forward runs under torch.inference_mode: take that out of the code"),
+    ("view size is not compatible", "its .view can't be taken of this tensor: .reshape in its place can"),
+    ("should be the same", "it mixes precisions: give all of it float32"),
+    ("same dtype", "it mixes precisions: give all of it float32"),
+    ("expected scalar type", "it mixes precisions: give all of it float32"),
+    ("on the same device", "it makes tensors on another device: make them on the picture's"),
+)
+
+
+def _advice(said: str) -> str:
+    for words, cause in _OF_CAUSES:
+        if words in said:
+            return f"; {cause}"
+    return "; see --resize, --crop, --fit" if not said.strip() or _OF_SIZE.search(said) else ""
 
 
 def lacks_memory(error: BaseException) -> bool:
@@ -158,8 +263,8 @@ class _Activations(TorchFunctionMode):
         before = args[0] if args else (kwargs or {})["input"]
         kept = before.clone() if func in _IN_PLACE else before
         after = func(*args, **(kwargs or {}))
-        # Attention's are large and never the head's: what is kept has one axis beside the batch.
-        if after.ndim and max(after.shape[1:], default=1) * len(after) == after.numel():
+        # Attention's are large and never the head's: what is kept has one axis beside the batch, or none at all.
+        if not after.ndim or max(after.shape[1:], default=1) * len(after) == after.numel():
             self._seen.append((kept, after, kind))
         return after
 
@@ -167,6 +272,13 @@ class _Activations(TorchFunctionMode):
         """The activation that gave this output, None where it was none."""
         found = self._behind(output)
         return found[1] if found else None
+
+    def kind_like(self, table: Tensor) -> Activation | None:
+        """The last activation that gave as many numbers as the table (N, K) holds, one row a picture."""
+        for _, after, kind in reversed(self._seen):
+            if after.numel() == table.numel() and (not after.ndim or len(after) == len(table)):
+                return kind
+        return None
 
     def before(self, output: Tensor) -> Tensor:
         """What entered the activation that gave this output, in the output's shape."""
@@ -189,23 +301,23 @@ def _kind(func: Any) -> Activation | None:
     return "sigmoid" if func in _SIGMOID or func in _IN_PLACE else None
 
 
-def _tensor_of(output: Any, key: str | None) -> Tensor:
-    """The scores among what the network returned."""
+def _scores_in(output: Any, key: str | None) -> tuple[str | None, Tensor]:
+    """(the key, the scores) of what the network returned; the key is None where that is the tensor itself."""
     if isinstance(output, Tensor):
         if key is not None:
             raise RequestError(f"--output-key {key}: the model gives one tensor, not several outputs")
-        return output
+        return None, output
     outputs = _named(output)
     if key is not None:
         if key not in outputs:
             raise RequestError(f"--output-key {key}: the model's outputs are {_listed(outputs)}")
-        return outputs[key]
+        return key, outputs[key]
     if "logits" in outputs:
-        return outputs["logits"]
-    tables = {name: value for name, value in outputs.items() if _is_table(value)}
+        return "logits", outputs["logits"]
+    tables = [(name, value) for name, value in outputs.items() if _is_table(value)]
     if len(tables) == 1:
-        return next(iter(tables.values()))
-    raise SetupError(
+        return tables[0]
+    raise NoTableError(
         f"the model's output has no single (N, classes) tensor: choose one with --output-key, of {_listed(outputs)}"
     )
 
@@ -221,20 +333,34 @@ def _named(output: Any) -> dict[str, Tensor]:
     return {key: value for key, value in pairs if isinstance(value, Tensor)}
 
 
+def tensors_in(output: Any) -> list[Tensor]:
+    """All tensors of what the network returned."""
+    return [output] if isinstance(output, Tensor) else list(_named(output).values())
+
+
 def _is_table(value: Tensor) -> bool:
-    return value.is_floating_point() and (value.ndim == 2 or (value.ndim == 4 and value.shape[2:] == (1, 1)))
+    return value.is_floating_point() and value.ndim >= 2 and value.shape[2:].numel() == 1
 
 
 def _as_table(output: Tensor, pictures: int) -> Tensor:
-    """(N, K) from (N, K), (N,) for one logit, or (N, K, 1, 1) for a convolutional head."""
-    if output.ndim == 1 and len(output) == pictures:
-        return output[:, None]
-    if output.ndim == 4 and output.shape[2:] == (1, 1):
-        return output.flatten(1)
-    if output.ndim != 2 or len(output) != pictures:
+    """(N, K) from (N, K), (N,) for one logit, or (N, K, 1, 1) for a convolutional head.
+
+    A network that squeezes its output gives (K,) for one picture, or one number.
+    """
+    if not output.is_floating_point():
+        kind = str(output.dtype).removeprefix("torch.")
+        raise NoTableError(f"the model gives {kind} numbers, not scores: what it gives must come before an argmax")
+    table = output
+    if output.ndim < 2 and (pictures == 1 or output.shape == (pictures,)):
+        table = output.reshape(pictures, -1)
+    elif output.ndim > 2 and output.shape[2:].numel() == 1:
+        table = output.flatten(1)
+    if table.ndim != 2 or len(table) != pictures:
         given = "x".join(map(str, output.shape)) or "one number"
-        raise SetupError(f"the model gives {given} for {pictures} picture(s), not (N, classes): it is no classifier")
-    return output
+        raise NoTableError(f"the model gives {given} for {pictures} picture(s), not (N, classes): it is no classifier")
+    if table.shape[1] == 0:
+        raise NoTableError("the model gives no scores: its table has no classes")
+    return table
 
 
 def _listed(outputs: Mapping[str, Tensor]) -> str:

@@ -17,6 +17,7 @@ from camcli.errors import InputError, RequestError
 from camcli.evidence import Forward, Network
 from camcli.inputs import expand
 from camcli.models import Model, user_code
+from camcli.outputs import Outputs
 from camcli.records import ClassScore, Question, Spec
 from camcli.targets import Custom, Mixture, Negated, OfClass, Similarity, Target
 
@@ -79,7 +80,7 @@ class Asker:
             if spec.output_index not in range(len(model.labels)):
                 raise RequestError(f"--output-index {spec.output_index}: the model has {len(model.labels)} outputs")
         elif spec.target not in targets.QUANTITIES:
-            self._custom = Custom(spec.target, user_code.named(spec.target))
+            self._custom = Custom(spec.target, user_code.guarded(spec.target))
         elif spec.contrast is not None:
             self._pair = classes.parse(spec.contrast, model.labels, model.name)
             if any(isinstance(selector, classes.TopN) and selector.n > 1 for selector in self._pair):
@@ -90,6 +91,14 @@ class Asker:
     @property
     def by_folder(self) -> bool:
         return any(isinstance(selector, classes.OfFolder) for selector in (*self._selectors, *self._pair))
+
+    def root(self, outputs: Outputs) -> Tensor:
+        """What the layer's map must lead to: the number of a target function, else the scores."""
+        return outputs.scores if self._custom is None else self._custom(outputs)
+
+    def any_target(self, pictures: int) -> Target:
+        """One that can be asked of any pictures of this model."""
+        return self._custom or OfClass((0,) * pictures)
 
     def look_at(self, network: Network) -> None:
         """Read the picture that others are compared with, if there is one.
@@ -170,7 +179,7 @@ class Asker:
 
 def without_classes(model: Model) -> Model:
     """The model with its outputs read as numbers, none of them a class."""
-    readout = replace(model.readout, activation="none", binary=False)
+    readout = replace(model.readout, activation="none", given=False, binary=False)
     outputs = 1 if model.readout.binary else len(model.labels)
     named = model.labels if outputs == len(model.labels) else None
     return replace(model, readout=readout, labels=named or tuple(f"output {i}" for i in range(outputs)))

@@ -331,6 +331,11 @@ class Spec(ModelSpec):
     compile: bool = False
     exact: bool = False
 
+    @property
+    def asks_function(self) -> bool:
+        """Whether the target is the user's function, which needs no scores."""
+        return ":" in self.target
+
 
 @dataclass(frozen=True, slots=True)
 class OutputSpec:

@@ -28,7 +28,7 @@ _MIXES_TOKENS = frozenset("Bmm Transpose T Permute Convolution Index IndexSelect
 
 class Routes:
     """`crossed`: nodes that every route crosses, with all positions alive. `narrowed`: nodes alive at prefix tokens.
-    `readers`: how often each node's output is read."""
+    `readers`: how often each node's output is read, for all nodes below the root."""
 
     def __init__(self, root: Node) -> None:
         order = _topological(root)

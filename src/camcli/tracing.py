@@ -17,31 +17,49 @@ from torch.overrides import TorchFunctionMode
 from camcli.errors import SetupError
 from camcli.frozen import frozen
 from camcli.maps import Run, Trace
-from camcli.outputs import PLAIN, Readout
+from camcli.outputs import PLAIN, Outputs, Readout
 from camcli.rectifiers import ActivationCounter
 from camcli.routes import Routes
 
+# What is explained of one forward, (N,) or (N, K).
+Root = Callable[[Outputs], Tensor]
 
-def trace(net: nn.Module, images: Tensor, readout: Readout = PLAIN) -> Trace:
+
+def trace(net: nn.Module, images: Tensor, readout: Readout = PLAIN, root: Root | None = None) -> Trace:
     """Run once and record each module's output: its shape, and whether every path from images to score crosses it.
 
-    Works on the meta device too: no arithmetic, no weights. `images` (1, 3, H, W).
+    Works on the meta device too: no arithmetic, no weights. `images` (N, C, H, W). `root` gives what is explained in
+    place of the scores. Where forward cuts the graph (torch.no_grad, detach), paths begin where it goes on.
 
     Raises: SetupError: the network fails on such pictures, gives no scores, or none with a gradient.
     """
-    recorder = _Recorder()
+    root = root or _scores
+    recorder, output, counter = _recorded(net, images, readout, root, _Recorder())
+    if output.grad_fn is None:
+        recorder, output, counter = _recorded(net, images, readout, root, _Recorder(restarts=len(images)))
+        recorder.check_cut(output)
+    return recorder.finish(net, images, output, counter)
+
+
+def _scores(outputs: Outputs) -> Tensor:
+    return outputs.scores
+
+
+def _recorded(
+    net: nn.Module, images: Tensor, readout: Readout, root: Root, recorder: _Recorder
+) -> tuple[_Recorder, Tensor, ActivationCounter]:
     counter = ActivationCounter()
     with ExitStack() as stack:
         stack.enter_context(frozen(net))
         stack.enter_context(torch.enable_grad())
         for name, module in net.named_modules():
-            if name:
+            if name and not isinstance(module, torch.jit.ScriptModule):  # which takes no hooks
                 stack.callback(module.register_forward_pre_hook(recorder.before).remove)
-                stack.callback(module.register_forward_hook(recorder.after(name)).remove)
+                stack.callback(module.register_forward_hook(recorder.after(name), prepend=True).remove)
         stack.enter_context(counter)
         stack.enter_context(recorder)
-        output = readout.outputs(net, images.detach().clone().requires_grad_().clone()).scores
-    return recorder.finish(images, output, counter)
+        output = root(readout.outputs(net, images.detach().clone().requires_grad_().clone()))
+    return recorder, output, counter
 
 
 _ATTENTION = (functional.scaled_dot_product_attention, functional.multi_head_attention_forward)
@@ -52,11 +70,15 @@ class _Recorder(TorchFunctionMode):
     """Collects module runs, and in which of them attention is computed.
 
     Tensors are known by the autograd node that made them, so views in and out of Identity, Dropout and Sequential are
-    seen to be one tensor.
+    seen to be one tensor. With `restarts`, a number of pictures, outputs of as many without a graph begin one.
     """
 
-    def __init__(self) -> None:
+    def __init__(self, restarts: int = 0) -> None:
         super().__init__()
+        self._restarts = restarts
+        self._restarted: list[str] = []
+        self._frozen: list[str] = []
+        self._switch = ""
         self._runs: list[tuple[str, str, tuple[int, ...], Node | None]] = []
         self._running: list[tuple[nn.Module, int]] = []
         self._attending: set[int] = set()
@@ -73,29 +95,55 @@ class _Recorder(TorchFunctionMode):
     def before(self, module: nn.Module, args: Any) -> None:
         self._running.append((module, len(self._runs)))
 
-    def after(self, name: str) -> Callable[[nn.Module, Any, Any], None]:
-        def hook(module: nn.Module, args: Any, output: Any) -> None:
+    def after(self, name: str) -> Callable[[nn.Module, Any, Any], Any]:
+        def hook(module: nn.Module, args: Any, output: Any) -> Any:
             _, start = self._running.pop()
             if id(module) in self._attending:
                 self._in_attention.update(range(start, len(self._runs)))
+            if not torch.is_grad_enabled():
+                self._frozen.append(name)
+                self._switch = "inference_mode" if torch.is_inference_mode_enabled() else "no_grad"
+            output = self._begun(name, output)
             if isinstance(output, Tensor):
                 self._runs.append((name, type(module).__name__, tuple(output.shape), output.grad_fn))
             else:
                 self._runs.append((name, type(module).__name__, (), None))
+            return output
 
         return hook
 
-    def finish(self, images: Tensor, output: Tensor, counter: ActivationCounter) -> Trace:
+    def _begun(self, name: str, output: Any) -> Any:
+        """The output, with a graph of its own where it should begin one."""
+        if not self._restarts or not isinstance(output, Tensor) or output.requires_grad:
+            return output
+        if not torch.is_grad_enabled() or not output.is_floating_point() or output.shape[:1] != (self._restarts,):
+            return output
+        self._restarted.append(name)
+        return output.detach().clone().requires_grad_().clone()
+
+    def check_cut(self, output: Tensor) -> None:
+        """Raises: SetupError: no module runs with a graph that leads to the score."""
         if output.grad_fn is None:
-            raise SetupError("the model's scores carry no gradient back to the picture")
+            raise SetupError(f"no gradient reaches the model's layers: {self._cut()}")
+
+    def _cut(self) -> str:
+        if self._frozen:
+            return f"forward runs under torch.{self._switch}(): take that out of the code, for explaining"
+        return "forward detaches its tensors, or makes its scores of numbers that are none: take that out of the code"
+
+    def finish(self, net: nn.Module, images: Tensor, output: Tensor, counter: ActivationCounter) -> Trace:
+        assert output.grad_fn is not None
         routes = Routes(output.grad_fn)
         numbers: dict[Node, int] = {}
+        calls: Counter[str] = Counter()
         runs = tuple(
             Run(
                 name,
                 kind,
                 shape,
                 tensor=numbers.setdefault(node, len(numbers)) if node is not None else -1,
+                call=_counted(calls, name),
+                reaches=node is not None and (node in routes.readers or node is output.grad_fn),
                 on_every_path=node in routes.crossed,
                 in_attention=i in self._in_attention,
             )
@@ -104,7 +152,15 @@ class _Recorder(TorchFunctionMode):
         narrowed = bool(routes.narrowed)
         normalised = tuple(self._normalised(routes))
         return Trace(
-            tuple(images.shape), runs, output.shape[1], narrowed, counter.rectifiers, counter.others, normalised
+            tuple(images.shape),
+            runs,
+            narrowed,
+            counter.rectifiers,
+            counter.others,
+            normalised,
+            scripted=tuple(name for name, part in net.named_modules() if isinstance(part, torch.jit.ScriptModule)),
+            frozen=tuple(dict.fromkeys(self._frozen)),
+            cut=f"up to {self._restarted[0]!r} {self._cut()}" if self._restarted else "",
         )
 
     def _normalised(self, routes: Routes) -> Iterator[tuple[str, str]]:
@@ -114,3 +170,9 @@ class _Recorder(TorchFunctionMode):
             conv, _ = node.next_functions[0] if node.next_functions else (None, 0)
             if kind == "BatchNorm2d" and conv in once and once[conv][1] == "Conv2d" and routes.readers[conv] == 1:
                 yield once[conv][0], name
+
+
+def _counted(calls: Counter[str], name: str) -> int:
+    """How often the name was counted before."""
+    calls[name] += 1
+    return calls[name] - 1

@@ -57,7 +57,8 @@ def layers(
     from camcli.tracing import trace
 
     plan = blueprint(ModelSpec(model, model_args=options.pairs(model_arg), output_key=output_key))
-    grey = torch.zeros(1, len(plan.preset.mean), *plan.preset.view_size, device=plan.device)
+    pictures = 1 if plan.alone else 2
+    grey = torch.zeros(pictures, len(plan.preset.mean), *plan.preset.view_size, device=plan.device)
     traced = trace(plan.net, grey, plan.readout)
     chosen = choose(plan.net, traced, model)
     modules = [

@@ -14,20 +14,31 @@ _BAR = 24
 
 def show_line(row: Mapping[str, Any], line: Callable[[str], None]) -> None:
     """One answered row of many: its name, its best class, its first file."""
-    best = row["top"][0]
-    value = f"{best['logit']:.5g}" if best["probability"] is None else f"{best['probability']:.3f}"
     files = [path for explanation in row["explanations"] for path in explanation["files"].values()]
     more = f" (+{len(files) - 1})" if len(files) > 1 else ""
     arrow = f"  -> {files[0]}{more}" if files else ""
     truth = "" if row.get("correct", True) else f"  (not {row['truth']['id']} {row['truth']['label']})"
-    line(f"{row['input']}  {best['id']} {best['label']}  {value}{truth}{arrow}")
+    line(f"{row['input']}  {_best(row)}{truth}{arrow}")
+
+
+def _best(row: Mapping[str, Any]) -> str:
+    """The best class, or of a network without scores what was explained."""
+    if not row["top"]:
+        target = row["explanations"][0]["target"]
+        return f"{target['name']}  {target['value']:.5g}"
+    best = row["top"][0]
+    value = f"{best['logit']:.5g}" if best["probability"] is None else f"{best['probability']:.3f}"
+    return f"{best['id']} {best['label']}  {value}"
 
 
 def show_in_full(row: Mapping[str, Any], notes: Iterable[str], line: Callable[[str], None]) -> None:
     """The one answered row: what was asked of what, its best classes, its files; then what else there is to say."""
     width, height = row["size"]
     line(f"{row['input']}  {width}x{height}  {row['model']} ({row['weights']})")
-    if row["top"][0]["probability"] is None:
+    if not row["top"]:
+        targets = {answer["target"]["name"]: answer["target"]["value"] for answer in row["explanations"]}
+        table(("output", "value"), [(name, f"{value:.5g}") for name, value in targets.items()], right=(1,))
+    elif row["top"][0]["probability"] is None:
         table(("id", "output", "value"), [(s["id"], s["label"], f"{s['logit']:.5g}") for s in row["top"]], right=(0, 2))
     else:
         scores = [(s["id"], s["label"], s["probability"]) for s in row["top"]]

@@ -29,9 +29,10 @@ if TYPE_CHECKING:
 class Model:
     """A loaded classifier: `net` in eval mode, frozen, on `device`; `weights` the enum member, file name or "none".
 
-    readout: how its output is read. fixed_size: the network takes only the preset's crop size. wordnet_ids: of its
-    classes, where they are ImageNet's. digest: of the file of the weights. package: the library that the architecture
-    comes from. remarks: what the user should know.
+    readout: how its output is read. fixed_size: the network takes only the preset's crop size. alone: it takes one
+    picture at a time. foreign: it is the user's own code. wordnet_ids: of its classes, where they are ImageNet's.
+    digest: of the file of the weights. package: the library that the architecture comes from. remarks: what the user
+    should know.
     """
 
     name: str
@@ -42,6 +43,8 @@ class Model:
     readout: Readout
     device: str = "cpu"
     fixed_size: bool = False
+    alone: bool = False
+    foreign: bool = False
     wordnet_ids: tuple[str, ...] | None = None
     digest: Digest | None = None
     package: str = "torchvision"

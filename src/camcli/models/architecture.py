@@ -28,7 +28,8 @@ class Architecture:
     None where `build` gives them itself (`cached` then says from which file). labels: None where only the weights
     tell. rename: names in older or foreign files -> the network's, None to drop one. probed: only a forward tells
     how its output is to be read. assumed_preset: it is the usual one, for want of a word from the network.
-    package: the library that it comes from.
+    package: the library that it comes from. foreign: it is code that nobody here has seen, so what is assumed of
+    networks is tried on it.
     """
 
     name: str
@@ -43,6 +44,7 @@ class Architecture:
     probed: bool = False
     assumed_preset: bool = False
     package: str = "torchvision"
+    foreign: bool = False
     remarks: tuple[str, ...] = ()
 
 

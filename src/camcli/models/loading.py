@@ -33,7 +33,7 @@ from camcli.models.architecture import Architecture
 from camcli.models.checkpoints import Checkpoint, Digest
 from camcli.models.fitting import Fit
 from camcli.outputs import Readout
-from camcli.records import ModelSpec, Preset, shortly, spelled
+from camcli.records import ModelSpec, Preset, Spec, shortly, spelled
 
 # ImageNet's three means and deviations as one, for a network that takes grey pictures.
 _GREY_MEAN, _GREY_STD = (0.449,), (0.226,)
@@ -51,7 +51,7 @@ def load(spec: ModelSpec, *, progress: bool = False) -> Model:
     net, files = _filled(arch, spec, checkpoint, remarks, progress=progress)
     net = net.eval().requires_grad_(False).to(device)
     preset = _preset(arch, net, spec, checkpoint, remarks)
-    readout, classes = _readout(arch, net, preset, spec, device)
+    readout, classes, alone = _readout(arch, net, preset, spec, device, remarks)
     unnamed = labels.NO_YES if readout.binary else labels.numbered(classes)
     return Model(
         name=arch.name,
@@ -63,6 +63,8 @@ def load(spec: ModelSpec, *, progress: bool = False) -> Model:
         readout=readout,
         device=device,
         fixed_size=arch.fixed_size,
+        alone=alone,
+        foreign=arch.foreign,
         digest=Digest(files) if files else None,
         package=arch.package,
         remarks=tuple(remarks),
@@ -77,8 +79,8 @@ def blueprint(spec: ModelSpec) -> Model:
     # How an unknown output is read shows in a real forward only.
     device = "cpu" if arch.probed else "meta"
     preset = _preset(arch, net, spec, None, [])
-    readout, _ = _readout(arch, net.to(device), preset, spec, device)
-    return Model(arch.name, net, preset, arch.labels or (), "none", readout, device, arch.fixed_size)
+    readout, _, alone = _readout(arch, net.to(device), preset, spec, device, [])
+    return Model(arch.name, net, preset, arch.labels or (), "none", readout, device, arch.fixed_size, alone)
 
 
 def named_in(path: str, classes: int) -> tuple[str, ...]:
@@ -206,12 +208,27 @@ def _told(spec: ModelSpec, checkpoint: Checkpoint | None, channels: int, remarks
     return fields
 
 
-def _readout(arch: Architecture, net: nn.Module, preset: Preset, spec: ModelSpec, device: str) -> tuple[Readout, int]:
-    """(how the output is read, number of classes): by a forward, where the last layer alone does not say it."""
-    if arch.probed or spec.output_key is not None:
-        images = torch.zeros(1, len(preset.mean), *preset.view_size, device=device)
-        return outputs.probe(net, images, spec.output_key, spec.multi_label)
-    return outputs.readout(len(list(net.parameters())[-1]), spec.multi_label)
+def _readout(
+    arch: Architecture, net: nn.Module, preset: Preset, spec: ModelSpec, device: str, remarks: list[str]
+) -> tuple[Readout, int, bool]:
+    """(how the output is read, number of classes, whether the network takes one picture at a time): by forwards, where
+    the last layer alone does not say it."""
+    if not arch.probed and spec.output_key is None:
+        return *outputs.readout(len(list(net.parameters())[-1]), spec.multi_label), False
+    shape = (2, len(preset.mean), *preset.view_size)
+    noise = torch.randn(shape, generator=torch.Generator().manual_seed(0)).to(device)
+    try:
+        readout, classes, alone = outputs.probe_twice(net, noise, spec.output_key, spec.multi_label)
+    except outputs.NoTableError:
+        if not (isinstance(spec, Spec) and spec.asks_function):
+            raise
+        return outputs.UNREAD, 0, False
+    if alone:
+        remarks.append(f"{arch.name} takes one picture at a time: each is explained alone, slower")
+    if readout.given:
+        scores = "log-odds" if readout.activation == "sigmoid" else "logarithms"
+        remarks.append(f"{arch.name} gives probabilities: they are reported as they are, and their {scores} explained")
+    return readout, classes, alone
 
 
 def _labels(
@@ -222,6 +239,8 @@ def _labels(
     if spec.labels is not None:
         remarks += labels.about_order(Path(spec.labels))
         return named_in(spec.labels, classes)
+    if classes == 0:
+        return ()
     found = [checkpoint.labels, presets.labels_beside(checkpoint.path)] if checkpoint else []
     for names in (*found, arch.labels):
         if names and len(names) == classes:

@@ -7,6 +7,7 @@ import sys
 from collections.abc import Callable, Iterator, Mapping
 from contextlib import contextmanager, redirect_stdout
 from dataclasses import dataclass
+from functools import wraps
 from importlib import import_module
 from pathlib import Path
 from types import ModuleType
@@ -36,6 +37,7 @@ def architecture(name: str, weights: str, args: Args, tensors: Mapping[str, Tens
     with _running(name):
         made = factory if isinstance(factory, nn.Module) else factory(**args)
     net = unwrapped(made, name)
+    _uncompile(net)
     net.forward = _Aside(net.forward)
     config = getattr(net, "pretrained_cfg", None) or getattr(net, "default_cfg", None)
     preset = timm_zoo.preset_of(config) if isinstance(config, Mapping) else None
@@ -46,8 +48,22 @@ def architecture(name: str, weights: str, args: Args, tensors: Mapping[str, Tens
         labels=None,
         weights="own" if weights == "DEFAULT" and tensors is None else weights,
         probed=True,
+        foreign=True,
         assumed_preset=preset is None,
+        remarks=_in_float32(net, name),
     )
+
+
+def _in_float32(net: nn.Module, name: str) -> tuple[str, ...]:
+    """Networks compute in float32 here, as files of half precision do; says so where one was made otherwise."""
+    tensors = (*net.parameters(), *net.buffers())
+    others = {
+        str(t.dtype).removeprefix("torch.") for t in tensors if t.is_floating_point() and t.dtype != torch.float32
+    }
+    if not others:
+        return ()
+    net.float()
+    return (f"{name} is made in {' and '.join(sorted(others))}: computed in float32",)
 
 
 def named(name: str) -> Callable[..., Any]:
@@ -59,6 +75,18 @@ def named(name: str) -> Callable[..., Any]:
     """
     where, _, attribute = name.rpartition(":")
     return _found(_module(where), attribute, name)
+
+
+def guarded(name: str) -> Callable[..., Any]:
+    """The same; whatever it raises when it is called is said to be its own."""
+    function = named(name)
+
+    @wraps(function)
+    def call(*args: Any, **kwargs: Any) -> Any:
+        with _running(name):
+            return function(*args, **kwargs)
+
+    return call
 
 
 def unwrapped(made: Any, name: str) -> nn.Module:
@@ -77,6 +105,16 @@ def unwrapped(made: Any, name: str) -> nn.Module:
         else:
             return made
     raise SetupError(f"{name} gives a {type(made).__name__}, not a torch.nn.Module")
+
+
+def _uncompile(net: nn.Module) -> None:
+    """Modules that torch.compile was given, as they were before: inside compiled ones no hook is seen."""
+    for module in net.modules():
+        for name, child in module.named_children():
+            if isinstance(inner := getattr(child, "_orig_mod", None), nn.Module):
+                setattr(module, name, inner)
+        if (plain := getattr(module.forward, "_torchdynamo_orig_callable", None)) is not None:
+            module.forward = plain
 
 
 def _module(where: str) -> ModuleType:

@@ -1,0 +1,366 @@
+"""Networks that people write: a faster form never answers otherwise than a plain forward, and assumptions are tried."""
+
+from __future__ import annotations
+
+import warnings
+from dataclasses import replace
+from pathlib import Path
+from typing import Any
+
+import numpy as np
+import people
+import pytest
+import torch
+from numpy.typing import NDArray
+from people import CLASSES, SIDE
+from shell import SAMPLES
+from torch import Tensor, nn
+
+from camcli import Engine, Explained, Spec, expand, images
+from camcli.errors import SetupError
+from camcli.inputs import ref_named
+from camcli.layers import choose
+from camcli.models import load_model
+from camcli.tracing import trace
+
+pytestmark = [
+    pytest.mark.usefixtures("one_thread"),
+    pytest.mark.filterwarnings("ignore:.*torch.jit.*"),
+]
+
+PHOTOS = [str(SAMPLES / name) for name in ("cat_chelsea.jpg", "espresso.jpg", "honey_bee.jpg")]
+EXPLAINED = (
+    "Plain Viewed ViewedByWidth Columns Squeezed SqueezedYes OneAtATime FrozenStart DetachedStart OneReLU Repeated "
+    "HalfMade BfloatHead DoubleMade Checkpointed CheckpointedReentrant ChangesItsInput ChangesItsMap HooksOfItsOwn "
+    "Remembers TwoHeads DataclassOutput ListOfModules Concatenates Gated WeightNormed GroupNormed Clamped Vote "
+    "LogSoftmaxed UnfoldedPatches ChannelsLastInside LeftTraining ScriptedInside CompiledInside Transposes ExtraArguments"
+).split()
+SIDE_BY_SIDE = ("FlipAveraged", "TwoScales")
+# Of the map's maximum: what other rounding moves.
+SAME = 2e-3
+
+
+def spec(name: str, **asked: Any) -> Spec:
+    return Spec(f"people:{name}", "none", resize=SIDE, crop=SIDE, **asked)
+
+
+def explained(asked: Spec, photos: list[str] = PHOTOS) -> list[Explained]:
+    results = list(Engine(asked).explain(expand(photos)))
+    assert all(isinstance(result, Explained) for result in results), results
+    return [result for result in results if isinstance(result, Explained)]
+
+
+def views(net_of: Spec) -> Tensor:
+    preset = load_model(net_of).preset
+    frames = [images.read_frame(ref_named(i, photo)) for i, photo in enumerate(PHOTOS)]
+    return torch.from_numpy(np.stack([images.view_of(frame, preset, "crop").pixels for frame in frames]))
+
+
+def truth(name: str) -> tuple[nn.Module, list[Tensor]]:
+    """(the network, the probabilities of each photo), by a plain forward of one picture at a time."""
+    net: nn.Module = getattr(people, name)().float().eval()
+    if name == "CompiledInside":
+        net = people.Plain().eval()  # the same weights, and no compiler
+    said = []
+    for view in views(spec(name)):
+        with torch.no_grad(), warnings.catch_warnings():
+            warnings.simplefilter("ignore")  # checkpointing of nothing
+            raw: Any = net(view[None].clone())
+        if isinstance(raw, dict):
+            raw = raw["logits"]
+        raw = raw.scores if isinstance(raw, people.Said) else raw
+        if name == "SqueezedYes":
+            said.append(torch.stack([1 - raw, raw]))
+        else:
+            said.append(raw.reshape(-1) if name in ("Clamped", "Vote") else raw.reshape(-1).softmax(0))
+    return net, said
+
+
+def test_what_is_compiled_inside_is_looked_into_or_refused() -> None:
+    engine = Engine(spec("CompiledInside"))
+    assert [layer.name for layer in engine.layers] == ["late"]
+    assert type(engine.model.net.get_submodule("late")) is nn.Sequential
+    with pytest.raises(SetupError, match="guided-backprop does not apply .* 'neck' is compiled by TorchScript"):
+        Engine(spec("ScriptedInside", methods=("guided-backprop",)))
+
+
+def by_hand(net: nn.Module, view: Tensor, layer: str, call: int, class_id: int) -> NDArray[np.float32]:
+    """Grad-CAM of one picture at that run of a layer whose output is channels first."""
+    kept: list[Tensor] = []
+
+    def keep(module: nn.Module, args: Any, output: Tensor) -> Tensor:
+        kept.append(output.detach().requires_grad_() if len(kept) == call else output)
+        return kept[-1].clone() if len(kept) == call + 1 else output
+
+    with net.get_submodule(layer).register_forward_hook(keep, prepend=True):
+        raw: Any = net(view[None].clone())
+    raw = raw["logits"] if isinstance(raw, dict) else raw.scores if isinstance(raw, people.Said) else raw
+    (gradient,) = torch.autograd.grad(raw.reshape(-1)[class_id], kept[call])
+    weights = gradient.mean((2, 3), keepdim=True)
+    values: NDArray[np.float32] = (weights * kept[call]).sum(1).relu()[0].detach().numpy()
+    return values
+
+
+@pytest.mark.parametrize("name", EXPLAINED)
+def test_fast_and_exact_say_what_a_plain_forward_says(name: str) -> None:
+    net, expected = truth(name)
+    fast, exact = explained(spec(name)), explained(spec(name, exact=True))
+    for one, other, probabilities in zip(fast, exact, expected, strict=True):
+        for found in (one, other):
+            own = {score.id: score.probability for score in found.top}
+            assert own == pytest.approx(dict(enumerate(probabilities.tolist())), abs=2e-5)
+        assert one.top[0].id == other.top[0].id == int(probabilities.argmax())
+        (fast_map,), (exact_map,) = one.attributions, other.attributions
+        assert fast_map.note == exact_map.note
+        assert np.abs(fast_map.values - exact_map.values).max() <= SAME * np.abs(exact_map.values).max()
+    # Where the last layer alone is differentiated, and its output is channels first, the map is known.
+    if name in ("SqueezedYes", "Clamped", "Vote", "LogSoftmaxed", "UnfoldedPatches", "CheckpointedReentrant"):
+        return
+    assert any(answer.values.any() for one in exact for answer in one.attributions)
+    layer, call = str(exact[0].layer), {"OneReLU": 1, "Repeated": 2}.get(name, 0)
+    for found, view in zip(exact, views(spec(name)), strict=True):
+        values = by_hand(net, view, layer, call, found.top[0].id)
+        np.testing.assert_allclose(found.attributions[0].values, values, rtol=1e-4, atol=1e-6)
+
+
+def test_a_view_that_channels_last_breaks_is_computed_without_and_says_so() -> None:
+    engine = Engine(spec("Viewed"))
+    assert not engine.plan.network.channels_last
+    assert [remark for remark in engine.remarks if "channels last" in remark]
+    assert not [remark for remark in Engine(spec("Plain")).remarks if "channels last" in remark]
+    # What is faster without changing how tensors lie is done all the same.
+    assert isinstance(engine.model.net.get_submodule("early.1"), nn.Identity)
+
+
+def test_a_half_precision_network_is_computed_in_float32_and_says_so() -> None:
+    engine = Engine(spec("HalfMade"))
+    assert engine.provenance.dtype == "float32"
+    assert [remark for remark in engine.remarks if remark == "people:HalfMade is made in float16: computed in float32"]
+
+
+@pytest.mark.parametrize("name", ["Clamped", "Vote"])
+def test_probabilities_are_reported_as_they_are_and_said_to_be(name: str) -> None:
+    remarks = Engine(spec(name)).remarks
+    assert [remark for remark in remarks if "gives probabilities: they are reported as they are" in remark]
+
+
+def test_a_network_of_one_picture_is_asked_one_by_one() -> None:
+    engine = Engine(spec("OneAtATime", batch_size=8, methods=("grad-cam", "occlusion")))
+    assert engine.batch_size == 1
+    assert [remark for remark in engine.remarks if "takes one picture at a time" in remark]
+
+
+# What runs more than once.
+
+
+@pytest.mark.parametrize("name", SIDE_BY_SIDE)
+def test_runs_side_by_side_are_no_layer(name: str) -> None:
+    with pytest.raises(SetupError, match="'body' runs 2 times in one forward"):
+        Engine(spec(name))
+    with pytest.raises(SetupError, match=r"layer 'body\.late' runs 2 times in one forward, side by side"):
+        Engine(spec(name, layers=("body.late",)))
+    # Without a layer it is explained.
+    assert explained(spec(name, methods=("gradient",)))[0].attributions[0].values.any()
+
+
+def test_of_two_runs_the_one_that_the_picture_takes_is_read() -> None:
+    """The other one compares with a picture of the network's own."""
+    for layers in ((), ("body.late",)):
+        engine = Engine(spec("Siamese", layers=layers))
+        (layer,) = engine.layers
+        assert layer.call == 0
+    net = people.Siamese().eval()
+    (result,) = Engine(spec("Siamese", exact=True)).explain(expand(PHOTOS[:1]))
+    assert isinstance(result, Explained)
+    expected = by_hand(net, views(spec("Siamese"))[0], "body.late", 0, result.top[0].id)
+    np.testing.assert_allclose(result.attributions[0].values, expected, rtol=1e-4, atol=1e-6)
+
+
+def test_a_shared_module_is_read_at_the_run_that_gives_the_map() -> None:
+    net = people.OneReLU().eval()
+    traced = trace(net, torch.zeros(2, 3, SIDE, SIDE))
+    chosen = choose(net, traced, "net")
+    assert (chosen.name, chosen.call, chosen.shape) == ("relu", 1, (8, 12, 12))
+    assert [run.shape for run in traced.runs_of("relu")] == [(2, 6, 24, 24), (2, 8, 12, 12), (2, 8)]
+
+
+def test_perturbation_resumes_at_that_run_too() -> None:
+    """Ablation-CAM runs the network from the layer on."""
+    one, other = (explained(spec("OneReLU", methods=("ablation-cam",), exact=exact))[0] for exact in (True, False))
+    assert (
+        np.abs(one.attributions[0].values - other.attributions[0].values).max()
+        <= SAME * one.attributions[0].values.max()
+    )
+
+
+# What cuts the graph.
+
+
+@pytest.mark.parametrize("name", ["FrozenStart", "DetachedStart"])
+def test_layers_before_a_cut_are_refused_by_its_name(name: str) -> None:
+    cause = {"FrozenStart": "runs under torch.no_grad", "DetachedStart": "forward detaches"}[name]
+    with pytest.raises(SetupError, match=f"no gradient of the score reaches layer 'early': .*{cause}"):
+        Engine(spec(name, layers=("early",)))
+    with pytest.raises(SetupError, match=f"gradient does not apply to .*{cause}"):
+        Engine(spec(name, methods=("gradient",)))
+
+
+@pytest.mark.parametrize(("switch", "named"), [("no_grad", "no_grad"), ("inference_mode", "inference_mode")])
+def test_a_network_without_any_graph_names_the_cause(switch: str, named: str, tmp_path: Path) -> None:
+    Path("net.py").write_text(
+        "import torch\nfrom people import Plain\n\nclass Net(Plain):\n"
+        f"    @torch.{switch}()\n    def forward(self, x):\n        return super().forward(x)\n"
+    )
+    with pytest.raises(SetupError, match=rf"no gradient reaches the model's layers: forward runs under torch\.{named}"):
+        Engine(Spec("net.py:Net", "none", resize=SIDE, crop=SIDE))
+    # What is in it can be told.
+    assert len(explained(Spec("net.py:Net", "none", resize=SIDE, crop=SIDE, methods=()))) == len(PHOTOS)
+
+
+def test_a_frozen_branch_is_said_to_be_on_no_map(tmp_path: Path) -> None:
+    Path("net.py").write_text(
+        "import torch\nfrom people import Plain\n\nclass Net(Plain):\n    def forward(self, x):\n"
+        "        with torch.no_grad():\n            aside = self.early(x).mean()\n"
+        "        return super().forward(x) + aside\n"
+    )
+    remarks = Engine(Spec("net.py:Net", "none", resize=SIDE, crop=SIDE)).remarks
+    assert [remark for remark in remarks if "runs 'early.0' under torch.no_grad(): what the score owes to it" in remark]
+
+
+# What moves the picture.
+
+
+@pytest.mark.parametrize(
+    ("name", "how"),
+    [
+        ("Mirrored", "sees the picture mirrored, left to right"),
+        ("UpsideDown", "sees the picture upside down"),
+        ("Transposed", "sees the picture transposed"),
+        ("Quarter", "never sees the view's top right and bottom left and bottom right corner"),
+        ("Middle", "never sees the view's top left and top right and bottom left and bottom right corner"),
+        ("Padded", "sees the picture smaller"),
+    ],
+)
+def test_a_map_that_does_not_lie_on_the_view_is_refused(name: str, how: str) -> None:
+    with pytest.raises(SetupError, match=how):
+        Engine(spec(name))
+    assert explained(spec(name, methods=("gradient",)))[0].attributions[0].values.any()
+
+
+# What is not the picture's alone.
+
+
+@pytest.mark.parametrize("name", ["Dropped", "Noisy"])
+def test_chance_is_said_and_noted(name: str) -> None:
+    engine = Engine(spec(name))
+    assert [remark for remark in engine.remarks if "answers otherwise each time it is asked" in remark]
+    (result,) = engine.explain(expand(PHOTOS[:1]))
+    assert isinstance(result, Explained)
+    assert str(result.attributions[0].note).startswith("one draw")
+
+
+@pytest.mark.parametrize("name", ["BatchNormed", "Standardised"])
+def test_company_is_said_and_changes_nothing(name: str) -> None:
+    remarks = Engine(spec(name)).remarks
+    assert [remark for remark in remarks if "depends on the others of its batch" in remark]
+    alone, among = explained(spec(name), PHOTOS[:1])[0], explained(spec(name))[0]
+    assert alone.top == among.top
+    assert np.array_equal(alone.attributions[0].values, among.attributions[0].values)
+
+
+@pytest.mark.parametrize("name", ["Plain", "LeftTraining", "ChangesItsInput", "Remembers", "HooksOfItsOwn"])
+def test_ordinary_networks_are_not_suspected(name: str) -> None:
+    assert not [remark for remark in Engine(spec(name)).remarks if "warning" in remark]
+
+
+def test_variants_of_a_picture_that_the_network_writes_into_are_variants_of_the_picture() -> None:
+    changing = explained(spec("ChangesItsInput", methods=("occlusion",), augment=("flip",)))[0]
+    Path("net.py").write_text(
+        "from people import Plain\n\nclass Net(Plain):\n    def forward(self, x):\n"
+        "        return super().forward((x - 0.1) * 2)\n"
+    )
+    asked = Spec("net.py:Net", "none", resize=SIDE, crop=SIDE, methods=("occlusion",), augment=("flip",))
+    same = explained(asked)[0]
+    np.testing.assert_allclose(changing.attributions[0].values, same.attributions[0].values, rtol=1e-4, atol=1e-6)
+
+
+# A target function needs no classifier.
+
+SEGMENTS = """
+import torch
+from torch import nn
+
+class Net(nn.Module):
+    def __init__(self):
+        super().__init__()
+        torch.manual_seed(0)
+        self.down = nn.Sequential(nn.Conv2d(3, 8, 3, 2, 1), nn.ReLU(), nn.Conv2d(8, 16, 3, 2, 1), nn.ReLU())
+        self.up = nn.ConvTranspose2d(16, 5, 4, 4)
+
+    def forward(self, x):
+        return self.up(self.down(x))
+
+class Words(Net):
+    def forward(self, x):
+        return {"words": super().forward(x).flatten(2).transpose(1, 2), "lengths": [1]}
+
+def score(maps):
+    return -maps[:, 2].mean((1, 2))
+
+def of_words(said):
+    return said["words"][..., 1].mean(1)
+"""
+
+
+@pytest.mark.parametrize(("made", "function"), [("Net", "score"), ("Words", "of_words")])
+def test_a_target_function_explains_what_is_no_classifier(made: str, function: str) -> None:
+    Path("n.py").write_text(SEGMENTS)
+    asked = Spec(f"n.py:{made}", "none", resize=SIDE, crop=SIDE, target=f"n.py:{function}")
+    result = explained(asked)[0]
+    (answer,) = result.attributions
+    assert (result.layer, answer.values.shape, result.top) == ("down", (12, 12), ())
+    assert (answer.target.quantity, answer.target.name) == ("function", f"n.py:{function}")
+    assert answer.values.any()
+    exact = explained(replace(asked, exact=True))[0]
+    assert np.abs(exact.attributions[0].values - answer.values).max() <= SAME * answer.values.max()
+    with pytest.raises(SetupError, match=r"no classifier|no single"):
+        Engine(Spec(f"n.py:{made}", "none", resize=SIDE, crop=SIDE))
+
+
+def test_the_layer_leads_to_what_the_function_reads() -> None:
+    """The scores go through `late`, what is asked about does not."""
+    Path("n.py").write_text(
+        "from people import Plain\n\nclass Net(Plain):\n    def forward(self, x):\n        early = self.early(x)\n"
+        "        return {'logits': self.fc(self.late(early).mean((2, 3))), 'aside': early}\n\n"
+        "def aside(said):\n    return said['aside'].mean((1, 2, 3))\n"
+    )
+    results = explained(Spec("n.py:Net", "none", resize=SIDE, crop=SIDE, target="n.py:aside"))
+    assert results[0].layer == "early"
+    assert len(results[0].top) == CLASSES
+
+
+# Hugging Face's.
+
+TRANSFORMERS = """
+import torch
+from transformers import PoolFormerConfig, PoolFormerForImageClassification, Swinv2Config, Swinv2ForImageClassification
+
+def swin():
+    sizes = {"image_size": 64, "patch_size": 4, "window_size": 4}
+    return Swinv2ForImageClassification(Swinv2Config(embed_dim=12, depths=(1, 1), num_heads=(1, 2), **sizes))
+
+def pool():
+    sizes = {"hidden_sizes": [8, 12, 16, 20], "depths": [1, 1, 1, 1]}
+    return PoolFormerForImageClassification(PoolFormerConfig(num_labels=3, **sizes))
+"""
+
+
+@pytest.mark.parametrize(
+    ("made", "layer", "grid"),
+    [("swin", "swinv2.layernorm", (24, 8, 8)), ("pool", "norm", (20, 2, 2))],
+    ids=["a table of 7x7 is no picture's map", "a norm whose class is called Pool is no pool"],
+)
+def test_layers_of_transformers(made: str, layer: str, grid: tuple[int, int, int]) -> None:
+    Path("hf.py").write_text(TRANSFORMERS)
+    engine = Engine(Spec(f"hf.py:{made}", "none", resize=64, crop=64))
+    assert [(own.name, own.shape) for own in engine.layers] == [(layer, grid)]
