@@ -64,8 +64,8 @@ def row(name: str, folder: Path) -> list[str]:
         path = saved(net.state_dict(), form, folder)
         try:
             model = load_model(ModelSpec(name, str(path), "cpu"))
-            side = model.preset.crop if model.fixed_size else 96
-            images = torch.randn(1, 3, side, side, generator=torch.Generator().manual_seed(1))
+            size = model.preset.view_size if model.fixed_size else (96, 96)
+            images = torch.randn(1, 3, *size, generator=torch.Generator().manual_seed(1))
             with torch.inference_mode():
                 equal = torch.equal(model.net(images), net(images)) and bool(net(images).any())
             cells.append("equal" if equal else "DIFFERS")

@@ -32,7 +32,7 @@ def operations(model: str) -> float:
 
     loaded = load_model(ModelSpec(model, "DEFAULT" if model == "efficientnet_lite0" else "none", "cpu"))
     with FlopCounterMode(display=False) as counter, torch.no_grad():
-        loaded.net(torch.zeros(1, 3, loaded.preset.crop, loaded.preset.crop))
+        loaded.net(torch.zeros(1, 3, *loaded.preset.view_size))
     return float(counter.get_total_flops())
 
 

@@ -96,7 +96,7 @@ def test_files_load_bit_for_bit_as_torchvision_loads_them(name: str, suffix: str
     assert set(own) == set(expected)
     assert all(torch.equal(own[k], v) and own[k].dtype == v.dtype for k, v in expected.items())
     assert (model.weights, model.net.training) == (path, False)
-    height, width = (model.preset.crop,) * 2 if model.fixed_size else (96, 128)
+    height, width = model.preset.view_size if model.fixed_size else (96, 128)
     if suffix == "pth":
         with torch.no_grad():
             images = nets.noise(1, 3, height, width)

@@ -112,6 +112,72 @@ def test_more_than_all_or_none_of_the_classes_is_refused(text: str) -> None:
     assert refusal(text) == f"{text}: resnet18 has 1000 classes, so top1 to top1000"
 
 
+NUMBERS = ["1", "10", "11", "12", "2", "3"]
+
+
+@pytest.mark.parametrize(
+    ("text", "class_id"),
+    [
+        ("12", 3),  # no id is 12
+        ("11", 2),
+        ("0", 0),  # no class is called 0
+        *[("id:2", 2), ("name:2", 4), ("ID: 4", 4), ("Name: 12", 3), ("id:+3", 3)],
+    ],
+)
+def test_a_number_that_can_be_read_one_way_only_is_read_so(text: str, class_id: int) -> None:
+    assert parse([text], NUMBERS, "mine") == [ClassId(class_id)]
+
+
+@pytest.mark.parametrize(("text", "own", "id_of"), [("1", 0, "10"), ("2", 4, "11"), ("3", 5, "12"), ("03", 5, "12")])
+def test_a_number_that_is_two_classes_is_neither(text: str, own: int, id_of: str) -> None:
+    number = NUMBERS[own]
+    with pytest.raises(RequestError) as caught:
+        parse([text], NUMBERS, "mine")
+    assert str(caught.value) == (
+        f"class {text} is the name of id {own}, and id {int(text)} is called {id_of!r}: "
+        f"say name:{number} or id:{int(text)}"
+    )
+    assert parse([f"name:{number}"], NUMBERS, "mine") == [ClassId(own)]
+
+
+def test_a_number_that_is_one_class_by_name_and_id_is_that_one() -> None:
+    digits = [str(i) for i in range(10)]
+    assert parse(digits, digits, "mine") == [ClassId(i) for i in range(10)]
+    assert parse(["1"], ["0 star", "1", "2 stars"], "mine") == [ClassId(1)]
+
+
+def test_negative_numbers_can_be_names_too() -> None:
+    feelings = ["-1", "0", "1"]
+    assert parse(["-1"], feelings, "mine") == [ClassId(0)]
+    for both in ("0", "1"):
+        with pytest.raises(RequestError, match="is the name of id"):
+            parse([both], feelings, "mine")
+
+
+@pytest.mark.parametrize(
+    ("text", "said"),
+    [
+        ("id:6", "class 6 is outside 0-5: mine has 6 classes"),
+        ("id:two", "class id:two is no id: give a number from 0 to 5"),
+        ("name:5", "unknown class '5': the classes are 1, 10, 11, 12, 2, 3"),
+        ("13", "class 13 is outside 0-5"),
+        ("9" * 5000, "unknown class '999"),
+    ],
+)
+def test_what_is_forced_and_is_not_there_is_refused(text: str, said: str) -> None:
+    with pytest.raises(RequestError) as caught:
+        parse([text], NUMBERS, "mine")
+    assert str(caught.value).startswith(said)
+
+
+def test_few_names_are_said_in_full_and_many_by_the_words_that_list_them() -> None:
+    with pytest.raises(RequestError) as caught:
+        parse(["elk"], ["ant", "bee", "cup"], "mine")
+    assert str(caught.value) == "unknown class 'elk': the classes are ant, bee, cup"
+    with pytest.raises(RequestError, match=r"`camcli classes resnet18 -w a\.pth` lists them all"):
+        parse(["zzzzzz"], LABELS, "resnet18", "resnet18 -w a.pth")
+
+
 def test_a_model_of_one_class() -> None:
     assert parse(["0", "top1", "leaf"], ["leaf"], "mine") == [ClassId(0), TopN(1), ClassId(0)]
     with pytest.raises(RequestError, match=r"class 1 is outside 0-0: mine has 1 classes"):

@@ -18,7 +18,7 @@ from camcli import models
 from camcli.errors import SetupError
 from camcli.models import Model, catalog, fitting, torchvision_zoo
 from camcli.models.fitting import Fit
-from camcli.records import ModelSpec
+from camcli.records import ModelSpec, Sides
 
 State = dict[str, Tensor]
 CLASSES = 7
@@ -222,8 +222,8 @@ def _loaded(name: str, state: Mapping[str, object]) -> Model:
 
 
 def _images(model: Model, channels: int = 3) -> Tensor:
-    side = (model.preset.crop,) * 2 if model.fixed_size else (80, 96)
-    return nets.noise(1, channels, *side)
+    size = model.preset.view_size if model.fixed_size else (80, 96)
+    return nets.noise(1, channels, *size)
 
 
 LARGE = (
@@ -346,7 +346,7 @@ def test_a_stem_of_one_channel_and_its_preset() -> None:
 
 
 def test_a_vits_picture_size_is_seen_in_its_position_embedding() -> None:
-    def sized(patches: int) -> tuple[int, int]:
+    def sized(patches: int) -> tuple[Sides, Sides]:
         tensors = {"model.encoder.pos_embedding": torch.zeros(1, patches + 1, 768)}
         preset = torchvision_zoo.architecture("vit_b_32", "none", {}, tensors).preset
         return preset.resize, preset.crop

@@ -71,6 +71,14 @@ def test_a_label_of_digits_beats_the_id() -> None:
     assert of_folder("0", ["3", "2", "1", "zero"], None) == 0
 
 
+@pytest.mark.parametrize(
+    ("folder", "class_id"), [("2", 1), ("10", 2), ("02", 1), ("0", None), ("3", None), ("12", None)]
+)
+def test_where_all_names_are_numbers_a_folder_is_a_name(folder: str, class_id: int | None) -> None:
+    """Graded 1, 2 and 10: a folder 0 is no class, and not the first one."""
+    assert of_folder(folder, ["1", "2", "10"], None) == class_id
+
+
 def test_names_that_differ_by_blanks_or_case_alone_are_told_apart_in_full_only() -> None:
     alike = ["big dog", "Big Dog", "big_dog"]
     assert [of_folder(name, alike, None) for name in alike] == [0, 1, 2]
@@ -214,3 +222,36 @@ def test_wordnet_folders_mean_nothing_to_other_classes(picture: Picture) -> None
     by_id, unknown = outcome.rows
     assert by_id["truth"] == {"id": 1, "label": "class 1"}
     assert unknown["error"]["kind"] == "unknown-class"
+
+
+UNNAMED = ("-m", "squeezenet1_1", "-w", "none", "--model-arg", "num_classes=3", "-c", "folder")
+
+
+def test_classes_without_names_are_the_folders_in_order_and_that_is_said(picture: Picture) -> None:
+    for folder in ("fig", "Apple", "10"):
+        picture(f"val/{folder}/a.png")
+        picture(f"val/{folder}/b.png")
+    outcome = run("explain", "val", *UNNAMED, "--json", "--save", "none")
+    assert outcome.code == 0, outcome.err
+    truths = {Path(row["input"]).parent.name: row["truth"]["id"] for row in outcome.rows}
+    assert truths == {"10": 0, "Apple": 1, "fig": 2}
+    assert outcome.err.count("taken in ImageFolder's order of val/ (0 10, 1 Apple, 2 fig)") == 1
+    (row,) = run("explain", "val/fig/a.png", *UNNAMED, *JSON).rows
+    assert row["truth"]["id"] == 2
+
+
+def test_one_logit_without_names_takes_two_folders_in_order(picture: Picture) -> None:
+    for folder in ("weed", "crop"):
+        picture(f"val/{folder}/a.png")
+    asked = ("-m", "squeezenet1_1", "-w", "none", "--model-arg", "num_classes=1", "-c", "folder")
+    crop, weed = run("explain", "val", *asked, *JSON).rows
+    assert (crop["truth"], weed["truth"]) == ({"id": 0, "label": "no"}, {"id": 1, "label": "yes"})
+
+
+def test_folders_that_are_not_as_many_as_classes_without_names_are_one_error(picture: Picture) -> None:
+    for folder in ("fig", "apple"):
+        picture(f"val/{folder}/a.png")
+    outcome = run("explain", "val", *UNNAMED, *JSON)
+    assert (outcome.code, outcome.out) == (2, "")
+    assert outcome.err.count("camcli: error: --class folder: squeezenet1_1 has 3 classes without names, and") == 1
+    assert "has 2 folders: name the classes with --labels FILE" in outcome.err

@@ -102,6 +102,61 @@ def test_a_preset_that_squashes_is_torchvisions_resize_to_both_sides(
     assert np.array_equal(view_of(frame_of(rgb), preset, "crop").pixels, expected.numpy())
 
 
+rectangles = st.tuples(st.integers(1, 90), st.integers(1, 90))
+
+
+def normalised(image: Image.Image, preset: Preset) -> NDArray[np.float32]:
+    tensor = functional.convert_image_dtype(functional.pil_to_tensor(image), torch.float)
+    pixels: torch.Tensor = functional.normalize(tensor, mean=preset.mean, std=preset.std)
+    return pixels.numpy()
+
+
+@pytest.mark.parametrize("interpolation", ["bilinear", "bicubic"])
+@settings(max_examples=15, deadline=None)
+@given(size=sizes, resize=rectangles, share=st.tuples(st.floats(0.1, 1), st.floats(0.1, 1)))
+def test_a_rectangle_is_torchvisions_resize_to_height_and_width_and_its_centre(
+    interpolation: str, size: tuple[int, int], resize: tuple[int, int], share: tuple[float, float]
+) -> None:
+    crop = max(1, round(resize[0] * share[0])), max(1, round(resize[1] * share[1]))
+    preset = Preset(resize, crop, (0.4, 0.5, 0.6), (0.1, 0.2, 0.3), interpolation, squash=True)
+    rgb = noise(*size)
+    resized = v2.Resize(resize, v2.InterpolationMode(interpolation))(Image.fromarray(rgb))
+    view = view_of(frame_of(rgb), preset, "crop")
+    assert np.array_equal(view.pixels, normalised(v2.CenterCrop(crop)(resized), preset))
+    whole = view_of(frame_of(rgb), preset, "squash")
+    squashed = v2.Resize(crop, v2.InterpolationMode(interpolation))(Image.fromarray(rgb))
+    assert np.array_equal(whole.pixels, normalised(squashed, preset))
+    assert whole.box == (0, 0, *size)
+
+
+@settings(max_examples=15, deadline=None)
+@given(size=sizes, short=st.integers(40, 90), crop=st.tuples(st.integers(1, 40), st.integers(1, 40)))
+def test_a_rectangle_can_be_cut_from_the_centre(size: tuple[int, int], short: int, crop: tuple[int, int]) -> None:
+    preset = Preset(short, crop, (0.4, 0.5, 0.6), (0.1, 0.2, 0.3), "bilinear")
+    rgb = noise(*size)
+    expected = v2.CenterCrop(crop)(v2.Resize(short)(Image.fromarray(rgb)))
+    assert np.array_equal(view_of(frame_of(rgb), preset, "crop").pixels, normalised(expected, preset))
+
+
+@pytest.mark.parametrize(
+    ("size", "inside", "box"),
+    [
+        ((300, 200), ((42, 0), (43, 64)), (0, -195, 300, 400)),  # bars above and below
+        ((20, 200), ((0, 25), (128, 13)), (-38, 0, 60, 200)),  # and at the sides
+        ((50, 100), ((0, 0), (128, 64)), (0, 0, 50, 100)),
+    ],
+)
+def test_a_picture_is_letterboxed_into_a_rectangle(
+    size: tuple[int, int], inside: tuple[tuple[int, int], tuple[int, int]], box: tuple[int, int, int, int]
+) -> None:
+    preset = Preset(128, (128, 64), (0.2, 0.4, 0.6), (0.1, 0.2, 0.3), "bilinear")
+    view = view_of(frame_of(np.full((size[1], size[0], 3), 255, dtype=np.uint8)), preset, "pad")
+    assert view.pixels.shape == (3, 128, 64)
+    rows, columns = (np.flatnonzero(view.pixels[0].any(axis)) for axis in (1, 0))
+    assert ((rows[0], columns[0]), (len(rows), len(columns))) == inside
+    assert view.box == box
+
+
 def test_a_preset_that_squashes_has_a_box_with_the_frames_aspect() -> None:
     """A white block of the frame is where the box puts it; 16 of 256 are cut on each side: 40 and 27 frame pixels."""
     preset = replace(LITE, squash=True)

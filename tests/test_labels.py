@@ -147,6 +147,26 @@ def test_names_may_be_doubled_but_not_with_two_ids_of_their_own() -> None:
 
 
 @pytest.mark.parametrize(
+    ("value", "names"),
+    [
+        ([1, 2, 3], ("1", "2", "3")),
+        ([7, -1], ("7", "-1")),
+        ({"classes": [10, 20]}, ("10", "20")),
+        ({"id2label": {"0": 1, "1": 2, "2": 3}}, ("1", "2", "3")),
+        ({"idx_to_class": {"1": 0, "0": 5}}, ("5", "0")),
+        ({"class_to_idx": {"1": 0, "2": 1, "10": 2}}, ("1", "2", "10")),
+    ],
+)
+def test_numbers_are_names_where_nothing_else_can_be_meant(value: object, names: tuple[str, ...]) -> None:
+    assert names_in(json.dumps(value), "a.json") == names
+
+
+@pytest.mark.parametrize("value", [[1, "cat"], [1, 1, 2], [True, False], [0.5, 1.5], {"labels": [0, 1, 1]}])
+def test_other_numbers_are_no_names(value: object) -> None:
+    assert "has no name" in refusal(json.dumps(value), "a.json")
+
+
+@pytest.mark.parametrize(
     ("value", "wrong", "last"),
     [
         ({"1": "cat", "2": "dog"}, "id 0 is missing", 1),
@@ -219,6 +239,25 @@ def test_a_folder_is_read_as_torchvisions_image_folder(tmp_path: Path) -> None:
     names = labels.read(tmp_path / "train")
     assert names == (".hidden", "10", "9", "Cat", "dog", "fish tank", "linked", "élan")
     assert list(names) == find_classes(tmp_path / "train")[0]
+
+
+@pytest.mark.parametrize(
+    ("names", "said"),
+    [
+        ([str(i) for i in range(1, 13)], "(1, 10, 11, 12, …); timm sorts them 1, 2, 3, 4, …"),
+        (["Zebra", "ant", "bee"], "(Zebra, ant, bee, …); timm sorts them ant, bee, Zebra, …"),
+        (["a", "class 9", "class 10"], "(a, class 10, class 9, …); timm sorts them a, class 9, class 10, …"),
+        (["ant", "bee", "cup 1", "cup 2"], None),
+        (["01", "02", "10"], None),
+    ],
+)
+def test_where_timm_sorts_class_folders_otherwise_both_orders_are_said(names: list[str], said: str | None) -> None:
+    for name in names:
+        Path("train", name).mkdir(parents=True)
+    about = labels.about_order(Path("train"))
+    assert [said is not None and said in line for line in about] == [True] * (said is not None)
+    Path("names.txt").touch()
+    assert labels.about_order(Path("names.txt")) == []
 
 
 def test_a_folder_without_sub_folders_is_refused(tmp_path: Path) -> None:

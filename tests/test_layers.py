@@ -76,12 +76,12 @@ def _check_golden(name: str) -> None:
 
     model.net.get_submodule(_inside(model.net, inner)).register_forward_hook(keep("inner"))
     model.net.get_submodule(outer).register_forward_hook(keep("outer"))
-    side = model.preset.crop
-    traced = trace(model.net, torch.zeros(1, 3, side, side, device="meta"))
+    size = model.preset.view_size
+    traced = trace(model.net, torch.zeros(1, 3, *size, device="meta"))
     chosen = layers.choose(model.net, traced, name)
     assert chosen.name == outer
     assert outputs["outer"] is outputs["inner"]
-    assert chosen.to_map(outputs["inner"], (side, side)).shape[1:] == chosen.shape
+    assert chosen.to_map(outputs["inner"], size).shape[1:] == chosen.shape
     assert chosen.shape[1] == chosen.shape[2] > 1
 
 
@@ -184,7 +184,7 @@ def test_tokens_are_a_map_where_their_patches_reach_the_score(
 def test_tokens_on_no_grid_of_the_picture_are_refused() -> None:
     net = nets.Tokens("class", prefix=1).eval()
     (layer,) = _resolve(net, nets.noise(1, 3, 32, 56))
-    with pytest.raises(SetupError, match="27 patches lie on no grid of a 32x64 picture"):
+    with pytest.raises(SetupError, match=r"27 patches lie on no grid of a picture of 64x32 \(height x width\)"):
         layer.to_map(torch.zeros(1, 28, 12), (64, 32))
 
 

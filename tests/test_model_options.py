@@ -134,6 +134,13 @@ def test_as_many_names_as_classes(weights: Path, content: str) -> None:
     assert said == f"few.txt names {content.count(chr(10))} classes, and the model has 5"
 
 
+def test_a_hidden_folder_among_the_classes_is_named(weights: Path) -> None:
+    for name in (*FRUIT, ".ipynb_checkpoints"):
+        Path("train", name).mkdir(parents=True)
+    said = refused(*SMALL, "--labels", "train")
+    assert said == "train names 6 classes (.ipynb_checkpoints among them), and the model has 5"
+
+
 def test_as_many_names_as_classes_before_any_download(picture: Picture, monkeypatch: pytest.MonkeyPatch) -> None:
     def fetched(*arguments: object, **options: object) -> None:
         raise AssertionError("fetched")
@@ -193,6 +200,39 @@ def test_one_logit_is_a_question_of_yes_or_no(weights: Path, content: str, names
     assert by_id[0] + by_id[1] == pytest.approx(1, abs=1e-5)
 
 
+def test_one_logit_without_a_name_is_yes_against_no(weights: Path) -> None:
+    torch.save(small(1).state_dict(), weights)
+    row = classified(*SMALL, says="squeezenet1_1: one logit, read as no or yes: --labels FILE gives them names")
+    assert names_of(row) == ("no", "yes")
+    for asked, class_id in (("yes", 1), ("No", 0), ("1", 1)):
+        outcome = run("explain", "a.png", *SMALL, "-c", asked, "--resize", "64", "--json", "--save", "none")
+        assert outcome.code == 0, outcome.err
+        assert outcome.rows[0]["explanations"][0]["target"]["id"] == class_id
+    assert "unknown class 'maybe': the classes are no, yes" in run("explain", "a.png", *SMALL, "-c", "maybe").err
+
+
+def test_classes_called_numbers(weights: Path) -> None:
+    for name in ("1", "2", "3", "10", "20"):
+        Path("train", name).mkdir(parents=True)
+
+    def asked(text: str) -> tuple[int, str]:
+        flags = ("--labels", "train", "-c", text, "--crop", "64x64", "--json", "--save", "none")
+        outcome = run("explain", "a.png", *SMALL, *flags)
+        said = "class folders in torchvision's order (1, 10, 2, 20, …); timm sorts them 1, 2, 3, 10, …"
+        if outcome.code:
+            return outcome.code, outcome.err.splitlines()[-1]
+        assert said in outcome.err
+        target = outcome.rows[0]["explanations"][0]["target"]
+        return target["id"], target["label"]
+
+    assert asked("10") == (1, "10")
+    assert asked("name:2") == (2, "2")
+    assert asked("id:2") == (2, "2")
+    assert asked("id:1") == (1, "10")
+    clash = "camcli: error: class 1 is the name of id 0, and id 1 is called '10': say name:1 or id:1"
+    assert asked("1") == (2, clash)
+
+
 # Preprocessing.
 
 
@@ -208,6 +248,61 @@ def test_a_preset_beside_the_weights_is_used_and_said(weights: Path, name: str) 
     Path(name).write_text(json.dumps(DIALECTS["hugging-face"]))
     row = classified(*SMALL, says=f"camcli: preset from {name}: ")
     assert row["provenance"]["preset"] == ASKED
+
+
+@pytest.mark.parametrize(
+    ("name", "data"),
+    [
+        ("weights.json", {"accuracy": 0.93, "mean": 0.91, "std": 0.02}),
+        ("weights.json", {"mean": [0.91], "std": [0.02]}),
+        ("config.json", {"arch": "squeezenet1_1", "size": 224, "crop": True}),
+    ],
+)
+def test_another_tools_file_beside_the_weights_changes_nothing(weights: Path, name: str, data: Row) -> None:
+    before = classified(*SMALL)
+    Path(name).write_text(json.dumps(data))
+    outcome = run("classify", "a.png", *SMALL, "--json", "-k", "9")
+    assert outcome.code == 0, outcome.err
+    assert "preset from" not in outcome.err
+    assert logits_of(outcome.rows[0]) == logits_of(before)
+
+
+def test_files_beside_the_weights_can_be_left_alone(weights: Path) -> None:
+    before = classified(*SMALL)
+    Path("preset.json").write_text('{"crop": "big"}')
+    assert refused(*SMALL).endswith("not 'big' (--preset none leaves the file alone)")
+    row = classified(*SMALL, "--preset", "none")
+    assert (row["provenance"]["preset"], logits_of(row)) == (USUAL, logits_of(before))
+
+
+@pytest.mark.parametrize("where", ["flags", "named", "beside"])
+def test_a_mean_of_0_to_255_is_that_of_0_to_1_wherever_it_stands(weights: Path, where: str) -> None:
+    right = classified(*SMALL, "--mean", "0.1,0.2,0.3", "--std", "0.4,0.5,0.6")
+    numbers = {"mean": [25.5, 51, 76.5], "std": [102, 127.5, 153]}
+    Path("config.json" if where == "beside" else "given.json").write_text(json.dumps(numbers))
+    flags = ("--mean", "25.5,51,76.5", "--std", "102,127.5,153")
+    asked = {"flags": flags, "named": ("--preset", "given.json"), "beside": ()}[where]
+    row = classified(*SMALL, *asked, says="mean 25.5,51,76.5 and std 102,127.5,153: of 0-255, divided by 255")
+    assert row["provenance"]["preset"]["mean"] == [0.1, 0.2, 0.3]
+    assert logits_of(row) == logits_of(right)
+
+
+def test_flags_and_file_have_ranges_of_their_own(weights: Path) -> None:
+    Path("given.json").write_text('{"mean": [25.5, 51, 76.5]}')
+    preset = classified(*SMALL, "--preset", "given.json", "--std", "0.4,0.5,0.6")["provenance"]["preset"]
+    assert (preset["mean"], preset["std"]) == ([0.1, 0.2, 0.3], [0.4, 0.5, 0.6])
+
+
+def test_what_is_assumed_of_a_file_is_said_once_and_how_to_change_it(weights: Path) -> None:
+    outcome = run("classify", "a.png", *SMALL, "--json")
+    said = "squeezenet1_1: resize 256, crop 224, as its own weights want; --resize and --crop, if these want another"
+    assert outcome.err.count(said) == 1
+    torch.save(torchvision.models.shufflenet_v2_x1_5(num_classes=2).state_dict(), "v2.pth")
+    assert "resize 232, crop 224" in run("classify", "a.png", "-m", "shufflenet_v2_x1_5", "-w", "v2.pth").err
+    for told in (("--resize", "256"), ("--crop", "224"), ("-w", "none")):
+        assert "as its own weights want" not in run("classify", "a.png", *SMALL, *told).err
+    Path("preset.json").write_text('{"resize": 256}')
+    assert "as its own weights want" not in run("classify", "a.png", *SMALL).err
 
 
 def test_a_preset_that_is_named_beats_the_one_beside(weights: Path) -> None:

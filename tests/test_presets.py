@@ -13,7 +13,7 @@ from PIL import Image
 
 from camcli.errors import RequestError
 from camcli.models import preset_words, presets
-from camcli.records import Preset
+from camcli.records import Preset, both
 
 MEAN, STD = (0.485, 0.456, 0.406), (0.229, 0.224, 0.225)
 IMAGENET = Preset(256, 224, MEAN, STD, "bilinear")
@@ -103,8 +103,8 @@ def test_timms_crop_mode_alone_is_a_field() -> None:
     ("said", "message"),
     [
         ({"crop_mode": "border"}, "crop_mode 'border' is not supported: only 'center' and 'squash' are"),
-        ({"input_size": [3, 224, 192]}, "input_size must be [channels, side, side], not [3, 224, 192]"),
-        ({"input_size": 224}, "input_size must be [channels, side, side], not 224"),
+        ({"input_size": [224, 192]}, "input_size must be [channels, height, width], not [224, 192]"),
+        ({"input_size": 224}, "input_size must be [channels, height, width], not 224"),
         ({"input_size": [3, "a", "a"]}, "input_size must be a whole number from 1 to 4096, not 'a'"),
         ({"crop_pct": 0}, "crop_pct must be a number above 0 and up to 1, not 0"),
         ({"crop_pct": "0.9"}, "crop_pct must be a number above 0 and up to 1, not '0.9'"),
@@ -204,6 +204,12 @@ def test_hugging_faces_sizes(said: dict[str, Any], expected: dict[str, Any]) -> 
     assert fields_in(said) == expected
 
 
+def test_hugging_faces_mean_of_unscaled_pixels() -> None:
+    unscaled = {"do_rescale": False, "image_mean": [127.5] * 3, "image_std": [127.5] * 3}
+    assert presets.in_unit_range(fields_in(unscaled))[0] == {"mean": HALF, "std": HALF}
+    assert refusal(unscaled | {"image_mean": [0.5] * 3}).startswith("do_rescale false is not supported")
+
+
 def test_hugging_faces_values() -> None:
     plain = {"mean": (0.0, 0.0, 0.0), "std": (1.0, 1.0, 1.0)}
     assert fields_in({"do_normalize": False}) == plain
@@ -220,8 +226,9 @@ def test_resample_is_pillows_number(number: int) -> None:
 @pytest.mark.parametrize(
     ("said", "message"),
     [
-        ({"size": {"height": 224, "width": 192}}, "size must be a shortest_edge or an equal height and width, not {"),
-        ({"size": {"shortest_edge": 224, "longest_edge": 300}}, "size must be a shortest_edge or an equal"),
+        ({"size": {"height": 224}}, "size must be a shortest_edge or a height and width, not {"),
+        ({"size": {"height": 224, "width": "all"}}, "size must be a whole number from 1 to 4096, not 'all'"),
+        ({"size": {"shortest_edge": 224, "longest_edge": 300}}, "size must be a shortest_edge or a height and width"),
         ({"size": "large"}, "size must be a whole number from 1 to 4096, not 'large'"),
         ({"size": {"shortest_edge": 0.5}}, "size must be a whole number from 1 to 4096, not 0.5"),
         (
@@ -230,8 +237,8 @@ def test_resample_is_pillows_number(number: int) -> None:
         ),
         ({"do_center_crop": True, "size": 256}, "do_center_crop says nothing without crop_size: give it"),
         (
-            {"do_center_crop": True, "crop_size": {"height": 224, "width": 192}},
-            "crop_size must be a shortest_edge or an equal height and width",
+            {"do_center_crop": True, "crop_size": {"width": 192}},
+            "crop_size must be a shortest_edge or a height and width",
         ),
         ({"do_center_crop": "yes"}, "do_center_crop must be true or false, not 'yes'"),
         ({"do_normalize": 1}, "do_normalize must be true or false, not 1"),
@@ -313,16 +320,18 @@ def test_a_missing_file_is_refused() -> None:
 
 
 ORDER = ["net.v2.json", "preset.json", "preprocessor_config.json", "config.json"]
+FOREIGN = ("net.v2.json", "config.json")
 
 
 def test_the_first_of_the_files_beside_the_weights_is_taken() -> None:
     weights = Path("models/net.v2.pth")
     assert presets.beside(weights) is None
     for i, name in reversed(list(enumerate(ORDER))):
-        path = saved({"crop": 100 + i}, f"models/{name}")
-        assert presets.beside(weights) == (path, {"crop": 100 + i})
-    assert presets.beside(Path("models/other.pth")) == (Path("models/preset.json"), {"crop": 101})
-    assert presets.beside(Path("models")) == (Path("models/preset.json"), {"crop": 101})
+        path = saved({"crop": 100 + i, "resize": 200}, f"models/{name}")
+        assert presets.beside(weights) == (path, {"crop": 100 + i, "resize": 200})
+    second = (Path("models/preset.json"), {"crop": 101, "resize": 200})
+    assert presets.beside(Path("models/other.pth")) == second
+    assert presets.beside(Path("models")) == second
     assert presets.beside(Path("net.v2.pth")) is None
 
 
@@ -345,9 +354,131 @@ def test_a_file_beside_that_says_nothing_is_passed_over() -> None:
 
 @pytest.mark.parametrize("name", ORDER)
 def test_a_wrong_preset_beside_is_refused_by_its_name(name: str) -> None:
+    """With a name of its own it is preprocessing; any tool's file has to be about it first."""
     saved({"crop": "big"}, f"m/{name}")
-    with pytest.raises(RequestError, match=re.escape(f"m/{name}: crop must be")):
+    if name in FOREIGN:
+        assert presets.beside(Path("m/net.v2.pth")) is None
+        saved({"pretrained_cfg": TIMM | {"crop_mode": "border"}}, f"m/{name}")
+    said = "crop_mode 'border' is not" if name in FOREIGN else "crop must be"
+    with pytest.raises(RequestError, match=re.escape(f"m/{name}: {said}")) as caught:
         presets.beside(Path("m/net.v2.pth"))
+    assert str(caught.value).endswith("(--preset none leaves the file alone)")
+
+
+# What other tools write beside weights, none of it about preprocessing.
+OTHERS: dict[str, Any] = {
+    "metrics": {"accuracy": 0.93, "mean": 0.91, "std": 0.02},
+    "metrics in lists": {"mean": [0.91], "std": [0.02]},
+    "metrics of folds": {"mean": [0.91, 0.9, 0.93], "std": [0.02, 0.03, 0.01]},
+    "metrics of five classes": {"mean": [0.5] * 5, "std": [0.1] * 5},
+    "a mean alone": {"mean": [0.485, 0.456, 0.406], "epochs": 3},
+    "training": {"arch": "squeezenet1_1", "size": 224, "lr": 1e-3},
+    "switches": {"crop": True, "resize": 1, "squash": False, "mean": True, "epochs": 3},
+    "input size": {"input_size": 224, "crop_pct": 0.9, "batch_size": 32},
+    "timm's arguments": {"crop_pct": 0.9, "interpolation": "", "mean": None, "std": None, "input_size": None},
+    "two tools' words": {"crop": 224, "size": 224, "input_size": 224},
+    "Hugging Face's switches": {"do_resize": False, "do_normalize": False, "do_center_crop": True},
+    "Weights & Biases": {"mean": {"value": [0.5] * 3}, "std": {"value": [0.5] * 3}, "crop": {"desc": None, "value": 9}},
+    "package.json": {"name": "app", "version": "1.0.0", "size": 512, "scripts": {"crop": "node crop.js"}},
+    "albumentations": {"transform": {"__class_fullname__": "Compose", "transforms": [{"mean": [0.5] * 3}]}},
+    "detection": {"resize": [[640, 640]], "crop": "random", "interpolation": 1},
+}
+
+
+@pytest.mark.parametrize("data", OTHERS.values(), ids=OTHERS)
+@pytest.mark.parametrize("name", FOREIGN)
+def test_any_tools_file_says_nothing_of_preprocessing(name: str, data: Any) -> None:
+    saved(data, f"m/{name}")
+    for channels in (1, 3):
+        assert presets.beside(Path("m/net.v2.pth"), channels) is None
+
+
+@pytest.mark.parametrize(
+    ("data", "fields"),
+    [
+        ({"mean": list(MEAN), "std": list(STD), "crop": True, "epochs": 3}, {"mean": MEAN, "std": STD}),
+        ({"resize": 256, "crop": 224, "mean": 0.91}, {"resize": 256, "crop": 224}),
+        ({"mean": [0.5], "std": [0.5], "crop": 96}, {"mean": (0.5,), "std": (0.5,), "crop": 96}),
+        ({"mean": list(MEAN), "std": list(STD), "crop_pct": 0.9}, {"mean": MEAN, "std": STD}),
+        ({"pretrained_cfg": {"url": ""}, "resize": 96, "crop": 96}, {"resize": 96, "crop": 96}),
+        ({"mean": [0.5] * 3, "std": [0.0039216] * 3}, {"mean": HALF, "std": (0.0039216,) * 3}),
+        ({"mean": [0.0] * 3, "std": [1 / 255] * 3}, {"mean": (0.0,) * 3, "std": (1 / 255,) * 3}),
+        ({"mean": [103.5] * 3, "std": [1.0] * 3}, {"mean": (103.5,) * 3, "std": (1.0,) * 3}),
+        ({"image_mean": [0.5] * 3, "size": 96, "vocab": 7}, {"mean": HALF, "resize": 96, "crop": 96, "squash": True}),
+    ],
+)
+@pytest.mark.parametrize("name", FOREIGN)
+def test_two_words_of_one_vocabulary_are_preprocessing(name: str, data: Any, fields: dict[str, Any]) -> None:
+    path = saved(data, f"m/{name}")
+    assert presets.beside(Path("m/net.v2.pth"), 3) == (path, fields)
+
+
+@pytest.mark.parametrize(
+    "said",
+    [{"to_rgb": False}, {"bgr_to_rgb": False}, {"rgb_to_bgr": True}, {"input_space": "BGR"}, {"channel_order": "bgr"}],
+)
+def test_blue_first_is_named(said: dict[str, Any]) -> None:
+    (key,) = said
+    both = {"mean": [103.53, 116.28, 123.675], "std": [1.0] * 3}
+    assert refusal(both | said).startswith(f"{key} {said[key]!r}: the network takes blue, green, red, and pictures")
+    saved(both | said, "m/config.json")
+    with pytest.raises(RequestError, match=r"blue, green, red.*\(--preset none leaves"):
+        presets.beside(Path("m/net.pth"), 3)
+    assert fields_in(both | {"to_rgb": True, "input_space": "RGB"}) == {
+        "mean": (103.53, 116.28, 123.675),
+        "std": (1,) * 3,
+    }
+    saved({"lr": 0.1} | said, "m/config.json")
+    assert presets.beside(Path("m/net.pth"), 3) is None
+
+
+@pytest.mark.parametrize(
+    ("given", "mean", "std", "said"),
+    [
+        ({"mean": MEAN, "std": STD}, MEAN, STD, 0),
+        ({"mean": HALF, "std": HALF}, HALF, HALF, 0),
+        ({"mean": (0.0,), "std": (1.0,)}, (0.0,), (1.0,), 0),
+        ({"mean": (0.0,), "std": (1 / 255,)}, (0.0,), (1 / 255,), 0),
+        ({"mean": (-1.0,), "std": (2.0,)}, (-1.0,), (2.0,), 0),
+        ({"std": (1.0, 2.0, 3.0)}, None, (1.0, 2.0, 3.0), 0),
+        ({"mean": (123.675, 116.28, 103.53), "std": (58.395, 57.12, 57.375)}, MEAN, STD, 1),
+        ({"mean": (127.5,), "std": (127.5,)}, (0.5,), (0.5,), 1),
+        ({"mean": (102.0, 127.5, 153.0), "std": (1.0,) * 3}, (0.4, 0.5, 0.6), (round(1 / 255, 12),) * 3, 1),  # Caffe's
+        ({"mean": (0.0,), "std": (255.0,)}, (0.0,), (1.0,), 1),
+        ({"mean": (123.675, 116.28, 103.53)}, MEAN, None, 1),
+        ({"std": (58.395, 57.12, 57.375)}, None, STD, 1),
+        ({"mean": (103.939, 116.779, 123.68), "std": (1.0,)}, (0.407603921569, 0.45795686274, 0.485019607843), None, 2),
+        (
+            {"mean": (0.406, 0.456, 0.485), "std": (0.225, 0.224, 0.229)},
+            (0.406, 0.456, 0.485),
+            (0.225, 0.224, 0.229),
+            1,
+        ),
+    ],
+)
+def test_a_mean_and_std_of_0_to_255_are_divided_and_said(
+    given: dict[str, Any], mean: tuple[float, ...] | None, std: tuple[float, ...] | None, said: int
+) -> None:
+    fields, remarks = presets.in_unit_range({**given, "crop": 96})
+    assert fields["crop"] == 96
+    assert fields.get("mean") == (pytest.approx(mean, abs=1e-9) if mean else None)
+    assert std is None or fields["std"] == pytest.approx(std, abs=1e-12)
+    assert len(remarks) == said
+
+
+@pytest.mark.parametrize(
+    ("given", "said"),
+    [
+        ({"mean": (1353.7, 1117.2, 1041.8), "std": (897.3, 736.1, 684.8)}, "of neither 0-1 nor 0-255"),
+        ({"mean": (0.0,), "std": (65535.0,)}, "of neither 0-1 nor 0-255"),
+        ({"mean": (123.675, 116.28, 103.53), "std": STD}, "one is of 0-255 and one of 0-1"),
+        ({"mean": (0.5,), "std": (127.5,)}, "one is of 0-255 and one of 0-1"),
+        ({"mean": (127.5,), "std": (0.0,)}, "std must be above 0"),
+    ],
+)
+def test_a_mean_and_std_of_other_ranges_are_refused(given: dict[str, Any], said: str) -> None:
+    with pytest.raises(RequestError, match=said):
+        presets.in_unit_range(given)
 
 
 @pytest.mark.parametrize("name", ["preset.json", "preprocessor_config.json"])
@@ -482,6 +613,7 @@ def test_any_object_is_a_preset_or_a_refusal(data: dict[str, Any]) -> None:
         preset = presets.changed(IMAGENET, fields_in(data))
     except RequestError:
         return
-    assert 1 <= preset.crop <= preset.resize <= 4096
+    sides = zip(both(preset.crop), both(preset.resize), strict=True)
+    assert all(1 <= crop <= resize <= 4096 for crop, resize in sides)
     assert len(preset.mean) == len(preset.std)
     assert preset.interpolation in preset_words.INTERPOLATIONS

@@ -16,7 +16,7 @@ from shell import Outcome, finish, refused, run, spawn
 from torch import Tensor, nn
 
 from camcli import Engine, Spec, images
-from camcli.models import architecture_of, timm_zoo
+from camcli.models import architecture_of, labels, timm_zoo
 from camcli.records import ModelSpec, Preset, Ref
 
 timm = pytest.importorskip("timm")
@@ -102,6 +102,40 @@ def test_presets_of_configs() -> None:
     squashed = timm_zoo.preset_of(config | {"crop_mode": "squash", "interpolation": "bilinear"})
     assert (squashed.squash, squashed.interpolation) == (True, "bilinear")
     assert timm_zoo.preset_of({}).crop == 224
+
+
+@pytest.mark.parametrize("mode", ["center", "squash"])
+@pytest.mark.parametrize("size", [(300, 200), (90, 330), (64, 64)])
+@pytest.mark.parametrize("sides", [(128, 64), (64, 512)], ids=["person", "line"])
+def test_a_rectangles_pixels_are_those_of_timms_transform(
+    picture: Picture, mode: str, size: tuple[int, int], sides: tuple[int, int]
+) -> None:
+    asked: dict[str, Any] = {"input_size": (3, *sides), "crop_pct": 0.9, "crop_mode": mode, "interpolation": "bicubic"}
+    preset = timm_zoo.preset_of(asked)
+    assert preset.view_size == sides
+    photo = picture("a.png", size)
+    pixels = images.view_of(images.read_frame(Ref(0, "a.png", path=photo)), preset, "crop").pixels
+    with Image.open(photo) as opened:
+        expected = timm.data.create_transform(**asked, is_training=False)(opened.convert("RGB"))
+    assert torch.equal(torch.from_numpy(pixels), expected)
+
+
+def test_a_timm_model_of_a_rectangle_is_explained_at_it(picture: Picture) -> None:
+    assert architecture_of(ModelSpec("timm:vit_base_patch16_sapiens2", "none")).preset.view_size == (1024, 768)
+    asked = ("-m", "timm:test_vit", "-w", "none", "--model-arg", "img_size=(96, 48)")
+    (row,) = explained(picture("a.png"), *asked).rows
+    assert row["provenance"]["preset"]["crop"] == [96, 48]
+    assert row["explanations"][0]["fingerprint"]["grid"].startswith("6x3:")
+
+
+@pytest.mark.parametrize("names", [("1", "2", "10"), ("Zebra", "ant"), ("a", "b 2", "b 10"), ("a", "b"), ("x1", "x")])
+def test_timms_order_of_class_folders_is_named_where_it_is_another(names: tuple[str, ...]) -> None:
+    for name in names:
+        Path("train", name).mkdir(parents=True)
+        Path("train", name, "a.png").touch()
+    theirs = tuple(timm.data.readers.reader_image_folder.find_images_and_targets("train")[1])
+    assert bool(labels.about_order(Path("train"))) is (theirs != labels.read(Path("train")))
+    assert tuple(sorted(names, key=labels._natural)) == theirs
 
 
 def test_a_tag_has_its_own_preset() -> None:

@@ -1,7 +1,8 @@
 """What is explained: `--class` texts -> selectors, selectors + a prediction -> class ids.
 
 A class is an id, an exact name, an unambiguous part of a name, `top1`, `topN` for the N best, or `folder` for the one
-that each picture's folder names.
+that each picture's folder names. `id:2` is an id and `name:2` a name for certain: where a class is called "2" and
+another one has that id, "2" alone is refused.
 Ids are torchvision's, from 0: in ImageNet 243 is "bull mastiff" (the paper's code counts from 1).
 """
 
@@ -10,6 +11,11 @@ from collections.abc import Sequence
 from dataclasses import dataclass
 
 from camcli.errors import RequestError, unknown
+
+# How ids are written.
+_NUMBER = r"[+-]?\d{1,18}"
+# So many names or fewer are said in full.
+_FEW = 20
 
 
 @dataclass(frozen=True, slots=True)
@@ -64,9 +70,13 @@ def of_folder(folder: str, labels: Sequence[str], wordnet_ids: Sequence[str] | N
     """The class that a folder is called after: by name (any case, _ and - as blanks), id, or WordNet id.
 
     `n02123045` and `n02123045_tabby` are WordNet ids; `wordnet_ids` holds the classes' own, where they have some.
+    Where all names are numbers a number is a name, and no id.
     """
     if labels.count(folder) == 1:
         return labels.index(folder)
+    if folder.isdecimal() and all(label.isdecimal() for label in labels):
+        same = _called(folder, labels)
+        return same[0] if len(same) == 1 else None
     wordnet_id = re.match(r"n\d{8}(?![0-9a-zA-Z])", folder)
     if wordnet_id and wordnet_ids and wordnet_id[0] in wordnet_ids:
         return wordnet_ids.index(wordnet_id[0])
@@ -86,27 +96,70 @@ def matching(query: str, labels: Sequence[str]) -> list[int]:
 def _parse(text: str, labels: Sequence[str], model: str, typed: str) -> Selector:
     if text.lower() == "folder":
         return OfFolder()
-    if re.fullmatch(r"[+-]?\d+", text):
-        class_id = int(text)
-        if not 0 <= class_id < len(labels):
-            raise RequestError(f"class {class_id} is outside 0-{len(labels) - 1}: {model} has {len(labels)} classes")
-        return ClassId(class_id)
-    if top := re.fullmatch(r"top(\d+)", text, re.IGNORECASE):
+    if forced := re.fullmatch(r"(id|name)\s*:\s*(.+)", text, re.IGNORECASE):
+        by_name = forced[1].lower() == "name"
+        return _of_name(forced[2], labels, typed) if by_name else _of_id(forced[2], labels, model)
+    if re.fullmatch(_NUMBER, text):
+        return _of_number(text, labels, model, typed)
+    if top := re.fullmatch(r"top(\d{1,9})", text, re.IGNORECASE):
         n = int(top[1])
         if not 1 <= n <= len(labels):
             raise RequestError(f"{text}: {model} has {len(labels)} classes, so top1 to top{len(labels)}")
         return TopN(n)
+    return _of_name(text, labels, typed)
+
+
+def _of_number(text: str, labels: Sequence[str], model: str, typed: str) -> ClassId:
+    """The class called by this number, or with this id: both readings must mean one class."""
+    called = _called(text, labels)
+    if not called:
+        return _of_id(text, labels, model)
+    class_id = int(text)
+    if len(called) == 1 and (called == [class_id] or not 0 <= class_id < len(labels)):
+        return ClassId(called[0])
+    if not 0 <= class_id < len(labels):
+        return _of_name(text, labels, typed)
+    own = labels[called[0]]
+    raise RequestError(
+        f"class {text} is the name of id {called[0]}, and id {class_id} is called {labels[class_id]!r}: "
+        f"say name:{own} or id:{class_id}"
+    )
+
+
+def _called(number: str, labels: Sequence[str]) -> list[int]:
+    """Ids of the classes that are called by this number: "07" is 7 where none is called "07"."""
+    exact = [i for i, label in enumerate(labels) if label == number]
+    return exact or [i for i, label in enumerate(labels) if re.fullmatch(_NUMBER, label) and int(label) == int(number)]
+
+
+def _of_id(text: str, labels: Sequence[str], model: str) -> ClassId:
+    if not re.fullmatch(_NUMBER, text):
+        raise RequestError(f"class id:{text} is no id: give a number from 0 to {len(labels) - 1}")
+    class_id = int(text)
+    if not 0 <= class_id < len(labels):
+        raise RequestError(f"class {class_id} is outside 0-{len(labels) - 1}: {model} has {len(labels)} classes")
+    return ClassId(class_id)
+
+
+def _of_name(text: str, labels: Sequence[str], typed: str) -> ClassId:
     # Case decides only where it must: "cardigan" is a garment and "Cardigan" a dog.
     exact = [i for i, label in enumerate(labels) if label == text]
     exact = exact or [i for i, label in enumerate(labels) if label.lower() == text.lower()]
     found = exact or (matching(text, labels) if text else [])
     if not found:
-        raise unknown("class", text, labels, f"camcli classes {typed}")
+        raise _unknown(text, labels, typed)
     if len(found) > 1:
         listed = ", ".join(f"{i} {labels[i]}" for i in found[:12])
         more = f" and {len(found) - 12} more" if len(found) > 12 else ""
         raise RequestError(f"class {text!r} could be {listed}{more}: give an id or the whole name")
     return ClassId(found[0])
+
+
+def _unknown(text: str, labels: Sequence[str], typed: str) -> RequestError:
+    """The few names themselves, or the near ones and the command that lists the many."""
+    if len(labels) <= _FEW:
+        return RequestError(f"unknown class {text!r}: the classes are {', '.join(labels)}")
+    return unknown("class", text, labels, f"camcli classes {typed}")
 
 
 def _plain(name: str) -> str:

@@ -145,9 +145,8 @@ def _faster(model: Model, normalised: Sequence[tuple[str, str]], kept: Collectio
 def is_faithful(copy: nn.Module, model: Model, layers: Collection[str], *, channels_last: bool = True) -> bool:
     """Whether a copy says what the model says, by what is its own: code may hold on to the network that it was made
     for, and then runs that in place of the copy."""
-    (height, width), channels = (model.preset.crop,) * 2, len(model.preset.mean)
-    pictures = 1 if model.alone else 2
-    noise = torch.randn(pictures, channels, height, width, generator=torch.Generator().manual_seed(0)).to(model.device)
+    shape = (1 if model.alone else 2, len(model.preset.mean), *model.preset.view_size)
+    noise = torch.randn(shape, generator=torch.Generator().manual_seed(0)).to(model.device)
     ran: set[str] = set()
     hooks = [copy.get_submodule(name).register_forward_hook(lambda *_, name=name: ran.add(name)) for name in layers]
     memory = torch.channels_last if channels_last else torch.contiguous_format

@@ -12,6 +12,8 @@ from dataclasses import fields, replace
 from functools import cached_property, partial
 from importlib.metadata import version
 from itertools import chain
+from pathlib import Path
+from threading import Lock
 
 import numpy as np
 import torch
@@ -25,12 +27,24 @@ from camcli.evidence import Network
 from camcli.layers import Layer
 from camcli.maps import Trace
 from camcli.methods import Method
+from camcli.models import labels
 from camcli.outputs import machine_failures
 from camcli.pools import ahead, default_workers, pool_of
 from camcli.probing import Habits
 from camcli.questions import Asker, Prediction
 from camcli.reading import Item, Reader
-from camcli.records import MAX_PIXELS, Attribution, Explained, Failed, Provenance, Ref, Result, Spec, Truth
+from camcli.records import (
+    MAX_PIXELS,
+    Attribution,
+    Explained,
+    Failed,
+    Provenance,
+    Ref,
+    Result,
+    Spec,
+    Truth,
+    spelled,
+)
 from camcli.tracing import trace
 
 # Pictures per forward on a CPU: more are no faster.
@@ -76,14 +90,17 @@ class Engine:
         self.asker = Asker(spec, self.model)
         self._check_smoothing()
         if spec.fit == "full" and self.model.fixed_size:
-            side = self.model.preset.crop
-            raise SetupError(f"{self.model.name} takes {side}x{side} pictures only: use --fit crop, squash or pad")
+            size = spelled(self.model.preset.crop)
+            raise SetupError(f"{self.model.name} takes {size} pictures only: use --fit crop, squash or pad")
         # Told how many of how many forwards are done, by methods that take many.
         self.on_step: Callable[[int, int], None] = lambda done, of: None
         # Told what has to be said while the run goes on.
         self.on_remark: Callable[[str], None] = lambda text: None
         self.remarks = [*self.model.remarks, *compute.remarks(spec, self.model.device), *self._skipped]
         self._randomised: list[tuple[str, Plan]] = []
+        # What class each folder stands for, by the folder that they lie in.
+        self._orders: dict[Path, dict[str, int]] = {}
+        self._ordering = Lock()
         self._inspect()
         truth = self._truth if self.asker.by_folder else None
         self.reader = Reader(self.model.preset, spec.fit, spec.decoding, truth, max_pixels)
@@ -155,8 +172,8 @@ class Engine:
         return (-mean / std)[:, None, None]
 
     def _inspect(self) -> None:
-        side, channels = self.model.preset.crop, len(self.model.preset.mean)
-        grey = torch.zeros(1 if self.model.alone else 2, channels, side, side, device=self.model.device)
+        shape = (1 if self.model.alone else 2, len(self.model.preset.mean), *self.model.preset.view_size)
+        grey = torch.zeros(shape, device=self.model.device)
         self._habits = self._found_habits(grey)
         traced = self._traced(grey)
         self.layers: list[Layer] = []
@@ -281,11 +298,39 @@ class Engine:
     def _truth(self, ref: Ref) -> int:
         if ref.path is None:
             raise InputError("target", "no-folder", "it came through a pipe, so no folder names its class")
-        folder = ref.path.absolute().parent.name
-        found = classes.of_folder(folder, self.model.labels, self.model.wordnet_ids)
+        folder = ref.path.absolute().parent
+        found = self._in_order(folder) if labels.are_stand_ins(self.model.labels) else None
         if found is None:
-            raise InputError("target", "unknown-class", f"its folder {folder!r} names no class of {self.model.name}")
+            found = classes.of_folder(folder.name, self.model.labels, self.model.wordnet_ids)
+        if found is None:
+            said = f"its folder {folder.name!r} names no class of {self.model.name}"
+            raise InputError("target", "unknown-class", said)
         return found
+
+    def _in_order(self, folder: Path) -> int | None:
+        """The class that a folder stands for by its place in ImageFolder's order, where no class has a name.
+
+        Raises: RequestError: there are not as many folders as classes, and none of them is called by an id.
+        """
+        with self._ordering:
+            order = self._orders.get(folder.parent)
+            if order is None:
+                order = self._orders[folder.parent] = self._order_in(folder.parent)
+        return order.get(folder.name)
+
+    def _order_in(self, parent: Path) -> dict[str, int]:
+        names, unnamed = labels.folders(parent), self.model.labels
+        if len(names) == len(unnamed):
+            some = ", ".join(f"{i} {name}" for i, name in enumerate(names[:3]))
+            more = ", …" if len(names) > 3 else ""
+            self.on_remark(f"classes without names: taken in ImageFolder's order of {parent.name}/ ({some}{more})")
+            return {name: i for i, name in enumerate(names)}
+        if not self._orders and all(classes.of_folder(name, unnamed, None) is None for name in names):
+            raise RequestError(
+                f"--class folder: {self.model.name} has {len(unnamed)} classes without names, and {parent} has "
+                f"{len(names)} folders: name the classes with --labels FILE, or FOLDER of the training set"
+            )
+        return {}
 
     @machine_failures()
     def answer(self, batch: Sequence[Item]) -> list[Result]:

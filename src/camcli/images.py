@@ -25,7 +25,20 @@ from PIL import Image, UnidentifiedImageError
 from camcli import colours, deep, isolation, kinds, remote, tiffs
 from camcli.deep import Samples
 from camcli.errors import InputError
-from camcli.records import AS_IT_IS, MAX_FILE_BYTES, MAX_PIXELS, Box, Decoding, Fit, Frame, Preset, Ref, View
+from camcli.records import (
+    AS_IT_IS,
+    MAX_FILE_BYTES,
+    MAX_PIXELS,
+    Box,
+    Decoding,
+    Fit,
+    Frame,
+    Preset,
+    Ref,
+    Sides,
+    View,
+    both,
+)
 from camcli.tiffs import Tags
 
 # One resized picture may not exceed this many pixels: a 65000x1 picture would otherwise become 256 x 16 million.
@@ -263,33 +276,33 @@ _pillow = _Pillow()
 def view_of(frame: Frame, preset: Preset, fit: Fit, image: Image.Image | None = None) -> View:
     """The network's view of a frame; `image` is the frame's picture as Pillow holds it, where that is at hand.
 
-    crop: torchvision's preset: short side to `preset.resize` (both sides if the preset squashes), centre
-    `preset.crop` squared. squash: the whole frame to a square, aspect lost. pad: the whole frame inside the square,
-    the rest at the preset's mean. full: short side to `preset.resize`, nothing cropped, not square.
+    crop: torchvision's preset: short side to `preset.resize` (both sides if the preset squashes), the centre of
+    `preset.crop`. squash: the whole frame to that size, aspect lost. pad: the whole frame inside that size, the rest
+    at the preset's mean. full: short side to `preset.resize`, nothing cropped, of the frame's aspect.
 
     Raises:
         InputError: the picture is too elongated to resize.
     """
     width, height = frame.size
     bands = _channels(frame, image, len(preset.mean))
-    side = preset.crop
+    high, wide = preset.view_size
     if fit == "squash":
-        return View(_normalised(_resized(frame, bands, (side, side), preset), preset), (0, 0, width, height))
+        return View(_normalised(_resized(frame, bands, (wide, high), preset), preset), (0, 0, width, height))
     if fit == "pad":
         return _padded(frame, bands, preset)
-    resized_w, resized_h = _short_side_to(preset.resize, width, height)
+    resized_w, resized_h = _covering(preset.resize, width, height)
     if fit == "full":
         if max(width, height) > MAX_FULL_ASPECT * min(width, height):
             raise InputError("preprocess", "elongated", f"{width}x{height} is too elongated for --fit full")
         pixels = _normalised(_resized(frame, bands, (resized_w, resized_h), preset), preset)
         return View(pixels, (0, 0, width, height))
     if preset.squash:
-        resized_w = resized_h = preset.resize
-    left, top = round((resized_w - side) / 2.0), round((resized_h - side) / 2.0)
+        resized_h, resized_w = both(preset.resize)
+    left, top = round((resized_w - wide) / 2.0), round((resized_h - high) / 2.0)
     resized = _resized(frame, bands, (resized_w, resized_h), preset)
-    pixels = _normalised([image.crop((left, top, left + side, top + side)) for image in resized], preset)
+    pixels = _normalised([image.crop((left, top, left + wide, top + high)) for image in resized], preset)
     scale_x, scale_y = width / resized_w, height / resized_h
-    return View(pixels, _box(left * scale_x, top * scale_y, (left + side) * scale_x, (top + side) * scale_y))
+    return View(pixels, _box(left * scale_x, top * scale_y, (left + wide) * scale_x, (top + high) * scale_y))
 
 
 def _source(ref: Ref) -> Source:
@@ -392,11 +405,17 @@ def _turn(image: Image.Image) -> Image.Transpose | None:
     return _UPRIGHT.get(orientation) if isinstance(orientation, int) else None
 
 
-def _short_side_to(short: int, width: int, height: int) -> tuple[int, int]:
-    """torchvision's rule: the long side is truncated, not rounded."""
+def _covering(resize: Sides, width: int, height: int) -> tuple[int, int]:
+    """(width, height) of the smallest picture of that aspect whose sides are no shorter than `resize`.
+
+    One number is torchvision's rule, whose long side is truncated, and two are timm's, who rounds.
+    """
+    if not isinstance(resize, int):
+        ratio = min(height / resize[0], width / resize[1])
+        return round(width / ratio), round(height / ratio)
     if width <= height:
-        return short, int(short * height / width)
-    return int(short * width / height), short
+        return resize, int(resize * height / width)
+    return int(resize * width / height), resize
 
 
 def _resized(frame: Frame, bands: Bands, size: tuple[int, int], preset: Preset) -> Bands:
@@ -455,15 +474,15 @@ def _standardised(levels: NDArray[Any], mean: Sequence[float], std: Sequence[flo
 
 def _padded(frame: Frame, bands: Bands, preset: Preset) -> View:
     width, height = frame.size
-    side = preset.crop
-    scale = side / max(width, height)
+    high, wide = preset.view_size
+    scale = min(wide / width, high / height)
     inner_w, inner_h = max(1, round(width * scale)), max(1, round(height * scale))
-    left, top = (side - inner_w) // 2, (side - inner_h) // 2
-    pixels = np.zeros((side, side, len(preset.mean)), dtype=np.float32).transpose(2, 0, 1)
+    left, top = (wide - inner_w) // 2, (high - inner_h) // 2
+    pixels = np.zeros((high, wide, len(preset.mean)), dtype=np.float32).transpose(2, 0, 1)
     inner = _normalised(_resized(frame, bands, (inner_w, inner_h), preset), preset)
     pixels[:, top : top + inner_h, left : left + inner_w] = inner
     scale_x, scale_y = width / inner_w, height / inner_h
-    return View(pixels, _box(-left * scale_x, -top * scale_y, (side - left) * scale_x, (side - top) * scale_y))
+    return View(pixels, _box(-left * scale_x, -top * scale_y, (wide - left) * scale_x, (high - top) * scale_y))
 
 
 def _box(x0: float, y0: float, x1: float, y1: float) -> Box:

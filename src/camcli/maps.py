@@ -8,6 +8,7 @@ from functools import cache
 from typing import TYPE_CHECKING
 
 from camcli.errors import SetupError
+from camcli.records import spelled
 
 if TYPE_CHECKING:
     from torch import Tensor, nn
@@ -110,7 +111,7 @@ class Map:
                 return h, patches // h
         if patches == height * width:  # brought to one size on the way
             return height, width
-        raise SetupError(f"the layer's {patches} patches lie on no grid of a {images[1]}x{images[0]} picture")
+        raise SetupError(f"the layer's {patches} patches lie on no grid of a picture of {spelled(images)}")
 
 
 def read_map(net: nn.Module, trace: Trace, run: Run) -> Map | None:

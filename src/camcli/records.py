@@ -22,6 +22,8 @@ MAX_FILE_BYTES = 1_000_000_000
 UNCHANGED = 0.9
 COLORMAPS = ("turbo", "jet", "viridis", "inferno", "magma", "plasma", "cividis", "hot", "bone", "gray")
 Box = tuple[int, int, int, int]
+# One side's length in pixels, or (height, width).
+Sides: TypeAlias = int | tuple[int, int]
 # One result as JSON-ready data.
 Row: TypeAlias = dict[str, Any]
 Fit = Literal["crop", "squash", "pad", "full"]
@@ -99,16 +101,38 @@ class Frame:
 class Preset:
     """The preprocessing of the loaded weights: resize the short side, crop the centre, (x - mean) / std.
 
-    `mean` and `std` hold one value per input channel. `squash`: the resize ignores the aspect, the whole picture
-    becomes resize x resize before the crop. `interpolation` is one of Pillow's resampling filters, in lower case.
+    `mean` and `std` hold one value per input channel. A `resize` of (height, width) makes the smallest picture that
+    covers both. `squash`: the resize ignores the aspect, the whole picture becomes exactly that large before the crop;
+    one number stands for both sides then. `interpolation` is one of Pillow's resampling filters, in lower case.
     """
 
-    resize: int
-    crop: int
+    resize: Sides
+    crop: Sides
     mean: tuple[float, ...]
     std: tuple[float, ...]
     interpolation: str
     squash: bool = False
+
+    @property
+    def view_size(self) -> tuple[int, int]:
+        """(height, width) of the view."""
+        return both(self.crop)
+
+
+def both(sides: Sides) -> tuple[int, int]:
+    """(height, width): of a square where one number is given."""
+    return (sides, sides) if isinstance(sides, int) else (sides[0], sides[1])
+
+
+def spelled(sides: Sides) -> str:
+    """Height x width in words, which of them is which said where they differ."""
+    height, width = both(sides)
+    return f"{height}x{width}" if height == width else f"{height}x{width} (height x width)"
+
+
+def shortly(sides: Sides) -> str:
+    """As `spelled`, and one number as that number."""
+    return str(sides) if isinstance(sides, int) else spelled(sides)
 
 
 @dataclass(frozen=True, slots=True, eq=False)
@@ -276,7 +300,8 @@ class ModelSpec:
     model: a torchvision name, `timm:NAME`, `module:factory` or `path/to/file.py:factory`; None: the bundled one, or
     where `weights` is a file the architecture that fits it. weights: DEFAULT, a member of the architecture's weights,
     "none" (random, seeded), or a file. `model_args` go to the constructor. `resize` to `interpolation` change the
-    preset, which `preset` (a JSON file) gives in place of the architecture's own.
+    preset, which `preset` (a JSON file) gives in place of the architecture's own; "none": what lies beside the weights
+    is left alone.
     """
 
     model: str | None = None
@@ -287,8 +312,8 @@ class ModelSpec:
     trust_checkpoint: bool = False
     labels: str | None = None
     preset: str | None = None
-    resize: int | None = None
-    crop: int | None = None
+    resize: Sides | None = None
+    crop: Sides | None = None
     mean: tuple[float, ...] | None = None
     std: tuple[float, ...] | None = None
     interpolation: str | None = None

@@ -16,7 +16,7 @@ from camcli.cli import console, options, report
 from camcli.cli.problems import Problems
 from camcli.errors import RequestError
 from camcli.models import catalog, check_name, typed, weights_file, weights_url
-from camcli.records import ModelSpec
+from camcli.records import ModelSpec, spelled
 
 MethodName = Annotated[
     str | None,
@@ -74,10 +74,9 @@ def layers(
     plan = load_model(spec) if _is_filled(spec) else blueprint(spec)
     for remark in plan.remarks:
         console.say(remark)
-    side, channels = plan.preset.crop, len(plan.preset.mean)
-    traced = trace(
-        plan.net, torch.zeros(1 if plan.alone else 2, channels, side, side, device=plan.device), plan.readout
-    )
+    pictures = 1 if plan.alone else 2
+    grey = torch.zeros(pictures, len(plan.preset.mean), *plan.preset.view_size, device=plan.device)
+    traced = trace(plan.net, grey, plan.readout)
     chosen = choose(plan.net, traced, plan.name)
     modules = [
         {"name": name, "type": type(module).__name__, "shape": list(run.shape[1:]) if run else None}
@@ -96,7 +95,7 @@ def layers(
         mark = "=>" if name == chosen.name else "*" if name in usable else ""
         shape = "x".join(map(str, module["shape"])) if module["shape"] else "-"
         rows.append((mark, "  " * name.count(".") + name, module["type"], shape))
-    report.table(("", "layer", "type", f"output at {side}x{side}"), rows)
+    report.table(("", "layer", "type", f"output at {spelled(plan.preset.crop)}"), rows)
     shape = "x".join(map(str, chosen.shape))
     console.say(f"=> {chosen.name} ({shape}): {chosen.why}; * can be named with --layer")
 

@@ -118,12 +118,29 @@ PresetFile = Annotated[
     typer.Option(
         "--preset",
         metavar="FILE",
-        help="Preprocessing from a JSON FILE (also read from beside the weights): camcli's, timm's, Hugging Face's.",
+        help="Preprocessing from a JSON FILE (also read from beside the weights; none: not that): camcli's, timm's, "
+        "Hugging Face's.",
         show_default=False,
     ),
 ]
-Resize = Annotated[int | None, typer.Option("--resize", help="Short side before the crop.", min=1, show_default=False)]
-Crop = Annotated[int | None, typer.Option("--crop", help="Side of the network's view.", min=1, show_default=False)]
+Resize = Annotated[
+    str | None,
+    typer.Option(
+        "--resize",
+        metavar="N|HxW",
+        help="Short side before the crop, or HEIGHTxWIDTH of the whole picture, aspect lost.",
+        show_default=False,
+    ),
+]
+Crop = Annotated[
+    str | None,
+    typer.Option(
+        "--crop",
+        metavar="N|HxW",
+        help="Side of the network's view, or HEIGHTxWIDTH: without --resize the whole picture, aspect lost.",
+        show_default=False,
+    ),
+]
 Mean = Annotated[
     str | None,
     typer.Option(
@@ -190,6 +207,8 @@ class ModelFlags:
         """
         given = {field.name: getattr(self, field.name) for field in fields(self)}
         given["model_args"] = pairs(given.pop("model_arg"))
+        for name in ("resize", "crop"):
+            given[name] = presets.sides(f"--{name}", given[name]) if given[name] is not None else None
         for name in ("mean", "std"):
             given[name] = presets.numbers(given[name]) if given[name] is not None else None
         return given
@@ -225,7 +244,7 @@ Classes = Annotated[
         "-c",
         metavar="CLASS",
         help="Class to explain, repeatable: id, name, part of a name, top1, topN (the N best), or folder: the class "
-        "that the picture's folder names. See `camcli classes`.",
+        "that the picture's folder names; id:2 or name:2 if a name is a number. See `camcli classes`.",
     ),
 ]
 TrueClass = Annotated[

@@ -14,6 +14,7 @@ from typing import Any, get_args
 from camcli import methods, models, remote, targets
 from camcli.cli import destinations, options
 from camcli.errors import RequestError
+from camcli.models import presets
 from camcli.records import Fit, Precision, Spec
 
 
@@ -49,7 +50,7 @@ class Problems:
             self.catch(partial(models.check_name, flags.model))
         for name in ("labels", "preset"):
             path = getattr(flags, name)
-            if path is not None and not os.path.exists(path):
+            if path is not None and (name, path) != ("preset", presets.NONE) and not os.path.exists(path):
                 self.add(f"--{name} {path}: no such file")
         given: dict[str, Any] = {}
         self.catch(lambda: given.update(flags.for_spec()))

@@ -7,6 +7,7 @@ from collections.abc import Callable, Iterable, Mapping, Sequence
 from typing import Any
 
 from camcli.cli import console
+from camcli.records import shortly
 
 _BAR = 24
 
@@ -62,9 +63,9 @@ def made_with(row: Mapping[str, Any]) -> str:
     sha256 = f"sha256 {made['weights_sha256'][:16]}" if made["weights_sha256"] else "no file"
     fit = made["spec"]["fit"]
     size = (
-        f"{fit} to {preset['crop']}"
+        f"{fit} to {shortly(preset['crop'])}"
         if fit in ("squash", "pad")
-        else f"{'squash' if preset['squash'] else 'resize'} {preset['resize']} crop {preset['crop']}"
+        else f"{'squash' if preset['squash'] else 'resize'} {shortly(preset['resize'])} crop {shortly(preset['crop'])}"
     )
     numbers = " ".join(f"{name} {','.join(map(str, preset[name]))}" for name in ("mean", "std"))
     versions = " ".join(f"{package} {version}" for package, version in made["versions"].items())

@@ -17,6 +17,11 @@ MAX_BYTES = 50_000_000
 # Where configs and checkpoints keep them: transformers, torchvision's datasets, timm, people.
 KEYS = ("id2label", "label2id", "class_to_idx", "idx_to_class", "label_names", "labels", "classes", "names")
 
+# Of these, what can only hold id -> name.
+_BY_ID = ("id2label", "idx_to_class")
+# The classes of one logit whose names nobody knows: it is the score of the second.
+NO_YES = ("no", "yes")
+
 _ID_FIRST = re.compile(r"([0-9]{1,9})(?:\s*[:,]\s*|\s+-\s+|\s+)(.*)")
 _WORDNET_FIRST = re.compile(r"n[0-9]{8}(?:\s*[:,]\s*|\s+)(.+)")
 _FORMS = f"no names in it: give a list, id to name, name to id, or one of them under {' or '.join(KEYS)}"
@@ -37,7 +42,7 @@ def read(path: Path) -> tuple[str, ...]:
         RequestError: missing, unreadable, empty, not UTF-8, broken, or ids that are not 0 to n-1, each once.
     """
     if os.path.isdir(path):
-        return _folders(path)
+        return folders(path)
     text = text_of(path)
     try:
         if path.suffix.lower() == ".json" or text.lstrip().startswith(("[", "{")):
@@ -51,7 +56,7 @@ def found_in(mapping: Mapping[str, object]) -> tuple[str, ...] | None:
     """The names under one of `KEYS` in a checkpoint's own dict or a config; None if there are no valid ones."""
     for key in KEYS:
         try:
-            return _from_value(mapping[key])
+            return _from_value(mapping[key], lists=key != "labels", by_id=key in _BY_ID)
         except (KeyError, _NamesError):
             continue
     return None
@@ -66,6 +71,32 @@ def wordnet_ids() -> tuple[str, ...]:
 def numbered(count: int) -> tuple[str, ...]:
     """Stand-ins for `count` classes whose names nobody knows: "class 0", "class 1", …"""
     return tuple(f"class {i}" for i in range(count))
+
+
+def are_stand_ins(names: tuple[str, ...]) -> bool:
+    """Whether these are what classes are called whose names nobody knows."""
+    return names in (NO_YES, numbered(len(names)))
+
+
+def about_order(path: Path) -> list[str]:
+    """What is to be said of the order of class folders: timm's is another one if names hold numbers or capitals."""
+    if not os.path.isdir(path):
+        return []
+    names = folders(path)
+    natural = tuple(sorted(names, key=_natural))
+    if names == natural:
+        return []
+    first = next(i for i, (one, other) in enumerate(zip(names, natural, strict=True)) if one != other)
+    ours, theirs = (", ".join(order[max(0, first - 1) : first + 3]) for order in (names, natural))
+    return [
+        f"{path}: class folders in torchvision's order ({ours}, …); timm sorts them {theirs}, …: "
+        "if timm trained the network, give --labels a text with a name a line in that order"
+    ]
+
+
+def _natural(name: str) -> list[tuple[str, int]]:
+    """timm's key: letters without case, numbers by value."""
+    return [(text, int(digits or -1)) for text, digits in re.findall(r"(\D*)(\d*)", name.lower())]
 
 
 def text_of(path: Path) -> str:
@@ -91,8 +122,13 @@ def text_of(path: Path) -> str:
     return text
 
 
-def _folders(path: Path) -> tuple[str, ...]:
-    # torchvision's find_classes, hidden folders included: the ids must be those the network was trained with.
+def folders(path: Path) -> tuple[str, ...]:
+    """A folder's sub-folders in the order of torchvision's ImageFolder.
+
+    Raises:
+        RequestError: unreadable, or it has none.
+    """
+    # Hidden ones included, as in find_classes: the ids must be those the network was trained with.
     try:
         with os.scandir(path) as entries:
             names = tuple(sorted(entry.name for entry in entries if entry.is_dir()))
@@ -127,7 +163,7 @@ def _in_json(text: str) -> tuple[str, ...]:
         raise _NamesError("broken JSON: give a list of names") from None
     held = [key for key in KEYS if isinstance(value, dict) and isinstance(value.get(key), (list, dict))]
     if not held:
-        return _from_value(value)
+        return _from_value(value, lists=True)
     names = found_in(value)
     return names if names is not None else _from_value(value[held[0]])
 
@@ -139,13 +175,20 @@ def _no_key_twice(pairs: list[tuple[str, object]]) -> dict[str, object]:
     return dict(pairs)
 
 
-def _from_value(value: object) -> tuple[str, ...]:
-    """A list of names, id -> name, id -> [WordNet id, name], or name -> id."""
+def _from_value(value: object, *, lists: bool = False, by_id: bool = False) -> tuple[str, ...]:
+    """A list of names, id -> name, id -> [WordNet id, name], or name -> id.
+
+    Numbers are names where nothing else can be meant: in `lists`, each once, and if all is said to be `by_id`.
+    """
     if isinstance(value, (list, tuple)) and value:
+        if lists and all(type(name) is int for name in value) and len(set(value)) == len(value):
+            return tuple(map(str, value))
         return tuple(_name(name, i) for i, name in enumerate(value))
     if not isinstance(value, Mapping) or not value:
         raise _NamesError(_FORMS)
     keys = [_id(key) for key in value]
+    if by_id and None not in keys and all(type(name) is int for name in value.values()):
+        return _in_order(keys, [str(name) for name in value.values()])
     if None not in keys and not all(isinstance(entry, int) for entry in value.values()):
         pair = (list, tuple)
         return _in_order(keys, [v[1] if isinstance(v, pair) and len(v) == 2 else v for v in value.values()])

@@ -5,9 +5,10 @@ Each step settles what the ones before it left open, and says so in a remark whe
 
 from __future__ import annotations
 
-from collections.abc import Sequence
+from collections.abc import Mapping, Sequence
 from dataclasses import replace
 from pathlib import Path
+from typing import Any
 
 import torch
 from torch import nn
@@ -32,7 +33,7 @@ from camcli.models import (
 from camcli.models.architecture import Architecture
 from camcli.models.checkpoints import Checkpoint, Digest
 from camcli.outputs import Readout
-from camcli.records import ModelSpec, Preset, Spec
+from camcli.records import ModelSpec, Preset, Spec, shortly, spelled
 
 # ImageNet's three means and deviations as one, for a network that takes grey pictures.
 _GREY_MEAN, _GREY_STD = (0.449,), (0.226,)
@@ -55,11 +56,12 @@ def load(spec: ModelSpec, *, progress: bool = False) -> Model:
     net = net.eval().requires_grad_(False).to(device)
     preset = _preset(arch, net, spec, checkpoint, remarks)
     readout, classes, alone = _readout(arch, net, preset, spec, device, remarks)
+    unnamed = labels.NO_YES if readout.binary else labels.numbered(classes)
     return Model(
         name=arch.name,
         net=net,
         preset=preset,
-        labels=(names := _labels(arch, spec, checkpoint, classes, remarks)),
+        labels=(names := _labels(arch, spec, checkpoint, unnamed, remarks)),
         wordnet_ids=labels.wordnet_ids() if names == torchvision_zoo.imagenet_labels() else None,
         weights=checkpoint.path.absolute().name if checkpoint else arch.weights,
         readout=readout,
@@ -95,7 +97,9 @@ def named_in(path: str, classes: int) -> tuple[str, ...]:
     if classes == 2 and len(names) == 1:
         return f"not {names[0]}", names[0]
     if len(names) != classes:
-        raise RequestError(f"{path} names {len(names)} classes, and the model has {classes}")
+        hidden = [name for name in names if name.startswith(".")] if Path(path).is_dir() else []
+        among = f" ({', '.join(hidden[:3])} among them)" if hidden else ""
+        raise RequestError(f"{path} names {len(names)} classes{among}, and the model has {classes}")
     return names
 
 
@@ -148,17 +152,11 @@ def _preset(
     arch: Architecture, net: nn.Module, spec: ModelSpec, checkpoint: Checkpoint | None, remarks: list[str]
 ) -> Preset:
     """The architecture's preset, changed by the file named or found beside the weights, then by single options."""
-    preset, fields = arch.preset, {}
-    if spec.preset is not None:
-        fields = presets.read(Path(spec.preset))
-    elif checkpoint is not None and (beside := presets.beside(checkpoint.path)):
-        fields = beside[1]
-        remarks.append(f"preset from {beside[0]}: {', '.join(fields)}")
-    named = ("resize", "crop", "mean", "std", "interpolation")
-    fields = fields | {name: value for name in named if (value := getattr(spec, name)) is not None}
+    preset = arch.preset
     # The stem, as a rule; a head that was defined before it takes more channels than any picture has.
     taken = [m.in_channels for m in net.modules() if isinstance(m, nn.Conv2d)] or [len(preset.mean)]
     channels = next((count for count in taken if count in (1, 3)), taken[0])
+    fields = _told(spec, checkpoint, channels, remarks)
     if channels == 1 and len(preset.mean) == 3:
         if not {"mean", "std"} & fields.keys():
             remarks.append("one input channel: pictures become grey, mean 0.449 and std 0.226 (--mean, --std)")
@@ -166,19 +164,44 @@ def _preset(
     for name in {"mean", "std"} & fields.keys():
         if len(fields[name]) == 1:
             fields[name] = fields[name] * channels
-    if arch.assumed_preset and not fields:
-        remarks.append(
-            f"{arch.name}: no preset is known, so resize 256, crop 224, ImageNet's mean and std; see --preset"
-        )
+    if arch.assumed_preset and (assumed := _assumed(fields)):
+        remarks.append(f"{arch.name}: no preset is known, so {assumed}; see --preset")
     preset = presets.changed(preset, fields)
-    if arch.fixed_size and preset.crop != arch.preset.crop:
-        side = arch.preset.crop
-        raise RequestError(f"{arch.name} takes {side}x{side} pictures only: --crop and presets can't change that")
+    if arch.fixed_size and preset.view_size != arch.preset.view_size:
+        size = spelled(arch.preset.crop)
+        raise RequestError(f"{arch.name} takes {size} pictures only: --crop and presets can't change that")
+    if checkpoint is not None and not arch.assumed_preset and not {"resize", "crop"} & fields.keys():
+        size = f"resize {shortly(preset.resize)}, crop {shortly(preset.crop)}"
+        remarks.append(f"{arch.name}: {size}, as its own weights want; --resize and --crop, if these want another")
     if len(preset.mean) != channels:
         raise RequestError(
             f"{arch.name} takes {channels} input channels: --mean and --std need one number or {channels}"
         )
     return preset
+
+
+def _assumed(fields: Mapping[str, Any]) -> str:
+    """What of the usual preset nobody has told otherwise, in words."""
+    parts = {("resize", "crop"): "resize 256, crop 224", ("mean", "std"): "ImageNet's mean and std"}
+    return ", ".join(words for keys, words in parts.items() if not {*keys} & fields.keys())
+
+
+def _told(spec: ModelSpec, checkpoint: Checkpoint | None, channels: int, remarks: list[str]) -> dict[str, Any]:
+    """The fields of the preset that a file gives, named or found beside the weights, and over them single options."""
+    given: dict[str, Any] = {}
+    if spec.preset not in (None, presets.NONE):
+        given = presets.read(Path(spec.preset))
+    elif spec.preset is None and checkpoint is not None and (beside := presets.beside(checkpoint.path, channels)):
+        given = presets.whole(beside[1])
+        remarks.append(f"preset from {beside[0]}: {', '.join(given)}")
+    named = ("resize", "crop", "mean", "std", "interpolation")
+    flags = {name: value for name in named if (value := getattr(spec, name)) is not None}
+    fields: dict[str, Any] = {}
+    for source in (given, flags):
+        own, said = presets.in_unit_range(presets.whole(source))
+        fields |= own
+        remarks += said
+    return fields
 
 
 def _readout(
@@ -188,7 +211,7 @@ def _readout(
     the last layer alone does not say it."""
     if not arch.probed and spec.output_key is None:
         return *outputs.readout(len(list(net.parameters())[-1]), spec.multi_label), False
-    shape = (2, len(preset.mean), preset.crop, preset.crop)
+    shape = (2, len(preset.mean), *preset.view_size)
     noise = torch.randn(shape, generator=torch.Generator().manual_seed(0)).to(device)
     try:
         readout, classes, alone = outputs.probe_twice(net, noise, spec.output_key, spec.multi_label)
@@ -205,10 +228,12 @@ def _readout(
 
 
 def _labels(
-    arch: Architecture, spec: ModelSpec, checkpoint: Checkpoint | None, classes: int, remarks: list[str]
+    arch: Architecture, spec: ModelSpec, checkpoint: Checkpoint | None, unnamed: tuple[str, ...], remarks: list[str]
 ) -> tuple[str, ...]:
-    """The names asked for, else those in or beside the file, the architecture's, ImageNet's, or numbers."""
+    """The names asked for, else those in or beside the file, the architecture's, ImageNet's, or these stand-ins."""
+    classes = len(unnamed)
     if spec.labels is not None:
+        remarks += labels.about_order(Path(spec.labels))
         return named_in(spec.labels, classes)
     if classes == 0:
         return ()
@@ -219,5 +244,8 @@ def _labels(
     if classes == 1000:
         remarks.append(f"{arch.name}: 1000 classes, taken to be ImageNet's; --labels otherwise")
         return torchvision_zoo.imagenet_labels()
-    remarks.append(f"{arch.name}: {classes} classes without names: --labels FILE gives them")
-    return labels.numbered(classes)
+    if unnamed == labels.NO_YES:
+        remarks.append(f"{arch.name}: one logit, read as no or yes: --labels FILE gives them names")
+    else:
+        remarks.append(f"{arch.name}: {classes} classes without names: --labels FILE gives them")
+    return unnamed

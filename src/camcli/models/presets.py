@@ -5,6 +5,7 @@ from __future__ import annotations
 import json
 import math
 import os
+import re
 from collections.abc import Mapping
 from dataclasses import replace
 from pathlib import Path
@@ -13,7 +14,12 @@ from typing import Any
 from camcli.errors import RequestError
 from camcli.models import labels, preset_words
 from camcli.models.preset_words import WordError
-from camcli.records import Preset
+from camcli.records import Preset, Sides, both, shortly
+
+# What `--preset` says to leave the files beside the weights alone.
+NONE = "none"
+# The mean of ImageNet's blue, green and red.
+_BGR_MEAN = (0.406, 0.456, 0.485)
 
 
 def read(path: Path) -> dict[str, Any]:
@@ -29,11 +35,12 @@ def read(path: Path) -> dict[str, Any]:
     return fields
 
 
-def beside(weights: Path) -> tuple[Path, dict[str, Any]] | None:
+def beside(weights: Path, channels: int | None = None) -> tuple[Path, dict[str, Any]] | None:
     """The first JSON beside the weights that gives preprocessing, with what it gives; None without one.
 
     Looked at in turn: the weights' name with .json, preset.json, preprocessor_config.json, config.json. `weights`
-    may be the folder itself. The first and the last may be any tool's, so they need not even be JSON.
+    may be the folder itself. The first and the last may be any tool's, so they need not even be JSON, and one word
+    that preprocessing has too says nothing; nor does a mean for other than the network's `channels`.
 
     Raises:
         RequestError: a file gives preprocessing and gives it wrongly.
@@ -41,8 +48,17 @@ def beside(weights: Path) -> tuple[Path, dict[str, Any]] | None:
     folder, own = (weights, []) if os.path.isdir(weights) else (weights.parent, [f"{weights.stem}.json"])
     for name in (*own, "preset.json", "preprocessor_config.json", "config.json"):
         path = folder / name
+        if not os.path.exists(path):
+            continue
         foreign = name in (*own, "config.json")
-        if os.path.exists(path) and (fields := _given_by(path, _parsed(path, or_nothing=foreign))):
+        data = _parsed(path, or_nothing=foreign)
+        if foreign:
+            data = preset_words.meant(data, channels) if isinstance(data, dict) else None
+        try:
+            fields = _given_by(path, data)
+        except RequestError as error:
+            raise RequestError(f"{error} (--preset {NONE} leaves the file alone)") from None
+        if fields:
             return path, fields
     return None
 
@@ -63,15 +79,8 @@ def changed(preset: Preset, fields: Mapping[str, Any]) -> Preset:
         RequestError: a value of the wrong type or range, a crop larger than the resize, a std and a mean for
             different numbers of channels.
     """
-    try:
-        new = {key: preset_words.checked(key, value) for key, value in fields.items()}
-    except WordError as error:
-        raise RequestError(str(error)) from None
-    resize, crop = new.get("resize", preset.resize), new.get("crop", preset.crop)
-    if crop > resize and "resize" in new and "crop" in new:
-        raise RequestError(f"crop {crop} is larger than resize {resize}: give a crop of at most {resize}")
-    if crop > resize:
-        new["resize"] = new["crop"] = crop if "crop" in new else resize
+    new = _checked(fields)
+    new |= _sides(new, preset)
     for one, other in (("mean", "std"), ("std", "mean")):
         if len(new.get(one, ())) == 1 and other not in new:
             new[one] *= len(getattr(preset, other))
@@ -79,6 +88,56 @@ def changed(preset: Preset, fields: Mapping[str, Any]) -> Preset:
     if len(mean) != len(std):
         raise RequestError(f"mean has {len(mean)} values and std {len(std)}: give both, one value per channel")
     return replace(preset, **new)
+
+
+def whole(fields: Mapping[str, Any]) -> dict[str, Any]:
+    """The fields of one source, where a rectangle alone stands for the whole picture made that large."""
+    given = dict(fields)
+    if isinstance(given.get("crop"), (list, tuple)):
+        given.setdefault("resize", given["crop"])
+    if isinstance(given.get("resize"), (list, tuple)):
+        given.setdefault("squash", True)
+    return given
+
+
+def in_unit_range(fields: Mapping[str, Any]) -> tuple[dict[str, Any], list[str]]:
+    """(the fields of one source with a mean and std of 0-255 brought to 0-1, what there is to say of them).
+
+    A mean above 1 can't be of 0-1, and a std above 2 in every channel isn't; a std of 1 beside such a mean is Caffe's.
+
+    Raises:
+        RequestError: a value of the wrong type or range, of neither 0-1 nor 0-255, or one of each.
+    """
+    given = _checked({key: fields[key] for key in ("mean", "std") if key in fields})
+    mean, std = given.get("mean", ()), given.get("std", ())
+    most, least = max(map(abs, mean), default=0.0), min(std, default=0.0)
+    said = []
+    if most > 1 or least > 2:
+        named = " and ".join(f"{key} {','.join(f'{value:g}' for value in given[key])}" for key in given)
+        if max((most, *std)) > 255:
+            raise RequestError(f"{named}: of neither 0-1 nor 0-255: divide by what the pixels were divided by")
+        if (std and most > 1 and least < 1) or 0 < most <= 1:
+            raise RequestError(f"{named}: one is of 0-255 and one of 0-1: give both in one of them")
+        # Rounded: 123.675 / 255 is meant to be 0.485.
+        given = {key: tuple(round(value / 255, 12) for value in values) for key, values in given.items()}
+        said.append(f"{named}: of 0-255, divided by 255")
+    if _is_bgr(given.get("mean", ())):
+        said.append(
+            "the mean is ImageNet's in the order blue, green, red; pictures are given as red, green, blue: "
+            "a network that takes blue first sees other colours"
+        )
+    return {**fields, **given}, said
+
+
+def sides(flag: str, text: str) -> Sides:
+    """ "256" as a number, "256x128" as (height, width).
+
+    Raises:
+        RequestError: neither.
+    """
+    if found := re.fullmatch(r"\s*([0-9]{1,9})(?:\s*[xX×]\s*([0-9]{1,9}))?\s*", text):
+        return (int(found[1]), int(found[2])) if found[2] else int(found[1])
+    raise RequestError(f"{flag} {text!r}: give a number of pixels, or HEIGHTxWIDTH like 256x128")
 
 
 def numbers(text: str) -> tuple[float, ...]:
@@ -94,6 +153,29 @@ def numbers(text: str) -> tuple[float, ...]:
     if not all(map(math.isfinite, values)):
         raise RequestError(f"{text!r} is not a list of numbers: give one, or one per channel like 0.485,0.456,0.406")
     return values
+
+
+def _checked(fields: Mapping[str, Any]) -> dict[str, Any]:
+    try:
+        return {key: preset_words.checked(key, value) for key, value in fields.items()}
+    except WordError as error:
+        raise RequestError(str(error)) from None
+
+
+def _sides(new: Mapping[str, Any], preset: Preset) -> dict[str, Sides]:
+    """The sides that must follow a new one, so that the crop lies within the resized picture."""
+    resize, crop = new.get("resize", preset.resize), new.get("crop", preset.crop)
+    if all(inner <= outer for inner, outer in zip(both(crop), both(resize), strict=True)):
+        return {}
+    if "resize" in new and ("crop" in new or (isinstance(resize, int) and not isinstance(crop, int))):
+        inner, outer = shortly(crop), shortly(resize)
+        raise RequestError(f"crop {inner} is larger than resize {outer}: give a crop of at most {outer}")
+    follows = crop if "crop" in new else resize
+    return {"resize": follows, "crop": follows}
+
+
+def _is_bgr(mean: tuple[float, ...]) -> bool:
+    return len(mean) == 3 and all(abs(own - blue) < 0.01 for own, blue in zip(mean, _BGR_MEAN, strict=True))
 
 
 def _parsed(path: Path, *, or_nothing: bool = False) -> object:

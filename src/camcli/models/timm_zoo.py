@@ -83,15 +83,20 @@ def preset_of(config: Mapping[str, Any]) -> Preset:
     """
     silent = {"input_size": (3, 224, 224), "interpolation": "bicubic"}
     try:
-        return presets.changed(USUAL_PRESET, preset_words.fields_of({**silent, **config}))
+        fields, _ = presets.in_unit_range(preset_words.fields_of({**silent, **config}))
+        return presets.changed(USUAL_PRESET, fields)
     except preset_words.WordError as error:
         raise RequestError(f"timm's preprocessing of {config.get('architecture')}: {error}; see --preset") from None
 
 
 def _sized(args: Args) -> dict[str, Any]:
     """The picture size that a model is built for where `--model-arg img_size=…` says so."""
-    size = args.get("img_size")
-    return {"input_size": (3, size, size), "crop_pct": 1.0} if isinstance(size, int) else {}
+    match args.get("img_size"):
+        case int(side) | (int(side),):
+            return {"input_size": (3, side, side), "crop_pct": 1.0}
+        case (int(height), int(width)):
+            return {"input_size": (3, height, width), "crop_pct": 1.0}
+    return {}
 
 
 def _timm() -> ModuleType:
