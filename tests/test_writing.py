@@ -169,16 +169,12 @@ def test_a_folder_in_the_place_of_a_file_is_refused_before_the_run() -> None:
 
 
 @pytest.mark.skipif(not Path("/dev/full").exists(), reason="no /dev/full here")
-@pytest.mark.parametrize("flags", [("-o", "-"), ("--save", "none", "--json")], ids=["picture", "rows"])
-def test_stdout_on_a_full_disk_is_said_in_one_line(flags: tuple[str, ...]) -> None:
+def test_stdout_on_a_full_disk_is_said_in_one_line() -> None:
     with Path("/dev/full").open("wb") as full:
-        outcome = finish(spawn("explain", "a.png", *MODEL, *SMALL, "-q", *flags, stdout=full))
+        outcome = finish(spawn("explain", "a.png", *MODEL, *SMALL, "-q", "-o", "-", stdout=full))
     assert outcome.code == 3
     (line,) = (line for line in outcome.err.splitlines() if "without names" not in line)
-    assert line in (
-        "camcli: error: can't write to stdout: No space left on device",
-        "camcli: error: can't write: No space left on device",
-    )
+    assert line == "camcli: error: can't write to stdout: No space left on device"
 
 
 @pytest.mark.parametrize("error", [BrokenPipeError(), OSError(5, "of somebody else")], ids=["pipe", "other"])

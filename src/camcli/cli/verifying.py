@@ -27,6 +27,9 @@ SAME_WITHIN = 0.02
 
 # Unlike any fingerprint, so that one compared with it is read in full.
 NO_MAP = {"sha256": "", "grid": "0x0:"}
+# Of a row and of a map, what is compared or named otherwise, or is another one each time.
+_TOLD_ELSEWHERE = ("top", "explanations", "provenance", "ms")
+_MAPS_TOLD_ELSEWHERE = ("method", "layer", "fingerprint", "files")
 # The best first.
 STATUSES = ("identical", "equal", "differs", "gone")
 
@@ -228,20 +231,15 @@ def _made_with(row: Row) -> Row:
     told = {key.name: row.get(key.name) for key in schema.ANSWERED if key.name not in _TOLD_ELSEWHERE}
     made = dict(row["provenance"])
     versions, preset, spec = (made.pop(part) or {} for part in ("versions", "preset", "spec"))
-    scores = {f"top.{score['id']}": score for score in row["top"]}
+    scores = {f"top.{s['id']}": {unit: s[unit] for unit in ("probability", "logit")} for s in row["top"]}
     return {
         "top1": row["top"][0]["id"],
         **told,
         **made,
         **versions,
         **_flat({"preset": preset, "spec": spec}),
-        **_flat({name: {key: score[key] for key in ("probability", "logit")} for name, score in scores.items()}),
+        **_flat(scores),
     }
-
-
-# Flattened, compared map by map, or another one each time.
-_TOLD_ELSEWHERE = ("top", "explanations", "provenance", "ms")
-_MAPS_TOLD_ELSEWHERE = ("method", "layer", "fingerprint", "files")
 
 
 def _said_of(answer: Row) -> Row:
