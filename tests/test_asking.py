@@ -104,7 +104,11 @@ def test_the_row_says_what_was_asked(tmp_path: Path) -> None:
         (["--output-index", "1000"], 2, "--output-index 1000: the model has 1000 outputs"),
         (["--similar-to", "missing.jpg"], 2, "missing.jpg"),
         (["--target", "mine.py:both"], 3, "--target mine.py:both gives 2x1000 for 2 picture(s), not one number each"),
-        (["--target", "mine.py:wrong"], 3, "mine.py:wrong raised AttributeError: 'Tensor' object has no attribute 'maps'"),
+        (
+            ["--target", "mine.py:wrong"],
+            3,
+            "mine.py:wrong raised AttributeError: 'Tensor' object has no attribute 'maps'",
+        ),
         (["--fuse", "mean"], 2, "--fuse joins the maps of several layers"),
         (["--fuse", "sum", "-l", "features", "-l", "features.6"], 2, "--fuse 'sum' is none of mean, max, product"),
         (["--augment", "rotate"], 2, "--augment 'rotate' is none of flip, scale"),
@@ -118,7 +122,9 @@ def test_the_row_says_what_was_asked(tmp_path: Path) -> None:
     ],
 )
 def test_what_cannot_be_asked_is_refused(flags: list[str], code: int, said: str, tmp_path: Path) -> None:
-    (tmp_path / "mine.py").write_text("def both(output):\n    return output\n\ndef wrong(output):\n    return output.maps\n")
+    (tmp_path / "mine.py").write_text(
+        "def both(output):\n    return output\n\ndef wrong(output):\n    return output.maps\n"
+    )
     assert said in refused(code, "explain", BOTH, *flags)
 
 

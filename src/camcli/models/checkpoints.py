@@ -57,6 +57,8 @@ _NO_WEIGHTS = (
     (b"\x1f\x8b", "gzip: unpack it first"),
     (b"GGUF", "a GGUF file, not a PyTorch checkpoint"),
 )
+# Graphs of other runtimes, which have no signature of their own.
+_GRAPHS = {".onnx": "an ONNX", ".tflite": "a TensorFlow Lite", ".pb": "a TensorFlow", ".mlmodel": "a Core ML"}
 
 
 @dataclass(frozen=True, slots=True, eq=False)
@@ -225,6 +227,10 @@ def _check_kind(path: Path, start: bytes) -> None:
     for signature, what in _NO_WEIGHTS:
         if start.startswith(signature):
             raise SetupError(f"{path} is {what}")
+    if (kind := _GRAPHS.get(path.suffix.lower())) and not start.startswith((b"PK", b"\x80")):
+        raise SetupError(
+            f"{path} is {kind} graph, whose layers can't be looked into: give the PyTorch weights it is from"
+        )
     if start[257:262] == b"ustar":
         raise SetupError(f"{path} is a tar archive, not weights: unpack it and name the file inside")
     if start.startswith(b"PK") and not zipfile.is_zipfile(path):
