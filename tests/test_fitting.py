@@ -669,6 +669,29 @@ SPOILED: dict[str, Callable[[State], State]] = {
 }
 
 
+OTHER_HEADS: dict[str, tuple[str, list[nn.Module]]] = {
+    "without its Dropout": ("mobilenet_v3_small", [nn.Linear(576, 1024), nn.ReLU(), nn.Linear(1024, CLASSES)]),
+    "one activation more": (
+        "mobilenet_v3_small",
+        [nn.Tanh(), nn.Linear(576, 1024), nn.ReLU(), nn.Dropout(), nn.Tanh(), nn.Linear(1024, CLASSES)],
+    ),
+    "a norm after Flatten": ("convnext_tiny", [nn.Flatten(1), nn.LayerNorm(768), nn.Linear(768, CLASSES)]),
+}
+
+
+@pytest.mark.parametrize("whole", [False, True], ids=["in its place", "all in order"])
+@pytest.mark.parametrize("kind", OTHER_HEADS)
+def test_a_head_of_as_many_layers_with_others_between_is_refused(kind: str, whole: bool) -> None:
+    """The shapes are the same, in the same order; the activations need not be."""
+    name, head = OTHER_HEADS[kind]
+    with torch.device("meta"), fitting.no_initialisation():
+        net: nn.Module = torchvision.models.get_model(name)
+        wanted = fitting.shapes_of(net.state_dict())
+        net.set_submodule("classifier", nn.Sequential(*head))
+    tuned = nn.Sequential(*net.children()) if whole else net
+    assert fitting.match(wanted, fitting.shapes_of(tuned.state_dict())).problems > 0
+
+
 @pytest.mark.parametrize("kind", SPOILED)
 def test_numbered_tensors_that_may_mean_something_else_are_refused(kind: str) -> None:
     with torch.device("meta"):

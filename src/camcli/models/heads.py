@@ -74,10 +74,11 @@ def last_weight(wanted: Mapping[str, Shape]) -> str | None:
 def displaced(head: Head, meeting: Meeting) -> Iterator[str]:
     """The names in the file that lose their place or their meaning if the head is put where it is wanted."""
     below = head.weight.rpartition(".")[0]
+    elsewhere = head.moved or head.flattened
     for name, own in meeting.renamed.items():
-        if own and (under(own, head.path) or (head.moved and under(name, below))) and not head.holds(name):
+        if own and (under(own, head.path) or (elsewhere and under(name, below))) and not head.holds(name):
             yield name
-    if head.moved and not under(meeting.renamed.get(head.weight, ""), head.path.split(".")[0]):  # from elsewhere
+    if elsewhere and not under(meeting.renamed.get(head.weight, ""), head.path.split(".")[0]):  # from elsewhere
         for name in meeting.beside:
             if name not in meeting.renamed and not head.holds(name) and _computes(name, head, meeting.given):
                 yield name
