@@ -124,6 +124,7 @@ def read(path: Path, *, key: str | None = None, trust: bool = False) -> Checkpoi
     at, tensors = _chosen(path, states, key)
     _check_sizes(path, tensors)
     outer = content if isinstance(content, Mapping) and at else {}
+    network = _network(content, at) if key in (None, at) else None
     return Checkpoint(
         path=path,
         files=files,
@@ -131,10 +132,10 @@ def read(path: Path, *, key: str | None = None, trust: bool = False) -> Checkpoi
         tensors=tensors,
         key=(at if key is None else key) or None,
         keys=tuple(filter(None, states)),
-        labels=_labels(outer),
+        labels=_labels(outer) or _labels(vars(getattr(network, "module", network)) if network is not None else {}),
         extras={str(name): _described(value) for name, value in outer.items() if str(name) != at.split(".")[0]},
         trusted=trust,
-        network=_network(content, at) if key in (None, at) else None,
+        network=network,
         made_for=causes.of_folder(path),
     )
 
