@@ -671,6 +671,7 @@ class Own(nn.Module):
         super().__init__()
         self.conv, self.fc = nn.Conv2d(3, 4, 3), nn.Linear(4, 3)
         self.factor = 3.0
+        self.names = {0: "ant", 1: "bee", 2: "cat"}
 
     def forward(self, x):
         return self.fc(self.conv(x).relu().mean((2, 3))) * self.factor
@@ -699,10 +700,10 @@ def test_a_trusted_network_of_ones_own_class_is_used_as_it_is(
     torch.save(keep(net), "kept/whole.pt")
     monkeypatch.setattr(sys, "path", sys.path[1:])
     sys.modules.pop("my_own_network")
-    with pytest.raises(SetupError, match=r"whole\.pt is refused: .*my_own_network\.Own"):
+    with pytest.raises(SetupError, match=r"is a whole pickled network .(my_own_network\.Own|torch\.nn.*DataParallel)"):
         models.load_model(ModelSpec(None, "kept/whole.pt", "cpu"))
     model = models.load_model(ModelSpec(None, "kept/whole.pt", "cpu", trust_checkpoint=True))
-    assert (model.name, model.weights, len(model.labels)) == ("Own", "whole.pt", 3)
+    assert (model.name, model.weights, model.labels) == ("Own", "whole.pt", ("ant", "bee", "cat"))
     assert any("is a whole pickled network (my_own_network.Own), used as it is" in remark for remark in model.remarks)
     assert not model.net.training
     assert {parameter.dtype for parameter in model.net.parameters()} == {torch.float32}
@@ -754,6 +755,15 @@ def test_other_kinds_of_files_are_called_by_their_name(kind: str, trust: bool) -
     Path("other.pth").write_bytes(OTHER_KINDS[kind])
     with pytest.raises(SetupError, match=f"other.pth is {kind}"):
         checkpoints.read(Path("other.pth"), trust=trust)
+
+
+@pytest.mark.parametrize(
+    ("suffix", "kind"), [("onnx", "an ONNX"), ("tflite", "a TensorFlow Lite"), ("mlmodel", "a Core ML")]
+)
+def test_graphs_of_other_runtimes_are_called_so(suffix: str, kind: str) -> None:
+    Path(f"net.{suffix}").write_bytes(b"\x08\x07\x12\x07pytorch" + bytes(300))
+    with pytest.raises(SetupError, match=f"net.{suffix} is {kind} graph, whose layers can't be looked into: give the"):
+        checkpoints.read(Path(f"net.{suffix}"))
 
 
 def test_a_plain_zip_is_no_checkpoint() -> None:

@@ -535,19 +535,45 @@ def test_a_head_of_another_name_is_taken_and_told_or_refused(
     assert fitting.remarks(fit, "x.pth")[0].startswith(f"x.pth: {name}.weight is taken for the head fc, a plain Linear")
 
 
-@pytest.mark.parametrize("further", [(CLASSES, 6), (CLASSES, 5)], ids=["of its features", "of its scores"])
-def test_a_second_head_beside_the_network_is_asked_about(
-    further: tuple[int, int], trained: nn.Module, empty: nn.Module
+# Layers beside a network that has its head -> what is named.
+LAYERS_BESIDE: dict[str, tuple[dict[str, Tensor], str]] = {
+    "a head of its features": (
+        {"head.weight": torch.ones(CLASSES, 6), "head.bias": torch.ones(CLASSES)},
+        "head.weight 7x6",
+    ),
+    "a head of its scores": ({"model.out.weight": torch.ones(CLASSES, 5)}, "model.out.weight 7x5"),
+    "a convolution before it": (
+        {"adapter.weight": torch.ones(3, 1, 1, 1), "adapter.bias": torch.ones(3)},
+        "adapter.weight",
+    ),
+    "a norm": ({"bn0.weight": torch.ones(3), "bn0.running_mean": torch.ones(3)}, "bn0.weight"),
+}
+
+
+@pytest.mark.parametrize("kind", LAYERS_BESIDE)
+@pytest.mark.parametrize("prefix", ["backbone", "model.backbone"])
+def test_a_layer_beside_the_network_is_asked_about(
+    kind: str, prefix: str, trained: nn.Module, empty: nn.Module
 ) -> None:
     """The backbone of a Lightning module may keep a head that no longer answers."""
-    state = {f"backbone.{name}": value for name, value in trained.state_dict().items()}
-    both = state | {"head.weight": torch.ones(further), "head.bias": torch.ones(CLASSES)}
+    beside, named = LAYERS_BESIDE[kind]
+    whole = {f"{prefix}.{name}": value for name, value in trained.state_dict().items()} | beside
     with pytest.raises(
-        SetupError, match=rf"stands head\.weight 7x{further[1]}: --weights-key backbone takes the network"
+        SetupError, match=rf"Beside the network stands {named}.*--weights-key {prefix} takes the network"
     ):
-        fitting.fill(empty, both, "it does not fit")
-    fitting.fill(empty, fitting.below(both, "backbone"), "it does not fit")
+        fitting.fill(empty, whole, "it does not fit")
+    fitting.fill(empty, fitting.below(whole, prefix), "it does not fit")
     _assert_same(empty, trained)
+
+
+@pytest.mark.parametrize("name", ["temperature", "logit_scale", "model.tau"])
+def test_a_factor_of_the_scores_is_told(name: str, trained: nn.Module, empty: nn.Module) -> None:
+    """Temperature scaling keeps one number beside the network."""
+    state = {f"net.{key}": value for key, value in trained.state_dict().items()} | {name: torch.ones(1)}
+    fit = fitting.fill(empty, state, "it does not fit")
+    assert f"x.pth: the scores may have been scaled by {name}, and are reported without" in fitting.remarks(
+        fit, "x.pth"
+    )
 
 
 def test_a_tensor_has_one_place_only() -> None:
@@ -641,6 +667,29 @@ SPOILED: dict[str, Callable[[State], State]] = {
     "another order": lambda state: dict(reversed(state.items())),
     "another name below": lambda state: {name.replace("conv1", "conv9"): value for name, value in state.items()},
 }
+
+
+OTHER_HEADS: dict[str, tuple[str, list[nn.Module]]] = {
+    "without its Dropout": ("mobilenet_v3_small", [nn.Linear(576, 1024), nn.ReLU(), nn.Linear(1024, CLASSES)]),
+    "one activation more": (
+        "mobilenet_v3_small",
+        [nn.Tanh(), nn.Linear(576, 1024), nn.ReLU(), nn.Dropout(), nn.Tanh(), nn.Linear(1024, CLASSES)],
+    ),
+    "a norm after Flatten": ("convnext_tiny", [nn.Flatten(1), nn.LayerNorm(768), nn.Linear(768, CLASSES)]),
+}
+
+
+@pytest.mark.parametrize("whole", [False, True], ids=["in its place", "all in order"])
+@pytest.mark.parametrize("kind", OTHER_HEADS)
+def test_a_head_of_as_many_layers_with_others_between_is_refused(kind: str, whole: bool) -> None:
+    """The shapes are the same, in the same order; the activations need not be."""
+    name, head = OTHER_HEADS[kind]
+    with torch.device("meta"), fitting.no_initialisation():
+        net: nn.Module = torchvision.models.get_model(name)
+        wanted = fitting.shapes_of(net.state_dict())
+        net.set_submodule("classifier", nn.Sequential(*head))
+    tuned = nn.Sequential(*net.children()) if whole else net
+    assert fitting.match(wanted, fitting.shapes_of(tuned.state_dict())).problems > 0
 
 
 @pytest.mark.parametrize("kind", SPOILED)

@@ -57,6 +57,8 @@ _NO_WEIGHTS = (
     (b"\x1f\x8b", "gzip: unpack it first"),
     (b"GGUF", "a GGUF file, not a PyTorch checkpoint"),
 )
+# Graphs of other runtimes, which have no signature of their own.
+_GRAPHS = {".onnx": "an ONNX", ".tflite": "a TensorFlow Lite", ".pb": "a TensorFlow", ".mlmodel": "a Core ML"}
 
 
 @dataclass(frozen=True, slots=True, eq=False)
@@ -122,6 +124,7 @@ def read(path: Path, *, key: str | None = None, trust: bool = False) -> Checkpoi
     at, tensors = _chosen(path, states, key)
     _check_sizes(path, tensors)
     outer = content if isinstance(content, Mapping) and at else {}
+    network = _network(content, at) if key in (None, at) else None
     return Checkpoint(
         path=path,
         files=files,
@@ -129,10 +132,10 @@ def read(path: Path, *, key: str | None = None, trust: bool = False) -> Checkpoi
         tensors=tensors,
         key=(at if key is None else key) or None,
         keys=tuple(filter(None, states)),
-        labels=_labels(outer),
+        labels=_labels(outer) or _labels(vars(getattr(network, "module", network)) if network is not None else {}),
         extras={str(name): _described(value) for name, value in outer.items() if str(name) != at.split(".")[0]},
         trusted=trust,
-        network=_network(content, at) if key in (None, at) else None,
+        network=network,
         made_for=causes.of_folder(path),
     )
 
@@ -225,6 +228,10 @@ def _check_kind(path: Path, start: bytes) -> None:
     for signature, what in _NO_WEIGHTS:
         if start.startswith(signature):
             raise SetupError(f"{path} is {what}")
+    if (kind := _GRAPHS.get(path.suffix.lower())) and not start.startswith((b"PK", b"\x80")):
+        raise SetupError(
+            f"{path} is {kind} graph, whose layers can't be looked into: give the PyTorch weights it is from"
+        )
     if start[257:262] == b"ustar":
         raise SetupError(f"{path} is a tar archive, not weights: unpack it and name the file inside")
     if start.startswith(b"PK") and not zipfile.is_zipfile(path):

@@ -11,7 +11,7 @@ def in_order(wanted: Mapping[str, Shape], given: Mapping[str, Shape], ignored: C
     """The file's names -> the network's, one after the other; empty unless that is beyond doubt.
 
     Each tensor is used once. All but the head, which may be of other classes and anywhere, have the network's shape
-    and, numbers apart, its name below a child; each module has one place of its own.
+    and, numbers apart, its name below a child; each module has one place of its own, and its distance from the next.
     """
     own = [name for name in wanted if _last(name) not in ignored]
     theirs = [name for name in given if _last(name) not in ignored]
@@ -28,7 +28,25 @@ def in_order(wanted: Mapping[str, Shape], given: Mapping[str, Shape], ignored: C
             return {}
     if len(set(modules.values())) != len(modules) or not _is_linear(theirs[trunk:]):
         return {}
-    return dict(zip(theirs, own, strict=False))
+    modules[own[trunk].rpartition(".")[0]] = theirs[trunk].rpartition(".")[0]
+    return dict(zip(theirs, own, strict=False)) if _keep_their_distance(modules) else {}
+
+
+def _keep_their_distance(modules: Mapping[str, str]) -> bool:
+    """Whether modules of one Sequential are as far from each other as in the network: what lies between them, without
+    weights, can then be the same.
+    """
+    shifts: dict[str, int] = {}
+    for own, their in modules.items():
+        parts = own.split(".")
+        for place, (part, there) in enumerate(zip(reversed(parts), reversed(their.split(".")), strict=False), start=1):
+            if part.isdecimal() and there.isdecimal():
+                shift = int(there) - int(part)
+                if shifts.setdefault(".".join(parts[:-place]), shift) != shift:
+                    return False
+            elif part != there:
+                break
+    return True
 
 
 def _is_numbered(own: str, their: str) -> bool:

@@ -45,8 +45,8 @@ class Fit:
     names: the network's -> the file's. prefix: what stood before the file's. heads: rebuilt ones. stem: the first
     convolution's name where the file's has other input channels. missing, unexpected, mismatched: what keeps the
     two apart (the network's names, the file's, "name AxB, wanted CxD"). aside: what else the file holds.
-    rivals: other prefixes under which a network lies that fits as well. further: names of Linears beside the network
-    that may be its head as well. ordered: the file's names are the numbers of the network's children.
+    rivals: other prefixes under which a network lies that fits as well. further: names of layers beside the network
+    that may take part in its scores. ordered: the file's names are the numbers of the network's children.
     computed: weights that the file holds the parts of -> what made them. colours: means and deviations beside the
     network, by which it may normalise its pictures itself.
     """
@@ -175,11 +175,13 @@ def hint(fit: Fit, own: Iterable[str], given: Mapping[str, Shape]) -> str:
     if told := causes.told(given, left_over):
         return f". {told}"
     if fit.further:
-        alone = f"--weights-key {fit.prefix.removesuffix('.')}" if fit.prefix else "a file"
-        listed = ", ".join(f"{name} {_x(given[name])}" for name in fit.further if len(given[name]) == 2)
+        listed = (
+            ", ".join(f"{name} {_x(given[name])}" for name in fit.further if len(given[name]) > 1) or fit.further[0]
+        )
         return (
-            f". Which is its head? Beside the network stands {listed}: {alone} takes the network there alone, "
-            "with the head under its own name; --model FILE.py:factory takes the whole as code"
+            f". Beside the network stands {listed}: if that takes no part in the scores, "
+            f"--weights-key {fit.prefix.removesuffix('.')} takes the network alone, with the head that it has; else "
+            + causes.AS_CODE
         )
     if fit.unexpected and _are_folded(fit):
         return ". Its batch norms seem to be folded into the convolutions: " + causes.AS_CODE
@@ -220,6 +222,11 @@ def remarks(fit: Fit, file: str) -> list[str]:
         said.append(
             f"{file}: {count} tensor{'s' * (count > 1)} beside the network left aside ({first}{', …' * (count > 3)})"
         )
+    said += [
+        f"{file}: the scores may have been scaled by {name}, and are reported without"
+        for name in fit.aside
+        if heads.is_factor(name)
+    ]
     if fit.colours:
         listed = ", ".join(
             f"{name} {','.join(f'{value:g}' for value in values)}" for name, values in fit.colours.items()
@@ -271,7 +278,7 @@ def _met(
         lost = [name for name in lost if name not in elsewhere]
         unexpected = [name for name in dict.fromkeys([*unexpected, *lost]) if not head.holds(name)]
         aside = [name for name in aside if not head.holds(name) and name not in lost]
-    further = _further(wanted, given, names, [name for name in aside if name not in elsewhere])
+    further = _further(wanted, given, names, [name for name in aside if name not in elsewhere], prefix)
     unexpected += further
     aside = [name for name in aside if name not in further]
     described = [f"{names[name]} {_x(given[names[name]])}, wanted {_x(wanted[name])}" for name in mismatched]
@@ -306,13 +313,19 @@ def _other_channels(
 
 
 def _further(
-    wanted: Mapping[str, Shape], given: Mapping[str, Shape], names: Mapping[str, str], aside: list[str]
+    wanted: Mapping[str, Shape], given: Mapping[str, Shape], names: Mapping[str, str], aside: list[str], prefix: str
 ) -> list[str]:
-    """Linears beside the network that may be its head as well as the one in its own place."""
+    """Layers beside the network that may take part in its scores. Not those of another network, half its size or more:
+    a teacher."""
     last = heads.last_weight(wanted)
     if last is None or not aside or last not in names:
         return []
-    return heads.others(given, given[names[last]], aside)
+    parent = prefix.removesuffix(".").rpartition(".")[0]
+    groups: dict[str, list[str]] = {}
+    for name in aside:
+        groups.setdefault(_unwrapped(name, _WRAPPERS).removeprefix(f"{parent}.").split(".")[0], []).append(name)
+    few = [name for group in groups.values() if len(group) < len(wanted) / 2 for name in group]
+    return heads.taking_part(given, few)
 
 
 def _renamed(

@@ -74,22 +74,24 @@ def last_weight(wanted: Mapping[str, Shape]) -> str | None:
 def displaced(head: Head, meeting: Meeting) -> Iterator[str]:
     """The names in the file that lose their place or their meaning if the head is put where it is wanted."""
     below = head.weight.rpartition(".")[0]
+    elsewhere = head.moved or head.flattened
     for name, own in meeting.renamed.items():
-        if own and (under(own, head.path) or (head.moved and under(name, below))) and not head.holds(name):
+        if own and (under(own, head.path) or (elsewhere and under(name, below))) and not head.holds(name):
             yield name
-    if head.moved and not under(meeting.renamed.get(head.weight, ""), head.path.split(".")[0]):  # from elsewhere
+    if elsewhere and not under(meeting.renamed.get(head.weight, ""), head.path.split(".")[0]):  # from elsewhere
         for name in meeting.beside:
             if name not in meeting.renamed and not head.holds(name) and _computes(name, head, meeting.given):
                 yield name
 
 
-def others(given: Mapping[str, Shape], head: Shape, aside: Sequence[str]) -> list[str]:
-    """The names of further Linears beside the network that take its features or its scores: which one is the head?"""
-    weights = [
-        name for name in aside if len(given[name]) == 2 and given[name][1] in head[:2] and _last(name) == "weight"
-    ]
-    biases = [f"{name.removesuffix('weight')}bias" for name in weights]
-    return [name for name in aside if name in weights or name in biases]
+def taking_part(given: Mapping[str, Shape], names: Sequence[str]) -> list[str]:
+    """Those of the names, beside a network that has its head, that look like layers before it or after it."""
+    layers = {
+        name.rpartition(".")[0]
+        for name in names
+        if (len(given[name]) > 1 and _last(name) == "weight") or _last(name) == "running_mean"
+    }
+    return [name for name in names if name.rpartition(".")[0] in layers]
 
 
 def _in_place(meeting: Meeting, last: str) -> list[Head]:
@@ -161,8 +163,12 @@ def _computes(name: str, head: Head, given: Mapping[str, Shape]) -> bool:
     if is_normaliser(name, shape):
         return False
     pair = kind in ("weight", "bias") and given.get(f"{path}.weight") == given.get(f"{path}.bias")
-    factor = kind in _FACTORS and shape in ((), (1,))
+    factor = is_factor(name) and shape in ((), (1,))
     return len(shape) > 1 or shape == head.shape[1:] or pair or factor or kind in ("running_mean", "running_var")
+
+
+def is_factor(name: str) -> bool:
+    return _last(name) in _FACTORS
 
 
 def is_normaliser(name: str, shape: Shape) -> bool:

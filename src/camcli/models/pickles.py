@@ -44,10 +44,11 @@ def refusal(path: Path, message: str) -> SetupError:
             "run code. In fastai, torch.save(learn.model, FILE), and load that "
             f"{otherwise}; or Learner.save, and its network as code (--model FILE.py:factory)"
         )
-    if root is not None and any(name.startswith("torch.nn.modules.") for name in (root, *asked)):
+    if any(name.startswith("torch.nn.modules.") for name in (root or "", *asked)):
+        made_of = root or next((name for name in asked if not name.startswith("torch.")), asked[0])
         return UnsafeFileError(
-            f"{path} is refused: it is a whole pickled network ({root}), not weights, and loading it could run code. "
-            f"Save model.state_dict() instead, or load it {otherwise}"
+            f"{path} is refused: it is a whole pickled network ({made_of}), not weights, and loading it could run "
+            f"code. Save model.state_dict() instead, or load it {otherwise}"
         )
     return UnsafeFileError(
         f"{path} is refused: its pickle asks for {listed}, and loading that could run code. "
