@@ -34,7 +34,8 @@ PARTS = (
     ("Memory", "Whole commands.", "memory.py --photos DIR"),
     (
         "Default against --exact",
-        "The largest difference, each answer scaled to its own maximum; random networks with lively norms and biases.",
+        "The largest difference, each answer scaled to its own maximum; random networks with lively norms and biases. "
+        "(-): activations below zero; no: does not apply.",
         "agreement.py --side 64 --pictures 2 --skip rise is-cam ss-cam score-cam occlusion",
     ),
     ("Perturbation methods", "One picture.", "perturbation.py --rounds 1"),

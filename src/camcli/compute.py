@@ -2,7 +2,7 @@
 
 The rearranged network is a copy with the same module names; the one given stays as it was. Batch norms are folded into
 the convolutions before them, and kernels lie channels last in memory, as the fastest implementations want them. Scores
-and normalised maps move by ~1e-6 of their size, as much as rounding moves them.
+and normalised maps move as much as rounding moves them: benchmarks/agreement.py measures it for each method.
 """
 
 from __future__ import annotations
