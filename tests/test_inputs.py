@@ -214,6 +214,18 @@ def test_a_list_on_stdin(data: bytes, expected: list[str]) -> None:
         "ÿØ.jpg",
         "PNG",
         "\x89.png",
+        "GRIB 2.png",
+        "BZh91.jpg",
+        "IIRO.tif",
+        "8BPS.jpg",
+        "icns.png",
+        "qoif.png",
+        "DDS 1.jpg",
+        "SIMPLE  = yes.png",
+        "[1] a.jpg",
+        "{x}.png",
+        "<b.jpg",
+        "Pf 1.png",
     ],
 )
 def test_a_name_that_starts_like_a_picture_is_still_a_name(name: str) -> None:

@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import bz2
 import gzip
 import io
 import json
@@ -53,6 +54,12 @@ NAMED = {
     "WebM": (b"\x1aE\xdf\xa3" + bytes(100), "unsupported", "a video (WebM or Matroska)"),
     "AVI": (b"RIFF\0\0\1\0AVI LIST" + bytes(100), "unsupported", "a video (AVI)"),
     "MPEG": (b"\0\0\1\xb3\x14\0\xf0\x13" + bytes(100), "unsupported", "a video (MPEG)"),
+    "GRIB": (
+        b"GRIB\0\0\0\1" + bytes(100),
+        "unsupported",
+        "a GRIB file, which camcli doesn't read: convert it to PNG, or",
+    ),
+    "bzip2": (bz2.compress(b"x"), "not-a-picture", "a bzip2 file"),
     "HDF5": (b"\x89HDF\r\n\x1a\n" + bytes(100), "unsupported", "an HDF5 or NetCDF file"),
     "SVG": (
         b'<?xml version="1.0"?>\n<svg width="9"/>',

@@ -153,8 +153,8 @@ def _check_kind(opened: Image.Image, head: bytes) -> None:
         raise InputError("decode", "not-a-picture", f"{opened.format} holds a program, not pixels: convert it")
     if tiffs.is_raw(opened):
         raise InputError("decode", "unsupported", str(kinds.RAW))
-    if opened.format in _NAMES_ONLY and (kind := kinds.named(head)) is not None:
-        raise InputError("decode", "unsupported", str(kind))
+    if opened.format in _NAMES_ONLY:
+        raise InputError("decode", "unsupported", str(kinds.named(head) or kinds.by_format(opened.format)))
 
 
 def _whitened(

@@ -5,6 +5,7 @@ from __future__ import annotations
 import codecs
 import os
 import re
+import sys
 from collections.abc import Iterable, Iterator
 from dataclasses import dataclass
 from typing import BinaryIO
@@ -97,7 +98,7 @@ def _in_bytes(chunks: Iterable[bytes], encoding: str | None) -> Iterator[bytes]:
         return
     decoder = codecs.getincrementaldecoder(encoding)("replace")
     for chunk in chunks:
-        yield os.fsencode(decoder.decode(chunk))
+        yield decoder.decode(chunk).encode(sys.getfilesystemencoding(), "replace")
 
 
 def _named(entries: list[bytes], separator: bytes) -> Iterator[bytes]:
