@@ -2,6 +2,7 @@ from __future__ import annotations
 
 import io
 import os
+import re
 import struct
 import subprocess
 import sys
@@ -377,7 +378,7 @@ def bomb() -> bytes:
         (b"these are words", ("decode", "not-a-picture", "not a picture that Pillow can read")),
         (encoded(noise(64, 48), "JPEG")[:-900], ("decode", "broken", "truncated: the picture ends too early")),
         (encoded(noise(64, 48))[:-900], ("decode", "broken", "truncated: the picture ends too early")),
-        (bomb(), ("decode", "too-large", "larger than 179 megapixels")),
+        (bomb(), ("decode", "too-large", "larger than 420 megapixels")),
     ],
     ids=["empty", "text", "truncated JPEG", "truncated PNG", "bomb"],
 )
@@ -460,7 +461,7 @@ def a_frame_or_one_refusal(data: bytes, origin: str) -> bool:
         assert rgb.ndim == 3, origin
         assert rgb.shape[2] == 3, origin
     else:
-        assert not any(foreign in message for foreign in ("\n", "0x", "<_io")), origin
+        assert not re.search(r"\n|\b0x|<_io", message), origin
     return message is None
 
 

@@ -104,7 +104,7 @@ def test_channels_last_layer_named_on_swin() -> None:
     net, images = nets.zoo("swin_t")
     seen: dict[str, Tensor] = {}
     stage = net.get_submodule("features.7")
-    stage.register_forward_hook(lambda module, args, output: seen.setdefault("stage", output.clone()))
+    stage.register_forward_hook(lambda module, args, output: seen.update(stage=output.clone()))
     named, norm, permute = _resolve(net, images, "features.7", "norm", "permute")
     forward = nets.run(net, images, [named, norm, permute])
     assert named.shape == norm.shape == permute.shape == (768, 2, 3)

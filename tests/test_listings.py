@@ -112,9 +112,7 @@ def test_the_advice_of_a_refusal_lists_what_was_refused(cups: Path) -> None:
     """Pasted as it stands, it prints the names that the refused command would have taken."""
     flags = ["-m", "squeezenet1_1", "-w", "cups.pth", "--labels", "names.txt"]
     line = refused(2, "explain", SAMPLES / "espresso.jpg", *flags, "-c", "mugs")
-    command = line.split("`")[1]
-    assert command == "camcli classes squeezenet1_1 -w cups.pth --labels names.txt"
-    assert "1\tmug\n" in run(*command.split()[1:]).out
+    assert line.endswith("unknown class 'mugs': the classes are cup, mug, jug")
     line = refused(2, "explain", SAMPLES / "espresso.jpg", *flags, "-l", "featurs")
     command = line.split("`")[1]
     assert command == "camcli layers squeezenet1_1 -w cups.pth --labels names.txt"

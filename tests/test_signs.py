@@ -114,7 +114,7 @@ def test_a_signed_layer_that_is_named_gives_way_to_the_map_before_it() -> None:
 
 
 def test_a_module_that_runs_more_than_once_ends_no_stage() -> None:
-    """nets.Convolutional has one ReLU for both of its resolutions: a hook on it sees the second."""
+    """nets.Convolutional has one ReLU for both of its resolutions: its name would mean either."""
     net, images = nets.Convolutional().eval(), nets.noise(1, 3, 12, 16)
     (layer,) = nets.layers_of(net, images, "conv2")
     assert [stage.name for stage in layers.stages(net, trace(net, images), layer)] == ["conv1", "conv2"]

@@ -134,7 +134,10 @@ def stages(net: nn.Module, trace: Trace, layer: Layer) -> list[Layer]:
     """
     own = trace.runs_of(layer.name)[layer.call]
     before = {id(run) for run in trace.runs[: trace.runs.index(own)] if run.tensor != own.tensor}
-    spatial = [run for run in _maps_on_every_path(net, trace) if id(run) in before]
+    # A stage is known by its module's name, which must mean one run.
+    spatial = [
+        run for run in _maps_on_every_path(net, trace) if id(run) in before and len(trace.runs_of(run.name)) == 1
+    ]
     ends: dict[tuple[int, int], Run] = {}
     for run in spatial:
         map_ = read_map(net, trace, run)
@@ -184,9 +187,8 @@ def _named(net: nn.Module, trace: Trace, name: str, model: str, typed: str) -> L
         raise SetupError(
             f"layer {name!r} runs {len(maps)} times in one forward, side by side, and a map is of one run: {see}"
         )
-    if not last.reaches:
-        cut = f": {trace.cut}" if trace.cut else ""
-        raise SetupError(f"no gradient of the score reaches layer {name!r}{cut}")
+    if trace.cut and not last.reaches:
+        raise SetupError(f"no gradient of the score reaches layer {name!r}: {trace.cut}")
     why = "named with --layer" + (f", run {last.call + 1} of {len(runs)}" if len(runs) > 1 else "")
     return _layer(net, trace, last, why)
 
