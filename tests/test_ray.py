@@ -138,7 +138,8 @@ def test_remarks_of_the_workers_are_said_once(tiny: Job) -> None:
     says: list[str] = []
     rows = received(tiny, says, blocks=2) + received(tiny, says)
     assert len(rows) == 3
-    assert says[:1] == ["tiny.py:tiny: 3 classes without names: --labels FILE gives them"] == says[1:]
+    assert says[1] == "tiny.py:tiny: 3 classes without names: --labels FILE gives them"
+    assert says[:2] == says[2:]
 
 
 def test_what_is_remarked_on_the_way_is_said_too(tiny: Job, monkeypatch: pytest.MonkeyPatch) -> None:
@@ -151,7 +152,8 @@ def test_what_is_remarked_on_the_way_is_said_too(tiny: Job, monkeypatch: pytest.
     monkeypatch.setattr(Engine, "answer", answer)
     says: list[str] = []
     received(tiny, says, blocks=2)
-    assert says[1:] == ["half as many from here on"]
+    assert says.count("half as many from here on") == 1
+    assert says[-1] == "half as many from here on"
 
 
 class OfAPluginError(SetupError):
@@ -179,7 +181,7 @@ class NeverPickledError(Exception):
     ],
     ids=lambda value: type(value).__name__ if isinstance(value, Exception) else None,
 )
-@pytest.mark.parametrize("where", ["_inspect", "answer"])
+@pytest.mark.parametrize("where", ["_inspect", "_explain_same_shape"])
 def test_errors_of_workers_end_the_run_with_their_code(
     tiny: Job,
     monkeypatch: pytest.MonkeyPatch,
