@@ -22,6 +22,7 @@ from camcli import ray_engine
 from camcli.engine import Engine
 from camcli.errors import CamcliError, InputError, RequestError, SetupError
 from camcli.models.pickles import UnsafeFileError
+from camcli.outputs import machine_failures
 from camcli.ray_engine import Job
 from camcli.records import OutputSpec, Ref, Row, Spec
 
@@ -181,7 +182,7 @@ class NeverPickledError(Exception):
     ],
     ids=lambda value: type(value).__name__ if isinstance(value, Exception) else None,
 )
-@pytest.mark.parametrize("where", ["_inspect", "_explain_same_shape"])
+@pytest.mark.parametrize("where", ["_inspect", "answer"])
 def test_errors_of_workers_end_the_run_with_their_code(
     tiny: Job,
     monkeypatch: pytest.MonkeyPatch,
@@ -196,7 +197,8 @@ def test_errors_of_workers_end_the_run_with_their_code(
     def fail(*arguments: object) -> None:
         raise error
 
-    monkeypatch.setattr(Engine, where, fail)
+    # As the engine guards both, itself or what calls it.
+    monkeypatch.setattr(Engine, where, machine_failures()(fail))
     with pytest.raises(kind) as raised:
         received(tiny)
     assert raised.value.exit_code == code
