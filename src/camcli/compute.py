@@ -124,7 +124,7 @@ def prepared(
 def _faster(model: Model, normalised: Sequence[tuple[str, str]], kept: Collection[str]) -> Prepared:
     """The tuned network; torchvision's are known to be tuned well. Of others the fastest form that answers as they do,
     at last the network itself."""
-    if not model.foreign and model.package != "timm":
+    if model.known:
         return Prepared(tuned(model.net, normalised, kept), channels_last=True)
     remark = None
     for channels_last in (True, False):

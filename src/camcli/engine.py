@@ -172,7 +172,9 @@ class Engine:
         return (-mean / std)[:, None, None]
 
     def _inspect(self) -> None:
-        shape = (1 if self.model.alone else 2, len(self.model.preset.mean), *self.model.preset.view_size)
+        # Of two pictures what is a table of the network's own shows; known networks cost less.
+        pictures = 1 if self.model.alone or self.model.known else 2
+        shape = (pictures, len(self.model.preset.mean), *self.model.preset.view_size)
         grey = torch.zeros(shape, device=self.model.device)
         self._habits = self._found_habits(grey)
         traced = self._traced(grey)

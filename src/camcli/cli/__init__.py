@@ -2,7 +2,6 @@
 
 from __future__ import annotations
 
-import glob
 import os
 import shlex
 from pathlib import Path
@@ -11,7 +10,7 @@ from typing import Annotated, Any
 import typer
 from typer.core import TyperGroup
 
-from camcli import __version__, inputs, remote
+from camcli import __version__
 from camcli.cli import bench, compare, console, doctor, explain, inspect, listings, verify
 from camcli.errors import ExitCode
 
@@ -29,6 +28,10 @@ class _Commands(TyperGroup):
 
 def _is_input(name: str) -> bool:
     """Whether it is what `explain` takes, or looks like a picture that isn't there."""
+    import glob
+
+    from camcli import inputs, remote
+
     there = name == "-" or os.path.exists(name) or remote.is_uri(name) or glob.has_magic(name)
     return there or Path(name).suffix.lower() in inputs.IMAGE_SUFFIXES
 

@@ -54,6 +54,11 @@ class Model:
     package: str = "torchvision"
     remarks: tuple[str, ...] = ()
 
+    @property
+    def known(self) -> bool:
+        """Whether all that is done to it is tested on this very architecture: torchvision's, and the bundled one."""
+        return not self.foreign and self.package != "timm"
+
 
 def load_model(spec: ModelSpec, *, progress: bool = False) -> Model:
     """Load a classifier, ready to be explained. `progress` shows a download's progress on stderr.
