@@ -124,6 +124,59 @@ def test_fast_and_exact_say_what_a_plain_forward_says(name: str) -> None:
         np.testing.assert_allclose(found.attributions[0].values, values, rtol=1e-4, atol=1e-6)
 
 
+# Those that other tests know the right answer of; without a layer of their own they are explained by the gradient.
+NETS = """
+import nets
+import torch
+from nets import *
+
+def skips_last():
+    torch.manual_seed(0)
+    return nets.SkipsLast()
+
+def two_trunks():
+    torch.manual_seed(0)
+    return nets.TwoTrunks()
+
+def wrapped():
+    return nets.Wrapped(nets.Convolutional())
+
+def in_place():
+    return nets.Convolutional(inplace=True)
+
+def functional():
+    return nets.Convolutional(functional=True)
+
+def read_by_class_token():
+    return nets.Tokens("class", 1)
+
+def read_by_mean():
+    return nets.Tokens("mean", 2)
+
+def read_by_attention():
+    return nets.Tokens("attention", 0)
+"""
+
+
+@pytest.mark.parametrize(
+    ("made", "method"),
+    [
+        *((made, "grad-cam") for made in ("wrapped", "in_place", "functional", "RedBlue", "Averaged", "skips_last")),
+        *((made, "grad-cam") for made in ("read_by_class_token", "read_by_mean", "read_by_attention")),
+        *((made, "grad-cam") for made in ("PatchTransformer", "ClassAttention", "ChannelsLast")),
+        *((made, "gradient") for made in ("Hierarchy", "two_trunks")),
+    ],
+)
+def test_networks_of_other_tests_say_the_same_both_ways(made: str, method: str) -> None:
+    Path("n.py").write_text(NETS)
+    asked = Spec(f"n.py:{made}", "none", resize=SIDE, crop=SIDE, methods=(method,))
+    for one, other in zip(explained(asked), explained(replace(asked, exact=True)), strict=True):
+        assert [score.id for score in one.top] == [score.id for score in other.top]
+        (fast,), (exact,) = one.attributions, other.attributions
+        assert (fast.layer, fast.note) == (exact.layer, exact.note)
+        assert np.abs(fast.values - exact.values).max() <= SAME * np.abs(exact.values).max()
+
+
 def test_a_view_that_channels_last_breaks_is_computed_without_and_says_so() -> None:
     engine = Engine(spec("Viewed"))
     assert not engine.plan.network.channels_last
@@ -246,6 +299,15 @@ def test_a_map_that_does_not_lie_on_the_view_is_refused(name: str, how: str) -> 
     with pytest.raises(SetupError, match=how):
         Engine(spec(name))
     assert explained(spec(name, methods=("gradient",)))[0].attributions[0].values.any()
+
+
+def test_all_methods_go_on_without_those_that_look_at_a_layer() -> None:
+    """Where the map would lie elsewhere, and where no layer is crossed by every path."""
+    for name, why in (("Mirrored", "mirrored"), ("FlipAveraged", "runs 2 times"), ("AllFunctional", "no layer of")):
+        engine = Engine(spec(name, methods=("all",)))
+        assert {method.name for method in engine.methods} >= {"gradient", "occlusion"}
+        assert not [method for method in engine.methods if method.at_layer]
+        assert [remark for remark in engine.remarks if "grad-cam" in remark and "left out" in remark and why in remark]
 
 
 # What is not the picture's alone.

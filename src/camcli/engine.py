@@ -17,11 +17,12 @@ from threading import Lock
 
 import numpy as np
 import torch
-from torch import Tensor
+from torch import Tensor, nn
 
 from camcli import __version__, classes, compute, layers, methods, models, needs, probing, questions, sanity, targets
 from camcli.answers import Batch, Plan
 from camcli.attributing import attributions
+from camcli.compute import Prepared
 from camcli.errors import InputError, RequestError, SetupError
 from camcli.evidence import Network
 from camcli.layers import Layer
@@ -192,23 +193,8 @@ class Engine:
         self.model = replace(self.model, net=net)
         self.layers = [layer.in_net(net) for layer in self.layers]
         stages = {name: [layer.in_net(net) for layer in stage] for name, stage in stages.items()}
-        network = Network(
-            net,
-            self.model.readout,
-            1 if self.model.alone or self._habits.company else self.spec.batch_size or BATCH_SIZE,
-            self.spec.seed,
-            self._black(),
-            embedder=net.get_submodule(embedding) if embedding else None,
-            step=self._step,
-            precision=compute.DTYPES[self.spec.precision],
-            cut=prepared.cut,
-            channels_last=prepared.channels_last,
-            changes_input=self._habits.changes_input,
-        )
+        network = self._network(prepared, net.get_submodule(embedding) if embedding else None)
         self.asker.look_at(network)
-        if self.model.foreign:
-            for layer in self.layers:
-                probing.check_place(network, layer, _noise(2, grey), self.model.name)
         if traced is not None:
             self._keep_applicable(network, traced, grey)
         self.plan = Plan(
@@ -222,6 +208,21 @@ class Engine:
         self._most = self.batch_size
         if traced is not None and self.spec.sanity is not None and self.methods:
             self._randomised = list(sanity.randomised(self.plan, traced, self.spec.sanity))
+
+    def _network(self, prepared: Prepared, embedder: nn.Module | None) -> Network:
+        return Network(
+            prepared.net,
+            self.model.readout,
+            1 if self.model.alone or self._habits.company else self.spec.batch_size or BATCH_SIZE,
+            self.spec.seed,
+            self._black(),
+            embedder=embedder,
+            step=self._step,
+            precision=compute.DTYPES[self.spec.precision],
+            cut=prepared.cut,
+            channels_last=prepared.channels_last,
+            changes_input=self._habits.changes_input,
+        )
 
     def _found_habits(self, grey: Tensor) -> Habits:
         """What is found of a network that nobody here has seen."""
@@ -249,24 +250,36 @@ class Engine:
         """(the target layers, the stages that lead to each), as far as the methods look at any."""
         net, found = self.model.net, []
         if any(method.at_layer for method in self.methods):
-            found = layers.resolve(net, traced, self.spec.layers, self.model.name, models.typed(self.spec))
+            try:
+                found = layers.resolve(net, traced, self.spec.layers, self.model.name, models.typed(self.spec))
+            except SetupError as error:
+                self._leave_out([method for method in self.methods if method.at_layer], error)
         if not any(method.needs & needs.AT_STAGES for method in self.methods):
             return found, {}
         return found, {layer.name: layers.stages(net, traced, layer) for layer in found}
 
     def _keep_applicable(self, network: Network, traced: Trace, grey: Tensor) -> None:
         noise = network.arranged(_noise(min(2, network.batch_size), grey))
+        if self.model.foreign:
+            try:
+                for layer in self.layers:
+                    probing.check_place(network, layer, _noise(2, grey), self.model.name)
+            except SetupError as error:
+                self._leave_out([method for method in self.methods if method.at_layer], error)
         for method in list(self.methods):
             try:
                 self._check_applies(method, network, traced, noise)
             except SetupError as error:
-                refusal = f"{method.name} does not apply to {self.model.name}: {error}"
-                if not self._all_asked:
-                    raise SetupError(refusal) from None
-                self.remarks.append(refusal)
-                self.methods.remove(method)
+                self._leave_out([method], SetupError(f"{method.name} does not apply to {self.model.name}: {error}"))
         if self._all_asked and not self.methods:
             raise SetupError(f"none of the methods applies to {self.model.name}")
+
+    def _leave_out(self, inapplicable: Sequence[Method], why: SetupError) -> None:
+        """Go on without them, if all were asked for. Raises: SetupError: they were asked for by name."""
+        if not self._all_asked:
+            raise why from None
+        self.remarks.append(f"{', '.join(method.name for method in inapplicable)}: left out: {why}")
+        self.methods = [method for method in self.methods if method not in inapplicable]
 
     def _ask_about(self, grey: Tensor) -> None:
         batch = Batch(self.plan, grey)
