@@ -89,6 +89,10 @@ def test_one_file_for_two_pictures() -> None:
     assert "takes one picture, and there are several" in refused(2, "explain", SAMPLES, "-o", "-")
 
 
+def test_an_output_of_too_long_a_name() -> None:
+    assert "File name too long" in refused(2, "explain", PHOTO, "-o", "a" * 300 + ".png")
+
+
 def test_an_output_that_cannot_be_a_folder() -> None:
     Path("taken").write_text("a file")
     assert "can't write to taken/out" in refused(2, "explain", PHOTO, "-o", "taken/out")

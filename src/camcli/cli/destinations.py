@@ -31,7 +31,7 @@ def of_output(text: str | None) -> tuple[str | None, str | None]:
     if text == STDOUT:
         return None, text
     suffix = Path(text).suffix.lower()
-    if text.endswith(("/", os.sep)) or Path(text).is_dir() or not _looks_like_a_file(suffix):
+    if text.endswith(("/", os.sep)) or os.path.isdir(text) or not _looks_like_a_file(suffix):
         return text, None
     if suffix in WRITTEN:
         return None, text

@@ -21,10 +21,25 @@ _NEAREST = 3
 File = Annotated[str, typer.Argument(help="A checkpoint, an index of shards, or a folder with weights.")]
 
 
+Wanted = Annotated[
+    str | None,
+    typer.Option(
+        "--model",
+        "-m",
+        metavar="NAME",
+        help="Model to hold FILE against, by a name as in `camcli models`, timm:NAME or your code; default: whichever "
+        "fits.",
+        autocompletion=options.complete_model,
+        show_default=False,
+        rich_help_panel=options.MODEL,
+    ),
+]
+
+
 @console.guarded
 def inspect(
     file: File,
-    model: options.ModelName = None,
+    model: Wanted = None,
     weights_key: options.WeightsKey = None,
     trust_checkpoint: options.TrustCheckpoint = False,
     json: options.Json = False,

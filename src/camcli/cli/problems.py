@@ -103,7 +103,7 @@ class Problems:
         """Where the one picture of `compare` goes."""
         if Path(file).suffix.lower() not in (".png", ".jpg", ".jpeg"):
             self.add(f"-o {file}: the sheet is a .png or .jpg file")
-        elif Path(file).is_dir():
+        elif os.path.isdir(file):
             self.add(f"-o {file}: it is a folder, and the sheet is one file")
 
     def of_one_file(self, file: str, pictures: Sequence[str], classes: Sequence[str], answers: int, json: bool) -> None:
