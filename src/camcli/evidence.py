@@ -1,4 +1,4 @@
-"""What a network did on one batch. The only file that hooks or differentiates; `rectifiers` bends ReLU for it.
+"""What a network did on one batch; `rectifiers` bends ReLU for it.
 
 `Forward` runs the network once and owns what autograd recorded; `Forward.at(target, layer)` is the `Evidence` that a
 method reads: activations and gradients, each computed when first asked for and then shared by all methods.
