@@ -617,3 +617,26 @@ def test_any_object_is_a_preset_or_a_refusal(data: dict[str, Any]) -> None:
     assert all(1 <= crop <= resize <= 4096 for crop, resize in sides)
     assert len(preset.mean) == len(preset.std)
     assert preset.interpolation in preset_words.INTERPOLATIONS
+
+
+@pytest.mark.parametrize(
+    ("text", "channels", "used", "unused"),
+    [
+        ('{"mean": [0.5], "std": [0.5]}', 1, True, False),
+        ('{"mean": [0.5], "std": [0.5]}', 3, False, True),
+        ('{"mean": 0.5, "std": 0.5}', 3, False, True),
+        ('{"mean": [0.5, 0.5, 0.5], "std": [0.5, 0.5, 0.5]}', 1, False, True),
+        ('{"image_mean": [127.5], "image_std": [127.5], "lr": 1}', 3, True, False),
+        ('{"mean": 0.91, "std": 0.02}', 1, False, False),
+        ('{"mean": [0.91], "std": [0.02]}', 1, False, False),
+        ('{"mean": "arithmetic", "std": null}', 3, False, False),
+        ('{"mean": [], "std": []}', 3, False, False),
+    ],
+)
+def test_a_mean_and_std_beside_the_weights_are_used_or_said_not_to_be(
+    text: str, channels: int, used: bool, unused: bool
+) -> None:
+    Path("best.json").write_text(text)
+    found = presets.beside(Path("best.pth"), channels)
+    assert (found is not None and "mean" in found[1]) == used
+    assert ((presets.unused_beside(Path("best.pth")) is not None) and not used) == unused

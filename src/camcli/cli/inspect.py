@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import json as json_
+import shlex
 from pathlib import Path
 from typing import TYPE_CHECKING, Annotated, Any
 
@@ -61,7 +62,7 @@ def inspect(
     try:
         checkpoint = checkpoints.read(path, key=weights_key, trust=trust_checkpoint)
         facts |= _contents(checkpoint)
-        facts |= _fit(checkpoint, file, model)
+        facts |= _fit(checkpoint, file, model, weights_key)
     except SetupError as error:
         facts |= {"safe": False} if isinstance(error, UnsafeFileError) else {}
         facts |= {"problem": str(error)}
@@ -89,11 +90,20 @@ def _contents(checkpoint: Checkpoint) -> dict[str, Any]:
         "numbers": sum(value.numel() for value in tensors.values()),
         "dtypes": sorted({str(value.dtype).removeprefix("torch.") for value in tensors.values()}),
         "labels": list(checkpoint.labels or presets.labels_beside(checkpoint.path) or ()),
-        "preset": str(beside[0]) if (beside := presets.beside(checkpoint.path)) else None,
+        "preset": _preset(checkpoint),
     }
 
 
-def _fit(checkpoint: Checkpoint, file: str, model: str | None) -> dict[str, Any]:
+def _preset(checkpoint: Checkpoint) -> str | None:
+    """The file beside the weights that gives preprocessing, or what is wrong with it."""
+    try:
+        beside = presets.beside(checkpoint.path)
+    except RequestError as error:
+        return str(error)
+    return str(beside[0]) if beside else None
+
+
+def _fit(checkpoint: Checkpoint, file: str, model: str | None, key: str | None) -> dict[str, Any]:
     """Which architecture it is, or what keeps it from the one named or the nearest."""
     from camcli.models import fitting, guess
 
@@ -113,7 +123,8 @@ def _fit(checkpoint: Checkpoint, file: str, model: str | None) -> dict[str, Any]
     fit = fits[0].fit
     return {
         "architecture": fits[0].name,
-        "use": f"camcli explain PICTURE -m {fits[0].name} -w {file}",
+        "use": f"camcli explain PICTURE -m {fits[0].name} -w {shlex.quote(file)}"
+        + (f" --weights-key {shlex.quote(key)}" if key else ""),
         "alike": [candidate.name for candidate in fits[1:]],
         "classes": fits[0].classes,
         "prefix": fit.prefix,

@@ -191,9 +191,12 @@ def _told(spec: ModelSpec, checkpoint: Checkpoint | None, channels: int, remarks
     given: dict[str, Any] = {}
     if spec.preset not in (None, presets.NONE):
         given = presets.read(Path(spec.preset))
-    elif spec.preset is None and checkpoint is not None and (beside := presets.beside(checkpoint.path, channels)):
-        given = presets.whole(beside[1])
-        remarks.append(f"preset from {beside[0]}: {', '.join(given)}")
+    elif spec.preset is None and checkpoint is not None:
+        if beside := presets.beside(checkpoint.path, channels):
+            given = presets.whole(beside[1])
+            remarks.append(f"preset from {beside[0]}: {', '.join(given)}")
+        if "mean" not in given and spec.mean is None and (unused := presets.unused_beside(checkpoint.path)):
+            remarks.append(f"{unused}: its mean and std are not used: say them with --mean and --std")
     named = ("resize", "crop", "mean", "std", "interpolation")
     flags = {name: value for name in named if (value := getattr(spec, name)) is not None}
     fields: dict[str, Any] = {}
@@ -241,6 +244,8 @@ def _labels(
     for names in (*found, arch.labels):
         if names and len(names) == classes:
             return names
+    if wrong := next((names for names in found if names), None):
+        remarks.append(f"{checkpoint and checkpoint.path} names {len(wrong)} classes, and the model has {classes}")
     if classes == 1000:
         remarks.append(f"{arch.name}: 1000 classes, taken to be ImageNet's; --labels otherwise")
         return torchvision_zoo.imagenet_labels()

@@ -80,7 +80,7 @@ def meant(data: Mapping[str, Any], channels: int | None = None) -> dict[str, Any
         known.discard("crop_pct")
     if "crop_size" not in known:
         known.discard("do_center_crop")
-    if not any(_evidence(known & words, data) > 1 for words in _SPOKEN):
+    if not any(_evidence(known & words, data, channels) > 1 for words in _SPOKEN):
         return marked
     return {key: value for key, value in data.items() if key in known or key not in UNDERSTOOD}
 
@@ -109,10 +109,20 @@ def _is_a_pictures(std: float) -> bool:
     return std >= _LEAST_STD or abs(std - 1 / 255) < 1e-5
 
 
-def _evidence(words: set[str], data: Mapping[str, Any]) -> int:
-    """How many of these words count: a mean and a std of one number each are in any report, and count as one."""
-    alone = {"mean", "std"} <= words and len(data["mean"]) == 1
+def _evidence(words: set[str], data: Mapping[str, Any], channels: int | None) -> int:
+    """How many of these words count: a mean and a std of one number each are in any report, and count as one unless
+    the network takes one channel."""
+    alone = {"mean", "std"} <= words and len(data["mean"]) == 1 and channels != 1
     return len(words) - alone
+
+
+def normalises(data: Mapping[str, Any]) -> bool:
+    """Whether a mean and a std that could be pictures' stand in it, whatever the network takes."""
+    for pair in (("mean", "std"), ("image_mean", "image_std")):
+        mean, std = (data[key] if isinstance(data.get(key), list) else [data.get(key)] for key in pair)
+        if all(map(_is_number, (*mean, *std))) and std and min(std) > 0 and (max(mean) > 1 or _is_a_pictures(min(std))):
+            return True
+    return False
 
 
 def _refuse_bgr(said: Mapping[str, Any]) -> None:

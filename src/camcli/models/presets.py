@@ -63,6 +63,16 @@ def beside(weights: Path, channels: int | None = None) -> tuple[Path, dict[str, 
     return None
 
 
+def unused_beside(weights: Path) -> Path | None:
+    """The JSON beside the weights, of those that may be any tool's, in which a mean and a std of pictures stand."""
+    folder, own = (weights, []) if os.path.isdir(weights) else (weights.parent, [f"{weights.stem}.json"])
+    for path in (folder / name for name in (*own, "config.json")):
+        data = _parsed(path, or_nothing=True) if os.path.exists(path) else None
+        if isinstance(data, dict) and preset_words.normalises(data):
+            return path
+    return None
+
+
 def labels_beside(weights: Path) -> tuple[str, ...] | None:
     """The class names in the config.json beside the weights, or in that folder; None without them."""
     path = (weights if os.path.isdir(weights) else weights.parent) / "config.json"
