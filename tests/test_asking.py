@@ -105,7 +105,7 @@ def test_the_row_says_what_was_asked(tmp_path: Path) -> None:
         (["--target", "nothing.py:score"], 2, "no such file: nothing.py"),
         (["--output-index", "1000"], 2, "--output-index 1000: the model has 1000 outputs"),
         (["--similar-to", "missing.jpg"], 2, "missing.jpg"),
-        (["--target", "mine.py:both"], 3, "--target mine.py:both gives 2x1000 for 2 picture(s), not one number each"),
+        (["--target", "mine.py:both"], 3, "--target mine.py:both gives 1x1000 for 1 picture(s), not one number each"),
         (
             ["--target", "mine.py:wrong"],
             3,

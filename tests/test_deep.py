@@ -92,8 +92,7 @@ def test_deep_grey_tiffs_are_the_picture_or_named(name: str, order: str, zipped:
     if (said := NOT_OPENED.get((name, order))) is not None:
         assert refusal(data).startswith(f"a TIFF of {said}, which camcli doesn't read: give its values as a .npy array")
         return
-    expected = EIGHT / 2 if name == "signed 16" else EIGHT
-    assert np.abs(frame(data).rgb - expected[..., None].astype(float)).max() <= 1
+    assert np.abs(frame(data).rgb - EIGHT[..., None].astype(float)).max() <= 1
 
 
 @pytest.mark.parametrize("order", "<>")
@@ -358,3 +357,25 @@ def test_norm_run_draws_the_picture_that_was_explained() -> None:
         with Image.open(row["explanations"][0]["files"]["overlay"]) as overlay:
             shown.append(np.asarray(overlay))
     assert np.array_equal(shown[0], shown[1])
+
+
+def test_signed_16_bits_without_negatives_reach_half_as_far() -> None:
+    values = np.rint(FULL * 32767).astype(np.int16)
+    assert np.abs(frame(tiff(values)).rgb[..., 0].astype(int) - EIGHT).max() <= 1
+
+
+def test_a_file_of_several_pages_says_which_one_was_read() -> None:
+    red, green, blue = (Image.fromarray(RGB[..., band]) for band in range(3))
+    assert frame(saved(red, "TIFF", save_all=True, append_images=[green, blue])).note == "the first of 3 pages"
+    assert frame(saved(red, "TIFF")).note is None
+
+
+def test_a_first_page_that_is_a_smaller_copy_is_said_to_be_one() -> None:
+    small = saved(Image.fromarray(RGB), "TIFF", tiffinfo={254: 1})
+    assert "its first page is a smaller copy of another one" in str(frame(small).note)
+
+
+def test_an_array_of_the_other_byte_order_is_read() -> None:
+    stored = io.BytesIO()
+    np.save(stored, (RGB.astype(np.uint16) * 257).astype(">u2"))
+    assert np.array_equal(frame(stored.getvalue()).rgb, RGB)

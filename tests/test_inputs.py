@@ -365,3 +365,14 @@ def test_any_list_of_names_survives_both_framings(framed: Callable[[list[bytes]]
     data = framed([b"first", *raw])
     refs = from_stdin(data)
     assert [os.fsencode(ref.name) for ref in refs] == [b"first", *raw]
+
+
+def test_a_recursive_glob_follows_no_linked_folder() -> None:
+    touch("mix/a.jpg", "mix/deep/b.jpg", "elsewhere/c.jpg")
+    Path("mix/loop").symlink_to(".")
+    Path("mix/out").symlink_to("../elsewhere")
+    Path("named").symlink_to("mix")
+    assert [ref.name for ref in expand(["mix/**/*.jpg"])] == ["mix/a.jpg", "mix/deep/b.jpg"]
+    # One that the user names is meant.
+    assert [ref.name for ref in expand(["named/**/*.jpg"])] == ["named/a.jpg", "named/deep/b.jpg"]
+    assert [ref.name for ref in expand(["mix/out/*.jpg"])] == ["mix/out/c.jpg"]

@@ -115,7 +115,8 @@ def _white_for(top: float, dtype: str) -> float:
         return 2.0**32
     if dtype.startswith("float") and top <= 1.0:
         return 1.0
-    return next((white for white in (255.0, 65535.0) if top <= white), top)
+    deep = 32767.0 if dtype == "int16" else 65535.0
+    return next((white for white in (255.0, deep) if top <= white), top)
 
 
 def about(top: float, white: float, *, stretched: bool = False) -> str | None:

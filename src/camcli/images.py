@@ -144,6 +144,9 @@ def read(
         seen = _whitened(opened, source, samples, tags, decoding.white)
         image, note = colours.to_rgb(seen if turn is None else seen.transpose(turn), samples, tags, decoding.white)
         rgb = np.asarray(image)
+        if tags is not None:
+            with _timed(source) as pages:
+                note = "; ".join(filter(None, (note, tiffs.about_pages(pages)))) or None
     return Frame(ref, rgb, full_size=size if drafted else None, note=note, decoding=decoding), image
 
 
@@ -365,7 +368,7 @@ def _frame_of_array(ref: Ref, source: Source, decoding: Decoding) -> Frame:
     if bands.ndim != 3 or 0 in bands.shape:
         shape = "x".join(map(str, array.shape))
         raise InputError("decode", "not-a-picture", f"an array of {shape}, not (height, width, channels)")
-    bands, note = deep.array_bands(bands, decoding.white)
+    bands, note = deep.array_bands(bands.astype(bands.dtype.newbyteorder("="), copy=False), decoding.white)
     shown = bands[..., :3] if bands.shape[2] >= 3 else bands[..., :1].repeat(3, axis=2)
     rgb = shown if shown.dtype == np.uint8 else np.rint(shown * 255).astype(np.uint8)
     return Frame(ref, np.ascontiguousarray(rgb), bands, note=note, decoding=decoding)

@@ -7,7 +7,7 @@ from collections import Counter
 from collections.abc import Iterable, Iterator, Sequence
 from dataclasses import dataclass, replace
 from hashlib import blake2b
-from itertools import chain, count, islice
+from itertools import chain, count, islice, takewhile
 from pathlib import Path
 from typing import BinaryIO
 
@@ -169,7 +169,17 @@ def _remote(uri: str, numbers: Iterator[int], walk: _Walk) -> Iterator[Ref]:
 
 
 def _glob(pattern: str) -> list[str]:
-    return sorted(glob.glob(pattern, recursive=True)) if glob.has_magic(pattern) else []
+    found = sorted(glob.glob(pattern, recursive=True)) if glob.has_magic(pattern) else []
+    if "**" not in pattern:
+        return found
+    named = sum(1 for _ in takewhile(lambda part: not glob.has_magic(part), Path(pattern).parts))
+    return [name for name in found if not _through_a_link(Path(name), named)]
+
+
+def _through_a_link(path: Path, named: int) -> bool:
+    """Whether a linked folder is on the way, after so many parts that the user named: it may lead anywhere, and back.
+    In a folder that is walked it is not followed either."""
+    return any(parent.is_symlink() for parent in path.parents if len(parent.parts) > named)
 
 
 def _walk(root: Path, numbers: Iterator[int], walk: _Walk) -> Iterator[Ref]:

@@ -14,6 +14,8 @@ _SAMPLES, _PLANAR, _EXTRA, _FORMAT = 277, 284, 338, 339
 _DNG_VERSION = 50706
 # Scale, tie points and keys of a GeoTIFF; GDAL's own.
 _GEO = (33550, 33922, 34264, 34735, 42112, 42113)
+# Of longer files the exact number says no more.
+_MAX_PAGES = 1000
 _FILTER_ARRAYS = (32803, 34892)
 _FORMS = {1: "uint", 2: "int", 3: "float", 5: "complex int", 6: "complex"}
 _SCHEMES = {7: "JPEG", 34712: "JPEG 2000", 34887: "LERC", 50000: "Zstandard", 50001: "WebP", 50002: "JPEG XL"}
@@ -55,6 +57,23 @@ def is_raw(opened: Image.Image) -> bool:
     return _DNG_VERSION in directory or (_MAKE in directory and _number(directory, _NEW_SUBFILE, 0) & 1 == 1)
 
 
+def about_pages(file: BinaryIO) -> str | None:
+    """What to say of a file in which the first page is a smaller copy of another, or one of several."""
+    try:
+        directory, header = _first(file)
+        if _number(directory, _NEW_SUBFILE, 0) & 1:
+            return "its first page is a smaller copy of another one: convert the page that is meant"
+        pages = 1
+        while directory.next and pages < _MAX_PAGES:
+            file.seek(directory.next)
+            directory = TiffImagePlugin.ImageFileDirectory_v2(header)
+            directory.load(file)
+            pages += not _number(directory, _NEW_SUBFILE, 0) & 1  # a pyramid's are copies
+    except Exception:  # noqa: BLE001  as when decoding: the first page is readable all the same
+        return None
+    return f"the first of {pages} pages" if pages > 1 else None
+
+
 def mend(opened: Image.Image, tags: Tags | None) -> None:
     """See to it that Pillow reads the samples as the tags say, before it reads them."""
     if tags is None or not isinstance(opened, TiffImagePlugin.TiffImageFile):
@@ -83,16 +102,21 @@ def with_rawmode(tile: Any, changed: str) -> Any:
 def unread(file: BinaryIO) -> kinds.Kind | None:
     """What a TIFF is that Pillow can't read; None: its tags can't be read either."""
     try:
-        file.seek(0)
-        header = file.read(8)
-        if header[2:3] == b"+" or header[3:4] == b"+":
-            header += file.read(8)
-        directory = TiffImagePlugin.ImageFileDirectory_v2(header)
-        file.seek(directory.next)
-        directory.load(file)
-        return _kind(directory)
+        return _kind(_first(file)[0])
     except Exception:  # noqa: BLE001  as when decoding
         return None
+
+
+def _first(file: BinaryIO) -> tuple[Any, bytes]:
+    """(the directory of the first page, the header that tells how directories are written)."""
+    file.seek(0)
+    header = file.read(8)
+    if header[2:3] == b"+" or header[3:4] == b"+":
+        header += file.read(8)
+    directory = TiffImagePlugin.ImageFileDirectory_v2(header)
+    file.seek(directory.next)
+    directory.load(file)
+    return directory, header
 
 
 def _kind(directory: Any) -> kinds.Kind:
