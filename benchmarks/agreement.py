@@ -1,12 +1,14 @@
 """How far the faster default lies from `--exact`, by method and network, as a Markdown table.
 
     python benchmarks/agreement.py [--models NAME ...] [--methods NAME ...] [--skip NAME ...] [--side 96] [--pictures 4]
+        [--device cuda]
 
 Networks are torchvision's with random weights, but with batch norms whose statistics are measured on the pictures, and
 with random biases and scales: of a fresh network's norms, which do nothing, folding shows nothing. Both modes read the
 same file. A difference is the largest over places and pictures, each answer scaled to its own maximum; of the scores it
 is a share of the largest. (-): the row says that activations are below zero, which the method does not go with. "no":
-it does not apply. Methods that take thousands of forwards get one picture.
+it does not apply. Methods that take thousands of forwards get one picture. With --device, that device is compared with
+`--exact` on the CPU.
 """
 
 from __future__ import annotations
@@ -82,11 +84,12 @@ def of_scores(one: Explained, other: Explained) -> float:
     return max(abs(logits[0][i] - logits[1][i]) for i in logits[0].keys() & logits[1].keys()) / largest
 
 
-def cells(name: str, spec: Spec, photos: Sequence[Path]) -> tuple[str, float]:
+def cells(name: str, spec: Spec, photos: Sequence[Path], device: str) -> tuple[str, float]:
     """(the method's cell of the table, the largest difference of the scores)."""
     start = time.perf_counter()
     try:
-        fast, exact = (explained(replace(spec, methods=(name,), exact=exact), photos) for exact in (False, True))
+        fast = explained(replace(spec, methods=(name,), device=device), photos)
+        exact = explained(replace(spec, methods=(name,), device="cpu", exact=True), photos)
     except SetupError:  # it does not apply
         return "no", 0.0
     scores = max(of_scores(a, b) for a, b in zip(fast, exact, strict=True))
@@ -107,6 +110,7 @@ def main() -> None:
     parser.add_argument("--side", type=int, default=96)
     parser.add_argument("--photos", type=Path, default=SAMPLES)
     parser.add_argument("--pictures", type=int, default=4)
+    parser.add_argument("--device", default="cpu")
     options = parser.parse_args()
     options.methods = [name for name in options.methods if name not in options.skip]
     warnings.simplefilter("ignore")
@@ -124,7 +128,7 @@ def main() -> None:
             spec = replace(spec, weights=str(file))
             scores = 0.0
             for name in options.methods:
-                cell, own = cells(name, spec, photos[:1] if name in SLOW else photos)
+                cell, own = cells(name, spec, photos[:1] if name in SLOW else photos, options.device)
                 table[name].append(cell)
                 scores = max(scores, own)
             table["scores"].append(f"{scores:.0e}")

@@ -1,6 +1,6 @@
 """What explaining a batch costs, in forwards: ratios to a plain eager forward in a process of its own.
 
-    python benchmarks/engine.py [--models resnet50 ...] [--batch 16] [--rounds 7] [--peers]
+    python benchmarks/engine.py [--models resnet50 ...] [--batch 16] [--rounds 7] [--peers] [--device cuda]
 
 The forward is what a script gets: contiguous images, inference_mode, the allocator as it is. camcli's arms are what
 its engine does with pictures that are decoded: the batch, predictions, targets, maps and what is said of them.
@@ -39,14 +39,14 @@ def own_arms(name: str) -> dict[str, dict[str, object]]:
     return found
 
 
-def camcli(name: str, batch: int, asked: dict[str, object]) -> Callable[[], object]:
+def camcli(name: str, batch: int, asked: dict[str, object], device: str) -> Callable[[], object]:
     from camcli import process
     from camcli.engine import Engine
     from camcli.reading import Item
     from camcli.records import Frame, Ref, Spec, View
 
     process.tune()
-    engine = Engine(Spec(**{"model": name, "weights": "none", "device": "cpu", "batch_size": batch} | asked))  # type: ignore[arg-type]
+    engine = Engine(Spec(**{"model": name, "weights": "none", "device": device, "batch_size": batch} | asked))  # type: ignore[arg-type]
     ref = Ref(0, "noise")
     frame = Frame(ref, np.zeros((SIDE, SIDE, 3), dtype=np.uint8))
     noise = np.random.default_rng(0).standard_normal((batch, SIDE, SIDE, 3), dtype=np.float32)
@@ -54,15 +54,15 @@ def camcli(name: str, batch: int, asked: dict[str, object]) -> Callable[[], obje
     return lambda: engine.answer([Item(ref, frame=frame, view=view) for view in views])
 
 
-def stock(name: str, batch: int, how: str) -> Callable[[], object]:
+def stock(name: str, batch: int, how: str, device: str) -> Callable[[], object]:
     """The plain forward, or one Grad-CAM of a known class as a library's README asks for it."""
     import torch
 
     from camcli.models import load_model
     from camcli.records import ModelSpec
 
-    net = load_model(ModelSpec(name, "none", "cpu")).net
-    images = torch.randn(batch, 3, SIDE, SIDE, generator=torch.Generator().manual_seed(0))
+    net = load_model(ModelSpec(name, "none", device)).net
+    images = torch.randn(batch, 3, SIDE, SIDE, generator=torch.Generator().manual_seed(0)).to(device)
     if how == "forward":
 
         def forward() -> None:
@@ -71,13 +71,13 @@ def stock(name: str, batch: int, how: str) -> Callable[[], object]:
 
         return forward
     net.requires_grad_(True)  # as torchvision hands it out; nobody's README freezes it
-    layer = last_layer(name, net)
+    layer = last_layer(name, net, images)
     ids = list(range(batch))
     if how == "captum":
         from captum.attr import LayerGradCam
 
         captum = LayerGradCam(net, layer)
-        return lambda: captum.attribute(images, torch.tensor(ids), relu_attributions=True)
+        return lambda: captum.attribute(images, torch.tensor(ids, device=device), relu_attributions=True)
     if how == "torchcam":
         from torchcam.methods import GradCAM as TorchCam
 
@@ -96,16 +96,27 @@ def stock(name: str, batch: int, how: str) -> Callable[[], object]:
     return jacobgil
 
 
-def last_layer(name: str, net: torch.nn.Module) -> torch.nn.Module:
-    import torch
-
+def last_layer(name: str, net: torch.nn.Module, images: torch.Tensor) -> torch.nn.Module:
     from camcli import layers
     from camcli.tracing import trace
 
-    return layers.choose(net, trace(net, torch.zeros(1, 3, SIDE, SIDE)), name).module
+    return layers.choose(net, trace(net, images[:1]), name).module
 
 
-def table(models: list[str], batch: int, rounds: int, peers: bool) -> Iterator[str]:
+def to_its_end(call: Callable[[], object], device: str) -> Callable[[], object]:
+    """The call, over once the device has done what it asked for."""
+    if device == "cpu":
+        return call
+    import torch
+
+    def whole() -> None:
+        call()
+        torch.cuda.synchronize(device)
+
+    return whole
+
+
+def table(models: list[str], batch: int, rounds: int, peers: bool, device: str) -> Iterator[str]:
     """Markdown: a line a model and arm."""
     yield "| model | arm | forwards, median (lowest-highest) |"
     yield "|---|---|---|"
@@ -113,7 +124,8 @@ def table(models: list[str], batch: int, rounds: int, peers: bool) -> Iterator[s
         labels = ["forward", *own_arms(name)]
         if peers and name != "vit_b_16":  # the peers want a reshape function for tokens
             labels += ["captum", "torchcam", "pytorch-grad-cam"]
-        commands = {label: [__file__, "--arm", label, "--models", name, "--batch", str(batch)] for label in labels}
+        common = ["--models", name, "--batch", str(batch), "--device", device]
+        commands = {label: [__file__, "--arm", label, *common] for label in labels}
         found = arms.turns(commands, rounds)
         for label in labels[1:]:
             yield f"| {name} | {label} | {arms.ratio(found[label], found['forward'])} |"
@@ -125,15 +137,20 @@ def main() -> None:
     parser.add_argument("--batch", type=int, default=16)
     parser.add_argument("--rounds", type=int, default=7)
     parser.add_argument("--peers", action="store_true", help="captum, pytorch-grad-cam and torchcam beside it")
+    parser.add_argument("--device", default="cpu")
     parser.add_argument("--arm", help=argparse.SUPPRESS)
     options = parser.parse_args()
     if options.arm is None:
-        for line in table(options.models, options.batch, options.rounds, options.peers):
+        for line in table(options.models, options.batch, options.rounds, options.peers, options.device):
             print(line, flush=True)
         return
     (name,) = options.models
     own = own_arms(name).get(options.arm)
-    arms.serve(stock(name, options.batch, options.arm) if own is None else camcli(name, options.batch, own))
+    if own is None:
+        call = stock(name, options.batch, options.arm, options.device)
+    else:
+        call = camcli(name, options.batch, own, options.device)
+    arms.serve(to_its_end(call, options.device))
 
 
 if __name__ == "__main__":

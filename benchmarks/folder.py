@@ -1,6 +1,7 @@
 """A folder of JPEGs in, overlays out: pictures per second beside what scripts written from READMEs do.
 
     python benchmarks/folder.py --photos DIR [--models resnet50 ...] [--count 300] [--rounds 3] [--large 40]
+        [--device cuda]
 
 Arms are processes of their own that take turns on the same pictures, each after a pass over some of them to warm up;
 start-up is not counted (see startup.py). camcli writes overlays of the original's size and JSON rows; torchcam's
@@ -56,7 +57,7 @@ def enlarged(source: list[Path], into: Path) -> None:
         Image.fromarray(np.clip(large + grain, 0, 255).astype(np.uint8)).save(into / f"{number:04}.jpg", quality=92)
 
 
-def camcli(model: str, side: int | None) -> Callable[[Path, int], None]:
+def camcli(model: str, side: int | None, device: str) -> Callable[[Path, int], None]:
     from camcli import pipeline, process
     from camcli.inputs import expand
     from camcli.records import OutputSpec, Spec
@@ -64,7 +65,7 @@ def camcli(model: str, side: int | None) -> Callable[[Path, int], None]:
 
     process.tune()
     weights = "DEFAULT" if model == "efficientnet_lite0" else "none"
-    spec = Spec(model=model, weights=weights, device="cpu", draft=side)
+    spec = Spec(model=model, weights=weights, device=device, draft=side)
     engine = pipeline.open_engine(spec, OutputSpec("unused", max_side=side), workers=None, threads=None)
 
     def run(folder: Path, count: int) -> None:
@@ -79,7 +80,7 @@ def camcli(model: str, side: int | None) -> Callable[[Path, int], None]:
     return run
 
 
-def script(arm: str, model: str) -> Callable[[Path, int], None]:
+def script(arm: str, model: str, device: str) -> Callable[[Path, int], None]:
     """A loop over one picture at a time, as each library's README has it."""
     import torch
     from torchvision.transforms._presets import ImageClassification
@@ -90,18 +91,18 @@ def script(arm: str, model: str) -> Callable[[Path, int], None]:
     from camcli.tracing import trace
 
     weights = "DEFAULT" if model == "efficientnet_lite0" else "none"
-    loaded = load_model(ModelSpec(model, weights, "cpu"))
+    loaded = load_model(ModelSpec(model, weights, device))
     net = loaded.net
-    layer = layers.choose(net, trace(net, torch.zeros(1, 3, 224, 224)), model).module
+    layer = layers.choose(net, trace(net, torch.zeros(1, 3, 224, 224, device=device)), model).module
     net.requires_grad_(True)
     preset = loaded.preset
-    transform = ImageClassification(crop_size=preset.crop, resize_size=preset.resize, mean=preset.mean, std=preset.std)
+    stock = ImageClassification(crop_size=preset.crop, resize_size=preset.resize, mean=preset.mean, std=preset.std)
     one: Callable[[Path, Path], None] = {
         "pytorch-grad-cam": _jacobgil,
         "torchcam": _torchcam,
         "captum": _captum,
         "forward only": _forward,
-    }[arm](net, layer, transform)
+    }[arm](net, layer, lambda photo: stock(photo).to(device))
 
     def run(folder: Path, count: int) -> None:
         with tempfile.TemporaryDirectory() as out:
@@ -123,7 +124,7 @@ def _forward(net: torch.nn.Module, layer: torch.nn.Module, transform: Any) -> Ca
 
     def one(path: Path, to: Path) -> None:
         with torch.inference_mode():
-            net(transform(Image.open(path).convert("RGB"))[None]).argmax()
+            net(transform(Image.open(path).convert("RGB"))[None]).argmax().item()
 
     return one
 
@@ -174,7 +175,7 @@ def _captum(net: torch.nn.Module, layer: torch.nn.Module, transform: Any) -> Cal
         values = LayerAttribution.interpolate(
             captum.attribute(view, best, relu_attributions=True), (224, 224), "bilinear"
         )
-        grey = values[0, 0].detach().numpy()
+        grey = values[0, 0].detach().cpu().numpy()
         colours = cv2.applyColorMap((255 * grey / max(grey.max(), 1e-9)).astype(np.uint8), cv2.COLORMAP_JET)
         seen = (255 * _seen(photo)[..., ::-1]).astype(np.uint8)
         cv2.imwrite(str(to), cv2.addWeighted(colours, 0.5, seen, 0.5, 0))
@@ -182,12 +183,14 @@ def _captum(net: torch.nn.Module, layer: torch.nn.Module, transform: Any) -> Cal
     return one
 
 
-def table(folder: Path, models: list[str], labels: tuple[str, ...], count: int, rounds: int) -> Iterator[str]:
+def table(
+    folder: Path, models: list[str], labels: tuple[str, ...], count: int, rounds: int, device: str
+) -> Iterator[str]:
     """Markdown: a line a model and arm, images/s and how much faster camcli is, within each round."""
     yield "| model | arm | images/s | camcli is so much faster, median (lowest-highest) |"
     yield "|---|---|---|---|"
     for model in models:
-        common = ["--models", model, "--folder", str(folder), "--count", str(count)]
+        common = ["--models", model, "--folder", str(folder), "--count", str(count), "--device", device]
         rates = arms.turns({label: [__file__, "--arm", label, *common] for label in labels}, rounds)
         for label in labels:
             rate = statistics.median(rates[label])
@@ -202,6 +205,7 @@ def main() -> None:
     parser.add_argument("--count", type=int, default=300)
     parser.add_argument("--large", type=int, default=0, help="pictures of 12 megapixels in place of the photos")
     parser.add_argument("--rounds", type=int, default=3)
+    parser.add_argument("--device", default="cpu")
     parser.add_argument("--arm", help=argparse.SUPPRESS)
     parser.add_argument("--folder", type=Path, help=argparse.SUPPRESS)
     options = parser.parse_args()
@@ -209,14 +213,15 @@ def main() -> None:
         with tempfile.TemporaryDirectory() as made:
             count = options.large or options.count
             (enlarged if options.large else copied)(photos(options.photos, count), Path(made))
-            for line in table(Path(made), options.models, LARGE if options.large else SMALL, count, options.rounds):
+            labels = LARGE if options.large else SMALL
+            for line in table(Path(made), options.models, labels, count, options.rounds, options.device):
                 print(line, flush=True)
         return
     (model,) = options.models
     if options.arm.startswith("camcli"):
-        run = camcli(model, 1024 if options.arm.endswith("1024") else None)
+        run = camcli(model, 1024 if options.arm.endswith("1024") else None, options.device)
     else:
-        run = script(options.arm, model)
+        run = script(options.arm, model, options.device)
     passes = iter([WARM_UP])
 
     def timed() -> float:
