@@ -17,6 +17,7 @@ from torch import Tensor, nn
 from camcli import Engine, Explained, Failed, Spec, expand
 from camcli.compute import placed, power_of_two, tuned
 from camcli.evidence import Network
+from camcli.fp32 import in_fp32
 from camcli.models import load_model
 from camcli.records import ModelSpec
 from camcli.tracing import trace
@@ -160,6 +161,52 @@ def test_exact_is_a_plain_forward_bit_for_bit() -> None:
     assert images.is_contiguous()
     with torch.inference_mode():
         assert torch.equal(model.net(images.detach()), scores.detach())
+
+
+COARSE = """
+import torch
+from torch import nn
+
+torch.set_float32_matmul_precision("medium")
+
+class Net(nn.Module):
+    def __init__(self):
+        super().__init__()
+        self.conv, self.fc, self.allowed = nn.Conv2d(3, 4, 3), nn.Linear(4, 3), []
+
+    def forward(self, x):
+        self.allowed.append((torch.backends.cudnn.allow_tf32, torch.get_float32_matmul_precision()))
+        return self.fc(self.conv(x).relu().mean((2, 3)))
+"""
+
+
+@pytest.mark.parametrize("exact", [True, False])
+def test_float32_is_computed_as_float32_whatever_code_allows(tmp_path: Path, exact: bool) -> None:
+    (tmp_path / "nets.py").write_text(COARSE)
+    spec = Spec(model=f"{tmp_path / 'nets.py'}:Net", weights="none", exact=exact)
+    before = torch.backends.cudnn.allow_tf32, torch.get_float32_matmul_precision()
+    try:
+        engine = Engine(spec)
+        engine.model.net.allowed.clear()  # type: ignore[operator, union-attr]
+        list(engine.explain(expand([str(PHOTOS[0])])))
+        assert engine.model.net.allowed == [(False, "highest")]
+        assert (torch.backends.cudnn.allow_tf32, torch.get_float32_matmul_precision()) == (before[0], "medium")
+    finally:
+        torch.set_float32_matmul_precision(before[1])
+
+
+@pytest.mark.skipif(not hasattr(torch.backends.cudnn, "conv"), reason="torch before 2.9 has no such switches")
+def test_what_was_allowed_by_the_newer_names_is_allowed_again() -> None:
+    switches = torch.backends.cudnn.conv, torch.backends.mkldnn.matmul  # type: ignore[attr-defined]
+    before = [switch.fp32_precision for switch in switches]
+    try:
+        switches[0].fp32_precision, switches[1].fp32_precision = "ieee", "bf16"  # the older names can't be read now
+        with in_fp32():
+            assert [switch.fp32_precision for switch in switches] == ["ieee", "ieee"]
+        assert [switch.fp32_precision for switch in switches] == ["ieee", "bf16"]
+    finally:
+        for switch, allowed in zip(switches, before, strict=True):
+            switch.fp32_precision = allowed
 
 
 def test_the_batch_lies_channels_last() -> None:

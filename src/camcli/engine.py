@@ -25,6 +25,7 @@ from camcli.attributing import attributions
 from camcli.compute import Prepared
 from camcli.errors import InputError, RequestError, SetupError
 from camcli.evidence import Network
+from camcli.fp32 import in_fp32
 from camcli.layers import Layer
 from camcli.maps import Trace
 from camcli.methods import Method
@@ -172,6 +173,7 @@ class Engine:
         )
         return (-mean / std)[:, None, None]
 
+    @in_fp32()
     def _inspect(self) -> None:
         # Of two pictures what is a table of the network's own shows; known networks cost less.
         pictures = 1 if self.model.alone or self.model.known else 2
@@ -348,6 +350,7 @@ class Engine:
         return {}
 
     @machine_failures()
+    @in_fp32()
     def answer(self, batch: Sequence[Item]) -> list[Result]:
         """What the network says of the items that were read, and their refusals of the others; in order.
 

@@ -18,6 +18,7 @@ from camcli.answers import Batch
 from camcli.attributing import attributions
 from camcli.engine import Engine
 from camcli.errors import RequestError, SetupError
+from camcli.fp32 import in_fp32
 from camcli.outputs import machine_failures
 from camcli.pools import pool_of
 from camcli.reading import Item
@@ -183,6 +184,7 @@ def _stages(engine: Engine, where: OutputSpec, refs: Sequence[Ref], items: list[
     return [Stage(name, seconds) for name, seconds in clock.seconds.items()]
 
 
+@in_fp32()
 def _computed(engine: Engine, batch: Sequence[Item], clock: _Clock) -> list[Result]:
     """The engine's answer, its forward and what follows it timed apart."""
     views = [item.view.pixels for item in batch if item.view]
