@@ -151,7 +151,8 @@ def test_what_interpolation_leaves_below_zero_is_black() -> None:
     ],
 )
 def test_tiffs_that_are_not_read_are_named(array: NDArray[Any], options: dict[str, Any], said: str) -> None:
-    bands = array.shape[2] if array.ndim == 3 else 1
+    given = array.shape[2] if array.ndim == 3 else 1
+    bands = given if given <= 3 else "the bands that the network takes"
     said = f"a TIFF of {said}, which camcli doesn't read: give its values as a .npy array (height, width, {bands})"
     assert refusal(tiff(array, **options)).startswith(said)
 
@@ -210,7 +211,9 @@ def test_true_transparency_is_laid_over_white(tags: dict[int, tuple[int, ...]]) 
 def test_bands_that_are_said_to_be_no_transparency_are_left_out() -> None:
     seen = frame(tiff(np.dstack([RGB, NIR]), extra=0))
     assert np.array_equal(seen.rgb, RGB)
-    assert seen.note is None
+    assert seen.note == "the first 3 of 4 bands"
+    assert frame(tiff(np.dstack([RGB, NIR, NIR]), tags={338: (0, 0)})).note == "the first 3 of 5 bands"
+    assert frame(tiff(RGB)).note is None
 
 
 def test_soft_transparency_of_other_formats_is_said() -> None:

@@ -11,6 +11,7 @@ import zlib
 from collections.abc import Callable
 from dataclasses import replace
 from pathlib import Path
+from typing import Any
 
 import numpy as np
 import pytest
@@ -24,6 +25,7 @@ from torchvision.transforms import functional, v2
 from torchvision.transforms._presets import ImageClassification
 
 import camcli.images
+from camcli import remote
 from camcli.errors import InputError
 from camcli.images import read_frame, view_of
 from camcli.records import Fit, Frame, Preset, Ref
@@ -562,7 +564,7 @@ def test_deep_arrays_are_scaled_to_the_range_of_bytes() -> None:
         (np.full((4, 4, 3), 2.0), "neither uint8"),
         (np.full((4, 4, 3), np.nan), "neither uint8"),
         (np.zeros((4, 4, 3), dtype=np.int64), "neither uint8"),
-        (np.array([[object()]]), "can't be decoded"),
+        (np.array([[object()]]), "an array of Python objects, not of numbers"),
     ],
 )
 def test_arrays_that_are_no_pictures_are_refused(array: NDArray[np.generic], message: str) -> None:
@@ -570,12 +572,50 @@ def test_arrays_that_are_no_pictures_are_refused(array: NDArray[np.generic], mes
         _array(array)
 
 
+@pytest.mark.parametrize("dtype", [np.uint8, np.uint16, np.float32])
+def test_an_array_of_greys_is_read_as_a_grey_picture(dtype: Any) -> None:
+    grey = noise(30, 40)[..., 0]
+    white = {np.uint8: 255, np.uint16: 65535, np.float32: 1}[dtype]
+    scaled: NDArray[Any] = (grey.astype(np.float64) / 255 * white).astype(dtype)
+    expected = view_of(frame_of(grey[..., None].repeat(3, axis=2)), LITE, "crop").pixels
+    for array in (scaled, scaled[..., None]):
+        found = view_of(_array(array), LITE, "crop").pixels
+        # Only bytes are rounded when they are resized.
+        assert np.abs(found - expected).max() < (1e-6 if dtype == np.uint8 else 0.02)
+
+
+@pytest.mark.parametrize("encoding", ["utf-8", "utf-16"])
+def test_a_list_that_is_named_as_a_picture_is_told_where_lists_go(tmp_path: Path, encoding: str) -> None:
+    (tmp_path / "a.jpg").touch()
+    (tmp_path / "list.txt").write_text(f"{tmp_path / 'a.jpg'}\ngone.jpg\n", encoding=encoding)
+    with pytest.raises(InputError, match="names of files come through stdin, `camcli explain - < LIST`"):
+        read_frame(Ref(0, "list.txt", path=tmp_path / "list.txt"))
+    (tmp_path / "notes.txt").write_text("these are words\n")
+    with pytest.raises(InputError, match=r"can read$"):
+        read_frame(Ref(0, "notes.txt", path=tmp_path / "notes.txt"))
+
+
+def test_a_files_uri_may_be_percent_encoded(tmp_path: Path) -> None:
+    odd = tmp_path / "50% off é.png"
+    Image.fromarray(noise(8, 6)).save(odd)
+    for uri in (odd.as_uri(), f"file://{odd}"):
+        assert remote.local_path(uri) == str(odd)
+        assert read_frame(Ref(0, uri, uri=uri)).size == (8, 6)
+
+
 def test_channels_that_do_not_suit_the_network_are_refused() -> None:
     five = Preset(20, 20, (0.5,) * 5, (0.5,) * 5, "bilinear")
     with pytest.raises(InputError, match=r"a picture has 3 channels, and the network takes 5: give a \.npy array"):
         view_of(frame_of(noise(30, 30)), five, "crop")
-    with pytest.raises(InputError, match="2 channels, and the network takes 3"):
-        view_of(_array(np.zeros((30, 30, 2), dtype=np.uint8)), LITE, "crop")
+    grey = Preset(20, 20, (0.5,), (0.5,), "bilinear")
+    for shape, preset, said in (
+        ((30, 30, 2), LITE, "an array of 30x30x2, (height, width, channels), and the network takes 3 channels"),
+        ((30, 30, 3), grey, "an array of 30x30x3, (height, width, channels), and the network takes 1 channel"),
+        ((3, 30, 40), LITE, "the network takes 3 channels: its channels come first, transpose it"),
+        ((1, 30, 40), grey, "the network takes 1 channel: its channels come first, transpose it"),
+    ):
+        with pytest.raises(InputError, match=re.escape(said) + "$"):
+            view_of(_array(np.zeros(shape, dtype=np.uint8)), preset, "crop")
     whole = io.BytesIO()
     np.save(whole, np.zeros((30, 30, 3), dtype=np.uint8))
     with pytest.raises(InputError, match="can't be decoded"):

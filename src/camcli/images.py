@@ -22,7 +22,7 @@ import numpy as np
 from numpy.typing import NDArray
 from PIL import Image, UnidentifiedImageError
 
-from camcli import colours, deep, isolation, kinds, remote, tiffs
+from camcli import colours, deep, isolation, kinds, lists, remote, tiffs
 from camcli.deep import Samples
 from camcli.errors import InputError
 from camcli.records import (
@@ -146,7 +146,8 @@ def read(
         rgb = np.asarray(image)
         if tags is not None:
             with _timed(source) as pages:
-                note = "; ".join(filter(None, (note, tiffs.about_pages(pages)))) or None
+                said = (note, tiffs.about_bands(tags, seen), tiffs.about_pages(pages))
+                note = "; ".join(filter(None, said)) or None
     return Frame(ref, rgb, full_size=size if drafted else None, note=note, decoding=decoding), image
 
 
@@ -235,7 +236,8 @@ def _unidentified(source: Source, head: bytes) -> InputError:
         with _timed(source) as file:
             kind = tiffs.unread(file)
     if kind is None:
-        return InputError("decode", "not-a-picture", "not a picture that Pillow can read")
+        listed = ": names of files come through stdin, `camcli explain - < LIST`" if lists.names_files(head) else ""
+        return InputError("decode", "not-a-picture", f"not a picture that Pillow can read{listed}")
     return InputError("decode", "unsupported" if kind.pictured else "not-a-picture", str(kind))
 
 
@@ -358,6 +360,8 @@ def _head(source: Source) -> bytes:
 def _frame_of_array(ref: Ref, source: Source, decoding: Decoding) -> Frame:
     """A NumPy file (H, W, C) or (H, W): uint8, uint16, or float in [0, 1]; any numbers, if it is said what is white."""
     with _refusing(source, b""):
+        if b"'descr': '|O'" in _head(source):
+            raise InputError("decode", "not-a-picture", "an array of Python objects, not of numbers")
         if isinstance(source, bytes):
             array = np.load(io.BytesIO(source), allow_pickle=False)
         else:
@@ -366,8 +370,7 @@ def _frame_of_array(ref: Ref, source: Source, decoding: Decoding) -> Frame:
             raise InputError("decode", "too-large", f"an array larger than {MAX_ARRAY_BYTES / 1e9:.0f} GB")
         bands = np.array(array[..., None] if array.ndim == 2 else array)
     if bands.ndim != 3 or 0 in bands.shape:
-        shape = "x".join(map(str, array.shape))
-        raise InputError("decode", "not-a-picture", f"an array of {shape}, not (height, width, channels)")
+        raise InputError("decode", "not-a-picture", f"an array of {_by(array.shape)}, not (height, width, channels)")
     bands, note = deep.array_bands(bands.astype(bands.dtype.newbyteorder("="), copy=False), decoding.white)
     shown = bands[..., :3] if bands.shape[2] >= 3 else bands[..., :1].repeat(3, axis=2)
     rgb = shown if shown.dtype == np.uint8 else np.rint(shown * 255).astype(np.uint8)
@@ -432,10 +435,12 @@ def _resized(frame: Frame, bands: Bands, size: tuple[int, int], preset: Preset) 
 def _channels(frame: Frame, image: Image.Image | None, wanted: int) -> Bands:
     """The frame as the network takes it: RGB, grey, or an array's own bands."""
     if frame.bands is not None:
-        given = frame.bands.shape[2]
-        if given != wanted:
-            raise InputError("preprocess", "channels", f"{given} channels, and the network takes {wanted}")
-        return [Image.fromarray(np.ascontiguousarray(frame.bands[..., band])) for band in range(given)]
+        bands = frame.bands
+        if bands.shape[2] == 1 and wanted == 3:  # as of a grey picture
+            bands = bands.repeat(3, axis=2)
+        if bands.shape[2] != wanted:
+            raise _unfit(bands.shape, wanted)
+        return [Image.fromarray(np.ascontiguousarray(bands[..., band])) for band in range(wanted)]
     rgb = image or Image.fromarray(frame.rgb)
     if wanted == 1:
         return [rgb.convert("L")]  # the luma of torchvision's Grayscale
@@ -444,6 +449,17 @@ def _channels(frame: Frame, image: Image.Image | None, wanted: int) -> Bands:
             "preprocess", "channels", f"a picture has 3 channels, and the network takes {wanted}: give a .npy array"
         )
     return [rgb]
+
+
+def _unfit(shape: tuple[int, ...], wanted: int) -> InputError:
+    said = f"an array of {_by(shape)}, (height, width, channels), and the network takes {wanted} channels"
+    if shape[0] == wanted:
+        said += ": its channels come first, transpose it"
+    return InputError("preprocess", "channels", said.replace("1 channels", "1 channel"))
+
+
+def _by(shape: Sequence[int]) -> str:
+    return "x".join(map(str, shape))
 
 
 def _normalised(resized: Bands, preset: Preset) -> NDArray[np.float32]:

@@ -8,6 +8,8 @@ import re
 import sys
 from collections.abc import Iterable, Iterator
 from dataclasses import dataclass
+from io import BytesIO
+from itertools import islice
 from typing import BinaryIO
 
 from camcli import kinds
@@ -73,6 +75,12 @@ def framing(head: bytes) -> Framing | None:
     skipped = len(codecs.BOM_UTF8) if head.startswith(codecs.BOM_UTF8) else 0
     separator = b"\0" if b"\0" in head else b"\n"
     return Framing(separator, skipped) if _is_list(head[skipped:], separator) else None
+
+
+def names_files(head: bytes) -> bool:
+    """Whether it begins with the name of a file that is there."""
+    framed = framing(head)
+    return framed is not None and any(_exists(name) for name in islice(names(head, BytesIO(), framed), 1))
 
 
 def names(head: bytes, stream: BinaryIO, framed: Framing) -> Iterator[bytes]:

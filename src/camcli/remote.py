@@ -2,10 +2,12 @@
 
 from __future__ import annotations
 
+import os
 import re
 from collections.abc import Iterator
 from contextlib import contextmanager, suppress
 from typing import TYPE_CHECKING, Any
+from urllib.parse import unquote
 
 from camcli.errors import CamcliError, InputError, RequestError, SetupError
 
@@ -39,7 +41,11 @@ def filesystem(uri: str) -> tuple[AbstractFileSystem, str]:
         raise RequestError(f"{uri}: {error}") from None
     except _FAILURES as error:
         raise SetupError(f"{uri}: {error}") from None
-    return found
+    fs, path = found
+    # A file's URI is percent-encoded (RFC 8089), and typed by hand it is not.
+    if "file" in fs.protocol and "%" in path and not os.path.exists(path):
+        path = unquote(path)
+    return fs, path
 
 
 def walk(uri: str, *, recursive: bool) -> Iterator[str]:

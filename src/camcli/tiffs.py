@@ -74,6 +74,12 @@ def about_pages(file: BinaryIO) -> str | None:
     return f"the first of {pages} pages" if pages > 1 else None
 
 
+def about_bands(tags: Tags, seen: Image.Image) -> str | None:
+    """What to say of a file that holds more bands than the picture that Pillow makes of it."""
+    read = len(seen.getbands())
+    return f"the first {read} of {tags.samples} bands" if tags.samples > read else None
+
+
 def mend(opened: Image.Image, tags: Tags | None) -> None:
     """See to it that Pillow reads the samples as the tags say, before it reads them."""
     if tags is None or not isinstance(opened, TiffImagePlugin.TiffImageFile):
@@ -126,7 +132,8 @@ def _kind(directory: Any) -> kinds.Kind:
     bands = f"{tags.samples} bands" if tags.samples != 1 else "1 band"
     scheme = _number(directory, _COMPRESSION, 1)
     by = f", compressed with {_SCHEMES[scheme]}" if scheme in _SCHEMES else ""
-    way = f"give its values as a .npy array (height, width, {tags.samples})"
+    bands_given = str(tags.samples) if tags.samples <= 3 else "the bands that the network takes"
+    way = f"give its values as a .npy array (height, width, {bands_given})"
     if tags.samples <= 3:
         way += ", or convert it to 8 bits"
     order = "big-endian " if directory.prefix == b"MM" and tags.bits > 8 else ""
