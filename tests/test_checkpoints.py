@@ -534,6 +534,25 @@ FORMS: dict[str, Callable[[Any, str], object]] = {
 }
 
 
+@pytest.mark.parametrize(
+    ("kept", "place"),
+    [
+        ({"config": {"data": {"mean": (0.5, 0.5, 0.5), "std": (0.25, 0.25, 0.25)}}}, ", config.data"),
+        ({"args": argparse.Namespace(mean=[127.5], std=[127.5])}, ", args"),
+        ({"mean": [0.5], "std": [0.5]}, ""),
+        ({"config": {"lr": 0.1}, "history": {"mean": 0.9, "std": 0.01}}, None),
+    ],
+)
+def test_a_mean_and_std_kept_beside_the_weights_are_said_not_to_be_used(
+    kept: dict[str, Any], place: str | None, tuned: nn.Module, picture: Callable[..., Path]
+) -> None:
+    torch.save({"state_dict": tuned.state_dict()} | kept, "kept.pth")
+    said = f"kept.pth{place}: its mean and std are not used: say them with --mean and --std"
+    asked = ["classify", picture(), "-m", SMALL, "-w", "kept.pth"]
+    assert (said in shell.run(*asked).err) == (place is not None)
+    assert "not used" not in shell.run(*asked, "--mean", "0.5", "--std", "0.5").err
+
+
 @pytest.mark.parametrize("form", FORMS)
 @pytest.mark.parametrize("command", ["explain", "classify", "inspect"])
 def test_each_command_refuses_a_pickle_that_would_run_something(

@@ -111,7 +111,7 @@ def test_a_network_of_other_widths_is_refused_with_the_three_nearest(built_once:
     assert "layer3.0.conv1.weight 100x128x3x3, wanted 256x128x3x3" in said
     assert all(f"{candidate.name}: " in said for candidate in ranked[:3])
     assert f"{ranked[3].name}: " not in said
-    assert said.endswith("Name one with --model")
+    assert said.endswith("--model-arg width_mult=0.5; else give the network as code, --model FILE.py:factory")
 
 
 def test_a_file_that_fits_several_alike_is_refused_with_their_names() -> None:
@@ -120,6 +120,23 @@ def test_a_file_that_fits_several_alike_is_refused_with_their_names() -> None:
     alike = [guess.Candidate(name, fit, 5) for name in ("one", "other")]
     with pytest.raises(SetupError, match=r"tuned\.pth fits one, other alike: say which with --model"):
         guess.only(alike, "tuned.pth")
+
+
+def test_of_two_architectures_in_one_file_the_user_says_which(picture: Callable[..., Path]) -> None:
+    two = {
+        "student": torchvision.models.squeezenet1_1(weights=None),
+        "teacher": torchvision.models.resnet18(weights=None),
+    }
+    both = {f"{at}.{name}": value for at, net in two.items() for name, value in net.state_dict().items()}
+    torch.save(both, "two.pth")
+    refused, inspected = run("classify", picture(), "-w", "two.pth"), run("inspect", "two.pth", "--json")
+    assert refused.code == 3
+    said = f"two.pth holds 2 networks ({SMALL} under student, resnet18 under teacher): say which, --weights-key student"
+    assert f"{said} or teacher" in refused.err
+    assert (inspected.rows[0]["architecture"], inspected.rows[0]["alike"]) == (SMALL, [])
+    assert inspected.rows[0]["other networks"] == ["resnet18 (--weights-key teacher)"]
+    chosen = run("classify", picture(), "-w", "two.pth", "--weights-key", "teacher", "--json")
+    assert chosen.rows[0]["model"] == "resnet18"
 
 
 # The table that rules out what need not be built.
@@ -256,6 +273,7 @@ def test_inspect_describes_a_lightning_file(tuned: dict[str, Tensor], built_once
         "architecture": SMALL,
         "use": f"camcli explain PICTURE -m {SMALL} -w last.ckpt",
         "alike": [],
+        "other networks": [],
         "classes": CLASSES,
         "prefix": "model.",
         "head": [f"model.classifier.1.weight {CLASSES}x512x1x1"],
@@ -326,7 +344,8 @@ def test_inspect_of_a_file_that_fits_nothing(built_once: None) -> None:
     outcome = run("inspect", "wide.pth", "--json")
     assert outcome.code == 3
     (facts,) = outcome.rows
-    assert facts["problem"] == f"wide.pth does not fit any of {len(catalog.names())} architectures"
+    said = f"wide.pth does not fit any of {len(catalog.names())} architectures. If it is one of them made with "
+    assert facts["problem"].startswith(said)
     assert (facts["architecture"], len(facts["nearest"])) == (None, 3)
     assert "layer3.0.conv1.weight 100x128x3x3, wanted 256x128x3x3" in facts["nearest"]["resnet18"]
     assert "resnet18: " in run("inspect", "wide.pth").out

@@ -631,6 +631,8 @@ def test_any_object_is_a_preset_or_a_refusal(data: dict[str, Any]) -> None:
         ('{"mean": [0.91], "std": [0.02]}', 1, False, False),
         ('{"mean": "arithmetic", "std": null}', 3, False, False),
         ('{"mean": [], "std": []}', 3, False, False),
+        ('{"data": {"normalize": {"mean": [0.5, 0.5, 0.5], "std": [0.25, 0.25, 0.25]}}}', 3, False, True),
+        ('{"scores": {"mean": [0.91, 0.8], "std": [0.02, 0.01]}}', 3, False, False),
     ],
 )
 def test_a_mean_and_std_beside_the_weights_are_used_or_said_not_to_be(

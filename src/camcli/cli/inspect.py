@@ -113,11 +113,12 @@ def _fit(checkpoint: Checkpoint, file: str, model: str | None, key: str | None) 
         candidates = [guess.candidate(architecture_of(ModelSpec(model, file), checkpoint.tensors), checkpoint.tensors)]
     else:
         candidates = guess.ranked(checkpoint.tensors)
-    fits = [candidate for candidate in candidates if candidate.fit.problems == 0]
+    fits = guess.fitting_ones(candidates)
     if not fits:
         wanted = model or f"any of {len(catalog.names())} architectures"
         nearest = {c.name: fitting.differences(c.fit, None if model else 4) for c in candidates[:_NEAREST]}
-        why = f". {checkpoint.made_for}" if checkpoint.made_for else candidates[0].hint
+        why = candidates[0].hint if model else guess.way_on(candidates)
+        why = f". {checkpoint.made_for}" if checkpoint.made_for else why
         problem = f"{file} does not fit {wanted}{why}"
         return {"architecture": None, "nearest": nearest, "problem": problem}
     fit = fits[0].fit
@@ -125,7 +126,12 @@ def _fit(checkpoint: Checkpoint, file: str, model: str | None, key: str | None) 
         "architecture": fits[0].name,
         "use": f"camcli explain PICTURE -m {fits[0].name} -w {shlex.quote(file)}"
         + (f" --weights-key {shlex.quote(key)}" if key else ""),
-        "alike": [candidate.name for candidate in fits[1:]],
+        "alike": [candidate.name for candidate in fits[1:] if candidate.fit.prefix == fit.prefix],
+        "other networks": [
+            f"{candidate.name} (--weights-key {candidate.fit.prefix.removesuffix('.')})"
+            for candidate in fits[1:]
+            if candidate.fit.prefix not in ("", fit.prefix)
+        ],
         "classes": fits[0].classes,
         "prefix": fit.prefix,
         "head": [f"{head.weight} {'x'.join(map(str, head.shape))}" for head in fit.heads],

@@ -9,6 +9,7 @@ from pathlib import Path
 from shlex import quote
 
 AS_CODE = "give the network as code, --model FILE.py:factory"
+WITH_ARGUMENTS = f"name it and them, --model NAME --model-arg width_mult=0.5; else {AS_CODE}"
 
 INTEGERS = (
     "It is a network for integers (torch.ao.quantization: observers, fake or real quantisation), whose scores are "

@@ -25,7 +25,7 @@ import torch
 from torch import Tensor, nn
 
 from camcli.errors import CamcliError, RequestError, SetupError
-from camcli.models import causes, containers, fitting, labels, pickles
+from camcli.models import causes, containers, fitting, labels, pickles, preset_words
 
 # Where training loops keep the weights, likeliest first; under other names they are found by what they hold.
 _USUAL_KEYS = (
@@ -67,6 +67,7 @@ class Checkpoint:
 
     `keys` lists all state dicts in it, `labels` class names kept beside them, `extras` what else there is, in words.
     `trusted` says that code in the file has run; `network` is then the pickled network that the tensors are of.
+    `normalised`: where in it a mean and a std of pictures stand, in words.
     `made_for`: which library the folder was made for, and how it is read by that; "" if it does not say.
     """
 
@@ -80,6 +81,7 @@ class Checkpoint:
     extras: Mapping[str, str] | None = None
     trusted: bool = False
     network: nn.Module | None = None
+    normalised: str | None = None
     made_for: str = ""
 
 
@@ -136,6 +138,7 @@ def read(path: Path, *, key: str | None = None, trust: bool = False) -> Checkpoi
         extras={str(name): _described(value) for name, value in outer.items() if str(name) != at.split(".")[0]},
         trusted=trust,
         network=network,
+        normalised=preset_words.normalisation_in(path, outer),
         made_for=causes.of_folder(path),
     )
 

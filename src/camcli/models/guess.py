@@ -17,7 +17,7 @@ import torch
 from torch import Tensor
 
 from camcli.errors import SetupError
-from camcli.models import architecture_of, catalog, fitting, reparametrised
+from camcli.models import architecture_of, catalog, causes, fitting, reparametrised
 from camcli.models.architecture import Architecture
 from camcli.models.fitting import Fit
 from camcli.models.heads import Shape
@@ -72,18 +72,40 @@ def only(candidates: Sequence[Candidate], file: str, made_for: str = "") -> Cand
     Raises:
         SetupError: none does, or several do.
     """
-    fits = [candidate for candidate in candidates if candidate.fit.problems == 0]
+    fits = fitting_ones(candidates)
     if len(fits) == 1:
         return fits[0]
     if fits:
-        raise SetupError(f"{file} fits {', '.join(c.name for c in fits)} alike: say which with --model")
+        raise SetupError(f"{file} {_which(fits)}")
     said = f"{file} fits none of {len(catalog.names())} architectures"
     if made_for:
         raise SetupError(f"{said}. {made_for}")
     near = candidates[:_NEAREST] if candidates[0].fit.names else ()
     nearest = "; ".join(f"{c.name}: {fitting.differences(c.fit, limit=2)}" for c in near)
     said += f". Nearest: {nearest}" if near else ": not one of its tensors is known in any"
-    raise SetupError(said + (candidates[0].hint or ". Name one with --model"))
+    raise SetupError(said + way_on(candidates))
+
+
+def fitting_ones(candidates: Sequence[Candidate]) -> list[Candidate]:
+    """Those that the file fits. If it does fit one, also those that it would fit but for that one beside them."""
+    fits = [candidate for candidate in candidates if candidate.fit.problems == 0]
+    places = {candidate.fit.prefix for candidate in fits}
+    beside = [c for c in candidates if fits and 0 < len(c.fit.further) == c.fit.problems and c.fit.prefix not in places]
+    return fits + beside
+
+
+def way_on(candidates: Sequence[Candidate]) -> str:
+    """What to do with a file that fits none of them, the nearest first; starts with ". "."""
+    return candidates[0].hint or f". If it is one of them made with other arguments, {causes.WITH_ARGUMENTS}"
+
+
+def _which(fits: Sequence[Candidate]) -> str:
+    """How to choose one of those that a file fits: they stand in it side by side, or can't be told apart."""
+    places = {candidate.fit.prefix.removesuffix("."): candidate.name for candidate in fits}
+    if len(places) < len(fits) or not all(places):
+        return f"fits {', '.join(candidate.name for candidate in fits)} alike: say which with --model"
+    listed = ", ".join(f"{name} under {place}" for place, name in places.items())
+    return f"holds {len(fits)} networks ({listed}): say which, --weights-key {' or '.join(places)}"
 
 
 def shapes(state: Mapping[str, Tensor]) -> Counter[Shape]:

@@ -195,7 +195,8 @@ def _told(spec: ModelSpec, checkpoint: Checkpoint | None, channels: int, remarks
         if beside := presets.beside(checkpoint.path, channels):
             given = presets.whole(beside[1])
             remarks.append(f"preset from {beside[0]}: {', '.join(given)}")
-        if "mean" not in given and spec.mean is None and (unused := presets.unused_beside(checkpoint.path)):
+        unused = presets.unused_beside(checkpoint.path) or checkpoint.normalised
+        if "mean" not in given and spec.mean is None and unused:
             remarks.append(f"{unused}: its mean and std are not used: say them with --mean and --std")
     named = ("resize", "crop", "mean", "std", "interpolation")
     flags = {name: value for name in named if (value := getattr(spec, name)) is not None}

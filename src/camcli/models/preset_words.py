@@ -8,10 +8,12 @@ from __future__ import annotations
 import math
 import re
 import sys
-from collections.abc import Callable, Mapping
+from collections.abc import Callable, Iterator, Mapping
+from pathlib import Path
 from reprlib import repr as shown
 from typing import Any
 
+from camcli.models import containers
 from camcli.records import Sides, both
 
 MAX_SIDE = 4096
@@ -36,6 +38,8 @@ _SPOKEN = (
 )
 # In such a file a side below this is a switch or a count, and a std below that one is no picture's but for 1/255.
 _LEAST_SIDE, _LEAST_STD = 8, 0.04
+# So far below the top such a file may say it.
+_MAX_DEPTH = 3
 
 # How files say that the network takes blue, green, red.
 _BGR = {
@@ -116,10 +120,24 @@ def _evidence(words: set[str], data: Mapping[str, Any], channels: int | None) ->
     return len(words) - alone
 
 
-def normalises(data: Mapping[str, Any]) -> bool:
-    """Whether a mean and a std that could be pictures' stand in it, whatever the network takes."""
+def normalisation_in(file: Path, data: Mapping[Any, Any]) -> str | None:
+    """Where a mean and a std stand that could be pictures', whatever the network takes: "FILE", "FILE, config.data"."""
+    return next((", ".join(filter(None, (str(file), place))) for place in _normalising(data)), None)
+
+
+def _normalising(data: Mapping[Any, Any], place: str = "", depth: int = 0) -> Iterator[str]:
+    if _normalises(data):
+        yield place
+    for key, value in data.items():
+        held = containers.plain(value)
+        if depth < _MAX_DEPTH and isinstance(held, Mapping):
+            yield from _normalising(held, f"{place}.{key}".removeprefix("."), depth + 1)
+
+
+def _normalises(data: Mapping[Any, Any]) -> bool:
     for pair in (("mean", "std"), ("image_mean", "image_std")):
-        mean, std = (data[key] if isinstance(data.get(key), list) else [data.get(key)] for key in pair)
+        held = [containers.plain(data.get(key)) for key in pair]
+        mean, std = (list(value) if isinstance(value, (list, tuple)) else [value] for value in held)
         if all(map(_is_number, (*mean, *std))) and std and min(std) > 0 and (max(mean) > 1 or _is_a_pictures(min(std))):
             return True
     return False

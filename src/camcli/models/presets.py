@@ -63,13 +63,13 @@ def beside(weights: Path, channels: int | None = None) -> tuple[Path, dict[str, 
     return None
 
 
-def unused_beside(weights: Path) -> Path | None:
-    """The JSON beside the weights, of those that may be any tool's, in which a mean and a std of pictures stand."""
+def unused_beside(weights: Path) -> str | None:
+    """Where a mean and a std of pictures stand in the JSON beside the weights, of those that may be any tool's."""
     folder, own = (weights, []) if os.path.isdir(weights) else (weights.parent, [f"{weights.stem}.json"])
     for path in (folder / name for name in (*own, "config.json")):
         data = _parsed(path, or_nothing=True) if os.path.exists(path) else None
-        if isinstance(data, dict) and preset_words.normalises(data):
-            return path
+        if isinstance(data, dict) and (place := preset_words.normalisation_in(path, data)):
+            return place
     return None
 
 
