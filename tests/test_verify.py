@@ -668,3 +668,27 @@ def test_rows_alone_run_no_function(picture: Picture) -> None:
     assert "say so with --target mine.py:first" in refused("rows.jsonl", "--target", "os:abort")
     assert not Path("ran").exists()
     assert run("verify", "rows.jsonl", "--target", "mine.py:first").code == 0
+
+
+@pytest.mark.parametrize("encoding", ["utf-16", "utf-8-sig"])
+@pytest.mark.parametrize("piped", [True, False])
+def test_rows_in_the_encoding_of_windows_are_read(picture: Picture, weights: Path, encoding: str, piped: bool) -> None:
+    rows = rows_of(picture("é.png"), *SMALL)
+    content = "".join(f"{json.dumps(row, ensure_ascii=False)}\r\n" for row in rows).encode(encoding)
+    Path("rows.jsonl").write_bytes(content)
+    outcome = run("verify", "-", stdin=content) if piped else run("verify", "rows.jsonl")
+    assert outcome.code == 0, outcome.err
+    assert "1 identical" in outcome.err
+
+
+def test_rows_are_verified_on_a_device_that_is_here_and_of_pictures_of_any_size(
+    picture: Picture, weights: Path
+) -> None:
+    rows = rows_of(picture(), *SMALL)
+    rows[0]["provenance"]["spec"]["device"] = "cuda:7"
+    written(rows)
+    assert run("verify", "rows.jsonl").code == 3
+    assert run("verify", "rows.jsonl", "--device", "cpu").code == 0
+    gone = run("verify", "rows.jsonl", "--device", "cpu", "--max-pixels", "10", "--json")
+    assert (gone.code, gone.rows[0]["status"]) == (4, "gone")
+    assert "--max-pixels" in gone.rows[0]["message"]

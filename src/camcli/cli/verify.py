@@ -10,6 +10,7 @@ import typer
 from camcli import process
 from camcli.cli import console, options
 from camcli.errors import ExitCode, RequestError
+from camcli.records import MAX_PIXELS
 
 
 @console.guarded
@@ -45,6 +46,13 @@ def verify(
         ),
     ] = None,
     trust_checkpoint: options.TrustCheckpoint = False,
+    device: Annotated[
+        str | None,
+        typer.Option(
+            "--device", metavar="NAME", help="Device; default: the one that the rows name.", show_default=False
+        ),
+    ] = None,
+    max_pixels: options.MaxPixels = MAX_PIXELS,
     json: options.Json = False,
     quiet: options.Quiet = False,
     debug: options.Debug = False,
@@ -59,4 +67,5 @@ def verify(
         raise RequestError(f"no such file: {rows}")
     from camcli.cli.verifying import Trusted, check_all
 
-    return check_all(rows, Trusted(model, weights, target, trust_checkpoint), json=json, quiet=quiet)
+    trusted = Trusted(model, weights, target, trust_checkpoint)
+    return check_all(rows, trusted, device, max_pixels, json=json, quiet=quiet)

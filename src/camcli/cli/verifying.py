@@ -4,13 +4,14 @@ from __future__ import annotations
 
 import json as json_
 import sys
+from codecs import BOM_UTF16_BE, BOM_UTF16_LE
 from collections.abc import Iterable, Iterator, Mapping, Sequence
 from contextlib import suppress
-from dataclasses import dataclass
+from dataclasses import dataclass, replace
 from itertools import groupby
 from pathlib import Path
 from types import UnionType
-from typing import Any, Literal, Union, get_args, get_origin, get_type_hints
+from typing import Any, BinaryIO, Literal, Union, get_args, get_origin, get_type_hints
 
 from camcli import __version__, streams
 from camcli.cli import console
@@ -45,17 +46,26 @@ class Trusted:
     checkpoint: bool = False
 
 
-def check_all(rows: str, trusted: Trusted, *, json: bool, quiet: bool) -> ExitCode:
-    """Run every row of the file again and say what became of it."""
+def check_all(rows: str, trusted: Trusted, device: str | None, max_pixels: int, *, json: bool, quiet: bool) -> ExitCode:
+    """Run every row of the file again, on that device where one is named, and say what became of it."""
     counts = dict.fromkeys(STATUSES, 0)
-    with sys.stdin.buffer if rows == "-" else Path(rows).open("rb") as lines:
-        for _, same in groupby(_read(lines), key=lambda row: json_.dumps(_asked(row), sort_keys=True)):
-            for check in _again(list(same), trusted):
+    with sys.stdin.buffer if rows == "-" else Path(rows).open("rb") as file:
+        for _, same in groupby(_read(_lines(file)), key=lambda row: json_.dumps(_asked(row), sort_keys=True)):
+            together = list(same)
+            spec = _spec(_asked(together[0]), trusted, _maker(together[0]))
+            for check in _again(together, replace(spec, device=device or spec.device), max_pixels):
                 counts[check["status"]] += 1
                 console.out(json_.dumps(check) if json else _line(check))
     if not quiet:
         console.say(", ".join(f"{count} {status}" for status, count in counts.items()))
     return ExitCode.SOME_FAILED if counts["differs"] or counts["gone"] else ExitCode.OK
+
+
+def _lines(file: BinaryIO) -> Iterable[bytes]:
+    """Its lines; of UTF-16 too, which Windows PowerShell's `>` makes of all that it writes."""
+    if file.peek(2)[:2] not in (BOM_UTF16_LE, BOM_UTF16_BE):  # type: ignore[attr-defined]
+        return file
+    return file.read().decode("utf-16", "replace").encode().splitlines()
 
 
 def _read(lines: Iterable[bytes]) -> Iterator[Row]:
@@ -89,11 +99,10 @@ def _asked(row: Row) -> Row:
     return spec
 
 
-def _again(rows: Sequence[Row], trusted: Trusted) -> Iterator[dict[str, Any]]:
+def _again(rows: Sequence[Row], spec: Spec, max_pixels: int) -> Iterator[dict[str, Any]]:
     """The rows of one spec, each with what became of it."""
-    spec = _spec(_asked(rows[0]), trusted, _maker(rows[0]))
     kept = [row for row in rows if not _through_a_pipe(row)]
-    results = _results(spec, kept) if kept else iter(())
+    results = _results(spec, kept, max_pixels) if kept else iter(())
     for row in rows:
         if _through_a_pipe(row):
             yield _gone(row, "it came through a pipe, which keeps nothing")
@@ -105,10 +114,10 @@ def _through_a_pipe(row: Row) -> bool:
     return row["input"] == "-" or streams.is_open(row["input"])
 
 
-def _results(spec: Spec, rows: Sequence[Row]) -> Iterator[Result]:
+def _results(spec: Spec, rows: Sequence[Row], max_pixels: int) -> Iterator[Result]:
     from camcli.engine import Engine
 
-    engine = Engine(spec)
+    engine = Engine(spec, max_pixels=max_pixels)
     return engine.explain(ref_named(index, row["input"]) for index, row in enumerate(rows))
 
 
