@@ -834,7 +834,7 @@ def _fastai() -> dict[str, Tensor]:
 NAMED: dict[str, tuple[Any, str]] = {
     "fastai": (
         {"model": _fastai(), "opt": {}},
-        r"It is a fastai Learner's .*create_vision_model\(resnet34, n_out=CLASSES",
+        r"It is a fastai Learner's .*create_vision_model\(BODY, n_out=CLASSES",
     ),
     "torch_ema": (
         {"decay": 0.9, "num_updates": 3, "shadow_params": [torch.ones(2, 2)]},

@@ -28,6 +28,7 @@ from camcli.attention import Attention
 from camcli.errors import SetupError
 from camcli.frozen import frozen
 from camcli.layers import Layer
+from camcli.maps import token_axis
 from camcli.outputs import PLAIN, Outputs, Readout
 from camcli.rectifiers import BentReLU
 from camcli.tapes import Tape
@@ -206,26 +207,30 @@ class Forward:
             source = self._kept[layer.name] if layer else self.images
             if not source.requires_grad:
                 raise RuntimeError("the method did not declare in `needs` that it differentiates to the pixels")
-            (gradient,) = self._more_than_rounding(target, self._differentiate(target, [source], rule=rule))
-            self._gradients[key] = layer.to_map(gradient, self.size) if layer else gradient
+            (gradient,) = self._differentiate(target, [source], rule=rule)
+            gradient = layer.to_map(gradient, self.size) if layer else gradient
+            (self._gradients[key],) = self._more_than_rounding(target, [gradient])
         return self._gradients[key]
 
     def curvature(self, target: Target, layer: Layer) -> Tensor:
         """H A (N, C, h, w): the Hessian of the target in the layer's map, times that map."""
         source = self._kept[layer.name]
         (gradient,) = self._differentiate(target, [source], twice=True)
-        (slope,) = self._more_than_rounding(target, [gradient.detach()])
-        self._gradients["gradient", layer.name, target] = layer.to_map(slope, self.size)
+        slope = layer.to_map(gradient.detach(), self.size)
+        (self._gradients["gradient", layer.name, target],) = self._more_than_rounding(target, [slope])
         # A is the map alone: class and register tokens are no players, and add nothing to H A.
         given = source.detach()
         places = layer.from_map(layer.to_map(given, self.size), torch.zeros_like(given))
         with torch.enable_grad():
             along = (gradient * places).sum()
         (product,) = _or_zeros(self._gradients_of(along, [source]), [source])
+        product = layer.to_map(product.detach(), self.size)
         # A slope that is rounding may have a true change, at a maximum; of the rounding's own size it is rounding too.
-        largest, noise = (values.detach().flatten(1).abs().amax(1) for values in (product, gradient))
+        largest, noise, size = (values.flatten(1).abs().amax(1) for values in (product, slope, self.activations(layer)))
+        # By chance it may come out smaller, even as zero, than what shows in the target's last digit.
+        noise = noise.maximum(torch.finfo(torch.float32).eps * self.values(target).abs() / size.clamp_min(_SMALLEST))
         (product,) = self._more_than_rounding(target, [product], where=largest <= _ROUNDING_CHANGES * noise)
-        return layer.to_map(product, self.size)
+        return product
 
     def bias_gradients(self, target: Target) -> list[Tensor]:
         """For each convolution and batch norm with a bias b: b * d target / d its output, (N, C, h, w)."""
@@ -270,6 +275,8 @@ class Forward:
         attention, tail = self.attention, self._tail
         if tail is None or not attention.blocks or not tail.reaches(self._outputs.scores):
             raise SetupError("the network has no blocks of self-attention over tokens that lead to its score")
+        if len({tokens.shape for tokens in attention.blocks.values()}) > 1:
+            raise SetupError("its blocks give tokens of several shapes: this is no plain ViT")
         gradients = []
         for index, tokens in sorted(attention.blocks.items()):
             with torch.enable_grad():
@@ -363,7 +370,9 @@ class Forward:
         if self._tape_is_right(layer):
             raw, scores = self._tapes[layer.name].play_many(outputs, [self._outputs.raw, self._outputs.scores])
             return Outputs(raw.flatten(0, 1), scores.flatten(0, 1), self.network.readout)
-        outputs = outputs.flatten(0, 1)
+        # (variants, tokens, N, C) where tokens come first.
+        first = given.ndim == 3 and token_axis(given.shape, len(self.images)) == 0
+        outputs = outputs.transpose(0, 1).flatten(1, 2) if first else outputs.flatten(0, 1)
         images = self.images.detach().repeat(stop - start, *[1] * (self.images.ndim - 1))
         hook = _on_run(layer, lambda module, args, output: outputs.clone())
         try:
@@ -438,11 +447,12 @@ class Forward:
     def _keep_block(self, module: nn.Module, args: Any, output: Any) -> Any:
         assert self._attention is not None
         assert self._tail is not None
-        if not self._attention.after(output):
+        tokens, *others = output if isinstance(output, tuple) and output else (output,)
+        if not self._attention.after(tokens):
             return output
-        handed_on = output.clone()
+        handed_on = tokens.clone()
         self._tail.start(handed_on)
-        return handed_on
+        return (handed_on, *others) if others or tokens is not output else handed_on
 
 
 class Evidence:
@@ -559,10 +569,11 @@ class Evidence:
         Raises: SetupError: the network has none.
         """
         layer = self._at_layer()
-        tokens = self._forward.output(layer).shape[1]
+        output = self._forward.output(layer)
+        tokens = output.shape[token_axis(output.shape, len(self.images))]
         found = [weights for weights in self._forward.attention.weights if weights.shape[-1] == tokens]
         found = [weights.detach() for weights in found if len(weights) == len(self.images)]
-        if not found or self._forward.output(layer).ndim != 3:
+        if not found or output.ndim != 3:
             raise SetupError(f"layer {layer.name} is no grid of tokens that attend to each other: this is no plain ViT")
         return [weights if weights.ndim == 4 else weights[:, None] for weights in found]
 
@@ -573,12 +584,14 @@ class Evidence:
 
     def to_grid(self, tokens: Tensor) -> Tensor:
         """One number a token (N, L), on the layer's grid (N, h, w), without class and register tokens."""
-        return self._at_layer().to_map(tokens[:, :, None], self._forward.size)[:, 0]
+        layer = self._at_layer()
+        first = token_axis(self._forward.output(layer).shape, len(tokens)) == 0
+        return layer.to_map((tokens.T if first else tokens)[:, :, None], self._forward.size)[:, 0]
 
     @property
-    def class_tokens(self) -> int:
-        """How many tokens stand in front of the layer's patches."""
-        return self._forward.output(self._at_layer()).shape[1] - self.acts[0, 0].numel()
+    def class_token(self) -> int | None:
+        """Where the class token lies among the layer's tokens; None: the score is read from the patches."""
+        return self._at_layer().class_token
 
     def combine(self, weighted: Tensor) -> Tensor:
         """relu(sum_k weighted_k) (N, h, w); with --eigen-smooth their first principal component instead."""
@@ -665,6 +678,7 @@ def _or_zeros(gradients: Sequence[Tensor | None], sources: Sequence[Tensor]) -> 
 
 # How many times its own size a gradient that is rounding may change by, along the activations.
 _ROUNDING_CHANGES = 100
+_SMALLEST = torch.finfo(torch.float32).tiny
 
 _BIASED = (nn.Conv2d, nn.ConvTranspose2d, nn.BatchNorm2d)
 

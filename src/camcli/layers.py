@@ -13,7 +13,7 @@ from dataclasses import dataclass, replace
 from typing import TYPE_CHECKING
 
 from camcli.errors import SetupError, unknown
-from camcli.maps import Run, Trace, fits, read_map
+from camcli.maps import Run, Trace, fits, read_map, token_axis
 
 if TYPE_CHECKING:
     from torch import Tensor, nn
@@ -32,7 +32,8 @@ class Layer:
     such a map into an output like a given one, whose tokens beside the map stay.
 
     `call`: which of the module's runs in one forward, from 0. `shape` is (C, h, w) at pictures of the traced size;
-    `to_map` is told the (height, width) of those that it reads.
+    `to_map` is told the (height, width) of those that it reads. `class_token`: where, among its tokens, that is which
+    the score is read from; None: there is none.
     """
 
     name: str
@@ -42,6 +43,7 @@ class Layer:
     from_map: Callable[[Tensor, Tensor], Tensor]
     why: str
     call: int = 0
+    class_token: int | None = None
 
     def in_net(self, net: nn.Module) -> Layer:
         """The same layer of a network with the same names."""
@@ -76,7 +78,7 @@ def choose(net: nn.Module, trace: Trace, model: str) -> Layer:
         )
     why = f"the last of {len({run.tensor for run in spatial})} spatial maps that every path to the score crosses"
     if trace.narrowed and len(last.shape) == 3:
-        why = "what the last attention mixes; behind it only the class token reaches the score"
+        why += "; the score is read from a class token"
     return _layer(net, trace, outermost, why)
 
 
@@ -160,14 +162,17 @@ def _stage(net: nn.Module, trace: Trace, run: Run) -> Layer:
 
 
 def _depth(net: nn.Module, trace: Trace, run: Run) -> float:
-    """The share of the modules with weights that give a map which have run when this one has."""
+    """The share of the modules with weights on the way to the score that have run when this one has."""
+    places, own = _weighted(net, trace), trace.runs.index(run)
+    return sum(place <= own for place in places) / max(1, len(places))
+
+
+def _weighted(net: nn.Module, trace: Trace) -> list[int]:
+    """Where in the trace a module with weights of its own gives a map, tokens or windows, on the way to the score."""
     weighted = {
         name for name, module in net.named_modules() if next(module.parameters(recurse=False), None) is not None
     }
-    maps = [
-        i for i, other in enumerate(trace.runs) if other.name in weighted and read_map(net, trace, other) is not None
-    ]
-    return sum(i <= trace.runs.index(run) for i in maps) / max(1, len(maps))
+    return [i for i, run in enumerate(trace.runs) if run.name in weighted and run.reaches and len(run.shape) > 2]
 
 
 def _named(net: nn.Module, trace: Trace, name: str, model: str, typed: str) -> Layer:
@@ -196,7 +201,9 @@ def _named(net: nn.Module, trace: Trace, name: str, model: str, typed: str) -> L
 def _layer(net: nn.Module, trace: Trace, run: Run, why: str) -> Layer:
     found = read_map(net, trace, run)
     assert found is not None
-    return Layer(run.name, net.get_submodule(run.name), found.shape, found.read, found.write, why, run.call)
+    class_token = trace.read.get(run.shape[token_axis(run.shape, trace.images[0])]) if len(run.shape) == 3 else None
+    module = net.get_submodule(run.name)
+    return Layer(run.name, module, found.shape, found.read, found.write, why, run.call, class_token)
 
 
 def map_shape(net: nn.Module, trace: Trace, name: str) -> tuple[int, int, int] | None:
@@ -207,9 +214,11 @@ def map_shape(net: nn.Module, trace: Trace, name: str) -> tuple[int, int, int] |
 
 
 def _head(net: nn.Module, trace: Trace) -> str:
-    """The prefix of the last child with weights to finish, looked for inside a wrapper that holds everything."""
+    """The prefix of the last child with weights to finish, looked for inside what holds most of the maps: a wrapper, or
+    all that comes after a stem."""
     weighted = {name for name, module in net.named_modules() if next(module.parameters(), None) is not None}
-    names = [run.name for run in trace.runs if run.name in weighted]
+    names = [run.name for run in trace.runs if run.name in weighted and run.reaches]
+    maps = _weighted(net, trace)
     prefix = ""
     while True:
         inside = [name for name in names if name.startswith(prefix) and name != prefix[:-1]]
@@ -218,7 +227,8 @@ def _head(net: nn.Module, trace: Trace) -> str:
             return prefix.rstrip(".")
         last = inside[-1][len(prefix) :].split(".")[0]
         prefix += last + "."
-        if len(children) > 1:
+        held = sum(trace.runs[place].name.startswith(prefix) for place in maps)
+        if len(children) > 1 and 2 * held <= len(maps):
             return prefix.rstrip(".")
 
 

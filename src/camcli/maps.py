@@ -3,9 +3,10 @@
 from __future__ import annotations
 
 import math
-from dataclasses import dataclass
+from collections.abc import Mapping
+from dataclasses import dataclass, field
 from functools import cache
-from typing import TYPE_CHECKING
+from typing import TYPE_CHECKING, Literal
 
 from camcli.errors import SetupError
 from camcli.records import spelled
@@ -39,6 +40,15 @@ class Run:
 
 
 @dataclass(frozen=True, slots=True)
+class Joined:
+    """Tokens that were put together after `at` modules had run: which of so many are `patches` of the picture."""
+
+    at: int
+    tokens: int
+    patches: tuple[int, ...]
+
+
+@dataclass(frozen=True, slots=True)
 class Trace:
     """One forward: module runs in the order they finished, and what the guided rule would find.
 
@@ -47,7 +57,9 @@ class Trace:
     `rectifiers` counts ReLU and ReLU6 calls, `others` the calls of other activations by name.
     `normalised` names each convolution that only a batch norm reads, and that batch norm, where both run once.
     `frozen` names modules that ran without a graph because forward switches it off (torch.no_grad); `cut` says why no
-    gradient reaches the picture, "" where one does. `scripted` names modules that TorchScript has compiled.
+    gradient reaches the picture, "" where one does. `scripted` names modules that TorchScript has compiled. `joined`:
+    where class tokens and registers were put beside the patches, in order. `read`: of so many tokens, the class token
+    that the score is read from.
     """
 
     images: tuple[int, ...]
@@ -59,6 +71,8 @@ class Trace:
     frozen: tuple[str, ...] = ()
     scripted: tuple[str, ...] = ()
     cut: str = ""
+    joined: tuple[Joined, ...] = ()
+    read: Mapping[int, int] = field(default_factory=dict)
 
     def runs_of(self, name: str) -> list[Run]:
         """All runs of one module, in order."""
@@ -68,14 +82,23 @@ class Trace:
         return next((run for run in reversed(self.runs) if run.name == name), None)
 
 
+# (N, C, h, w), (N, h, w, C), (N, tokens, C) and (tokens, N, C).
+Arrangement = Literal["channels first", "channels last", "tokens", "tokens first"]
+
+
 @dataclass(frozen=True, slots=True)
 class Map:
-    """How to read (N, C, h, w) = `shape` out of an output."""
+    """How to read (N, C, h, w) = `shape` out of an output.
+
+    Of tokens, `before` and `after` the patches and at the places `among` them stand class tokens and registers.
+    """
 
     shape: tuple[int, int, int]
-    arrangement: str  # "channels first", "channels last" or "tokens"
+    arrangement: Arrangement
     images: tuple[int, int]
-    prefix: int = 0
+    before: int = 0
+    after: int = 0
+    among: tuple[int, ...] = ()
 
     def read(self, output: Tensor, images: tuple[int, int]) -> Tensor:
         """(N, C, h, w) from the output, or a gradient shaped like it, at pictures of that height and width."""
@@ -83,8 +106,10 @@ class Map:
             return output
         if self.arrangement == "channels last":
             return output.permute(0, 3, 1, 2)
-        height, width = self.grid(output.shape[1] - self.prefix, images)
-        return output[:, self.prefix :].reshape(len(output), height, width, -1).permute(0, 3, 1, 2)
+        tokens = output.transpose(0, 1) if self.arrangement == "tokens first" else output
+        patches = tokens[:, self._patches(tokens.shape[1], images)]
+        height, width = self.grid(patches.shape[1], images)
+        return patches.reshape(len(patches), height, width, -1).permute(0, 3, 1, 2)
 
     def write(self, values: Tensor, output: Tensor) -> Tensor:
         """An output like the given one that holds the map `values` (N, C, h, w): the reverse of `read`."""
@@ -92,9 +117,22 @@ class Map:
             return values
         if self.arrangement == "channels last":
             return values.permute(0, 2, 3, 1)
-        tokens = output.clone()
-        tokens[:, self.prefix :] = values.flatten(2).transpose(1, 2)
-        return tokens
+        changed = output.clone()
+        tokens = changed.transpose(0, 1) if self.arrangement == "tokens first" else changed
+        count = values.shape[2] * values.shape[3] + self.before + self.after + len(self.among)
+        tokens[:, self._patches(count, self.images)] = values.flatten(2).transpose(1, 2)
+        return changed
+
+    def _patches(self, tokens: int, images: tuple[int, int]) -> slice | list[int]:
+        """Which of so many tokens are patches.
+
+        Raises: SetupError: others lie among them, at pictures of another size than the traced.
+        """
+        if not self.among:
+            return slice(self.before, tokens - self.after)
+        if tokens != self.shape[1] * self.shape[2] + self.before + self.after + len(self.among):
+            raise SetupError(f"tokens that are no patches lie among those of a picture of {spelled(images)}")
+        return [i for i in range(self.before, tokens - self.after) if i not in self.among]
 
     def grid(self, patches: int, images: tuple[int, int]) -> tuple[int, int]:
         """(h, w) of as many patches at pictures of another size than the traced: the same stride, rounded either way.
@@ -123,7 +161,7 @@ def read_map(net: nn.Module, trace: Trace, run: Run) -> Map | None:
         found = Map((first, second, third), "channels first", size)
         if _is_channels_last(net.get_submodule(run.name), run.shape[1:], size):
             found = Map((third, first, second), "channels last", size)
-    elif len(run.shape) == 3 and run.shape[0] == trace.images[0]:
+    elif len(run.shape) == 3 and run.shape[1 - token_axis(run.shape, trace.images[0])] == trace.images[0]:
         found = _tokens(net, trace, run)
     return found if found is not None and found.shape[1] * found.shape[2] > 1 else None
 
@@ -155,28 +193,44 @@ def fits(height: int, width: int, size: tuple[int, int]) -> bool:
     )
 
 
-def _tokens(net: nn.Module, trace: Trace, run: Run) -> Map | None:
-    """The grid that the run's tokens lie on: the first seen that they fill, behind a few prefix tokens; else theirs.
+def token_axis(shape: tuple[int, ...], pictures: int) -> int:
+    """Where the tokens of (N, tokens, C), or (tokens, N, C), lie."""
+    return 0 if shape[0] != pictures == shape[1] else 1
 
-    Grids only shrink on the way, so the first is the largest. Prefix tokens are believed in front of a seen grid
-    alone: every count is a square and a rest.
+
+def _tokens(net: nn.Module, trace: Trace, run: Run) -> Map | None:
+    """The grid that the run's tokens lie on: the first seen that they fill, with a few others; else theirs.
+
+    Grids only shrink on the way, so the first is the largest. Where nobody has seen the others join the patches, they
+    are taken to stand in front of a seen grid: every count is a square and a rest.
     """
     size = trace.images[2], trace.images[3]
-    _, tokens, channels = run.shape
-    seen = _seen_grids(net, trace, run)
+    axis = token_axis(run.shape, trace.images[0])
+    tokens, channels = run.shape[axis], run.shape[2]
+    arrangement: Arrangement = "tokens" if axis else "tokens first"
+    place = trace.runs.index(run)
+    seen = _seen_grids(net, trace, place)
+    join = next((join for join in reversed(trace.joined) if join.at <= place and join.tokens == tokens), None)
+    if join is not None and len(join.patches) < tokens:
+        count = len(join.patches)
+        grid = next(((h, w) for h, w in seen if h * w == count), None) or _exact_grid(count, size)
+        if grid is not None:
+            first, last = join.patches[0], join.patches[-1]
+            among = tuple(sorted(set(range(first, last)) - set(join.patches)))
+            return Map((channels, *grid), arrangement, size, first, tokens - 1 - last, among)
     for height, width in seen:
         if 0 <= tokens - height * width <= MAX_PREFIX_TOKENS:
-            return Map((channels, height, width), "tokens", size, tokens - height * width)
+            return Map((channels, height, width), arrangement, size, tokens - height * width)
     if channels in [height * width for height, width in seen]:  # (N, C, tokens), on the way through a mixer
         return None
     grid = _exact_grid(tokens, size)
-    return Map((channels, *grid), "tokens", size) if grid else None
+    return Map((channels, *grid), arrangement, size) if grid else None
 
 
-def _seen_grids(net: nn.Module, trace: Trace, run: Run) -> list[tuple[int, int]]:
+def _seen_grids(net: nn.Module, trace: Trace, place: int) -> list[tuple[int, int]]:
     size = trace.images[2], trace.images[3]
     grids: dict[tuple[int, int], None] = {}
-    for earlier in trace.runs[: trace.runs.index(run)]:
+    for earlier in trace.runs[:place]:
         if earlier.shape[:1] != trace.images[:1]:
             continue
         if len(earlier.shape) == 4 and (found := read_map(net, trace, earlier)) is not None:

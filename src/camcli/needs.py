@@ -1,7 +1,7 @@
 """The parts of Evidence that a method can declare, by what preparing them takes. Free of torch: help lists methods."""
 
 # Read at a target layer; the graph begins there.
-AT_LAYER = frozenset({"acts", "grads", "class_weights", "curvature", "resume", "attention", "to_grid", "class_tokens"})
+AT_LAYER = frozenset({"acts", "grads", "class_weights", "curvature", "resume", "attention", "to_grid", "class_token"})
 # Seen from the stages before the target layer too; the graph begins at the first of them.
 AT_STAGES = frozenset({"stages"})
 # Differentiated to the pixels: the graph covers the whole network.
@@ -21,7 +21,7 @@ NOT_EVERYWHERE = frozenset({"class_weights", "attention", "formation_grads", "bi
 OF_TARGET = TO_PIXELS | ASKS_AGAIN | AT_STAGES | {"grads", "class_weights", "curvature"}
 # Read by any method without preparation.
 ALWAYS = frozenset(
-    {"images", "black", "logits", "value", "target", "generator", "component", "projection", "to_grid", "class_tokens"}
+    {"images", "black", "logits", "value", "target", "generator", "component", "projection", "to_grid", "class_token"}
 )
 # Sums over channels that --eigen-smooth can replace.
 COMBINES = frozenset({"combine"})

@@ -112,6 +112,16 @@ class NoTableError(SetupError):
     """What a network returned holds no scores of classes."""
 
 
+def takes(net: nn.Module, images: Tensor) -> bool:
+    """Whether the network runs on pictures (N, C, H, W) of so many channels and that size."""
+    try:
+        with torch.no_grad(), frozen(net):
+            UNREAD.outputs(net, images)
+    except SetupError:
+        return False
+    return True
+
+
 def probe(net: nn.Module, images: Tensor, key: str | None, multi_label: bool) -> tuple[Readout, int]:
     """(how the output is read, number of classes), found by a forward of these pictures (N, C, H, W).
 

@@ -29,6 +29,9 @@ SEEN = 0.5
 DIFFUSE = 0.3
 # Opposite corners of the view are about .8 of the map apart; networks with wide borders of their own bring them nearer.
 NEAREST = 0.5
+# So many cells of a grid of tokens are changed, one at a time, and those tell that change a token by so many times the
+# average over all of them.
+CELLS, SHARP = 8, 3.0
 # What is noted on each answer of a network that chance has a part in.
 ONE_DRAW = "one draw: the network answers otherwise each time it is asked"
 CORNERS = ("top left", "top right", "bottom left", "bottom right")
@@ -100,65 +103,109 @@ def _same(one: Tensor, other: Tensor) -> bool:
 
 
 def check_place(network: Network, layer: Layer, images: Tensor, model: str) -> None:
-    """Change the corners of a picture and look at where the layer's map changes; `images` (2, C, H, W) are noise.
+    """Change parts of a picture and look at where the layer's map changes; `images` (2, C, H, W) are noise.
 
-    Raises: SetupError: the network moves, turns or crops the picture before the layer, so that the map would be painted
-        in another place than it was read at. Networks that mix all places before the layer are not judged.
+    Raises: SetupError: the network moves, turns or crops the picture before the layer, or keeps its tokens in another
+        order than rows of the picture, so that the map would be painted in another place than it was read at. Networks
+        that mix all places before the layer are not judged.
     """
     plain, patch = images[:1] * 0.5, images[1:] * 3
-    changes = _changes(network, layer, plain, patch)
+    seen = _Seen(network, layer, plain)
+    changes = seen.corners(patch)
     if any(change is None for change in changes):
-        if _change(network, layer, plain, patch, _MIDDLE) is None:
+        if seen.change(patch, _MIDDLE) is None:
             return  # it may be blind to all that differs here
         # A network of few units may be blind to one patch of noise.
         for level in (3.0, -3.0):
-            again = _changes(network, layer, plain, torch.full_like(patch, level))
+            again = seen.corners(torch.full_like(patch, level))
             changes = [one if one is not None else other for one, other in zip(changes, again, strict=True)]
     unseen = [corner for corner, change in zip(CORNERS, changes, strict=True) if change is None]
     if unseen:
         raise _misplaced(model, layer, f"never sees the view's {' and '.join(unseen)} corner")
     places = [place for change in changes if change is not None and (place := _place(change)) is not None]
-    if len(places) < len(CORNERS):
-        return
-    on_map = tuple(2 * (y > 0.5) + (x > 0.5) for y, x in places)
-    if how := _MOVES.get(on_map):
-        raise _misplaced(model, layer, f"sees the picture {how}")
-    (y0, x0), *_, (y1, x1) = places
-    if on_map == tuple(range(len(CORNERS))) and max(y1 - y0, x1 - x0) < NEAREST:
-        raise _misplaced(model, layer, "sees the picture smaller, on a wider ground")
+    if len(places) == len(CORNERS):
+        on_map = tuple(2 * (y > 0.5) + (x > 0.5) for y, x in places)
+        if how := _MOVES.get(on_map):
+            raise _misplaced(model, layer, f"sees the picture {how}")
+        (y0, x0), *_, (y1, x1) = places
+        if on_map == tuple(range(len(CORNERS))) and max(y1 - y0, x1 - x0) < NEAREST:
+            raise _misplaced(model, layer, "sees the picture smaller, on a wider ground")
+    if seen.tokens and not _in_rows(seen, layer.shape[1], layer.shape[2], patch):
+        raise _misplaced(model, layer, "keeps its tokens in another order than the picture's rows")
+
+
+def _in_rows(seen: _Seen, height: int, width: int, patch: Tensor) -> bool:
+    """Whether tokens change most where the picture does, as far as they tell: a cell of the grid at a time is changed.
+
+    Attention hands each change on to all tokens, and some change with anything: how much more than on average counts.
+    """
+    if min(height, width) < 3:
+        return True
+    # Near the sides: there rows that run the other way are farthest from where they should be.
+    columns = (0, width - 1, 1, width - 2)
+    cells = [((2 * i + 1) * height // (2 * CELLS), columns[i % 4]) for i in range(CELLS)]
+    changes = [
+        seen.change(patch, at, (1 / height, 1 / width))
+        for at in ((y / (height - 1), x / (width - 1)) for y, x in cells)
+    ]
+    if any(change is None for change in changes):
+        return True
+    tables = torch.stack([change for change in changes if change is not None])
+    shares = tables / tables.mean(0).clamp_min(torch.finfo(tables.dtype).tiny)
+    own = elsewhere = 0
+    for (y, x), share in zip(cells, shares, strict=True):
+        if float(share.max()) < SHARP:
+            continue
+        row, column = divmod(int(share.argmax()), width)
+        if max(abs(row - y), abs(column - x)) <= 1:
+            own += 1
+        else:
+            elsewhere += 1
+    return elsewhere < max(3, own / 2)
 
 
 def _misplaced(model: str, layer: Layer, how: str) -> SetupError:
     return SetupError(
-        f"layer {layer.name!r} of {model} {how}: its map would be painted in the wrong place. Take what moves the "
-        "picture out of forward, or use a method that looks at no layer (-M gradient, -M occlusion)"
+        f"layer {layer.name!r} of {model} {how}: its map would be painted in the wrong place. Name a layer before that "
+        "with --layer, take what moves the picture out of forward, or use a method that looks at no layer "
+        "(-M gradient, -M occlusion)"
     )
-
-
-def _changes(network: Network, layer: Layer, plain: Tensor, patch: Tensor) -> list[Tensor | None]:
-    """For each corner how much each place (h, w) of the map changes with it; None: not at all."""
-    return [_change(network, layer, plain, patch, (y, x)) for y in (0.0, 1.0) for x in (0.0, 1.0)]
 
 
 # Where a patch is put, as shares of the room that it leaves: (0, 0) is the top left corner.
 _MIDDLE = (0.5, 0.5)
 
 
-def _change(network: Network, layer: Layer, plain: Tensor, patch: Tensor, at: tuple[float, float]) -> Tensor | None:
-    before = _map(network, layer, plain)
-    sides = [max(1, round(side * PATCH)) for side in plain.shape[2:]]
-    starts = [round((whole - side) * share) for whole, side, share in zip(plain.shape[2:], sides, at, strict=True)]
-    rows, columns = (slice(start, start + side) for start, side in zip(starts, sides, strict=True))
-    patched = plain.clone()
-    patched[..., rows, columns] = patch[..., rows, columns]
-    change = (_map(network, layer, patched) - before).square().sum(0)
-    return change if float(change.max()) > 1e-12 * float(before.square().sum(0).max()) else None
+class _Seen:
+    """What the layer's map is of a plain picture (1, C, H, W), and how it changes with a part of it."""
 
+    def __init__(self, network: Network, layer: Layer, plain: Tensor) -> None:
+        self._network, self._layer, self._plain = network, layer, plain
+        self._before, self.tokens = self._map(plain)
 
-def _map(network: Network, layer: Layer, image: Tensor) -> Tensor:
-    with torch.random.fork_rng():
-        torch.manual_seed(0)  # the same draw for each, of a network that draws
-        return Forward(network, network.arranged(image), [layer]).activations(layer)[0].double()
+    def corners(self, patch: Tensor) -> list[Tensor | None]:
+        """For each corner how much each place (h, w) of the map changes with it; None: not at all."""
+        return [self.change(patch, (y, x)) for y in (0.0, 1.0) for x in (0.0, 1.0)]
+
+    def change(
+        self, patch: Tensor, at: tuple[float, float], shares: tuple[float, float] = (PATCH, PATCH)
+    ) -> Tensor | None:
+        """How much each place (h, w) changes with a patch there, of such shares of the sides; None: not at all."""
+        whole = self._plain.shape[2:]
+        sides = [max(1, round(side * share)) for side, share in zip(whole, shares, strict=True)]
+        starts = [round((side - part) * share) for side, part, share in zip(whole, sides, at, strict=True)]
+        rows, columns = (slice(start, start + side) for start, side in zip(starts, sides, strict=True))
+        patched = self._plain.clone()
+        patched[..., rows, columns] = patch[..., rows, columns]
+        change = (self._map(patched)[0] - self._before).square().sum(0)
+        return change if float(change.max()) > 1e-12 * float(self._before.square().sum(0).max()) else None
+
+    def _map(self, image: Tensor) -> tuple[Tensor, bool]:
+        """(the layer's map (C, h, w), whether it is read from tokens)."""
+        with torch.random.fork_rng():
+            torch.manual_seed(0)  # the same draw for each, of a network that draws
+            forward = Forward(self._network, self._network.arranged(image), [self._layer])
+        return forward.activations(self._layer)[0].double(), forward.output(self._layer).ndim == 3
 
 
 def _place(change: Tensor) -> tuple[float, float] | None:

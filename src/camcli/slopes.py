@@ -42,9 +42,10 @@ def _is_rounding(target: Target, outputs: Outputs, change: Callable[[Tensor], Te
     slope, reach, value = _slope(target, outputs, Tensor.clone)
     other, *_ = _slope(target, outputs, change)
     size = slope.norm(dim=1)
+    # Also of a slope that has come out as zero, where the other has not.
     decided = (other - slope).norm(dim=1) > _DECIDES * size
-    hidden = reach < torch.finfo(torch.float32).eps / 2 * value.abs()
-    found: Tensor = (size > 0) & (decided | hidden)
+    hidden = (size > 0) & (reach < torch.finfo(torch.float32).eps / 2 * value.abs())
+    found: Tensor = decided | hidden
     return found
 
 

@@ -3,7 +3,7 @@
 from __future__ import annotations
 
 from collections import Counter
-from collections.abc import Callable, Iterator
+from collections.abc import Callable, Iterator, Sequence
 from contextlib import ExitStack
 from itertools import islice
 from typing import Any
@@ -16,7 +16,7 @@ from torch.overrides import TorchFunctionMode
 
 from camcli.errors import SetupError
 from camcli.frozen import frozen
-from camcli.maps import Run, Trace
+from camcli.maps import Joined, Run, Trace, token_axis
 from camcli.outputs import PLAIN, Outputs, Readout
 from camcli.rectifiers import ActivationCounter
 from camcli.routes import Routes
@@ -35,9 +35,9 @@ def trace(net: nn.Module, images: Tensor, readout: Readout = PLAIN, root: Root |
     Raises: SetupError: the network fails on such pictures, gives no scores, or none with a gradient.
     """
     root = root or _scores
-    recorder, output, counter = _recorded(net, images, readout, root, _Recorder())
+    recorder, output, counter = _recorded(net, images, readout, root, _Recorder(len(images)))
     if output.grad_fn is None:
-        recorder, output, counter = _recorded(net, images, readout, root, _Recorder(restarts=len(images)))
+        recorder, output, counter = _recorded(net, images, readout, root, _Recorder(len(images), restarts=True))
         recorder.check_cut(output)
     return recorder.finish(net, images, output, counter)
 
@@ -65,18 +65,21 @@ def _recorded(
 
 _ATTENTION = (functional.scaled_dot_product_attention, functional.multi_head_attention_forward)
 _SOFTMAX = (functional.softmax, torch.softmax, Tensor.softmax)
+_JOINS = (torch.cat, torch.concat, torch.concatenate)
 
 
 class _Recorder(TorchFunctionMode):
     """Collects module runs, and in which of them attention is computed.
 
     Tensors are known by the autograd node that made them, so views in and out of Identity, Dropout and Sequential are
-    seen to be one tensor. With `restarts`, a number of pictures, outputs of as many without a graph begin one.
+    seen to be one tensor. With `restarts`, outputs of as many `pictures` without a graph begin one.
     """
 
-    def __init__(self, restarts: int = 0) -> None:
+    def __init__(self, pictures: int, *, restarts: bool = False) -> None:
         super().__init__()
+        self._pictures = pictures
         self._restarts = restarts
+        self._joined: list[Joined] = []
         self._restarted: list[str] = []
         self._frozen: list[str] = []
         self._switch = ""
@@ -87,11 +90,31 @@ class _Recorder(TorchFunctionMode):
 
     def __torch_function__(self, func: Any, types: Any, args: Any = (), kwargs: dict[str, Any] | None = None) -> Any:
         x = next(iter(args), None)
+        if func in _JOINS:
+            self._join(*args, **(kwargs or {}))
         if func in _ATTENTION or (func in _SOFTMAX and isinstance(x, Tensor) and x.ndim > 2 and x.requires_grad):
             # A softmax of its own in a module is the attention of the module around it.
             owners = (module for module, _ in reversed(self._running) if next(module.parameters(), None) is not None)
             self._attending.update(id(module) for module in islice(owners, 1))
         return func(*args, **(kwargs or {}))
+
+    def _join(self, tensors: Sequence[Tensor], dim: int = 0, **other: Any) -> None:
+        """Class tokens and registers are the same for every picture: no graph leads to them."""
+        if any(tensor.ndim != 3 for tensor in tensors):
+            return
+        axis = dim % 3
+        if token_axis(tuple(max(tensors, key=Tensor.numel).shape), self._pictures) != axis:
+            return
+        patches: list[int] = []
+        start = 0
+        for tensor in tensors:
+            count = tensor.shape[axis]
+            if tensor.requires_grad:
+                before = next((join.patches for join in reversed(self._joined) if join.tokens == count), range(count))
+                patches += [start + i for i in before]
+            start += count
+        if patches:
+            self._joined.append(Joined(len(self._runs), start, tuple(patches)))
 
     def before(self, module: nn.Module, args: Any) -> None:
         self._running.append((module, len(self._runs)))
@@ -100,7 +123,10 @@ class _Recorder(TorchFunctionMode):
         def hook(module: nn.Module, args: Any, output: Any) -> Any:
             _, start = self._running.pop()
             if id(module) in self._attending:
-                self._in_attention.update(range(start, len(self._runs)))
+                read = getattr(next(iter(args), None), "shape", None)
+                inside = range(start, len(self._runs))
+                # A norm at its door keeps the shape of what it reads; queries, keys and values together don't.
+                self._in_attention.update(i for i in inside if self._runs[i][2] != read)
             if not torch.is_grad_enabled():
                 self._frozen.append(name)
                 self._switch = "inference_mode" if torch.is_inference_mode_enabled() else "no_grad"
@@ -117,7 +143,7 @@ class _Recorder(TorchFunctionMode):
         """The output, with a graph of its own where it should begin one."""
         if not self._restarts or not isinstance(output, Tensor) or output.requires_grad:
             return output
-        if not torch.is_grad_enabled() or not output.is_floating_point() or output.shape[:1] != (self._restarts,):
+        if not torch.is_grad_enabled() or not output.is_floating_point() or output.shape[:1] != (self._pictures,):
             return output
         self._restarted.append(name)
         return output.detach().clone().requires_grad_().clone()
@@ -134,7 +160,7 @@ class _Recorder(TorchFunctionMode):
 
     def finish(self, net: nn.Module, images: Tensor, output: Tensor, counter: ActivationCounter) -> Trace:
         assert output.grad_fn is not None
-        routes = Routes(output.grad_fn)
+        routes = Routes(output.grad_fn, self._pictures, {join.tokens: join.patches for join in self._joined})
         signs = Signs()
         numbers: dict[Node, int] = {}
         calls: Counter[str] = Counter()
@@ -164,6 +190,8 @@ class _Recorder(TorchFunctionMode):
             scripted=tuple(name for name, part in net.named_modules() if isinstance(part, torch.jit.ScriptModule)),
             frozen=tuple(dict.fromkeys(self._frozen)),
             cut=f"up to {self._restarted[0]!r} {self._cut()}" if self._restarted else "",
+            joined=tuple(self._joined),
+            read=routes.read,
         )
 
     def _normalised(self, routes: Routes) -> Iterator[tuple[str, str]]:

@@ -12,7 +12,7 @@ if TYPE_CHECKING:
 
 @method(
     kind="map",
-    needs={"attention", "class_tokens", "to_grid"},
+    needs={"attention", "class_token", "to_grid"},
     paper="arXiv:2005.00928 sec. 3",
     caveat="Never looks at the class, nor at values and MLPs: it shows where information could flow. Plain ViTs only.",
     backwards=0,
@@ -28,4 +28,5 @@ def attention_rollout(evidence: Evidence) -> Tensor:
         mixed = (mixed + mixed.new_ones(mixed.shape[-1]).diag()) / 2
         rollout = mixed if rollout is None else mixed @ rollout
     assert rollout is not None
-    return evidence.to_grid(rollout[:, 0] if evidence.class_tokens else rollout.mean(1))
+    read = evidence.class_token
+    return evidence.to_grid(rollout.mean(1) if read is None else rollout[:, read])

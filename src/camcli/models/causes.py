@@ -67,7 +67,7 @@ _FASTAI_HEAD = ("1.2.running_mean", "1.4.weight", "1.8.weight")
 _FASTAI = (
     "It is a fastai Learner's (the body under 0, a head of two Linears under 1), and no file records what lies between "
     "them: give the network as code, --model FILE.py:factory, where the factory returns "
-    "fastai.vision.all.create_vision_model(resnet34, n_out=CLASSES, pretrained=False)"
+    "fastai.vision.all.create_vision_model(BODY, n_out=CLASSES, pretrained=False), BODY as it was trained: resnet34, …"
 )
 
 

@@ -10,9 +10,10 @@ from __future__ import annotations
 import re
 from collections.abc import Callable, Mapping
 from pathlib import PurePath, PurePosixPath, PureWindowsPath
-from typing import Any
+from typing import TYPE_CHECKING, Any
 
-import numpy as np
+if TYPE_CHECKING:
+    import numpy as np
 
 _DTYPE = re.compile(r"[?]|[biufcSU][0-9]{1,6}")
 
@@ -46,6 +47,8 @@ class Dtype:
 
     def read(self, data: object) -> np.ndarray | None:
         """The numbers or texts in so many bytes; None if they are of a kind that is not read."""
+        import numpy as np
+
         if not _DTYPE.fullmatch(self.name) or not isinstance(data, bytes):
             return None
         return np.frombuffer(data, np.dtype(self.order + self.name)) if data else np.zeros(0)

@@ -24,6 +24,7 @@ from camcli.models import (
     guess,
     labels,
     pick_device,
+    preset_words,
     presets,
     torchvision_zoo,
     user_code,
@@ -33,7 +34,7 @@ from camcli.models import (
 from camcli.models.architecture import Architecture
 from camcli.models.checkpoints import Checkpoint, Digest
 from camcli.outputs import Readout
-from camcli.records import ModelSpec, Preset, Spec, shortly, spelled
+from camcli.records import ModelSpec, Preset, Spec, both, shortly, spelled
 
 # ImageNet's three means and deviations as one, for a network that takes grey pictures.
 _GREY_MEAN, _GREY_STD = (0.449,), (0.226,)
@@ -153,9 +154,7 @@ def _preset(
 ) -> Preset:
     """The architecture's preset, changed by the file named or found beside the weights, then by single options."""
     preset = arch.preset
-    # The stem, as a rule; a head that was defined before it takes more channels than any picture has.
-    taken = [m.in_channels for m in net.modules() if isinstance(m, nn.Conv2d)] or [len(preset.mean)]
-    channels = next((count for count in taken if count in (1, 3)), taken[0])
+    channels = _input_channels(arch, net, both(spec.crop or preset.crop))
     fields = _told(spec, checkpoint, channels, remarks)
     if channels == 1 and len(preset.mean) == 3:
         if not {"mean", "std"} & fields.keys():
@@ -178,6 +177,21 @@ def _preset(
             f"{arch.name} takes {channels} input channels: --mean and --std need one number or {channels}"
         )
     return preset
+
+
+def _input_channels(arch: Architecture, net: nn.Module, size: tuple[int, int]) -> int:
+    """The first convolution's, as a rule. One that is defined before it, and is no stem, takes more than pictures have.
+
+    Code may cut pictures into patches before any convolution, or filter each channel: of such it is tried out.
+    """
+    convolved = [module.in_channels for module in net.modules() if isinstance(module, nn.Conv2d)]
+    usual = next((count for count in convolved if count in (1, 3)), *convolved[:1] or [len(arch.preset.mean)])
+    if usual == 3 or not arch.foreign:
+        return usual
+    likely = [count for count in (usual, len(arch.preset.mean), 1) if count <= preset_words.MAX_CHANNELS]
+    device = next((parameter.device for parameter in net.parameters()), None)
+    tried = (count for count in likely if outputs.takes(net, torch.zeros(2, count, *size, device=device)))
+    return next(tried, likely[0])
 
 
 def _assumed(fields: Mapping[str, Any]) -> str:
