@@ -154,6 +154,13 @@ def test_tokens_in_another_order_are_refused(name: str) -> None:
     assert answer(spec(name, layers=("embed",))).attributions[0].values.any()
 
 
+def test_tokens_that_nobody_saw_put_together_are_tried() -> None:
+    found, expected = (answer(spec(name, layers=("blocks.2.norm1",))) for name in ("assigned_first", "class_first"))
+    np.testing.assert_allclose(found.attributions[0].values, expected.attributions[0].values, rtol=1e-4, atol=1e-7)
+    with pytest.raises(SetupError, match="has tokens that are no patches, and not before them"):
+        Engine(spec("assigned_last", layers=("blocks.2.norm1",)))
+
+
 def test_windows_beside_the_batch_leave_a_map_near_the_picture_only() -> None:
     with pytest.raises(SetupError, match="'embed', near the picture"):
         Engine(spec("Windows"))

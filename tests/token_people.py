@@ -183,6 +183,29 @@ def by_turns() -> nn.Module:
     return Ordered(rows.flatten().tolist())
 
 
+class Assigned(Vit):
+    """The class token gets its place by an assignment, which is not seen; the patches stand before or after it."""
+
+    def __init__(self, place: int) -> None:
+        super().__init__(front=1, read=place)
+        self.at = place
+
+    def tokens(self, x: Tensor) -> Tensor:
+        patches = self.embed(x).flatten(2).transpose(1, 2) + self.place
+        tokens: Tensor = patches.new_zeros(len(x), PATCHES + 1, WIDTH)
+        tokens[:, self.at] = self.front[:, 0]
+        tokens[:, [i for i in range(PATCHES + 1) if i != self.at % (PATCHES + 1)]] = patches
+        return tokens
+
+
+def assigned_first() -> nn.Module:
+    return Assigned(0)
+
+
+def assigned_last() -> nn.Module:
+    return Assigned(-1)
+
+
 class Windows(Vit):
     """All blocks see windows, which lie beside the pictures of the batch: no layer after the first gives a map."""
 

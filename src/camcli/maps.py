@@ -90,7 +90,8 @@ Arrangement = Literal["channels first", "channels last", "tokens", "tokens first
 class Map:
     """How to read (N, C, h, w) = `shape` out of an output.
 
-    Of tokens, `before` and `after` the patches and at the places `among` them stand class tokens and registers.
+    Of tokens, `before` and `after` the patches and at the places `among` them stand class tokens and registers; it is
+    `assumed` that they stand before where nobody saw them put there.
     """
 
     shape: tuple[int, int, int]
@@ -99,6 +100,7 @@ class Map:
     before: int = 0
     after: int = 0
     among: tuple[int, ...] = ()
+    assumed: bool = False
 
     def read(self, output: Tensor, images: tuple[int, int]) -> Tensor:
         """(N, C, h, w) from the output, or a gradient shaped like it, at pictures of that height and width."""
@@ -219,8 +221,8 @@ def _tokens(net: nn.Module, trace: Trace, run: Run) -> Map | None:
             among = tuple(sorted(set(range(first, last)) - set(join.patches)))
             return Map((channels, *grid), arrangement, size, first, tokens - 1 - last, among)
     for height, width in seen:
-        if 0 <= tokens - height * width <= MAX_PREFIX_TOKENS:
-            return Map((channels, height, width), arrangement, size, tokens - height * width)
+        if 0 <= (others := tokens - height * width) <= MAX_PREFIX_TOKENS:
+            return Map((channels, height, width), arrangement, size, others, assumed=others > 0)
     if channels in [height * width for height, width in seen]:  # (N, C, tokens), on the way through a mixer
         return None
     grid = _exact_grid(tokens, size)

@@ -6,6 +6,7 @@ And a layer's map should lie on the picture as the picture lies in the view.
 
 from __future__ import annotations
 
+from collections import Counter
 from collections.abc import Iterator
 from dataclasses import dataclass
 
@@ -130,17 +131,28 @@ def check_place(network: Network, layer: Layer, images: Tensor, model: str) -> N
         (y0, x0), *_, (y1, x1) = places
         if on_map == tuple(range(len(CORNERS))) and max(y1 - y0, x1 - x0) < NEAREST:
             raise _misplaced(model, layer, "sees the picture smaller, on a wider ground")
-    if seen.tokens and not _in_rows(seen, layer.shape[1], layer.shape[2], patch):
+    if seen.tokens:
+        _check_tokens(seen, layer, patch, model)
+
+
+def _check_tokens(seen: _Seen, layer: Layer, patch: Tensor, model: str) -> None:
+    moves = _moves_of_cells(seen, layer.shape[1], layer.shape[2], patch)
+    far = sum(count for move, count in moves.items() if max(map(abs, move)) > 1)
+    if far >= max(3, (moves.total() - far) / 2):
         raise _misplaced(model, layer, "keeps its tokens in another order than the picture's rows")
+    if layer.assumed and moves and (most := moves.most_common(1)[0])[0] != (0, 0) and most[1] > CELLS / 2:
+        raise _misplaced(model, layer, "has tokens that are no patches, and not before them")
 
 
-def _in_rows(seen: _Seen, height: int, width: int, patch: Tensor) -> bool:
-    """Whether tokens change most where the picture does, as far as they tell: a cell of the grid at a time is changed.
+def _moves_of_cells(seen: _Seen, height: int, width: int, patch: Tensor) -> Counter[tuple[int, int]]:
+    """By how many rows and columns the token that changes most is away from the cell of the grid that is changed, for
+    some cells, as far as they tell.
 
     Attention hands each change on to all tokens, and some change with anything: how much more than on average counts.
     """
+    moves: Counter[tuple[int, int]] = Counter()
     if min(height, width) < 3:
-        return True
+        return moves
     # Near the sides: there rows that run the other way are farthest from where they should be.
     columns = (0, width - 1, 1, width - 2)
     cells = [((2 * i + 1) * height // (2 * CELLS), columns[i % 4]) for i in range(CELLS)]
@@ -149,19 +161,14 @@ def _in_rows(seen: _Seen, height: int, width: int, patch: Tensor) -> bool:
         for at in ((y / (height - 1), x / (width - 1)) for y, x in cells)
     ]
     if any(change is None for change in changes):
-        return True
+        return moves
     tables = torch.stack([change for change in changes if change is not None])
     shares = tables / tables.mean(0).clamp_min(torch.finfo(tables.dtype).tiny)
-    own = elsewhere = 0
     for (y, x), share in zip(cells, shares, strict=True):
-        if float(share.max()) < SHARP:
-            continue
-        row, column = divmod(int(share.argmax()), width)
-        if max(abs(row - y), abs(column - x)) <= 1:
-            own += 1
-        else:
-            elsewhere += 1
-    return elsewhere < max(3, own / 2)
+        if float(share.max()) >= SHARP:
+            row, column = divmod(int(share.argmax()), width)
+            moves[row - y, column - x] += 1
+    return moves
 
 
 def _misplaced(model: str, layer: Layer, how: str) -> SetupError:
