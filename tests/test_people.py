@@ -406,6 +406,7 @@ def test_the_layer_leads_to_what_the_function_reads() -> None:
 
 TRANSFORMERS = """
 import torch
+from transformers import HieraConfig, HieraForImageClassification
 from transformers import PoolFormerConfig, PoolFormerForImageClassification, Swinv2Config, Swinv2ForImageClassification
 
 def swin():
@@ -415,15 +416,27 @@ def swin():
 def pool():
     sizes = {"hidden_sizes": [8, 12, 16, 20], "depths": [1, 1, 1, 1]}
     return PoolFormerForImageClassification(PoolFormerConfig(num_labels=3, **sizes))
+
+def hiera():
+    sizes = {"embed_dim": 16, "depths": [1, 1, 2, 2], "num_heads": [1, 2, 4, 8], "image_size": [128, 128]}
+    return HieraForImageClassification(HieraConfig(num_labels=3, **sizes))
 """
 
 
 @pytest.mark.parametrize(
-    ("made", "layer", "grid"),
-    [("swin", "swinv2.layernorm", (24, 8, 8)), ("pool", "norm", (20, 2, 2))],
-    ids=["a table of 7x7 is no picture's map", "a norm whose class is called Pool is no pool"],
+    ("made", "side", "layer", "grid"),
+    [
+        ("swin", 64, "swinv2.layernorm", (24, 8, 8)),
+        ("pool", 64, "norm", (20, 2, 2)),
+        ("hiera", 128, "hiera.encoder.stages.3", (128, 4, 4)),
+    ],
+    ids=[
+        "a table of 7x7 is no picture's map",
+        "a norm whose class is called Pool is no pool",
+        "before the last stage tokens lie window by window, and stages give tuples",
+    ],
 )
-def test_layers_of_transformers(made: str, layer: str, grid: tuple[int, int, int]) -> None:
+def test_layers_of_transformers(made: str, side: int, layer: str, grid: tuple[int, int, int]) -> None:
     Path("hf.py").write_text(TRANSFORMERS)
-    engine = Engine(Spec(f"hf.py:{made}", "none", resize=64, crop=64))
+    engine = Engine(Spec(f"hf.py:{made}", "none", resize=side, crop=side))
     assert [(own.name, own.shape) for own in engine.layers] == [(layer, grid)]

@@ -41,7 +41,11 @@ def view(asked: Spec) -> Tensor:
 def grad_cam(net: nn.Module, x: Tensor, layer: str, patches: list[int], class_id: int) -> NDArray[np.float32]:
     """relu(sum_k mean_ij(dy/dA_k) A_k), read from tokens (1, L, C)."""
     kept: list[Tensor] = []
-    with net.get_submodule(layer).register_forward_hook(lambda module, args, output: kept.append(output)):
+
+    def keep(module: nn.Module, args: Any, output: Any) -> None:
+        kept.append(output[0] if isinstance(output, tuple) else output)
+
+    with net.get_submodule(layer).register_forward_hook(keep):
         score = net(x.requires_grad_())[0, class_id]
     (gradient,) = torch.autograd.grad(score, kept)
     values = (gradient[:, patches].mean(1, keepdim=True) * kept[0][:, patches]).sum(2).relu()
@@ -107,7 +111,13 @@ METHODS = (
 ).split()
 
 
-def test_tokens_that_lie_before_the_batch_say_the_same(monkeypatch: pytest.MonkeyPatch) -> None:
+@pytest.mark.parametrize(
+    ("odd", "plain", "layer"),
+    [("tokens_first", "batch_first", "layers.1.norm1"), ("last_block_gives_weights", "last_block", "blocks.2")],
+)
+def test_tokens_before_the_batch_and_in_tuples_say_the_same(
+    odd: str, plain: str, layer: str, monkeypatch: pytest.MonkeyPatch
+) -> None:
     """Also where what comes after the layer is run again, by a tape or by the whole network, for several pictures."""
     photos = [str(SAMPLES / name) for name in ("cat_chelsea.jpg", "espresso.jpg")]
     for replayed in (True, False):
@@ -115,12 +125,12 @@ def test_tokens_that_lie_before_the_batch_say_the_same(monkeypatch: pytest.Monke
             monkeypatch.setattr("camcli.evidence.Forward._tape_is_right", lambda self, layer: False)
         both = [
             list(Engine(spec(name, methods=tuple(METHODS), exact=True)).explain(expand(photos)))
-            for name in ("tokens_first", "batch_first")
+            for name in (odd, plain)
         ]
         for one, other in zip(*both, strict=True):
             assert isinstance(one, Explained)
             assert isinstance(other, Explained)
-            assert one.layer == other.layer == "layers.1.norm1"
+            assert one.layer == other.layer == layer
             for found, expected in zip(one.attributions, other.attributions, strict=True):
                 assert found.values.shape == expected.values.shape
                 np.testing.assert_allclose(

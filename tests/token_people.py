@@ -112,6 +112,19 @@ def blocks_give_weights() -> nn.Module:
     return Vit(front=1, read=0, gives_weights=True)
 
 
+def last_block() -> nn.Module:
+    """Whose last block's output is averaged as it is."""
+    net = Vit()
+    net.norm = nn.Identity()  # type: ignore[assignment]
+    return net
+
+
+def last_block_gives_weights() -> nn.Module:
+    net = Vit(gives_weights=True)
+    net.norm = nn.Identity()  # type: ignore[assignment]
+    return net
+
+
 # Where the patches stand, of all tokens: at the layer that is chosen, by the factory's name.
 STANDING: dict[str, tuple[str, list[int]]] = {
     "class_first": ("blocks.2.norm1", [*range(1, PATCHES + 1)]),
@@ -122,6 +135,8 @@ STANDING: dict[str, tuple[str, list[int]]] = {
     "class_first_registers_last": ("blocks.2.norm1", [*range(1, PATCHES + 1)]),
     "class_and_registers_last": ("blocks.2.norm1", [*range(PATCHES)]),
     "blocks_give_weights": ("blocks.2.norm1", [*range(1, PATCHES + 1)]),
+    "last_block": ("blocks.2", [*range(PATCHES)]),
+    "last_block_gives_weights": ("blocks.2", [*range(PATCHES)]),
 }
 
 

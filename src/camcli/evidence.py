@@ -29,7 +29,7 @@ from camcli.errors import SetupError
 from camcli.frozen import frozen
 from camcli.layers import Layer
 from camcli.maps import token_axis
-from camcli.outputs import PLAIN, Outputs, Readout
+from camcli.outputs import PLAIN, Outputs, Readout, carried, with_carried
 from camcli.rectifiers import BentReLU
 from camcli.tapes import Tape
 from camcli.targets import OfClass, Target, map_classes
@@ -77,9 +77,9 @@ class Network:
             yield
             return
 
-        def back(module: nn.Module, args: Any, output: Any) -> Any:
+        def back(output: Tensor) -> Tensor:
             torch.set_autocast_enabled(device, False)
-            return output.float() if isinstance(output, Tensor) else output
+            return output.float()
 
         # Before the hook that keeps the layer's output: what is kept, and all that is behind it, is fp32.
         hook = _on_run(self.cut, back)
@@ -374,7 +374,7 @@ class Forward:
         first = given.ndim == 3 and token_axis(given.shape, len(self.images)) == 0
         outputs = outputs.transpose(0, 1).flatten(1, 2) if first else outputs.flatten(0, 1)
         images = self.images.detach().repeat(stop - start, *[1] * (self.images.ndim - 1))
-        hook = _on_run(layer, lambda module, args, output: outputs.clone())
+        hook = _on_run(layer, lambda output: outputs.clone())
         try:
             return self.network.outputs(images)
         finally:
@@ -426,10 +426,8 @@ class Forward:
         with self._relu.bent(rule) if self._relu is not None else nullcontext():
             return torch.autograd.grad(value, sources, retain_graph=True, allow_unused=True, create_graph=twice)
 
-    def _keep(self, layer: Layer) -> Callable[[nn.Module, Any, Any], Tensor]:
-        def hook(module: nn.Module, args: Any, output: Any) -> Tensor:
-            if not isinstance(output, Tensor):
-                raise SetupError(f"layer {layer.name!r} gives no tensor: choose another with --layer")
+    def _keep(self, layer: Layer) -> Callable[[Tensor], Tensor]:
+        def hook(output: Tensor) -> Tensor:
             # Behind another kept layer the graph is already there and must not be cut.
             leaf = output if output.requires_grad else output.detach().requires_grad_()
             self._kept[layer.name] = leaf
@@ -447,12 +445,13 @@ class Forward:
     def _keep_block(self, module: nn.Module, args: Any, output: Any) -> Any:
         assert self._attention is not None
         assert self._tail is not None
-        tokens, *others = output if isinstance(output, tuple) and output else (output,)
+        tokens = carried(module, output)
         if not self._attention.after(tokens):
             return output
+        assert tokens is not None
         handed_on = tokens.clone()
         self._tail.start(handed_on)
-        return (handed_on, *others) if others or tokens is not output else handed_on
+        return with_carried(output, handed_on)
 
 
 class Evidence:
@@ -655,12 +654,19 @@ class Evidence:
         return self._layer
 
 
-def _on_run(layer: Layer, hook: Callable[[nn.Module, Any, Any], Any]) -> RemovableHandle:
-    """A forward hook on that run of the layer's module which gives the map, before hooks of the network's own."""
+def _on_run(layer: Layer, change: Callable[[Tensor], Tensor]) -> RemovableHandle:
+    """Change what that run of the layer's module which gives the map hands on, before hooks of the network's own."""
     runs = count()
-    return layer.module.register_forward_hook(
-        lambda module, args, output: hook(module, args, output) if next(runs) == layer.call else None, prepend=True
-    )
+
+    def hook(module: nn.Module, args: Any, output: Any) -> Any:
+        if next(runs) != layer.call:
+            return output
+        tensor = carried(module, output)
+        if tensor is None:
+            raise SetupError(f"layer {layer.name!r} gives no tensor: choose another with --layer")
+        return with_carried(output, change(tensor))
+
+    return layer.module.register_forward_hook(hook, prepend=True)
 
 
 def _of_picture(target: Target, i: int) -> Target:

@@ -361,6 +361,23 @@ def _named(output: Any) -> dict[str, Tensor]:
     return {key: value for key, value in pairs if isinstance(value, Tensor)}
 
 
+def carried(module: nn.Module, output: Any) -> Tensor | None:
+    """The tensor that a module hands on: its output, or the first of several, as of blocks that tell their attention
+    too. Of torch's own modules those that give several are recurrent, or an attention: None."""
+    if isinstance(output, Tensor):
+        return output
+    several = isinstance(output, (tuple, list)) and output and not type(module).__module__.startswith("torch.")
+    return output[0] if several and isinstance(output[0], Tensor) else None
+
+
+def with_carried(output: Any, tensor: Tensor) -> Any:
+    """A module's output with another tensor to hand on."""
+    if isinstance(output, Tensor):
+        return tensor
+    others = output[1:]
+    return type(output)(tensor, *others) if hasattr(output, "_fields") else type(output)([tensor, *others])
+
+
 def tensors_in(output: Any) -> list[Tensor]:
     """All tensors of what the network returned."""
     return [output] if isinstance(output, Tensor) else list(_named(output).values())

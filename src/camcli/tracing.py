@@ -17,7 +17,7 @@ from torch.overrides import TorchFunctionMode
 from camcli.errors import SetupError
 from camcli.frozen import frozen
 from camcli.maps import Joined, Run, Trace, token_axis
-from camcli.outputs import PLAIN, Outputs, Readout
+from camcli.outputs import PLAIN, Outputs, Readout, carried, with_carried
 from camcli.rectifiers import ActivationCounter
 from camcli.routes import Routes
 from camcli.signs import Signs
@@ -130,18 +130,18 @@ class _Recorder(TorchFunctionMode):
             if not torch.is_grad_enabled():
                 self._frozen.append(name)
                 self._switch = "inference_mode" if torch.is_inference_mode_enabled() else "no_grad"
-            output = self._begun(name, output)
-            if isinstance(output, Tensor):
-                self._runs.append((name, type(module).__name__, tuple(output.shape), output.grad_fn))
-            else:
-                self._runs.append((name, type(module).__name__, (), None))
+            tensor = carried(module, output)
+            if tensor is not None and (begun := self._begun(name, tensor)) is not tensor:
+                tensor, output = begun, with_carried(output, begun)
+            shape, node = ((), None) if tensor is None else (tuple(tensor.shape), tensor.grad_fn)
+            self._runs.append((name, type(module).__name__, shape, node))
             return output
 
         return hook
 
-    def _begun(self, name: str, output: Any) -> Any:
+    def _begun(self, name: str, output: Tensor) -> Tensor:
         """The output, with a graph of its own where it should begin one."""
-        if not self._restarts or not isinstance(output, Tensor) or output.requires_grad:
+        if not self._restarts or output.requires_grad:
             return output
         if not torch.is_grad_enabled() or not output.is_floating_point() or output.shape[:1] != (self._pictures,):
             return output
