@@ -150,7 +150,7 @@ def test_golden_layer_of_each_family(name: str, layer: str, shape: tuple[int, in
     ("name", "reason"),
     [
         ("crossvit_9_240", "no layer of crossvit_9_240 is a spatial map that every path"),  # two branches
-        ("efficientvim_m1", "crosses is 'patch_embed', near the picture"),  # the head reads every stage
+        ("efficientvim_m1", "crosses is 'stages.0.blocks.0', near the picture"),  # the head reads every stage
         ("coat_tiny", "crosses is 'serial_blocks2.1', near the picture"),
         ("qwen3_vit_88m_enc", "no classifier"),  # no head
     ],

@@ -22,13 +22,18 @@ def in_fp32() -> Iterator[None]:
         with _each_in_fp32():
             yield
         return
-    torch.backends.cudnn.allow_tf32 = False
-    torch.set_float32_matmul_precision("highest")
+    # What is as it should be is not touched: kernels go by whether it was ever said.
+    if convolutions:
+        torch.backends.cudnn.allow_tf32 = False
+    if products != "highest":
+        torch.set_float32_matmul_precision("highest")
     try:
         yield
     finally:
-        torch.backends.cudnn.allow_tf32 = convolutions
-        torch.set_float32_matmul_precision(products)
+        if convolutions:
+            torch.backends.cudnn.allow_tf32 = True
+        if products != "highest":
+            torch.set_float32_matmul_precision(products)
 
 
 @contextmanager
@@ -36,11 +41,11 @@ def _each_in_fp32() -> Iterator[None]:
     backends: Any = torch.backends
     cuda, cpu = backends.cudnn, backends.mkldnn
     switches = (cuda.conv, cuda.rnn, backends.cuda.matmul, cpu.conv, cpu.rnn, cpu.matmul)
-    before = [switch.fp32_precision for switch in switches]
-    for switch in switches:
+    coarser = [(switch, allowed) for switch in switches if (allowed := switch.fp32_precision) not in ("none", "ieee")]
+    for switch, _ in coarser:
         switch.fp32_precision = "ieee"
     try:
         yield
     finally:
-        for switch, allowed in zip(switches, before, strict=True):
+        for switch, allowed in coarser:
             switch.fp32_precision = allowed

@@ -84,11 +84,13 @@ def choose(net: nn.Module, trace: Trace, model: str) -> Layer:
 
 
 def _maps_on_every_path(net: nn.Module, trace: Trace) -> list[Run]:
+    """Ordered by when each tensor was made: modules may hand on what is older."""
     head = _head(net, trace)
     producers: dict[int, Run] = {}
     for run in trace.runs:
         producers.setdefault(run.tensor, run)
-    return [
+    made = {tensor: place for place, tensor in enumerate(producers)}
+    found = [
         run
         for run in trace.runs
         if run.on_every_path
@@ -97,6 +99,7 @@ def _maps_on_every_path(net: nn.Module, trace: Trace) -> list[Run]:
         and not _only_hands_on(net, producers[run.tensor])
         and read_map(net, trace, run) is not None
     ]
+    return sorted(found, key=lambda run: made[run.tensor])
 
 
 def _only_hands_on(net: nn.Module, run: Run) -> bool:
@@ -164,7 +167,8 @@ def _stage(net: nn.Module, trace: Trace, run: Run) -> Layer:
 
 def _depth(net: nn.Module, trace: Trace, run: Run) -> float:
     """The share of the modules with weights on the way to the score that have run when this one has."""
-    places, own = _weighted(net, trace), trace.runs.index(run)
+    own = next(i for i, other in enumerate(trace.runs) if other.tensor == run.tensor)
+    places = _weighted(net, trace)
     return sum(place <= own for place in places) / max(1, len(places))
 
 
