@@ -167,8 +167,26 @@ def test_tokens_in_another_order_are_refused(name: str) -> None:
 def test_tokens_that_nobody_saw_put_together_are_tried() -> None:
     found, expected = (answer(spec(name, layers=("blocks.2.norm1",))) for name in ("assigned_first", "class_first"))
     np.testing.assert_allclose(found.attributions[0].values, expected.attributions[0].values, rtol=1e-4, atol=1e-7)
-    with pytest.raises(SetupError, match="has tokens that are no patches, and not before them"):
+    with pytest.raises(SetupError, match="has tokens that, as far as tried, don't lie where a grid"):
         Engine(spec("assigned_last", layers=("blocks.2.norm1",)))
+
+
+@pytest.mark.parametrize("name", ["Pruned", "Merged"])
+def test_tokens_that_are_few_enough_for_a_smaller_grid_are_none(name: str) -> None:
+    with pytest.raises(SetupError, match=r"keeps its tokens in another order|don't lie where a grid"):
+        Engine(spec(name))
+
+
+def test_tokens_that_are_pooled_lie_on_a_smaller_grid() -> None:
+    found = answer(spec("Strided"))
+    assert found.layer == "norm"
+    assert found.attributions[0].values.shape == (3, 3)
+
+
+def test_a_complex_map_is_none() -> None:
+    found = answer(spec("Spectral"))
+    assert found.layer == "late"
+    assert found.attributions[0].values.any()
 
 
 def test_windows_beside_the_batch_leave_a_map_near_the_picture_only() -> None:

@@ -221,6 +221,63 @@ def assigned_last() -> nn.Module:
     return Assigned(-1)
 
 
+class Pruned(Vit):
+    """DynamicViT: nine tokens stay, which lie anywhere."""
+
+    def forward(self, x: Tensor) -> Any:
+        x = self.blocks[0](self.tokens(x))
+        kept = x.square().sum(2).topk(9, dim=1).indices.sort(1).values
+        x = x.gather(1, kept[..., None].expand(-1, -1, WIDTH))
+        for block in self.blocks[1:]:
+            x = block(x)
+        return self.head(self.norm(x).mean(1))
+
+
+class Merged(Vit):
+    """Patch merger: nine queries read all tokens."""
+
+    def __init__(self) -> None:
+        super().__init__()
+        self.queries = nn.Parameter(torch.randn(9, WIDTH))
+
+    def forward(self, x: Tensor) -> Any:
+        x = self.blocks[0](self.tokens(x))
+        x = (self.queries @ x.transpose(1, 2)).softmax(-1) @ x
+        for block in self.blocks[1:]:
+            x = block(x)
+        return self.head(self.norm(x).mean(1))
+
+
+class Strided(Vit):
+    """LeViT: every other token of both sides stays."""
+
+    def forward(self, x: Tensor) -> Any:
+        x = self.blocks[0](self.tokens(x))
+        x = x.view(len(x), GRID, GRID, WIDTH)[:, ::2, ::2].reshape(len(x), -1, WIDTH)
+        for block in self.blocks[1:]:
+            x = block(x)
+        return self.head(self.norm(x).mean(1))
+
+
+class Spectral(nn.Module):
+    """The last convolution's map goes through a module that gives complex numbers."""
+
+    def __init__(self) -> None:
+        super().__init__()
+        torch.manual_seed(0)
+        self.late = nn.Sequential(nn.Conv2d(3, 8, 3, 4, 1), nn.ReLU())
+        self.spectrum = Spectrum()
+        self.fc = nn.Linear(8, CLASSES)
+
+    def forward(self, x: Tensor) -> Any:
+        return self.fc(self.spectrum(self.late(x)).abs().mean((2, 3)))
+
+
+class Spectrum(nn.Module):
+    def forward(self, x: Tensor) -> Any:
+        return torch.fft.rfft2(x)
+
+
 class Windows(Vit):
     """All blocks see windows, which lie beside the pictures of the batch: no layer after the first gives a map."""
 

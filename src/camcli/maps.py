@@ -90,8 +90,9 @@ Arrangement = Literal["channels first", "channels last", "tokens", "tokens first
 class Map:
     """How to read (N, C, h, w) = `shape` out of an output.
 
-    Of tokens, `before` and `after` the patches and at the places `among` them stand class tokens and registers; it is
-    `assumed` that they stand before where nobody saw them put there.
+    Of tokens, `before` and `after` the patches and at the places `among` them stand class tokens and registers. It is
+    `assumed` that they stand before where nobody saw them put there, and that tokens of another count than all grids
+    before lie on a grid.
     """
 
     shape: tuple[int, int, int]
@@ -220,27 +221,29 @@ def _tokens(net: nn.Module, trace: Trace, run: Run) -> Map | None:
             first, last = join.patches[0], join.patches[-1]
             among = tuple(sorted(set(range(first, last)) - set(join.patches)))
             return Map((channels, *grid), arrangement, size, first, tokens - 1 - last, among)
-    for height, width in seen:
+    for (height, width), assumed in seen.items():
         if 0 <= (others := tokens - height * width) <= MAX_PREFIX_TOKENS:
-            return Map((channels, height, width), arrangement, size, others, assumed=others > 0)
+            return Map((channels, height, width), arrangement, size, others, assumed=assumed or others > 0)
     if channels in [height * width for height, width in seen]:  # (N, C, tokens), on the way through a mixer
         return None
     grid = _exact_grid(tokens, size)
-    return Map((channels, *grid), arrangement, size) if grid else None
+    return Map((channels, *grid), arrangement, size, assumed=bool(seen)) if grid else None
 
 
-def _seen_grids(net: nn.Module, trace: Trace, place: int) -> list[tuple[int, int]]:
+def _seen_grids(net: nn.Module, trace: Trace, place: int) -> dict[tuple[int, int], bool]:
+    """The grids before that place in the trace, and whether it is assumed that they are any: where tokens of another
+    count come after a grid, they may be a choice of its places."""
     size = trace.images[2], trace.images[3]
-    grids: dict[tuple[int, int], None] = {}
+    grids: dict[tuple[int, int], bool] = {}
     for earlier in trace.runs[:place]:
         if earlier.shape[:1] != trace.images[:1]:
             continue
         if len(earlier.shape) == 4 and (found := read_map(net, trace, earlier)) is not None:
             if fits(*found.shape[1:], size):  # an attention's weights are no grid
-                grids[found.shape[1:]] = None
+                grids[found.shape[1:]] = False
         elif len(earlier.shape) == 3 and (grid := _exact_grid(earlier.shape[1], size)) is not None:
-            grids[grid] = None
-    return list(grids)
+            grids.setdefault(grid, bool(grids))
+    return grids
 
 
 @cache

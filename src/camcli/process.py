@@ -19,7 +19,7 @@ _MALLOC = {
     -8: 1,  # M_ARENA_MAX: threads share it; their own heaps would be unmapped whenever a large picture is freed
 }
 _ENVIRONMENT = {
-    # Sums in one order however many threads share them: rows don't depend on the number of cores.
+    # Products in one order however many threads share them. Convolutions may still differ in their last digit.
     "MKL_CBWR": "AUTO,STRICT",
     # GNU's threads spin ten times as long by default, on cores that decoding and drawing could use.
     "GOMP_SPINCOUNT": "30000",

@@ -133,7 +133,8 @@ class _Recorder(TorchFunctionMode):
             tensor = carried(module, output)
             if tensor is not None and (begun := self._begun(name, tensor)) is not tensor:
                 tensor, output = begun, with_carried(output, begun)
-            shape, node = ((), None) if tensor is None else (tuple(tensor.shape), tensor.grad_fn)
+            real = tensor is not None and tensor.is_floating_point()  # what is complex is no map
+            shape, node = (tuple(tensor.shape), tensor.grad_fn) if tensor is not None and real else ((), None)
             self._runs.append((name, type(module).__name__, shape, node))
             return output
 
