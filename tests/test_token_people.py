@@ -139,6 +139,18 @@ def test_tokens_before_the_batch_and_in_tuples_say_the_same(
                 )  # fmt: skip
 
 
+def test_as_many_pictures_as_tokens_are_not_taken_for_tokens() -> None:
+    methods = ("grad-cam", "attention-rollout", "ablation-cam")
+    many = list(Engine(spec("tokens_first", methods=methods, batch_size=PATCHES + 1)).explain(
+        expand([PHOTO] * (PATCHES + 1))
+    ))  # fmt: skip
+    alone = answer(spec("tokens_first", methods=methods))
+    for one in (many[0], many[-1]):
+        assert isinstance(one, Explained)
+        for found, expected in zip(one.attributions, alone.attributions, strict=True):
+            np.testing.assert_allclose(found.values, expected.values, rtol=1e-3, atol=1e-6)
+
+
 def test_a_block_may_give_more_than_tokens() -> None:
     plain, tuples = (
         answer(spec(name, methods=("le-grad",), exact=True)).attributions[0].values

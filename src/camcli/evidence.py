@@ -28,7 +28,6 @@ from camcli.attention import Attention
 from camcli.errors import SetupError
 from camcli.frozen import frozen
 from camcli.layers import Layer
-from camcli.maps import token_axis
 from camcli.outputs import PLAIN, Outputs, Readout, carried, with_carried
 from camcli.rectifiers import BentReLU
 from camcli.tapes import Tape
@@ -371,8 +370,7 @@ class Forward:
             raw, scores = self._tapes[layer.name].play_many(outputs, [self._outputs.raw, self._outputs.scores])
             return Outputs(raw.flatten(0, 1), scores.flatten(0, 1), self.network.readout)
         # (variants, tokens, N, C) where tokens come first.
-        first = given.ndim == 3 and token_axis(given.shape, len(self.images)) == 0
-        outputs = outputs.transpose(0, 1).flatten(1, 2) if first else outputs.flatten(0, 1)
+        outputs = outputs.transpose(0, 1).flatten(1, 2) if layer.tokens_first else outputs.flatten(0, 1)
         images = self.images.detach().repeat(stop - start, *[1] * (self.images.ndim - 1))
         hook = _on_run(layer, lambda output: outputs.clone())
         try:
@@ -569,7 +567,7 @@ class Evidence:
         """
         layer = self._at_layer()
         output = self._forward.output(layer)
-        tokens = output.shape[token_axis(output.shape, len(self.images))]
+        tokens = output.shape[0 if layer.tokens_first else 1]
         found = [weights for weights in self._forward.attention.weights if weights.shape[-1] == tokens]
         found = [weights.detach() for weights in found if len(weights) == len(self.images)]
         if not found or output.ndim != 3:
@@ -584,8 +582,7 @@ class Evidence:
     def to_grid(self, tokens: Tensor) -> Tensor:
         """One number a token (N, L), on the layer's grid (N, h, w), without class and register tokens."""
         layer = self._at_layer()
-        first = token_axis(self._forward.output(layer).shape, len(tokens)) == 0
-        return layer.to_map((tokens.T if first else tokens)[:, :, None], self._forward.size)[:, 0]
+        return layer.to_map((tokens.T if layer.tokens_first else tokens)[:, :, None], self._forward.size)[:, 0]
 
     @property
     def class_token(self) -> int | None:

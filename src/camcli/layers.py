@@ -33,7 +33,7 @@ class Layer:
 
     `call`: which of the module's runs in one forward, from 0. `shape` is (C, h, w) at pictures of the traced size;
     `to_map` is told the (height, width) of those that it reads. `class_token`: where, among its tokens, that is which
-    the score is read from; None: there is none. assumed: as in `Map`.
+    the score is read from; None: there is none. tokens_first: its output is (tokens, N, C). assumed: as in `Map`.
     """
 
     name: str
@@ -44,6 +44,7 @@ class Layer:
     why: str
     call: int = 0
     class_token: int | None = None
+    tokens_first: bool = False
     assumed: bool = False
 
     def in_net(self, net: nn.Module) -> Layer:
@@ -207,8 +208,18 @@ def _layer(net: nn.Module, trace: Trace, run: Run, why: str) -> Layer:
     found = read_map(net, trace, run)
     assert found is not None
     class_token = trace.read.get(run.shape[token_axis(run.shape, trace.images[0])]) if len(run.shape) == 3 else None
-    module = net.get_submodule(run.name)
-    return Layer(run.name, module, found.shape, found.read, found.write, why, run.call, class_token, found.assumed)
+    return Layer(
+        run.name,
+        net.get_submodule(run.name),
+        found.shape,
+        found.read,
+        found.write,
+        why,
+        call=run.call,
+        class_token=class_token,
+        tokens_first=found.arrangement == "tokens first",
+        assumed=found.assumed,
+    )
 
 
 def map_shape(net: nn.Module, trace: Trace, name: str) -> tuple[int, int, int] | None:
