@@ -168,7 +168,7 @@ def test_blocks_of_several_sizes_are_no_plain_transformers() -> None:
     assert "grad-cam" in {method.name for method in engine.methods}
 
 
-@pytest.mark.parametrize("name", ["by_windows", "by_turns"])
+@pytest.mark.parametrize("name", ["by_windows", "by_turns", "rolled"])
 def test_tokens_in_another_order_are_refused(name: str) -> None:
     with pytest.raises(SetupError, match="keeps its tokens in another order than the picture's rows"):
         Engine(spec(name))
@@ -187,6 +187,12 @@ def test_tokens_that_nobody_saw_put_together_are_tried() -> None:
 def test_tokens_that_are_few_enough_for_a_smaller_grid_are_none(name: str) -> None:
     with pytest.raises(SetupError, match=r"keeps its tokens in another order|don't lie where a grid"):
         Engine(spec(name))
+
+
+def test_a_map_that_changes_elsewhere_than_the_picture_is_refused() -> None:
+    with pytest.raises(SetupError, match="changes, as far as tried, in other places than the picture does"):
+        Engine(spec("Amplitudes"))
+    assert answer(spec("Convolved")).layer == "body"
 
 
 def test_tokens_that_are_pooled_lie_on_a_smaller_grid() -> None:

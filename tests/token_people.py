@@ -221,6 +221,36 @@ def assigned_last() -> nn.Module:
     return Assigned(-1)
 
 
+def rolled() -> nn.Module:
+    """Shifted windows whose shift is never taken back."""
+    rows = torch.arange(PATCHES).view(GRID, GRID)
+    return Ordered(rows.roll((2, 2), (0, 1)).flatten().tolist())
+
+
+class Convolved(nn.Module):
+    def __init__(self) -> None:
+        super().__init__()
+        torch.manual_seed(0)
+        self.body = nn.Sequential(
+            *(nn.Conv2d(3, 16, 3, 2, 1), nn.ReLU(), nn.Conv2d(16, 32, 3, 2, 1), nn.ReLU()),
+            *(nn.Conv2d(32, 32, 3, 2, 1), nn.ReLU()),
+        )
+        self.fc = nn.Linear(32, CLASSES)
+
+    def seen(self, x: Tensor) -> Any:
+        return x
+
+    def forward(self, x: Tensor) -> Any:
+        return self.fc(self.body(self.seen(x)).mean((2, 3)))
+
+
+class Amplitudes(Convolved):
+    """The amplitudes of a picture's frequencies, which lie nowhere on it."""
+
+    def seen(self, x: Tensor) -> Any:
+        return torch.fft.fft2(x).abs().log1p()
+
+
 class Pruned(Vit):
     """DynamicViT: nine tokens stay, which lie anywhere."""
 

@@ -135,24 +135,34 @@ def check_place(network: Network, layer: Layer, images: Tensor, model: str) -> N
         (y0, x0), *_, (y1, x1) = places
         if on_map == tuple(range(len(CORNERS))) and max(y1 - y0, x1 - x0) < NEAREST:
             raise _misplaced(model, layer, "sees the picture smaller, on a wider ground")
-    if seen.tokens:
+    if seen.rearranged:
         _check_tokens(seen, layer, patch, model)
+    elif len(places) < len(CORNERS) and _apart(_found_cells(seen, layer.shape[1], layer.shape[2], patch)):
+        raise _misplaced(model, layer, "changes, as far as tried, in other places than the picture does")
 
 
 def _check_tokens(seen: _Seen, layer: Layer, patch: Tensor, model: str) -> None:
     found = _found_cells(seen, layer.shape[1], layer.shape[2], patch)
-    moves = [(cell.token[0] - cell.at[0], cell.token[1] - cell.at[1]) for cell in found]
-    sharp = [move for move, cell in zip(moves, found, strict=True) if cell.share >= SHARP]
-    far = sum(max(map(abs, move)) > 1 for move in sharp)
-    if far >= max(3, (len(sharp) - far) / 2):
-        raise _misplaced(model, layer, "keeps its tokens in another order than the picture's rows")
-    if not layer.assumed or not found:
+    if not found:
         return
-    move, times = Counter(moves).most_common(1)[0]
-    along = [_correlation([(cell.at[axis], cell.middle[axis]) for cell in found]) for axis in (0, 1)]
-    apart = min(along) < IN_STEP and moves.count((0, 0)) <= CELLS / 2
-    if apart or (move != (0, 0) and times > CELLS / 2):
+    move, times = Counter(cell.move for cell in found).most_common(1)[0]
+    shifted = move != (0, 0) and times > CELLS / 2
+    sharp = [max(map(abs, cell.move)) for cell in found if cell.share >= SHARP]
+    far = sum(cells > 1 for cells in sharp)
+    if far >= max(3, (len(sharp) - far) / 2) and (shifted or not _in_step(found)):
+        raise _misplaced(model, layer, "keeps its tokens in another order than the picture's rows")
+    if layer.assumed and (shifted or _apart(found)):
         raise _misplaced(model, layer, "has tokens that, as far as tried, don't lie where a grid of the picture would")
+
+
+def _apart(found: Sequence[_Cell]) -> bool:
+    """Whether what changes neither moves with the cells nor is theirs."""
+    return bool(found) and not _in_step(found) and sum(cell.move == (0, 0) for cell in found) <= CELLS / 2
+
+
+def _in_step(found: Sequence[_Cell]) -> bool:
+    """Whether what changes moves with the cells, along both sides."""
+    return min(_correlation([(cell.at[axis], cell.middle[axis]) for cell in found]) for axis in (0, 1)) >= IN_STEP
 
 
 @dataclass(frozen=True, slots=True)
@@ -164,6 +174,11 @@ class _Cell:
     token: tuple[int, int]
     share: float
     middle: tuple[float, float]
+
+    @property
+    def move(self) -> tuple[int, int]:
+        """By how many rows and columns the token is away from the cell."""
+        return self.token[0] - self.at[0], self.token[1] - self.at[1]
 
 
 def _found_cells(seen: _Seen, height: int, width: int, patch: Tensor) -> list[_Cell]:
@@ -219,7 +234,7 @@ class _Seen:
 
     def __init__(self, network: Network, layer: Layer, plain: Tensor) -> None:
         self._network, self._layer, self._plain = network, layer, plain
-        self._before, self.tokens = self._map(plain)
+        self._before, self.rearranged = self._map(plain)
 
     def corners(self, patch: Tensor) -> list[Tensor | None]:
         """For each corner how much each place (h, w) of the map changes with it; None: not at all."""
@@ -239,11 +254,12 @@ class _Seen:
         return change if float(change.max()) > 1e-12 * float(self._before.square().sum(0).max()) else None
 
     def _map(self, image: Tensor) -> tuple[Tensor, bool]:
-        """(the layer's map (C, h, w), whether it is read from tokens)."""
+        """(the layer's map (C, h, w), whether it is read from tokens, or from channels that come last)."""
         with torch.random.fork_rng():
             torch.manual_seed(0)  # the same draw for each, of a network that draws
             forward = Forward(self._network, self._network.arranged(image), [self._layer])
-        return forward.activations(self._layer)[0].double(), forward.output(self._layer).ndim == 3
+        found = forward.activations(self._layer)
+        return found[0].double(), found.shape != forward.output(self._layer).shape
 
 
 def _place(change: Tensor) -> tuple[float, float] | None:
