@@ -156,3 +156,16 @@ def test_doctor_finds_a_working_installation(flags: list[str]) -> None:
         assert facts["torch"]
     else:
         assert "explains\tTrue" in outcome.out
+
+
+def test_layers_are_listed_where_none_is_chosen() -> None:
+    """Which of them can be named is what its refusal sends here for."""
+    asked = ("layers", "token_people:Windows", "-w", "none", "--resize", "48", "--crop", "48")
+    outcome = run(*asked)
+    assert outcome.code == 3
+    marked = [line.split("\t")[1].strip() for line in outcome.out.splitlines() if line.startswith("*")]
+    assert marked == ["embed"]
+    assert "near the picture" in outcome.err
+    as_json = run(*asked, "--json")
+    assert (as_json.code, as_json.rows[0]["layer"]) == (3, None)
+    assert "embed" in [module["name"] for module in as_json.rows[0]["modules"]]

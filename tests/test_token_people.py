@@ -189,9 +189,10 @@ def test_tokens_that_are_few_enough_for_a_smaller_grid_are_none(name: str) -> No
         Engine(spec(name))
 
 
-def test_a_map_that_changes_elsewhere_than_the_picture_is_refused() -> None:
+@pytest.mark.parametrize("name", ["Amplitudes", "Rolled", "Misread"])
+def test_a_map_that_changes_elsewhere_than_the_picture_is_refused(name: str) -> None:
     with pytest.raises(SetupError, match="changes, as far as tried, in other places than the picture does"):
-        Engine(spec("Amplitudes"))
+        Engine(spec(name))
     assert answer(spec("Convolved")).layer == "body"
 
 

@@ -251,6 +251,18 @@ class Amplitudes(Convolved):
         return torch.fft.fft2(x).abs().log1p()
 
 
+class Rolled(Convolved):
+    def seen(self, x: Tensor) -> Any:
+        return x.roll((12, 12), (2, 3))
+
+
+class Misread(Convolved):
+    """A picture whose channels come last is viewed as one whose channels come first."""
+
+    def seen(self, x: Tensor) -> Any:
+        return x.permute(0, 2, 3, 1).reshape(x.shape)
+
+
 class Pruned(Vit):
     """DynamicViT: nine tokens stay, which lie anywhere."""
 

@@ -137,7 +137,7 @@ def check_place(network: Network, layer: Layer, images: Tensor, model: str) -> N
             raise _misplaced(model, layer, "sees the picture smaller, on a wider ground")
     if seen.rearranged:
         _check_tokens(seen, layer, patch, model)
-    elif len(places) < len(CORNERS) and _apart(_found_cells(seen, layer.shape[1], layer.shape[2], patch)):
+    elif _apart(_found_cells(seen, layer.shape[1], layer.shape[2], patch)):
         raise _misplaced(model, layer, "changes, as far as tried, in other places than the picture does")
 
 

@@ -14,7 +14,7 @@ from camcli import methods as methods_
 from camcli import needs
 from camcli.cli import console, options, report
 from camcli.cli.problems import Problems
-from camcli.errors import RequestError
+from camcli.errors import RequestError, SetupError
 from camcli.models import catalog, check_name, typed, weights_file, weights_url
 from camcli.records import ModelSpec, spelled
 
@@ -77,7 +77,11 @@ def layers(
     pictures = 1 if plan.alone else 2
     grey = torch.zeros(pictures, len(plan.preset.mean), *plan.preset.view_size, device=plan.device)
     traced = trace(plan.net, grey, plan.readout)
-    chosen = choose(plan.net, traced, plan.name)
+    refusal: SetupError | None = None
+    try:
+        chosen = choose(plan.net, traced, plan.name)
+    except SetupError as error:  # which of the others can be named is listed all the same
+        chosen, refusal = None, error
     modules = [
         {"name": name, "type": type(module).__name__, "shape": list(run.shape[1:]) if run else None}
         for name, module in plan.net.named_modules()
@@ -85,17 +89,23 @@ def layers(
         for run in [traced.last(name)]
     ]
     if json:
-        top = {"model": plan.name, "layer": chosen.name, "shape": list(chosen.shape), "why": chosen.why}
-        console.out(json_.dumps({**top, "modules": modules}))
+        top = {"layer": chosen.name, "shape": list(chosen.shape), "why": chosen.why} if chosen else {"layer": None}
+        console.out(json_.dumps({"model": plan.name, **top, "modules": modules}))
+        if refusal is not None:
+            raise refusal
         return
     usable = {str(m["name"]) for m in modules if map_shape(plan.net, traced, str(m["name"]))}
     rows = []
     for module in modules:
         name = str(module["name"])
-        mark = "=>" if name == chosen.name else "*" if name in usable else ""
+        mark = "=>" if chosen and name == chosen.name else "*" if name in usable else ""
         shape = "x".join(map(str, module["shape"])) if module["shape"] else "-"
         rows.append((mark, "  " * name.count(".") + name, module["type"], shape))
     report.table(("", "layer", "type", f"output at {spelled(plan.preset.crop)}"), rows)
+    if chosen is None:
+        console.say("* can be named with --layer")
+        assert refusal is not None
+        raise refusal
     shape = "x".join(map(str, chosen.shape))
     console.say(f"=> {chosen.name} ({shape}): {chosen.why}; * can be named with --layer")
 
