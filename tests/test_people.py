@@ -440,3 +440,12 @@ def test_layers_of_transformers(made: str, side: int, layer: str, grid: tuple[in
     Path("hf.py").write_text(TRANSFORMERS)
     engine = Engine(Spec(f"hf.py:{made}", "none", resize=side, crop=side))
     assert [(own.name, own.shape) for own in engine.layers] == [(layer, grid)]
+
+
+@pytest.mark.parametrize("name", ["Squeezed", "SqueezedYes"])
+def test_one_picture_of_a_network_that_squeezes_is_run_again_from_the_layer(name: str) -> None:
+    asked = spec(name, methods=("cam", "ablation-cam"))
+    (alone,), together = explained(asked, PHOTOS[:1]), explained(asked)
+    for one, other in zip(alone.attributions, together[0].attributions, strict=True):
+        assert one.values.any() == other.values.any()
+        assert np.abs(one.values - other.values).max() <= SAME * max(np.abs(other.values).max(), 1e-6)

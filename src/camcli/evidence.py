@@ -386,6 +386,8 @@ class Forward:
         if layer.name not in self._right:
             tape, raw, scores = self._tapes[layer.name], self._outputs.raw, self._outputs.scores
             right = self.network.embedder is None and isinstance(raw, Tensor)
+            # One that squeezes the picture's axis away can't be told from several pictures' once it is played.
+            right = right and raw.shape[:1] == (len(self.images),)
             right = right and tape.reaches(raw) and tape.reaches(scores)
             if right:
                 try:
