@@ -607,10 +607,11 @@ def test_channels_that_do_not_suit_the_network_are_refused() -> None:
     five = Preset(20, 20, (0.5,) * 5, (0.5,) * 5, "bilinear")
     with pytest.raises(InputError, match=r"a picture has 3 channels, and the network takes 5: give a \.npy array"):
         view_of(frame_of(noise(30, 30)), five, "crop")
-    grey = Preset(20, 20, (0.5,), (0.5,), "bilinear")
+    grey, eleven = (Preset(20, 20, (0.5,) * count, (0.5,) * count, "bilinear") for count in (1, 11))
     for shape, preset, said in (
         ((30, 30, 2), LITE, "an array of 30x30x2, (height, width, channels), and the network takes 3 channels"),
         ((30, 30, 3), grey, "an array of 30x30x3, (height, width, channels), and the network takes 1 channel"),
+        ((30, 30, 3), eleven, "an array of 30x30x3, (height, width, channels), and the network takes 11 channels"),
         ((3, 30, 40), LITE, "the network takes 3 channels: its channels come first, transpose it"),
         ((1, 30, 40), grey, "the network takes 1 channel: its channels come first, transpose it"),
     ):

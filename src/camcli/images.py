@@ -452,10 +452,11 @@ def _channels(frame: Frame, image: Image.Image | None, wanted: int) -> Bands:
 
 
 def _unfit(shape: tuple[int, ...], wanted: int) -> InputError:
-    said = f"an array of {_by(shape)}, (height, width, channels), and the network takes {wanted} channels"
+    channels = "1 channel" if wanted == 1 else f"{wanted} channels"
+    said = f"an array of {_by(shape)}, (height, width, channels), and the network takes {channels}"
     if shape[0] == wanted:
         said += ": its channels come first, transpose it"
-    return InputError("preprocess", "channels", said.replace("1 channels", "1 channel"))
+    return InputError("preprocess", "channels", said)
 
 
 def _by(shape: Sequence[int]) -> str:
