@@ -16,7 +16,7 @@ from people import CLASSES, SIDE
 from shell import SAMPLES
 from torch import Tensor, nn
 
-from camcli import Engine, Explained, Spec, expand, images
+from camcli import Engine, Explained, Spec, expand, images, probing
 from camcli.errors import SetupError
 from camcli.inputs import ref_named
 from camcli.layers import choose
@@ -299,6 +299,14 @@ def test_a_map_that_does_not_lie_on_the_view_is_refused(name: str, how: str) -> 
     with pytest.raises(SetupError, match=how):
         Engine(spec(name))
     assert explained(spec(name, methods=("gradient",)))[0].attributions[0].values.any()
+
+
+def test_rounding_does_not_bring_the_places_of_a_small_map_nearer() -> None:
+    """On a 2x2 map opposite corners are as far apart as they must be, and no farther."""
+    for value in torch.rand(200, dtype=torch.float64, generator=torch.Generator().manual_seed(0)):
+        first, last = torch.zeros(2, 2, dtype=torch.float64), torch.zeros(2, 2, dtype=torch.float64)
+        first[0, 0] = last[1, 1] = value
+        assert (probing._place(first), probing._place(last)) == ((0.25, 0.25), (0.75, 0.75))
 
 
 def test_all_methods_go_on_without_those_that_look_at_a_layer() -> None:

@@ -13,7 +13,7 @@ from dataclasses import dataclass, replace
 from typing import TYPE_CHECKING
 
 from camcli.errors import SetupError, unknown
-from camcli.maps import Run, Trace, fits, read_map, token_axis
+from camcli.maps import Arrangement, Run, Trace, fits, read_map, token_axis
 
 if TYPE_CHECKING:
     from torch import Tensor, nn
@@ -33,7 +33,7 @@ class Layer:
 
     `call`: which of the module's runs in one forward, from 0. `shape` is (C, h, w) at pictures of the traced size;
     `to_map` is told the (height, width) of those that it reads. `class_token`: where, among its tokens, that is which
-    the score is read from; None: there is none. tokens_first: its output is (tokens, N, C). assumed: as in `Map`.
+    the score is read from; None: there is none. `arrangement`, `assumed`: as in `Map`.
     """
 
     name: str
@@ -44,8 +44,13 @@ class Layer:
     why: str
     call: int = 0
     class_token: int | None = None
-    tokens_first: bool = False
+    arrangement: Arrangement = "channels first"
     assumed: bool = False
+
+    @property
+    def tokens_first(self) -> bool:
+        """Whether its output is (tokens, N, C)."""
+        return self.arrangement == "tokens first"
 
     def in_net(self, net: nn.Module) -> Layer:
         """The same layer of a network with the same names."""
@@ -87,20 +92,25 @@ def choose(net: nn.Module, trace: Trace, model: str) -> Layer:
 def _maps_on_every_path(net: nn.Module, trace: Trace) -> list[Run]:
     """Ordered by when each tensor was made: modules may hand on what is older."""
     head = _head(net, trace)
-    producers: dict[int, Run] = {}
-    for run in trace.runs:
-        producers.setdefault(run.tensor, run)
-    made = {tensor: place for place, tensor in enumerate(producers)}
+    made = _made(trace)
     found = [
         run
         for run in trace.runs
         if run.on_every_path
         and not run.in_attention
         and not _within(run.name, head)
-        and not _only_hands_on(net, producers[run.tensor])
+        and not _only_hands_on(net, trace.runs[made[run.tensor]])
         and read_map(net, trace, run) is not None
     ]
     return sorted(found, key=lambda run: made[run.tensor])
+
+
+def _made(trace: Trace) -> dict[int, int]:
+    """Where in the trace each tensor comes first."""
+    places: dict[int, int] = {}
+    for place, run in enumerate(trace.runs):
+        places.setdefault(run.tensor, place)
+    return places
 
 
 def _only_hands_on(net: nn.Module, run: Run) -> bool:
@@ -168,17 +178,19 @@ def _stage(net: nn.Module, trace: Trace, run: Run) -> Layer:
 
 def _depth(net: nn.Module, trace: Trace, run: Run) -> float:
     """The share of the modules with weights on the way to the score that have run when this one has."""
-    own = next(i for i, other in enumerate(trace.runs) if other.tensor == run.tensor)
-    places = _weighted(net, trace)
+    own, places = _made(trace)[run.tensor], _weighted(net, trace)
     return sum(place <= own for place in places) / max(1, len(places))
 
 
 def _weighted(net: nn.Module, trace: Trace) -> list[int]:
     """Where in the trace a module with weights of its own gives a map, tokens or windows, on the way to the score."""
-    weighted = {
-        name for name, module in net.named_modules() if next(module.parameters(recurse=False), None) is not None
-    }
+    weighted = _with_weights(net)
     return [i for i, run in enumerate(trace.runs) if run.name in weighted and run.reaches and len(run.shape) > 2]
+
+
+def _with_weights(net: nn.Module) -> set[str]:
+    """The modules that have weights of their own."""
+    return {name for name, part in net.named_modules() if next(part.parameters(recurse=False), None) is not None}
 
 
 def _named(net: nn.Module, trace: Trace, name: str, model: str, typed: str) -> Layer:
@@ -217,7 +229,7 @@ def _layer(net: nn.Module, trace: Trace, run: Run, why: str) -> Layer:
         why,
         call=run.call,
         class_token=class_token,
-        tokens_first=found.arrangement == "tokens first",
+        arrangement=found.arrangement,
         assumed=found.assumed,
     )
 
@@ -250,7 +262,7 @@ def _head(net: nn.Module, trace: Trace) -> str:
 
 def last_weighted(net: nn.Module, trace: Trace) -> str:
     """The module with weights of its own that ran last: what it reads is the picture's embedding."""
-    weighted = {name for name, part in net.named_modules() if next(part.parameters(recurse=False), None) is not None}
+    weighted = _with_weights(net)
     return [run.name for run in trace.runs if run.name in weighted][-1]
 
 

@@ -135,14 +135,14 @@ def check_place(network: Network, layer: Layer, images: Tensor, model: str) -> N
         (y0, x0), *_, (y1, x1) = places
         if on_map == tuple(range(len(CORNERS))) and max(y1 - y0, x1 - x0) < NEAREST:
             raise _misplaced(model, layer, "sees the picture smaller, on a wider ground")
-    if seen.rearranged:
-        _check_tokens(seen, layer, patch, model)
-    elif _apart(_found_cells(seen, layer.shape[1], layer.shape[2], patch)):
+    found = _found_cells(seen, layer.shape[1], layer.shape[2], patch)
+    if layer.arrangement != "channels first":
+        _check_tokens(found, layer, model)
+    elif _apart(found):
         raise _misplaced(model, layer, "changes, as far as tried, in other places than the picture does")
 
 
-def _check_tokens(seen: _Seen, layer: Layer, patch: Tensor, model: str) -> None:
-    found = _found_cells(seen, layer.shape[1], layer.shape[2], patch)
+def _check_tokens(found: Sequence[_Cell], layer: Layer, model: str) -> None:
     if not found:
         return
     move, times = Counter(cell.move for cell in found).most_common(1)[0]
@@ -168,7 +168,7 @@ def _in_step(found: Sequence[_Cell]) -> bool:
 @dataclass(frozen=True, slots=True)
 class _Cell:
     """A cell of the grid (row, column) that was changed: the token that changed most, by how many times the average of
-    what that token changes by, and the middle of all that changed more than most."""
+    what that token changes by, and the middle of all that changed more than most, as shares of the sides."""
 
     at: tuple[int, int]
     token: tuple[int, int]
@@ -202,13 +202,7 @@ def _found_cells(seen: _Seen, height: int, width: int, patch: Tensor) -> list[_C
 
 def _cell(at: tuple[int, int], share: Tensor) -> _Cell:
     row, column = divmod(int(share.argmax()), share.shape[1])
-    weights = (share - share.median()).clamp_min(0).square()
-    middle = []
-    for axis in (1, 0):
-        along = weights.sum(axis)
-        places = torch.arange(len(along), dtype=along.dtype, device=along.device)
-        middle.append(float((along * places).sum() / along.sum()))
-    return _Cell(at, (row, column), float(share.max()), (middle[0], middle[1]))
+    return _Cell(at, (row, column), float(share.max()), _middle((share - share.median()).clamp_min(0).square()))
 
 
 def _correlation(pairs: Sequence[tuple[float, float]]) -> float:
@@ -234,32 +228,30 @@ class _Seen:
 
     def __init__(self, network: Network, layer: Layer, plain: Tensor) -> None:
         self._network, self._layer, self._plain = network, layer, plain
-        self._before, self.rearranged = self._map(plain)
+        self._before = self._map(plain)
 
     def corners(self, patch: Tensor) -> list[Tensor | None]:
         """For each corner how much each place (h, w) of the map changes with it; None: not at all."""
         return [self.change(patch, (y, x)) for y in (0.0, 1.0) for x in (0.0, 1.0)]
 
     def change(
-        self, patch: Tensor, at: tuple[float, float], shares: tuple[float, float] = (PATCH, PATCH)
+        self, patch: Tensor, at: tuple[float, float], size: tuple[float, float] = (PATCH, PATCH)
     ) -> Tensor | None:
         """How much each place (h, w) changes with a patch there, of such shares of the sides; None: not at all."""
-        whole = self._plain.shape[2:]
-        sides = [max(1, round(side * share)) for side, share in zip(whole, shares, strict=True)]
-        starts = [round((side - part) * share) for side, part, share in zip(whole, sides, at, strict=True)]
-        rows, columns = (slice(start, start + side) for start, side in zip(starts, sides, strict=True))
+        sides = self._plain.shape[2:]
+        parts = [max(1, round(side * share)) for side, share in zip(sides, size, strict=True)]
+        starts = [round((side - part) * share) for side, part, share in zip(sides, parts, at, strict=True)]
+        rows, columns = (slice(start, start + side) for start, side in zip(starts, parts, strict=True))
         patched = self._plain.clone()
         patched[..., rows, columns] = patch[..., rows, columns]
-        change = (self._map(patched)[0] - self._before).square().sum(0)
+        change = (self._map(patched) - self._before).square().sum(0)
         return change if float(change.max()) > 1e-12 * float(self._before.square().sum(0).max()) else None
 
-    def _map(self, image: Tensor) -> tuple[Tensor, bool]:
-        """(the layer's map (C, h, w), whether it is read from tokens, or from channels that come last)."""
+    def _map(self, image: Tensor) -> Tensor:
         with torch.random.fork_rng():
             torch.manual_seed(0)  # the same draw for each, of a network that draws
             forward = Forward(self._network, self._network.arranged(image), [self._layer])
-        found = forward.activations(self._layer)
-        return found[0].double(), found.shape != forward.output(self._layer).shape
+        return forward.activations(self._layer)[0].double()
 
 
 def _place(change: Tensor) -> tuple[float, float] | None:
@@ -267,9 +259,15 @@ def _place(change: Tensor) -> tuple[float, float] | None:
     seen = change * (change >= SEEN * change.max())
     if float((seen > 0).float().mean()) > DIFFUSE or not change.isfinite().all():
         return None
+    return _middle(seen)
+
+
+def _middle(weights: Tensor) -> tuple[float, float]:
+    """The (y, x) of a map's centre of mass, as shares of its sides."""
     shares = []
     for axis in (1, 0):
-        weights = seen.sum(axis)
-        middles = (torch.arange(len(weights), device=weights.device) + 0.5) / len(weights)
-        shares.append(float((weights * middles).sum() / weights.sum()))
+        along = weights.sum(axis)
+        # By whole numbers: on a 2x2 map corners are exactly NEAREST apart, and rounding must not bring them nearer.
+        index = (along * torch.arange(len(along), device=along.device)).sum() / along.sum()
+        shares.append((float(index) + 0.5) / len(along))
     return shares[0], shares[1]
