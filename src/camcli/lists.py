@@ -9,7 +9,6 @@ import sys
 from collections.abc import Iterable, Iterator
 from dataclasses import dataclass
 from io import BytesIO
-from itertools import islice
 from typing import BinaryIO
 
 from camcli import kinds
@@ -80,7 +79,8 @@ def framing(head: bytes) -> Framing | None:
 def names_files(head: bytes) -> bool:
     """Whether it begins with the name of a file that is there."""
     framed = framing(head)
-    return framed is not None and any(_exists(name) for name in islice(names(head, BytesIO(), framed), 1))
+    first = next(names(head, BytesIO(), framed), None) if framed is not None else None
+    return first is not None and _exists(first)
 
 
 def names(head: bytes, stream: BinaryIO, framed: Framing) -> Iterator[bytes]:

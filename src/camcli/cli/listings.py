@@ -6,7 +6,7 @@ import inspect
 import json as json_
 from dataclasses import replace
 from fnmatch import fnmatchcase
-from typing import Annotated
+from typing import TYPE_CHECKING, Annotated, Any
 
 import typer
 
@@ -15,8 +15,12 @@ from camcli import needs
 from camcli.cli import console, options, report
 from camcli.cli.problems import Problems
 from camcli.errors import RequestError, SetupError
-from camcli.models import catalog, check_name, typed, weights_file, weights_url
+from camcli.models import Model, catalog, check_name, typed, weights_file, weights_url
 from camcli.records import ModelSpec, spelled
+
+if TYPE_CHECKING:
+    from camcli.layers import Layer
+    from camcli.maps import Trace
 
 MethodName = Annotated[
     str | None,
@@ -67,7 +71,7 @@ def layers(
     spec = _spec(name, flags)
     import torch
 
-    from camcli.layers import choose, map_shape
+    from camcli.layers import choose
     from camcli.models import blueprint, load_model
     from camcli.tracing import trace
 
@@ -77,12 +81,12 @@ def layers(
     pictures = 1 if plan.alone else 2
     grey = torch.zeros(pictures, len(plan.preset.mean), *plan.preset.view_size, device=plan.device)
     traced = trace(plan.net, grey, plan.readout)
-    refusal: SetupError | None = None
+    chosen, refusal = None, None
     try:
         chosen = choose(plan.net, traced, plan.name)
-    except SetupError as error:  # which of the others can be named is listed all the same
-        chosen, refusal = None, error
-    modules = [
+    except SetupError as error:  # raised once it is listed which of the others can be named
+        refusal = error
+    modules: list[dict[str, Any]] = [
         {"name": name, "type": type(module).__name__, "shape": list(run.shape[1:]) if run else None}
         for name, module in plan.net.named_modules()
         if name
@@ -91,23 +95,26 @@ def layers(
     if json:
         top = {"layer": chosen.name, "shape": list(chosen.shape), "why": chosen.why} if chosen else {"layer": None}
         console.out(json_.dumps({"model": plan.name, **top, "modules": modules}))
-        if refusal is not None:
-            raise refusal
-        return
-    usable = {str(m["name"]) for m in modules if map_shape(plan.net, traced, str(m["name"]))}
+    else:
+        _list_layers(plan, traced, modules, chosen)
+    if refusal is not None:
+        raise refusal
+
+
+def _list_layers(plan: Model, traced: Trace, modules: list[dict[str, Any]], chosen: Layer | None) -> None:
+    """A line a module, with marks, and what they mean."""
+    from camcli.layers import map_shape
+
+    usable = {module["name"] for module in modules if map_shape(plan.net, traced, module["name"])}
     rows = []
     for module in modules:
-        name = str(module["name"])
+        name = module["name"]
         mark = "=>" if chosen and name == chosen.name else "*" if name in usable else ""
         shape = "x".join(map(str, module["shape"])) if module["shape"] else "-"
         rows.append((mark, "  " * name.count(".") + name, module["type"], shape))
     report.table(("", "layer", "type", f"output at {spelled(plan.preset.crop)}"), rows)
-    if chosen is None:
-        console.say("* can be named with --layer")
-        assert refusal is not None
-        raise refusal
-    shape = "x".join(map(str, chosen.shape))
-    console.say(f"=> {chosen.name} ({shape}): {chosen.why}; * can be named with --layer")
+    said = f"=> {chosen.name} ({'x'.join(map(str, chosen.shape))}): {chosen.why}; " if chosen else ""
+    console.say(f"{said}* can be named with --layer")
 
 
 @console.guarded

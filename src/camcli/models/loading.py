@@ -184,11 +184,12 @@ def _input_channels(arch: Architecture, net: nn.Module, size: tuple[int, int]) -
 
     Code may cut pictures into patches before any convolution, or filter each channel: of such it is tried out.
     """
-    convolved = [module.in_channels for module in net.modules() if isinstance(module, nn.Conv2d)]
-    usual = next((count for count in convolved if count in (1, 3)), *convolved[:1] or [len(arch.preset.mean)])
+    given = len(arch.preset.mean)
+    convolved = [module.in_channels for module in net.modules() if isinstance(module, nn.Conv2d)] or [given]
+    usual = next((count for count in convolved if count in (1, 3)), convolved[0])
     if usual == 3 or not arch.foreign:
         return usual
-    likely = [count for count in (usual, len(arch.preset.mean), 1) if count <= preset_words.MAX_CHANNELS]
+    likely = [count for count in (usual, given, 1) if count <= preset_words.MAX_CHANNELS]
     device = next((parameter.device for parameter in net.parameters()), None)
     tried = (count for count in likely if outputs.takes(net, torch.zeros(2, count, *size, device=device)))
     return next(tried, likely[0])
@@ -209,16 +210,16 @@ def _told(spec: ModelSpec, checkpoint: Checkpoint | None, channels: int, remarks
         if beside := presets.beside(checkpoint.path, channels):
             given = presets.whole(beside[1])
             remarks.append(f"preset from {beside[0]}: {', '.join(given)}")
-        unused = presets.unused_beside(checkpoint.path) or checkpoint.normalised
-        if "mean" not in given and spec.mean is None and unused:
+        said = "mean" in given or spec.mean is not None
+        if not said and (unused := presets.unused_beside(checkpoint.path) or checkpoint.normalised):
             remarks.append(f"{unused}: its mean and std are not used: say them with --mean and --std")
     named = ("resize", "crop", "mean", "std", "interpolation")
     flags = {name: value for name in named if (value := getattr(spec, name)) is not None}
     fields: dict[str, Any] = {}
     for source in (given, flags):
-        own, said = presets.in_unit_range(presets.whole(source))
+        own, brought = presets.in_unit_range(presets.whole(source))
         fields |= own
-        remarks += said
+        remarks += brought
     return fields
 
 
