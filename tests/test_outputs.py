@@ -298,14 +298,33 @@ def test_what_is_no_table_of_scores_is_no_classifier(head: Head, given: str) -> 
     assert f"the model gives {given} for 2 picture(s)" in str(refusal.value)
 
 
+def ranked_by_numpy(scores: Tensor) -> dict[str, Tensor]:
+    ids = torch.from_numpy(scores.numpy().argsort(1)[:, ::-1].copy())
+    return {"scores": torch.from_numpy(scores.numpy()[[[i] for i in range(len(ids))], ids]), "labels": ids}
+
+
 @pytest.mark.parametrize(
     ("head", "said"),
     [
         (lambda z: z.mean(0)[:2], "2 numbers of one picture and 1 each of 2"),
         (lambda z: z.argmax(1), "int64 numbers, not scores"),
         (lambda z: z[:, :0], "its table has no classes"),
+        (lambda z: z.softmax(1).topk(3), "come before its topk, sort or max"),
+        (lambda z: z.topk(3).values.softmax(1), "come before its topk, sort or max"),
+        (lambda z: torch.sort(z, descending=True)[0], "come before its topk, sort or max"),
+        (lambda z: z.sigmoid().max(1, keepdim=True), "come before its topk, sort or max"),
+        (lambda z: ranked_by_numpy(z), "come before its topk, sort or max"),
     ],
-    ids=["a batch's mean as long as the batch", "class ids", "no classes"],
+    ids=[
+        "a batch's mean as long as the batch",
+        "class ids",
+        "no classes",
+        "topk",
+        "softmax of topk",
+        "sorted",
+        "the best alone",
+        "scores and ids in a dict",
+    ],
 )
 def test_what_only_looks_like_a_table_is_no_classifier(head: Head, said: str) -> None:
     with pytest.raises(NoTableError, match=said):
@@ -354,6 +373,37 @@ def test_probabilities_are_not_taken_for_scores(head: Head, activation: str) -> 
     torch.testing.assert_close(readout.probabilities(scores), given, rtol=1e-4, atol=1e-6)
     # In float32 a number that is zero has no logarithm: it stays finite.
     assert scores.isfinite().all()
+
+
+@pytest.mark.parametrize(
+    ("head", "activation"),
+    [
+        (lambda z: z.softmax(1) * 100, "softmax"),
+        (lambda z: 100 * (z.softmax(1) + (2 * z).softmax(1)) / 2, "softmax"),
+        (lambda z: z.sigmoid() * 100, "sigmoid"),
+    ],
+    ids=["softmax", "vote", "sigmoids"],
+)
+def test_per_cent_are_not_taken_for_scores(head: Head, activation: str) -> None:
+    net = headed(head)
+    readout, classes, scores = read(net)
+    assert (readout.given, readout.activation, classes) == (100, activation, 5)
+    torch.testing.assert_close(readout.probabilities(scores), net(IMAGES) / 100, rtol=1e-4, atol=1e-6)
+
+
+@pytest.mark.parametrize(
+    ("head", "unsigned"),
+    [(plain, False), (Tensor.relu, True), (lambda z: z.square() + 1, True), (lambda z: z.sigmoid(), False)],
+    ids=["logits", "relu", "evidence", "sigmoid"],
+)
+def test_scores_without_a_sign_are_doubted(head: Head, unsigned: bool) -> None:
+    assert read(headed(head))[0].unsigned is unsigned
+
+
+def test_the_best_of_a_bag_is_no_ranking() -> None:
+    """Multiple instances, of which the best one's logit is the bag's."""
+    readout, classes, _ = read(headed(lambda z: z.max(1, keepdim=True).values))
+    assert (readout.binary, classes) == (True, 2)
 
 
 @pytest.mark.parametrize("head", [plain, lambda z: z.relu(), lambda z: z - z.min(), lambda z: (z > 0) * 0.5 + 0.1])

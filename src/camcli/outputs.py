@@ -8,9 +8,9 @@ activation (arXiv:1610.02391 sec. 3), so where the head has one, what enters it 
 from __future__ import annotations
 
 import re
-from collections.abc import Iterator, Mapping
+from collections.abc import Iterator, Mapping, Sequence
 from contextlib import contextmanager, nullcontext
-from dataclasses import dataclass
+from dataclasses import dataclass, replace
 from typing import Any, Literal
 
 import torch
@@ -29,6 +29,8 @@ _SOFTMAX = frozenset(
 )
 _SIGMOID = frozenset({torch.sigmoid, Tensor.sigmoid, torch.special.expit})
 _IN_PLACE = frozenset({torch.sigmoid_, Tensor.sigmoid_})
+# What gives scores in the order of their size, and beside them whose they are.
+_RANKING = frozenset(getattr(owner, name) for owner in (torch, Tensor) for name in ("topk", "sort", "max"))
 
 
 @dataclass(frozen=True, slots=True)
@@ -38,16 +40,18 @@ class Readout:
     key: which of several outputs. activation: what turns scores into probabilities ("none": they are no classes'
     scores). activated: the head ends in its own softmax or sigmoid. given: the network gives probabilities that no
     activation of its own ends in, as an average of softmaxes does: their logarithms (of sigmoids: log-odds) are the
-    scores. binary: one logit, read as the scores (-z, z) of two classes, so that the second one's probability is
-    sigmoid(z). table: the network gives scores (N, K); without, a target function alone says what is explained.
+    scores; 1, or 100 where they are per cent. binary: one logit, read as the scores (-z, z) of two classes, so that the
+    second one's probability is sigmoid(z). table: the network gives scores (N, K); without, a target function alone
+    says what is explained. unsigned: several classes and no score below zero, so that they may be no logits.
     """
 
     key: str | None = None
     activation: Reading = "softmax"
     activated: bool = False
-    given: bool = False
+    given: int = 0
     binary: bool = False
     table: bool = True
+    unsigned: bool = False
 
     def outputs(self, net: nn.Module, images: Tensor) -> Outputs:
         """One forward.
@@ -62,7 +66,7 @@ class Readout:
             _, output = _scores_in(raw, self.key)
         scores = _as_table(seen.before(output) if self.activated else output, len(images))
         if self.given:
-            scores = _unactivated(scores, self.activation)
+            scores = _unactivated(scores / self.given, self.activation)
         return Outputs(raw, torch.cat([-scores, scores], dim=1) if self.binary else scores, self)
 
     def probabilities(self, scores: Tensor) -> Tensor:
@@ -132,12 +136,22 @@ def probe(net: nn.Module, images: Tensor, key: str | None, multi_label: bool) ->
     """
     seen = _Activations()
     with torch.no_grad(), frozen(net), seen:
-        key, output = _scores_in(_forward(net, images.clone()), key)  # some networks change what they are given
+        raw = _forward(net, images.clone())  # some networks change what they are given
+    key, output = _scores_in(raw, key)
     table = _as_table(output, len(images))
-    ended_in, given = seen.kind_of(output), None
+    if seen.ranks(output, tensors_in(raw)) or _are_ranks(table, tensors_in(raw)):
+        raise NoTableError(
+            "the model gives scores in the order of their size, so that no column is a class: what it gives must come "
+            "before its topk, sort or max"
+        )
+    ended_in = seen.kind_of(output)
     if ended_in is None:
-        given = _probabilities_of(table, seen)
-    return readout(table.shape[1], multi_label, ended_in, key, given)
+        for whole in (1, _PER_CENT):
+            if (kind := _probabilities_of(table, seen, whole)) is not None:
+                return readout(table.shape[1], multi_label, kind, key, given=whole)
+    found, classes = readout(table.shape[1], multi_label, ended_in, key)
+    unsigned = ended_in is None and classes >= _SEVERAL and bool((table >= 0).all())
+    return replace(found, unsigned=unsigned), classes
 
 
 def probe_twice(net: nn.Module, images: Tensor, key: str | None, multi_label: bool) -> tuple[Readout, int, bool]:
@@ -163,19 +177,14 @@ def probe_twice(net: nn.Module, images: Tensor, key: str | None, multi_label: bo
 
 
 def readout(
-    outputs: int,
-    multi_label: bool,
-    ended_in: Activation | None = None,
-    key: str | None = None,
-    given: Activation | None = None,
+    outputs: int, multi_label: bool, kind: Activation | None = None, key: str | None = None, given: int = 0
 ) -> tuple[Readout, int]:
-    """(how a head with so many outputs is read, number of classes); it ends in an activation of its own, or it gives
-    probabilities that one has made.
+    """(how a head with so many outputs is read, number of classes); it ends in an activation of that kind, or where
+    `given` it gives probabilities that one has made.
 
     Raises:
         RequestError: several labels are asked of a head that makes its classes compete.
     """
-    kind = ended_in or given
     if multi_label and kind == "softmax" and outputs > 1:
         raise RequestError("--multi-label: the model ends in a softmax, so its classes exclude each other")
     binary = outputs == 1
@@ -183,27 +192,43 @@ def readout(
     found = Readout(
         key,
         activation="sigmoid" if sigmoid else "softmax",
-        activated=ended_in is not None,
-        given=given is not None,
+        activated=kind is not None and not given,
+        given=given,
         binary=binary,
     )
     return found, 2 if binary else outputs
 
 
-def _probabilities_of(table: Tensor, seen: _Activations) -> Activation | None:
-    """What has made the probabilities that a table (N, K) holds; None where it holds scores.
+def _probabilities_of(table: Tensor, seen: _Activations, whole: int) -> Activation | None:
+    """What has made the probabilities, as shares of a `whole`, that a table (N, K) holds; None where it holds scores.
 
-    Numbers in [0, 1] that sum to 1, or that come where a softmax or a sigmoid of as many numbers ran before.
+    Numbers in [0, 1] that sum to 1, or that come where a softmax or a sigmoid of as many numbers ran before. What that
+    gave is told from other numbers up to 100 only where they are its own.
     """
-    if float(table.min()) < 0 or float(table.max()) > 1 + _SUM_WITHIN:
+    shares = table / whole
+    if float(shares.min()) < 0 or float(shares.max()) > 1 + _SUM_WITHIN:
         return None
-    if table.shape[1] > 1 and float((table.sum(1) - 1).abs().max()) < _SUM_WITHIN:
+    if table.shape[1] > 1 and float((shares.sum(1) - 1).abs().max()) < _SUM_WITHIN:
         return "softmax"
-    return seen.kind_like(table)
+    return seen.kind_like(shares, equal=whole > 1)
+
+
+def _are_ranks(table: Tensor, others: Sequence[Tensor]) -> bool:
+    """Whether beside rows that fall stand as many numbers that tell whose scores they are: none is said twice."""
+    if table.shape[1] < 2 or not bool((table.diff(dim=1) <= 0).all()):
+        return False
+    ids = [other for other in others if not (other.is_floating_point() or other.is_complex())]
+    return any(
+        one.shape == table.shape and one.dtype != torch.bool and bool((one.sort(1).values.diff(dim=1) > 0).all())
+        for one in ids
+    )
 
 
 # Rounding, and the least probability that some code clamps to.
 _SUM_WITHIN = 1e-3
+_PER_CENT = 100
+# By chance fewer logits than these are often all above zero.
+_SEVERAL = 4
 # Logarithms stay finite; below that a probability in float32 says nothing.
 _LEAST = 1e-12
 
@@ -278,16 +303,20 @@ def machine_failures() -> Iterator[None]:
 
 
 class _Activations(TorchFunctionMode):
-    """Remembers what entered and left each softmax, log-softmax or sigmoid that could be a head's."""
+    """Remembers what entered and left each softmax, log-softmax or sigmoid that could be a head's, and all rankings."""
 
     def __init__(self) -> None:
         super().__init__()
         self._seen: list[tuple[Tensor, Tensor, Activation]] = []
+        self._ranked: list[tuple[Tensor, Tensor]] = []
 
     def __torch_function__(self, func: Any, types: Any, args: Any = (), kwargs: dict[str, Any] | None = None) -> Any:
         kind = _kind(func)
         if kind is None:
-            return func(*args, **(kwargs or {}))
+            after = func(*args, **(kwargs or {}))
+            if func in _RANKING and isinstance(after, tuple) and args and args[0].ndim == 2:
+                self._ranked.append((after[0], after[1]))
+            return after
         before = args[0] if args else (kwargs or {})["input"]
         kept = before.clone() if func in _IN_PLACE else before
         after = func(*args, **(kwargs or {}))
@@ -301,12 +330,27 @@ class _Activations(TorchFunctionMode):
         found = self._behind(output)
         return found[1] if found else None
 
-    def kind_like(self, table: Tensor) -> Activation | None:
-        """The last activation that gave as many numbers as the table (N, K) holds, one row a picture."""
+    def kind_like(self, table: Tensor, *, equal: bool) -> Activation | None:
+        """The last activation that gave as many numbers as the table (N, K) holds, one row a picture; the same numbers,
+        if they are to be `equal`."""
         for _, after, kind in reversed(self._seen):
-            if after.numel() == table.numel() and (not after.ndim or len(after) == len(table)):
+            like = after.numel() == table.numel() and (not after.ndim or len(after) == len(table))
+            if like and (not equal or torch.allclose(after.reshape(table.shape), table, rtol=1e-4, atol=1e-6)):
                 return kind
         return None
+
+    def ranks(self, output: Tensor, others: Sequence[Tensor]) -> bool:
+        """Whether scores of a table came out ranked as this output, or as what its activation read: several, or one
+        beside whose it is. One alone may be the best of a bag's."""
+        found = self._behind(output)
+        given = (output,) if found is None else (output, found[0])
+        told = {other.data_ptr() for other in others}
+        return any(
+            one.data_ptr() == values.data_ptr() and one.numel() == values.numel()
+            for values, ids in self._ranked
+            for one in given
+            if values.shape[1:].numel() > 1 or ids.data_ptr() in told
+        )
 
     def before(self, output: Tensor) -> Tensor:
         """What entered the activation that gave this output, in the output's shape."""
@@ -355,7 +399,9 @@ def _named(output: Any) -> dict[str, Tensor]:
     if isinstance(output, Mapping):
         pairs = [(str(key), value) for key, value in output.items()]
     elif isinstance(output, (tuple, list)):
-        pairs = list(zip(getattr(output, "_fields", map(str, range(len(output)))), output, strict=True))
+        # Named tuples have the one, torch's own the other.
+        names = getattr(output, "_fields", getattr(output, "__match_args__", ()))
+        pairs = list(zip(names or map(str, range(len(output))), output, strict=True))
     else:
         pairs = list(vars(output).items()) if hasattr(output, "__dict__") else []
     return {key: value for key, value in pairs if isinstance(value, Tensor)}

@@ -179,7 +179,7 @@ class Asker:
 
 def without_classes(model: Model) -> Model:
     """The model with its outputs read as numbers, none of them a class."""
-    readout = replace(model.readout, activation="none", given=False, binary=False)
+    readout = replace(model.readout, activation="none", given=0, binary=False)
     outputs = 1 if model.readout.binary else len(model.labels)
     named = model.labels if outputs == len(model.labels) else None
     return replace(model, readout=readout, labels=named or tuple(f"output {i}" for i in range(outputs)))

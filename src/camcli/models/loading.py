@@ -242,7 +242,13 @@ def _readout(
         remarks.append(f"{arch.name} takes one picture at a time: each is explained alone, slower")
     if readout.given:
         scores = "log-odds" if readout.activation == "sigmoid" else "logarithms"
-        remarks.append(f"{arch.name} gives probabilities: they are reported as they are, and their {scores} explained")
+        given = "probabilities" if readout.given == 1 else "per cent"
+        remarks.append(f"{arch.name} gives {given}: they are reported as they are, and their {scores} explained")
+    if readout.unsigned:
+        remarks.append(
+            f"warning: {arch.name} gives no number below zero: they are read as scores, of which the largest is the "
+            f"best, and probabilities are their {readout.activation}. Let it give logits, if they mean anything else"
+        )
     return readout, classes, alone
 
 
