@@ -142,6 +142,44 @@ class DoubleMade(Plain):
         self.double()
 
 
+class CastsToDouble(DoubleMade):
+    def forward(self, x: Tensor) -> Any:
+        return super().forward(x.double() + torch.zeros(1, dtype=torch.float64))
+
+
+class CastsToBfloat(Plain):
+    def __init__(self) -> None:
+        super().__init__()
+        self.bfloat16()
+
+    def forward(self, x: Tensor) -> Any:
+        return super().forward(x.to(torch.bfloat16)).float()
+
+
+class MadeGrey(Plain):
+    """What it weighs the channels by runs for a grey picture too."""
+
+    def __init__(self) -> None:
+        super().__init__()
+        self.early[0] = nn.Conv2d(1, 6, 5, 2, 2)
+
+    def forward(self, x: Tensor) -> Any:
+        weights = torch.tensor([0.299, 0.587, 0.114])[:, None, None]
+        return super().forward((x * weights).sum(1, keepdim=True))
+
+
+class WeightsOfNoModule(Plain):
+    """Capsules, prototypes: what makes scores of the last map is the network's own parameter."""
+
+    def __init__(self) -> None:
+        super().__init__()
+        self.fc = nn.Conv2d(8, 7, 3, 2, 1)  # type: ignore[assignment]
+        self.table = nn.Parameter(torch.randn(7, CLASSES))
+
+    def forward(self, x: Tensor) -> Any:
+        return self.fc(self.maps(x)).relu().mean((2, 3)) @ self.table
+
+
 class Checkpointed(Plain):
     def maps(self, x: Tensor) -> Any:
         return checkpoint(self.late, checkpoint(self.early, x, use_reentrant=False), use_reentrant=False)
@@ -414,6 +452,31 @@ class Middle(Plain):
         return super().maps(x[..., 8:-8, 8:-8])
 
 
+class Barely(Plain):
+    def maps(self, x: Tensor) -> Any:
+        return super().maps(x[..., 4:-4, 4:-4])
+
+
+class Zoomed(Plain):
+    """A spatial transformer that has learned to look at the middle."""
+
+    def maps(self, x: Tensor) -> Any:
+        grid = functional.affine_grid(torch.eye(2, 3).mul(0.8).expand(len(x), 2, 3), list(x.shape), align_corners=False)
+        return super().maps(functional.grid_sample(x, grid, align_corners=False))
+
+
+class PaddedBelow(Plain):
+    """Brought to a size that a later part wants."""
+
+    def maps(self, x: Tensor) -> Any:
+        return super().maps(functional.pad(x, [0, 16, 0, 16]))
+
+
+class PaddedAround(Plain):
+    def maps(self, x: Tensor) -> Any:
+        return super().maps(functional.pad(x, [10] * 4))
+
+
 class Padded(Plain):
     def maps(self, x: Tensor) -> Any:
         return super().maps(functional.pad(x, [SIDE // 2] * 4))
@@ -429,6 +492,23 @@ class Dropped(Plain):
 class Noisy(Plain):
     def forward(self, x: Tensor) -> Any:
         return super().forward(x + torch.randn_like(x))
+
+
+class SeldomSkips(Plain):
+    """Stochastic depth that eval mode does not switch off: two draws are often alike."""
+
+    def maps(self, x: Tensor) -> Any:
+        x = super().maps(x)
+        return x + x.sin() if torch.rand(()) < 0.8 else x
+
+
+class Tiles(Plain):
+    """Four tiles of each picture, beside the others of the batch."""
+
+    def forward(self, x: Tensor) -> Any:
+        half = SIDE // 2
+        tiles = x.unfold(2, half, half).unfold(3, half, half).permute(0, 2, 3, 1, 4, 5).reshape(-1, 3, half, half)
+        return super().forward(tiles).view(len(x), 4, CLASSES).mean(1)
 
 
 class BatchNormed(Plain):

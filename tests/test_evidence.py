@@ -14,6 +14,7 @@ from torch.nn import functional
 from camcli import methods
 from camcli.errors import SetupError
 from camcli.layers import Layer
+from camcli.maps import Map
 from camcli.needs import ALWAYS, COMBINES
 from camcli.tracing import trace
 
@@ -107,7 +108,7 @@ class Raises(nn.Module):
 )
 def test_model_is_bit_identical_after_the_network_raises(error: BaseException, raised: type[BaseException]) -> None:
     net, images = nn.Sequential(*_half_frozen()[:5], Raises(error)).train(), nets.noise(1, 3, 9, 14)
-    layer = Layer("3", net[3], (4, 7, 12), lambda output, size: output, lambda values, output: values, "")
+    layer = Layer("3", net[3], Map((4, 7, 12), "channels first", (9, 14)), "")
     before = State(net)
     with pytest.raises(raised):
         nets.run(net, images, [layer], parts={"guided_grads"})
@@ -318,7 +319,7 @@ def test_map_is_where_the_class_is_and_moves_with_it() -> None:
 
 def test_outputs_that_are_no_tensor_or_no_classes_are_refused() -> None:
     net, images = nets.Convolutional().eval(), nets.noise(1, 3, 8, 12)
-    pair = Layer("pair", nn.LSTM(12, 4), (1, 1, 1), lambda output, size: output, lambda values, output: values, "")
+    pair = Layer("pair", nn.LSTM(12, 4), Map((1, 1, 1), "channels first", (8, 12)), "")
     pair.module.eval()
     recurrent = nn.Sequential(pair.module)
     with pytest.raises(SetupError, match="'pair' gives no tensor"):

@@ -34,7 +34,7 @@ EXPLAINED = (
     "HalfMade BfloatHead DoubleMade Checkpointed CheckpointedReentrant ChangesItsInput ChangesItsMap HooksOfItsOwn "
     "Remembers TwoHeads DataclassOutput ListOfModules Concatenates Gated WeightNormed GroupNormed Clamped Vote "
     "LogSoftmaxed UnfoldedPatches ChannelsLastInside LeftTraining ScriptedInside CompiledInside Transposes "
-    "ExtraArguments"
+    "ExtraArguments CastsToDouble CastsToBfloat MadeGrey WeightsOfNoModule"
 ).split()
 SIDE_BY_SIDE = ("FlipAveraged", "TwoScales")
 # Of the map's maximum: what other rounding moves.
@@ -60,8 +60,10 @@ def views(net_of: Spec) -> Tensor:
 def truth(name: str) -> tuple[nn.Module, list[Tensor]]:
     """(the network, the probabilities of each photo), by a plain forward of one picture at a time."""
     net: nn.Module = getattr(people, name)().float().eval()
-    if name == "CompiledInside":
-        net = people.Plain().eval()  # the same weights, and no compiler
+    if name in ("CompiledInside", "CastsToDouble"):
+        net = people.Plain().eval()  # the same weights, and no compiler or casts
+    if name == "CastsToBfloat":
+        net = people.Plain().bfloat16().float().eval()
     said = []
     for view in views(spec(name)):
         with torch.no_grad(), warnings.catch_warnings():
@@ -186,6 +188,18 @@ def test_a_view_that_channels_last_breaks_is_computed_without_and_says_so() -> N
     assert isinstance(engine.model.net.get_submodule("early.1"), nn.Identity)
 
 
+def test_the_layer_after_which_only_weights_of_no_module_come_is_the_last() -> None:
+    (layer,) = Engine(spec("WeightsOfNoModule")).layers
+    assert (layer.name, layer.shape) == ("fc", (7, 6, 6))
+
+
+def test_pictures_that_a_network_makes_grey_itself_have_three_channels() -> None:
+    model = load_model(spec("MadeGrey"))
+    assert len(model.preset.mean) == 3
+    assert not [remark for remark in model.remarks if "grey" in remark]
+    assert len(load_model(spec("MadeGrey", mean=(0.5, 0.5, 0.5), std=(1.0, 1.0, 1.0))).preset.mean) == 3
+
+
 def test_a_half_precision_network_is_computed_in_float32_and_says_so() -> None:
     engine = Engine(spec("HalfMade"))
     assert engine.provenance.dtype == "float32"
@@ -292,7 +306,11 @@ def test_a_frozen_branch_is_said_to_be_on_no_map(tmp_path: Path) -> None:
         ("Transposed", "sees the picture transposed"),
         ("Quarter", "never sees the view's top right and bottom left and bottom right corner"),
         ("Middle", "never sees the view's top left and top right and bottom left and bottom right corner"),
+        ("Barely", "never sees what lies along the view's top side"),
+        ("Zoomed", "never sees what lies along the view's top side"),
         ("Padded", "sees the picture smaller"),
+        ("PaddedBelow", "sees the picture smaller"),
+        ("PaddedAround", "sees the picture smaller"),
     ],
 )
 def test_a_map_that_does_not_lie_on_the_view_is_refused(name: str, how: str) -> None:
@@ -318,10 +336,22 @@ def test_all_methods_go_on_without_those_that_look_at_a_layer() -> None:
         assert [remark for remark in engine.remarks if "grad-cam" in remark and "left out" in remark and why in remark]
 
 
+def test_maps_beside_the_batch_are_no_layer() -> None:
+    for layers in ((), ("late",)):
+        with pytest.raises(SetupError, match=r"layer 'late' gives 8 maps of 8x6x6 for 2 .*-M gradient, -M occlusion"):
+            Engine(spec("Tiles", layers=layers))
+    assert explained(spec("Tiles", methods=("occlusion",)))[0].attributions[0].values.any()
+
+
+def test_a_layer_inside_a_compiled_one_is_refused_by_its_name() -> None:
+    with pytest.raises(SetupError, match=r"layer 'neck\.0' is compiled by TorchScript, where no output is seen"):
+        Engine(spec("ScriptedInside", layers=("neck.0",)))
+
+
 # What is not the picture's alone.
 
 
-@pytest.mark.parametrize("name", ["Dropped", "Noisy"])
+@pytest.mark.parametrize("name", ["Dropped", "Noisy", "SeldomSkips"])
 def test_chance_is_said_and_noted(name: str) -> None:
     engine = Engine(spec(name))
     assert [remark for remark in engine.remarks if "answers otherwise each time it is asked" in remark]

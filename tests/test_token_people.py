@@ -230,6 +230,28 @@ def test_channels_are_tried_out_where_the_first_convolution_does_not_tell(name: 
     assert found.attributions[0].values.any()
 
 
+@pytest.mark.parametrize("name", ["CubeLast", "TokensLast"])
+@pytest.mark.parametrize("exact", [True, False])
+def test_a_layout_that_the_shape_does_not_tell_is_tried_out(name: str, exact: bool) -> None:
+    found = answer(spec(name, exact=exact, methods=("grad-cam", "ablation-cam")))
+    assert found.layer == "late"
+    net, kept = getattr(token_people, name)().eval(), []
+    net.late.register_forward_hook(lambda module, args, output: kept.append(output))
+    score = net(view(spec(name)).requires_grad_())[0, found.top[0].id]
+    (gradient,) = torch.autograd.grad(score, kept)
+    tokens, slopes = ((x.flatten(1, 2) if name == "CubeLast" else x.mT)[0] for x in (kept[0].detach(), gradient))
+    side = 12 if name == "CubeLast" else GRID
+    expected = (tokens * slopes.mean(0)).sum(1).relu().view(side, side).numpy()
+    assert expected.any()
+    np.testing.assert_allclose(found.attributions[0].values, expected, rtol=1e-4, atol=1e-6 * expected.max())
+    assert found.attributions[1].values.shape == (side, side)
+
+
+def test_a_layout_is_named_where_the_likeliest_was_wrong() -> None:
+    (layer,) = Engine(spec("CubeLast")).layers
+    assert layer.why.endswith("; read as channels last, as the changes of a picture show")
+
+
 def test_layers_that_lead_elsewhere_are_not_counted() -> None:
     found = answer(spec("LongAside", output_key="logits"))
     assert found.layer == "body"

@@ -374,6 +374,45 @@ class Stages(nn.Module):
         return self.head(self.last(x).mean(1))
 
 
+# Whose layout the shape does not tell.
+
+
+class CubeLast(nn.Module):
+    """(N, h, w, C) with as many channels as rows and columns."""
+
+    def __init__(self) -> None:
+        super().__init__()
+        torch.manual_seed(0)
+        self.embed = nn.Linear(3 * 16, 12)
+        self.norm = nn.LayerNorm(12)
+        self.mix = nn.Conv2d(12, 12, 5, padding=2, groups=12)
+        self.late = nn.Linear(12, 12)
+        self.head = nn.Linear(12, CLASSES)
+
+    def forward(self, x: Tensor) -> Any:
+        x = nn.functional.pixel_unshuffle(x, 4).permute(0, 2, 3, 1)
+        x = self.norm(self.embed(x))
+        x = x + self.mix(x.permute(0, 3, 1, 2)).permute(0, 2, 3, 1)
+        return self.head(self.late(x).relu().mean((1, 2)))
+
+
+class TokensLast(nn.Module):
+    """(N, C, tokens), with channels that could be a grid too."""
+
+    def __init__(self) -> None:
+        super().__init__()
+        torch.manual_seed(0)
+        self.embed = nn.Conv1d(3 * PATCH * PATCH, 16, 1)
+        self.mix = nn.Linear(PATCHES, PATCHES)
+        self.late = nn.Sequential(nn.Conv1d(16, 16, 1), nn.ReLU())
+        self.head = nn.Linear(16, CLASSES)
+
+    def forward(self, x: Tensor) -> Any:
+        x = self.embed(nn.functional.unfold(x, PATCH, stride=PATCH)).relu()
+        x = x + self.mix(x).relu() * 0.3
+        return self.head(self.late(x).amax(-1))
+
+
 # Whose first convolution does not tell how many channels a picture has.
 
 

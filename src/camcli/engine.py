@@ -264,8 +264,8 @@ class Engine:
         noise = network.arranged(_noise(min(2, network.batch_size), grey))
         if self.model.foreign:
             try:
-                for layer in self.layers:
-                    probing.check_place(network, layer, _noise(2, grey), self.model.name)
+                noises = _noise(2, grey)
+                self.layers = [probing.placed(network, layer, noises, self.model.name) for layer in self.layers]
             except SetupError as error:
                 self._leave_out([method for method in self.methods if method.at_layer], error)
         for method in list(self.methods):

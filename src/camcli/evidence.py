@@ -370,7 +370,8 @@ class Forward:
             raw, scores = self._tapes[layer.name].play_many(outputs, [self._outputs.raw, self._outputs.scores])
             return Outputs(raw.flatten(0, 1), scores.flatten(0, 1), self.network.readout)
         # (variants, tokens, N, C) where tokens come first.
-        outputs = outputs.transpose(0, 1).flatten(1, 2) if layer.tokens_first else outputs.flatten(0, 1)
+        first = layer.reading.arrangement == "tokens first"
+        outputs = outputs.transpose(0, 1).flatten(1, 2) if first else outputs.flatten(0, 1)
         images = self.images.detach().repeat(stop - start, *[1] * (self.images.ndim - 1))
         hook = _on_run(layer, lambda output: outputs.clone())
         try:
@@ -569,10 +570,10 @@ class Evidence:
         """
         layer = self._at_layer()
         output = self._forward.output(layer)
-        tokens = output.shape[0 if layer.tokens_first else 1]
+        tokens = output.shape[layer.reading.token_axis] if output.ndim == 3 else 0
         found = [weights for weights in self._forward.attention.weights if weights.shape[-1] == tokens]
         found = [weights.detach() for weights in found if len(weights) == len(self.images)]
-        if not found or output.ndim != 3:
+        if not found:
             raise SetupError(f"layer {layer.name} is no grid of tokens that attend to each other: this is no plain ViT")
         return [weights if weights.ndim == 4 else weights[:, None] for weights in found]
 
@@ -583,8 +584,7 @@ class Evidence:
 
     def to_grid(self, tokens: Tensor) -> Tensor:
         """One number a token (N, L), on the layer's grid (N, h, w), without class and register tokens."""
-        layer = self._at_layer()
-        return layer.to_map((tokens.T if layer.tokens_first else tokens)[:, :, None], self._forward.size)[:, 0]
+        return self._at_layer().reading.of_tokens(tokens[:, :, None], self._forward.size)[:, 0]
 
     @property
     def class_token(self) -> int | None:

@@ -8,12 +8,12 @@ it the patches' gradient is exactly zero. A network whose only common map is nea
 
 from __future__ import annotations
 
-from collections.abc import Callable, Sequence
+from collections.abc import Sequence
 from dataclasses import dataclass, replace
 from typing import TYPE_CHECKING
 
 from camcli.errors import SetupError, unknown
-from camcli.maps import Arrangement, Run, Trace, fits, read_map, token_axis
+from camcli.maps import Map, Run, Trace, fits, read_map, readings
 
 if TYPE_CHECKING:
     from torch import Tensor, nn
@@ -28,29 +28,37 @@ MAX_STAGES = 4
 
 @dataclass(frozen=True, slots=True, eq=False)
 class Layer:
-    """A target layer. `to_map` turns its output, or a gradient shaped like it, into (N, C, h, w); `from_map` turns
-    such a map into an output like a given one, whose tokens beside the map stay.
+    """A target layer: a module, `reading` how its output is a map, and why it is the target.
 
-    `call`: which of the module's runs in one forward, from 0. `shape` is (C, h, w) at pictures of the traced size;
-    `to_map` is told the (height, width) of those that it reads. `class_token`: where, among its tokens, that is which
-    the score is read from; None: there is none. `arrangement`, `assumed`: as in `Map`.
+    `call`: which of the module's runs in one forward, from 0. `class_token`: where, among its tokens, that is which the
+    score is read from; None: there is none. `others`: how its output could be read as well, by its shape.
     """
 
     name: str
     module: nn.Module
-    shape: tuple[int, int, int]
-    to_map: Callable[[Tensor, tuple[int, int]], Tensor]
-    from_map: Callable[[Tensor, Tensor], Tensor]
+    reading: Map
     why: str
     call: int = 0
     class_token: int | None = None
-    arrangement: Arrangement = "channels first"
-    assumed: bool = False
+    others: tuple[Map, ...] = ()
 
     @property
-    def tokens_first(self) -> bool:
-        """Whether its output is (tokens, N, C)."""
-        return self.arrangement == "tokens first"
+    def shape(self) -> tuple[int, int, int]:
+        """(C, h, w) at pictures of the traced size."""
+        return self.reading.shape
+
+    def to_map(self, output: Tensor, images: tuple[int, int]) -> Tensor:
+        """(N, C, h, w) from its output, or a gradient shaped like it, at pictures of that (height, width)."""
+        return self.reading.read(output, images)
+
+    def from_map(self, values: Tensor, output: Tensor) -> Tensor:
+        """An output like the given one, whose tokens beside the map stay."""
+        return self.reading.write(values, output)
+
+    def read_otherwise(self) -> list[Layer]:
+        """The same in each other layout that its output's shape leaves."""
+        why = f"{self.why}; read as {{}}, as the changes of a picture show"
+        return [replace(self, reading=other, why=why.format(other.arrangement), others=()) for other in self.others]
 
     def in_net(self, net: nn.Module) -> Layer:
         """The same layer of a network with the same names."""
@@ -130,7 +138,23 @@ def _why_none(net: nn.Module, trace: Trace) -> str:
         return (
             f"{top!r} runs {count} times in one forward, and each run sees a picture of its own; --layer names another"
         )
-    return "name one with --layer"
+    if not any(run.reaches and read_map(net, trace, run) is not None for run in trace.runs):
+        apart = next((run for run in reversed(trace.runs) if run.reaches and _gives_maps_apart(trace, run)), None)
+        return f"{_named_apart(trace, apart)}; {_WITHOUT}" if apart else f"none gives any; {_WITHOUT}"
+    return f"name one with --layer, or {_WITHOUT}"
+
+
+_WITHOUT = "use a method that looks at no layer (-M gradient, -M occlusion)"
+
+
+def _gives_maps_apart(trace: Trace, run: Run) -> bool:
+    """Whether it gives maps, but not one for each picture: networks may cut pictures into tiles."""
+    return len(run.shape) == 4 and run.shape[0] != trace.images[0]
+
+
+def _named_apart(trace: Trace, run: Run) -> str:
+    size = "x".join(map(str, run.shape[1:]))
+    return f"layer {run.name!r} gives {run.shape[0]} maps of {size} for {trace.images[0]} picture(s)"
 
 
 def _outermost(trace: Trace, runs: Sequence[Run], run: Run) -> Run:
@@ -199,9 +223,13 @@ def _named(net: nn.Module, trace: Trace, name: str, model: str, typed: str) -> L
         raise unknown("layer", name, filter(None, modules), f"camcli layers {typed}")
     runs = trace.runs_of(name)
     see = f"`camcli layers {typed}` lists what can be explained"
+    if name in trace.scripted:
+        raise SetupError(f"layer {name!r} is compiled by TorchScript, where no output is seen: {see}")
     if not runs:
         raise SetupError(f"layer {name!r} does not run when {model} predicts: {see}")
     maps = [run for run in runs if read_map(net, trace, run) is not None]
+    if not maps and _gives_maps_apart(trace, runs[-1]):
+        raise SetupError(f"{_named_apart(trace, runs[-1])}, and a map is one picture's: {_WITHOUT}")
     if not maps:
         given = "x".join(map(str, runs[-1].shape[1:])) or "no tensor"
         raise SetupError(f"layer {name!r} gives {given}, not a spatial map: {see}")
@@ -217,21 +245,9 @@ def _named(net: nn.Module, trace: Trace, name: str, model: str, typed: str) -> L
 
 
 def _layer(net: nn.Module, trace: Trace, run: Run, why: str) -> Layer:
-    found = read_map(net, trace, run)
-    assert found is not None
-    class_token = trace.read.get(run.shape[token_axis(run.shape, trace.images[0])]) if len(run.shape) == 3 else None
-    return Layer(
-        run.name,
-        net.get_submodule(run.name),
-        found.shape,
-        found.read,
-        found.write,
-        why,
-        call=run.call,
-        class_token=class_token,
-        arrangement=found.arrangement,
-        assumed=found.assumed,
-    )
+    found, *others = readings(net, trace, run)
+    class_token = trace.read.get(run.shape[found.token_axis]) if len(run.shape) == 3 else None
+    return Layer(run.name, net.get_submodule(run.name), found, why, run.call, class_token, tuple(others))
 
 
 def map_shape(net: nn.Module, trace: Trace, name: str) -> tuple[int, int, int] | None:
@@ -243,7 +259,7 @@ def map_shape(net: nn.Module, trace: Trace, name: str) -> tuple[int, int, int] |
 
 def _head(net: nn.Module, trace: Trace) -> str:
     """The prefix of the last child with weights to finish, looked for inside what holds most of the maps: a wrapper, or
-    all that comes after a stem."""
+    all that comes after a stem. "" where weights of no module are the head."""
     weighted = {name for name, module in net.named_modules() if next(module.parameters(), None) is not None}
     names = [run.name for run in trace.runs if run.name in weighted and run.reaches]
     maps = _weighted(net, trace)
@@ -257,7 +273,16 @@ def _head(net: nn.Module, trace: Trace) -> str:
         prefix += last + "."
         held = sum(trace.runs[place].name.startswith(prefix) for place in maps)
         if len(children) > 1 and 2 * held <= len(maps):
-            return prefix.rstrip(".")
+            found = prefix.rstrip(".")
+            return "" if _is_followed(net, trace, found) else found
+
+
+def _is_followed(net: nn.Module, trace: Trace, head: str) -> bool:
+    """Whether what would be the head gives a map of no class a channel: weights of no module make the scores of it."""
+    run = trace.last(head)
+    found = read_map(net, trace, run) if run is not None else None
+    # One logit is read as two scores; a background may be left out.
+    return found is not None and bool(trace.scores) and found.shape[0] not in (trace.scores, trace.scores - 1)
 
 
 def last_weighted(net: nn.Module, trace: Trace) -> str:

@@ -59,7 +59,7 @@ class Trace:
     `frozen` names modules that ran without a graph because forward switches it off (torch.no_grad); `cut` says why no
     gradient reaches the picture, "" where one does. `scripted` names modules that TorchScript has compiled. `joined`:
     where class tokens and registers were put beside the patches, in order. `read`: of so many tokens, the class token
-    that the score is read from.
+    that the score is read from. `scores`: how many classes have one; 0: another number is explained.
     """
 
     images: tuple[int, ...]
@@ -73,6 +73,7 @@ class Trace:
     cut: str = ""
     joined: tuple[Joined, ...] = ()
     read: Mapping[int, int] = field(default_factory=dict)
+    scores: int = 0
 
     def runs_of(self, name: str) -> list[Run]:
         """All runs of one module, in order."""
@@ -82,8 +83,9 @@ class Trace:
         return next((run for run in reversed(self.runs) if run.name == name), None)
 
 
-# (N, C, h, w), (N, h, w, C), (N, tokens, C) and (tokens, N, C).
-Arrangement = Literal["channels first", "channels last", "tokens", "tokens first"]
+# (N, C, h, w), (N, h, w, C), (N, tokens, C), (tokens, N, C) and (N, C, tokens).
+Arrangement = Literal["channels first", "channels last", "tokens", "tokens first", "tokens last"]
+_TOKEN_AXES: dict[Arrangement, int] = {"tokens first": 0, "tokens": 1, "tokens last": 2}
 
 
 @dataclass(frozen=True, slots=True)
@@ -109,7 +111,10 @@ class Map:
             return output
         if self.arrangement == "channels last":
             return output.permute(0, 3, 1, 2)
-        tokens = output.transpose(0, 1) if self.arrangement == "tokens first" else output
+        return self.of_tokens(output.transpose(self.token_axis, 1), images)
+
+    def of_tokens(self, tokens: Tensor, images: tuple[int, int]) -> Tensor:
+        """(N, C, h, w) from what there is of each token (N, tokens, C)."""
         patches = tokens[:, self._patches(tokens.shape[1], images)]
         height, width = self.grid(patches.shape[1], images)
         return patches.reshape(len(patches), height, width, -1).permute(0, 3, 1, 2)
@@ -121,10 +126,15 @@ class Map:
         if self.arrangement == "channels last":
             return values.permute(0, 2, 3, 1)
         changed = output.clone()
-        tokens = changed.transpose(0, 1) if self.arrangement == "tokens first" else changed
+        tokens = changed.transpose(self.token_axis, 1)
         count = values.shape[2] * values.shape[3] + self.before + self.after + len(self.among)
         tokens[:, self._patches(count, self.images)] = values.flatten(2).transpose(1, 2)
         return changed
+
+    @property
+    def token_axis(self) -> int:
+        """Where the tokens lie, of a layout that has any."""
+        return _TOKEN_AXES[self.arrangement]
 
     def _patches(self, tokens: int, images: tuple[int, int]) -> slice | list[int]:
         """Which of so many tokens are patches.
@@ -156,17 +166,26 @@ class Map:
 
 
 def read_map(net: nn.Module, trace: Trace, run: Run) -> Map | None:
-    """How the run's output is a map larger than 1x1, None where it is none."""
-    found = None
+    """How the run's output is most likely a map larger than 1x1, None where it is none."""
+    return next(iter(readings(net, trace, run)), None)
+
+
+def readings(net: nn.Module, trace: Trace, run: Run) -> list[Map]:
+    """How the run's output may be a map larger than 1x1, the likeliest first: shapes alone can leave two layouts."""
+    found: list[Map] = []
     size = trace.images[2], trace.images[3]
     if len(run.shape) == 4 and run.shape[0] == trace.images[0]:
         _, first, second, third = run.shape
-        found = Map((first, second, third), "channels first", size)
+        found = [
+            Map((first, second, third), "channels first", size),
+            Map((third, first, second), "channels last", size),
+        ]
         if _is_channels_last(net.get_submodule(run.name), run.shape[1:], size):
-            found = Map((third, first, second), "channels last", size)
+            found.reverse()
+        found = [found[0], *(other for other in found[1:] if fits(*other.shape[1:], size))]
     elif len(run.shape) == 3 and run.shape[1 - token_axis(run.shape, trace.images[0])] == trace.images[0]:
         found = _tokens(net, trace, run)
-    return found if found is not None and found.shape[1] * found.shape[2] > 1 else None
+    return [one for one in found if one.shape[1] * one.shape[2] > 1]
 
 
 def _is_channels_last(module: nn.Module, shape: tuple[int, ...], size: tuple[int, int]) -> bool:
@@ -201,20 +220,46 @@ def token_axis(shape: tuple[int, ...], pictures: int) -> int:
     return 0 if shape[0] != pictures == shape[1] else 1
 
 
-def _tokens(net: nn.Module, trace: Trace, run: Run) -> Map | None:
-    """The grid that the run's tokens lie on: the first seen that they fill, with a few others; else theirs.
+def _tokens(net: nn.Module, trace: Trace, run: Run) -> list[Map]:
+    """The grids that the run's tokens may lie on, along either axis that can be theirs; the last where a module works
+    that way."""
+    place = trace.runs.index(run)
+    seen = _seen_grids(net, trace, place)
+    axis = token_axis(run.shape, trace.images[0])
+    usual = _along(trace, run, axis, seen, place)
+    if axis == 0:
+        return [usual] if usual else []
+    last = _along(trace, run, 2, seen, place)
+    if last is not None and _works_on_the_last_axis(net.get_submodule(run.name), run.shape):
+        return [last, usual] if usual else [last]
+    if usual is None or last is None:
+        return [usual] if usual else []
+    if last.shape[1:] in seen and usual.shape[1:] not in seen and _joined_at(trace, place, run.shape[1]) is None:
+        return []  # on the way through a mixer
+    return [usual, last]
+
+
+def _works_on_the_last_axis(module: nn.Module, shape: tuple[int, ...]) -> bool:
+    """Whether it is a one-dimensional convolution or batch norm of (N, C, tokens)."""
+    last = [part for part in module.modules() if next(part.parameters(recurse=False), None) is not None][-1:]
+    return any(
+        type(part).__name__.endswith("1d")
+        and shape[1] in (getattr(part, "out_channels", None), getattr(part, "num_features", None))
+        for part in last
+    )
+
+
+def _along(trace: Trace, run: Run, axis: int, seen: Mapping[tuple[int, int], bool], place: int) -> Map | None:
+    """The grid that tokens along that axis lie on: the first seen that they fill, with a few others; else theirs.
 
     Grids only shrink on the way, so the first is the largest. Where nobody has seen the others join the patches, they
     are taken to stand in front of a seen grid: every count is a square and a rest.
     """
     size = trace.images[2], trace.images[3]
-    axis = token_axis(run.shape, trace.images[0])
-    tokens, channels = run.shape[axis], run.shape[2]
-    arrangement: Arrangement = "tokens" if axis else "tokens first"
-    place = trace.runs.index(run)
-    seen = _seen_grids(net, trace, place)
-    join = next((join for join in reversed(trace.joined) if join.at <= place and join.tokens == tokens), None)
-    if join is not None and len(join.patches) < tokens:
+    tokens, channels = run.shape[axis], run.shape[1 if axis == 2 else 2]
+    arrangement = next(name for name, its in _TOKEN_AXES.items() if its == axis)
+    join = _joined_at(trace, place, tokens) if axis < 2 else None
+    if join is not None:
         count = len(join.patches)
         grid = next(((h, w) for h, w in seen if h * w == count), None) or _exact_grid(count, size)
         if grid is not None:
@@ -222,12 +267,16 @@ def _tokens(net: nn.Module, trace: Trace, run: Run) -> Map | None:
             among = tuple(sorted(set(range(first, last)) - set(join.patches)))
             return Map((channels, *grid), arrangement, size, first, tokens - 1 - last, among)
     for (height, width), assumed in seen.items():
-        if 0 <= (others := tokens - height * width) <= MAX_PREFIX_TOKENS:
+        if 0 <= (others := tokens - height * width) <= (MAX_PREFIX_TOKENS if axis < 2 else 0):
             return Map((channels, height, width), arrangement, size, others, assumed=assumed or others > 0)
-    if channels in [height * width for height, width in seen]:  # (N, C, tokens), on the way through a mixer
-        return None
     grid = _exact_grid(tokens, size)
     return Map((channels, *grid), arrangement, size, assumed=bool(seen)) if grid else None
+
+
+def _joined_at(trace: Trace, place: int, tokens: int) -> Joined | None:
+    """How so many tokens were last put together before that place, patches and others."""
+    join = next((join for join in reversed(trace.joined) if join.at <= place and join.tokens == tokens), None)
+    return join if join is not None and len(join.patches) < tokens else None
 
 
 def _seen_grids(net: nn.Module, trace: Trace, place: int) -> dict[tuple[int, int], bool]:
@@ -241,8 +290,10 @@ def _seen_grids(net: nn.Module, trace: Trace, place: int) -> dict[tuple[int, int
         if len(earlier.shape) == 4 and (found := read_map(net, trace, earlier)) is not None:
             if fits(*found.shape[1:], size):  # an attention's weights are no grid
                 grids[found.shape[1:]] = False
-        elif len(earlier.shape) == 3 and (grid := _exact_grid(earlier.shape[1], size)) is not None:
-            grids.setdefault(grid, bool(grids))
+        elif len(earlier.shape) == 3:
+            axis = 2 if _works_on_the_last_axis(net.get_submodule(earlier.name), earlier.shape) else 1
+            if (grid := _exact_grid(earlier.shape[axis], size)) is not None:
+                grids.setdefault(grid, bool(grids))
     return grids
 
 

@@ -7,10 +7,14 @@ And a layer's map should lie on the picture as the picture lies in the view.
 from __future__ import annotations
 
 import math
+import pickle
+import random
 from collections import Counter
 from collections.abc import Iterator, Sequence
+from contextlib import suppress
 from dataclasses import dataclass
 
+import numpy as np
 import torch
 from torch import Tensor, nn
 
@@ -22,9 +26,13 @@ from camcli.outputs import Outputs, Readout, tensors_in
 
 # More than other rounding does, less than one unit that is dropped.
 SAME_WITHIN = 1e-3
+# How often a network is asked again that has drawn a random number.
+DRAWS = 16
 # The side of the patches that are put into the view's corners, as a share of its own: small, so that most crops leave
 # one out, and larger than the stride of any map.
 PATCH = 1 / 8
+# A share of the view's sides that strides and borders do not reach.
+ALONG = 1 / 16
 # Places that change by half as much as the one that changes most are where a patch is seen.
 SEEN = 0.5
 # A patch that is seen at more than this share of the map says nothing of where it lies.
@@ -79,10 +87,12 @@ def habits(net: nn.Module, readout: Readout, images: Tensor, *, alone: bool) -> 
     """Ask the same twice and, unless the network takes pictures `alone`, in other company; `images` (3, C, H, W) are
     noise."""
     with torch.no_grad(), frozen(net):
-        given = images[:1].clone()
+        given, before = images[:1].clone(), _generators(images.device)
         first = _numbers(readout.outputs(net, given), 1)
         changes_input = not torch.equal(given, images[:1])
-        chance = not _same(first, _numbers(readout.outputs(net, images[:1].clone()), 1))
+        # Two draws of few can be alike.
+        again = 1 if _generators(images.device) == before else DRAWS
+        chance = any(not _same(first, _numbers(readout.outputs(net, images[:1].clone()), 1)) for _ in range(again))
         if chance or alone:
             return Habits(chance, False, changes_input)
         # Companions brighter and darker, of more and of less contrast: noise of one kind has the same statistics.
@@ -91,6 +101,13 @@ def habits(net: nn.Module, readout: Readout, images: Tensor, *, alone: bool) -> 
             not _same(first, _numbers(readout.outputs(net, torch.cat([images[:1], other])), 2)) for other in companions
         )
     return Habits(chance, company, changes_input)
+
+
+def _generators(device: torch.device) -> list[bytes]:
+    """The states of the generators that a network may draw from."""
+    numpy_state = np.random.get_state(legacy=False)
+    states = [torch.get_rng_state()] + ([torch.cuda.get_rng_state(device)] if device.type == "cuda" else [])
+    return [state.numpy().tobytes() for state in states] + [pickle.dumps((random.getstate(), numpy_state))]
 
 
 def _numbers(outputs: Outputs, pictures: int) -> Tensor:
@@ -107,39 +124,64 @@ def _same(one: Tensor, other: Tensor) -> bool:
     return float((one - other).abs().max()) <= SAME_WITHIN * float(one.abs().max())
 
 
-def check_place(network: Network, layer: Layer, images: Tensor, model: str) -> None:
+def placed(network: Network, layer: Layer, images: Tensor, model: str) -> Layer:
+    """The layer, in another of the layouts that its shape leaves where only so its map lies as the picture does.
+
+    Raises: SetupError: as `check_place`, of the likeliest layout.
+    """
+    try:
+        check_place(network, layer, images, model)
+        return layer
+    except SetupError:
+        for other in layer.read_otherwise():
+            with suppress(SetupError):
+                if check_place(network, other, images, model):
+                    return other
+        raise
+
+
+def check_place(network: Network, layer: Layer, images: Tensor, model: str) -> bool:
     """Change parts of a picture and look at where the layer's map changes; `images` (2, C, H, W) are noise.
+
+    Returns whether what changes was seen to go with what is changed.
 
     Raises: SetupError: the network moves, turns or crops the picture before the layer, or keeps its tokens in another
         order than rows of the picture, so that the map would be painted in another place than it was read at. Networks
         that mix all places before the layer are not judged.
     """
-    plain, patch = images[:1] * 0.5, images[1:] * 3
-    seen = _Seen(network, layer, plain)
-    changes = seen.corners(patch)
-    if any(change is None for change in changes):
-        if seen.change(patch, _MIDDLE) is None:
-            return  # it may be blind to all that differs here
-        # A network of few units may be blind to one patch of noise.
-        for level in (3.0, -3.0):
-            again = seen.corners(torch.full_like(patch, level))
-            changes = [one if one is not None else other for one, other in zip(changes, again, strict=True)]
-    unseen = [corner for corner, change in zip(CORNERS, changes, strict=True) if change is None]
-    if unseen:
-        raise _misplaced(model, layer, f"never sees the view's {' and '.join(unseen)} corner")
-    places = [place for change in changes if change is not None and (place := _place(change)) is not None]
-    if len(places) == len(CORNERS):
-        on_map = tuple(2 * (y > 0.5) + (x > 0.5) for y, x in places)
-        if how := _MOVES.get(on_map):
-            raise _misplaced(model, layer, f"sees the picture {how}")
-        (y0, x0), *_, (y1, x1) = places
-        if on_map == tuple(range(len(CORNERS))) and max(y1 - y0, x1 - x0) < NEAREST:
-            raise _misplaced(model, layer, "sees the picture smaller, on a wider ground")
+    seen, patch = _Seen(network, layer, images[:1] * 0.5), images[1:] * 3
+    if (how := _moved(seen, layer.shape[1:], patch)) is not None:
+        raise _misplaced(model, layer, how)
     found = _found_cells(seen, layer.shape[1], layer.shape[2], patch)
-    if layer.arrangement != "channels first":
+    if layer.reading.arrangement != "channels first":
         _check_tokens(found, layer, model)
     elif _apart(found):
         raise _misplaced(model, layer, "changes, as far as tried, in other places than the picture does")
+    return len(found) > CELLS / 2 and _in_step(found)
+
+
+def _moved(seen: _Seen, grid: tuple[int, int], patch: Tensor) -> str | None:
+    """What the network does to the picture as a whole before the layer, in words; None: nothing, as far as is seen."""
+    changes = seen.corners(patch)
+    if any(change is None for change in changes):
+        if seen.change(patch, _MIDDLE) is None:
+            return None  # it may be blind to all that differs here
+        for other in _levels(patch):
+            again = seen.corners(other)
+            changes = [one if one is not None else other for one, other in zip(changes, again, strict=True)]
+    unseen = [corner for corner, change in zip(CORNERS, changes, strict=True) if change is None]
+    if unseen:
+        return f"never sees the view's {' and '.join(unseen)} corner"
+    if (side := seen.unseen_side(grid, patch)) is not None:
+        return f"never sees what lies along the view's {side} side"
+    places = [place for change in changes if change is not None and (place := _place(change)) is not None]
+    on_map = tuple(2 * (y > 0.5) + (x > 0.5) for y, x in places)
+    if how := _MOVES.get(on_map):
+        return f"sees the picture {how}"
+    near = False
+    if on_map == tuple(range(len(CORNERS))):
+        near = max(last - first for first, last in zip(places[0], places[-1], strict=True)) < NEAREST
+    return "sees the picture smaller, on a wider ground" if near or seen.wider_ground(patch) else None
 
 
 def _check_tokens(found: Sequence[_Cell], layer: Layer, model: str) -> None:
@@ -151,7 +193,7 @@ def _check_tokens(found: Sequence[_Cell], layer: Layer, model: str) -> None:
     far = sum(cells > 1 for cells in sharp)
     if far >= max(3, (len(sharp) - far) / 2) and (shifted or not _in_step(found)):
         raise _misplaced(model, layer, "keeps its tokens in another order than the picture's rows")
-    if layer.assumed and (shifted or _apart(found)):
+    if layer.reading.assumed and (shifted or _apart(found)):
         raise _misplaced(model, layer, "has tokens that, as far as tried, don't lie where a grid of the picture would")
 
 
@@ -234,6 +276,34 @@ class _Seen:
         """For each corner how much each place (h, w) of the map changes with it; None: not at all."""
         return [self.change(patch, (y, x)) for y in (0.0, 1.0) for x in (0.0, 1.0)]
 
+    def unseen_side(self, grid: tuple[int, int], patch: Tensor) -> str | None:
+        """A side of the view along which nothing is seen; at the bottom and the right strides may leave out as much as
+        a cell of the grid."""
+        below, beside = (min(1.0, ALONG + 1 / cells) for cells in grid)
+        strips = {
+            "top": (0.0, (ALONG, 1.0)),
+            "bottom": (1.0, (below, 1.0)),
+            "left": (0.0, (1.0, ALONG)),
+            "right": (1.0, (1.0, beside)),
+        }
+        for side, (at, size) in strips.items():
+            if all(self.change(one, (at, at), size) is None for one in _levels(patch)):
+                return side
+        return None
+
+    def wider_ground(self, patch: Tensor) -> bool:
+        """Whether a border of the map, of more than ALONG of its sides, is the same for every picture."""
+        changes = [change for one in _levels(patch) if (change := self.change(one, _MIDDLE, (1.0, 1.0))) is not None]
+        if not changes:
+            return False
+        changed = torch.stack([change > 1e-9 * change.max() for change in changes]).any(0)
+        for axis in (0, 1):
+            alive = changed.any(1 - axis).nonzero().flatten()
+            length = changed.shape[axis]
+            if max(int(alive[0]), length - 1 - int(alive[-1])) > ALONG * length:
+                return True
+        return False
+
     def change(
         self, patch: Tensor, at: tuple[float, float], size: tuple[float, float] = (PATCH, PATCH)
     ) -> Tensor | None:
@@ -252,6 +322,13 @@ class _Seen:
             torch.manual_seed(0)  # the same draw for each, of a network that draws
             forward = Forward(self._network, self._network.arranged(image), [self._layer])
         return forward.activations(self._layer)[0].double()
+
+
+def _levels(patch: Tensor) -> Iterator[Tensor]:
+    """What a part of a picture is changed to: a network of few units may be blind to one of these."""
+    yield patch
+    for level in (3.0, -3.0):
+        yield torch.full_like(patch, level)
 
 
 def _place(change: Tensor) -> tuple[float, float] | None:

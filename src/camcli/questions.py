@@ -17,7 +17,6 @@ from camcli.errors import InputError, RequestError
 from camcli.evidence import Forward, Network
 from camcli.inputs import expand
 from camcli.models import Model, typed, user_code
-from camcli.outputs import Outputs
 from camcli.records import ClassScore, Question, Spec
 from camcli.targets import Custom, Mixture, Negated, OfClass, Similarity, Target
 
@@ -92,9 +91,10 @@ class Asker:
     def by_folder(self) -> bool:
         return any(isinstance(selector, classes.OfFolder) for selector in (*self._selectors, *self._pair))
 
-    def root(self, outputs: Outputs) -> Tensor:
-        """What the layer's map must lead to: the number of a target function, else the scores."""
-        return outputs.scores if self._custom is None else self._custom(outputs)
+    @property
+    def root(self) -> Target | None:
+        """What the layer's map must lead to: the number of a target function; None: the scores."""
+        return self._custom
 
     def any_target(self, pictures: int) -> Target:
         """One that can be asked of any pictures of this model."""

@@ -5,6 +5,7 @@ from __future__ import annotations
 from collections import Counter
 from collections.abc import Callable, Iterator, Sequence
 from contextlib import ExitStack
+from dataclasses import replace
 from itertools import islice
 from typing import Any
 
@@ -34,12 +35,13 @@ def trace(net: nn.Module, images: Tensor, readout: Readout = PLAIN, root: Root |
 
     Raises: SetupError: the network fails on such pictures, gives no scores, or none with a gradient.
     """
-    root = root or _scores
-    recorder, output, counter = _recorded(net, images, readout, root, _Recorder(len(images)))
+    asked = root or _scores
+    recorder, output, counter = _recorded(net, images, readout, asked, _Recorder(len(images)))
     if output.grad_fn is None:
-        recorder, output, counter = _recorded(net, images, readout, root, _Recorder(len(images), restarts=True))
+        recorder, output, counter = _recorded(net, images, readout, asked, _Recorder(len(images), restarts=True))
         recorder.check_cut(output)
-    return recorder.finish(net, images, output, counter)
+    found = recorder.finish(net, images, output, counter)
+    return found if root is not None else replace(found, scores=output.shape[1])
 
 
 def _scores(outputs: Outputs) -> Tensor:

@@ -189,10 +189,11 @@ def _input_channels(arch: Architecture, net: nn.Module, size: tuple[int, int]) -
     usual = next((count for count in convolved if count in (1, 3)), convolved[0])
     if usual == 3 or not arch.foreign:
         return usual
-    likely = [count for count in (usual, given, 1) if count <= preset_words.MAX_CHANNELS]
+    # The usual pictures first: code may make them grey itself, and then runs on grey ones as well.
+    likely = [count for count in (given, usual, 1) if count <= preset_words.MAX_CHANNELS]
     device = next((parameter.device for parameter in net.parameters()), None)
     tried = (count for count in likely if outputs.takes(net, torch.zeros(2, count, *size, device=device)))
-    return next(tried, likely[0])
+    return next(tried, min(usual, *likely))
 
 
 def _assumed(fields: Mapping[str, Any]) -> str:

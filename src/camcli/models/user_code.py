@@ -4,8 +4,8 @@ from __future__ import annotations
 
 import importlib.util
 import sys
-from collections.abc import Callable, Iterator, Mapping
-from contextlib import contextmanager, redirect_stdout
+from collections.abc import Callable, Collection, Iterator, Mapping
+from contextlib import contextmanager, nullcontext, redirect_stdout
 from dataclasses import dataclass, replace
 from functools import wraps
 from importlib import import_module
@@ -15,6 +15,7 @@ from typing import Any
 
 import torch
 from torch import Tensor, nn
+from torch.overrides import TorchFunctionMode
 
 from camcli.errors import CamcliError, RequestError, SetupError, unknown
 from camcli.models import timm_zoo
@@ -54,7 +55,9 @@ def pickled(made: nn.Module, file: Path) -> Architecture:
 
 def _of(net: nn.Module, name: str, weights: str) -> Architecture:
     _uncompile(net)
-    net.forward = _Aside(net.forward)
+    others = _other_precisions(net)
+    net.float()
+    net.forward = _Called(net.forward, others)
     config = getattr(net, "pretrained_cfg", None) or getattr(net, "default_cfg", None)
     preset = timm_zoo.preset_of(config) if isinstance(config, Mapping) else None
     return Architecture(
@@ -66,20 +69,18 @@ def _of(net: nn.Module, name: str, weights: str) -> Architecture:
         probed=True,
         foreign=True,
         assumed_preset=preset is None,
-        remarks=_in_float32(net, name),
+        remarks=(f"{name} is made in {_spelled(others)}: computed in float32",) if others else (),
     )
 
 
-def _in_float32(net: nn.Module, name: str) -> tuple[str, ...]:
-    """Networks compute in float32 here, as files of half precision do; says so where one was made otherwise."""
-    tensors = (*net.parameters(), *net.buffers())
-    others = {
-        str(t.dtype).removeprefix("torch.") for t in tensors if t.is_floating_point() and t.dtype != torch.float32
-    }
-    if not others:
-        return ()
-    net.float()
-    return (f"{name} is made in {' and '.join(sorted(others))}: computed in float32",)
+def _other_precisions(net: nn.Module) -> frozenset[torch.dtype]:
+    """Which besides float32, in which networks compute here as files of half precision do, its tensors have."""
+    kinds = {tensor.dtype for tensor in (*net.parameters(), *net.buffers()) if tensor.is_floating_point()}
+    return frozenset(kinds - {torch.float32})
+
+
+def _spelled(kinds: Collection[torch.dtype]) -> str:
+    return " and ".join(sorted(str(kind).removeprefix("torch.") for kind in kinds))
 
 
 def named(name: str) -> Callable[..., Any]:
@@ -172,14 +173,38 @@ def _found(module: ModuleType, attribute: str, name: str) -> Callable[..., Any]:
 
 
 @dataclass(frozen=True, slots=True)
-class _Aside:
-    """The network's forward, what it prints sent to stderr. In a copy of the network it is the copy's."""
+class _Called:
+    """The network's forward, what it prints sent to stderr. In a copy of the network it is the copy's.
+
+    Where it was made in other precisions than float32, what it casts to one of them is float32 too.
+    """
 
     forward: Callable[..., Any]
+    others: frozenset[torch.dtype]
 
     def __call__(self, *args: Any, **kwargs: Any) -> Any:
-        with redirect_stdout(sys.stderr):
+        with redirect_stdout(sys.stderr), _InFloat32(self.others) if self.others else nullcontext():
             return self.forward(*args, **kwargs)
+
+
+_CASTS = {Tensor.double: torch.float64, Tensor.half: torch.float16, Tensor.bfloat16: torch.bfloat16}
+
+
+class _InFloat32(TorchFunctionMode):
+    """Makes float32 of all that would be of one of the other precisions."""
+
+    def __init__(self, others: frozenset[torch.dtype]) -> None:
+        super().__init__()
+        self._others = others
+
+    def __torch_function__(self, func: Any, types: Any, args: Any = (), kwargs: dict[str, Any] | None = None) -> Any:
+        if _CASTS.get(func) in self._others:
+            func = Tensor.float
+        given = func(*map(self._in_float32, args), **{k: self._in_float32(v) for k, v in (kwargs or {}).items()})
+        return given.float() if isinstance(given, Tensor) and given.dtype in self._others else given
+
+    def _in_float32(self, argument: Any) -> Any:
+        return torch.float32 if isinstance(argument, torch.dtype) and argument in self._others else argument
 
 
 @contextmanager
