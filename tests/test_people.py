@@ -16,7 +16,7 @@ from people import CLASSES, SIDE
 from shell import SAMPLES
 from torch import Tensor, nn
 
-from camcli import Engine, Explained, Spec, expand, images, probing
+from camcli import Engine, Explained, Spec, expand, images, placing
 from camcli.errors import SetupError
 from camcli.inputs import ref_named
 from camcli.layers import choose
@@ -324,7 +324,7 @@ def test_rounding_does_not_bring_the_places_of_a_small_map_nearer() -> None:
     for value in torch.rand(200, dtype=torch.float64, generator=torch.Generator().manual_seed(0)):
         first, last = torch.zeros(2, 2, dtype=torch.float64), torch.zeros(2, 2, dtype=torch.float64)
         first[0, 0] = last[1, 1] = value
-        assert (probing._place(first), probing._place(last)) == ((0.25, 0.25), (0.75, 0.75))
+        assert (placing._place(first), placing._place(last)) == ((0.25, 0.25), (0.75, 0.75))
 
 
 def test_all_methods_go_on_without_those_that_look_at_a_layer() -> None:

@@ -13,7 +13,7 @@ from shell import SAMPLES
 from token_people import GRID, PATCHES, SIDE, STANDING
 from torch import Tensor, nn
 
-from camcli import Engine, Explained, Spec, expand, images
+from camcli import Engine, Explained, Spec, expand, images, placing
 from camcli.errors import SetupError
 from camcli.inputs import ref_named
 from camcli.models import load_model
@@ -189,7 +189,15 @@ def test_tokens_that_are_few_enough_for_a_smaller_grid_are_none(name: str) -> No
         Engine(spec(name))
 
 
-@pytest.mark.parametrize("name", ["Amplitudes", "Rolled", "Misread"])
+def test_a_map_that_knows_no_places_is_said_and_noted() -> None:
+    engine = Engine(spec("Amplitudes", methods=("grad-cam", "gradient")))
+    assert [remark for remark in engine.remarks if remark.startswith("warning: body of ") and placing.UNSEEN in remark]
+    (result,) = engine.explain(expand([PHOTO]))
+    assert isinstance(result, Explained)
+    assert [one.note for one in result.attributions] == [placing.UNSEEN, None]
+
+
+@pytest.mark.parametrize("name", ["Rolled", "Misread"])
 def test_a_map_that_changes_elsewhere_than_the_picture_is_refused(name: str) -> None:
     with pytest.raises(SetupError, match="changes, as far as tried, in other places than the picture does"):
         Engine(spec(name))

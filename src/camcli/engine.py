@@ -19,20 +19,33 @@ import numpy as np
 import torch
 from torch import Tensor, nn
 
-from camcli import __version__, classes, compute, layers, methods, models, needs, probing, questions, sanity, targets
+from camcli import (
+    __version__,
+    classes,
+    compute,
+    habits,
+    layers,
+    methods,
+    models,
+    needs,
+    placing,
+    questions,
+    sanity,
+    targets,
+)
 from camcli.answers import Batch, Plan
 from camcli.attributing import attributions
 from camcli.compute import Prepared
 from camcli.errors import InputError, RequestError, SetupError
 from camcli.evidence import Network
 from camcli.fp32 import in_fp32
+from camcli.habits import Habits
 from camcli.layers import Layer
 from camcli.maps import Trace
 from camcli.methods import Method
 from camcli.models import labels
 from camcli.outputs import machine_failures
 from camcli.pools import ahead, default_workers, pool_of
-from camcli.probing import Habits
 from camcli.questions import Asker, Prediction
 from camcli.reading import Item, Reader
 from camcli.records import (
@@ -180,6 +193,8 @@ class Engine:
         shape = (pictures, len(self.model.preset.mean), *self.model.preset.view_size)
         grey = torch.zeros(shape, device=self.model.device)
         self._habits = self._found_habits(grey)
+        # Layers whose maps were not seen to lie on the picture.
+        self._unseen: set[str] = set()
         traced = self._traced(grey)
         self.layers: list[Layer] = []
         stages: dict[str, list[Layer]] = {}
@@ -230,7 +245,7 @@ class Engine:
         """What is found of a network that nobody here has seen."""
         if not self.model.foreign:
             return Habits()
-        found = probing.habits(self.model.net, self.model.readout, _noise(3, grey), alone=self.model.alone)
+        found = habits.found_in(self.model.net, self.model.readout, _noise(3, grey), alone=self.model.alone)
         self.remarks += found.remarks(self.model.name)
         return found
 
@@ -264,8 +279,7 @@ class Engine:
         noise = network.arranged(_noise(min(2, network.batch_size), grey))
         if self.model.foreign:
             try:
-                noises = _noise(2, grey)
-                self.layers = [probing.placed(network, layer, noises, self.model.name) for layer in self.layers]
+                self.layers = [self._placed(network, layer, _noise(2, grey)) for layer in self.layers]
             except SetupError as error:
                 self._leave_out([method for method in self.methods if method.at_layer], error)
         for method in list(self.methods):
@@ -275,6 +289,13 @@ class Engine:
                 self._leave_out([method], SetupError(f"{method.name} does not apply to {self.model.name}: {error}"))
         if self._all_asked and not self.methods:
             raise SetupError(f"none of the methods applies to {self.model.name}")
+
+    def _placed(self, network: Network, layer: Layer, noises: Tensor) -> Layer:
+        found, seen = placing.placed(network, layer, noises, self.model.name)
+        if not seen:
+            self._unseen.add(layer.name)
+            self.remarks.append(f"warning: {layer.name} of {self.model.name}: {placing.UNSEEN}")
+        return found
 
     def _leave_out(self, inapplicable: Sequence[Method], why: SetupError) -> None:
         """Go on without them, if all were asked for. Raises: SetupError: they were asked for by name."""
@@ -399,10 +420,18 @@ class Engine:
             "forward": _ms(started, predicted) / len(items),
             "explain": _ms(predicted, time.perf_counter()) / len(items),
         }
-        if self._habits.chance:
-            answered = [_noted(answers, probing.ONE_DRAW) for answers in answered]
+        answered = [self._noted(answers) for answers in answered]
         for item, prediction, answers in zip(items, predictions, answered, strict=False):
             item.result = self._result(item, prediction, answers, shared)
+
+    def _noted(self, answers: list[Attribution] | str) -> list[Attribution] | str:
+        """A picture's answers with what is known of all, on those that have no note."""
+        if isinstance(answers, str):
+            return answers
+        drawn = habits.ONE_DRAW if self._habits.chance else None
+        return [
+            replace(one, note=one.note or (placing.UNSEEN if one.layer in self._unseen else drawn)) for one in answers
+        ]
 
     def _result(
         self, item: Item, prediction: Prediction, answers: list[Attribution] | str, shared: dict[str, float]
@@ -433,11 +462,6 @@ class Engine:
 def explain(refs: Iterable[Ref], spec: Spec) -> Iterator[Result]:
     """One result per ref, in order; see `Engine` for what is raised."""
     yield from Engine(spec).explain(refs)
-
-
-def _noted(answers: list[Attribution] | str, note: str) -> list[Attribution] | str:
-    """A picture's answers with a note on each that has none."""
-    return answers if isinstance(answers, str) else [replace(one, note=one.note or note) for one in answers]
 
 
 def _noise(pictures: int, like: Tensor) -> Tensor:
