@@ -6,7 +6,7 @@ The names below are imported when first used, so that `import camcli` costs noth
 from importlib import import_module
 from typing import TYPE_CHECKING, Any
 
-__version__ = "0.1.0"
+from camcli._version import __version__
 
 if TYPE_CHECKING:
     from camcli.engine import Engine, explain
@@ -37,6 +37,7 @@ __all__ = [
     "Model",
     "OutputSpec",
     "Spec",
+    "__version__",
     "expand",
     "explain",
     "load_model",
@@ -53,4 +54,4 @@ def __getattr__(name: str) -> Any:
 
 
 def __dir__() -> list[str]:
-    return [*__all__, "__version__"]
+    return list(__all__)

@@ -20,7 +20,6 @@ import torch
 from torch import Tensor, nn
 
 from camcli import (
-    __version__,
     classes,
     compute,
     habits,
@@ -33,6 +32,7 @@ from camcli import (
     sanity,
     targets,
 )
+from camcli._version import __version__
 from camcli.answers import Batch, Plan
 from camcli.attributing import attributions
 from camcli.compute import Prepared

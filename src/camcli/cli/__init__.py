@@ -10,7 +10,7 @@ from typing import Annotated, Any
 import typer
 from typer.core import TyperGroup
 
-from camcli import __version__
+from camcli._version import __version__
 from camcli.cli import bench, compare, console, doctor, explain, inspect, listings, verify
 from camcli.errors import ExitCode
 

@@ -9,7 +9,7 @@ from importlib.metadata import PackageNotFoundError, version
 from pathlib import Path
 from typing import Any
 
-import camcli
+from camcli._version import __version__
 from camcli.cli import console, options, report
 from camcli.errors import ExitCode, SetupError, of_import
 
@@ -31,7 +31,7 @@ _PACKAGES = (
 def doctor(json: options.Json = False, debug: options.Debug = False) -> ExitCode:
     """Check the installation: versions, devices, the weights cache, and one real explanation. Exit 3 if it fails."""
     facts: dict[str, Any] = {
-        "camcli": camcli.__version__,
+        "camcli": __version__,
         "python": platform.python_version(),
         "platform": platform.platform(),
         **{name: _version(name) for name in _PACKAGES},

@@ -13,7 +13,8 @@ from pathlib import Path
 from types import UnionType
 from typing import Any, BinaryIO, Literal, Union, get_args, get_origin, get_type_hints
 
-from camcli import __version__, streams
+from camcli import streams
+from camcli._version import __version__
 from camcli.cli import console
 from camcli.errors import ExitCode, RequestError
 from camcli.fingerprints import deviation

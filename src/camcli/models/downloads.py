@@ -15,7 +15,7 @@ from urllib.request import HTTPRedirectHandler, Request, build_opener
 
 import torch
 
-from camcli import __version__
+from camcli._version import __version__
 from camcli.errors import SetupError
 from camcli.models import catalog
 

@@ -22,7 +22,8 @@ from itertools import chain, islice, pairwise
 from pathlib import Path, PurePath
 from typing import Any, BinaryIO, Protocol
 
-from camcli import __version__, remote
+from camcli import remote
+from camcli._version import __version__
 from camcli.errors import RequestError, SetupError
 from camcli.records import OutputSpec, Ref, Row, Spec
 from camcli.sinks import jsonl, schema
