@@ -19,7 +19,7 @@ from torch.nn.utils import parametrizations
 
 from camcli.errors import SetupError
 from camcli.models import catalog, checkpoints, efficientnet_lite, fitting, guess
-from camcli.models.architecture import Architecture
+from camcli.models.model import Architecture
 
 SMALL = "squeezenet1_1"
 CLASSES = 7

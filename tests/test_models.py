@@ -22,7 +22,7 @@ from torch.nn import functional
 from camcli import Spec, models
 from camcli.engine import Engine
 from camcli.errors import RequestError, SetupError
-from camcli.models import catalog, efficientnet_lite, torchvision_zoo
+from camcli.models import catalog, efficientnet_lite, loading, torchvision_zoo
 from camcli.records import Explained, ModelSpec, Ref
 
 BUNDLED = catalog.BUNDLED
@@ -237,11 +237,11 @@ def test_device_that_is_not_there_is_refused(monkeypatch: pytest.MonkeyPatch) ->
     monkeypatch.setattr(torch.cuda, "is_available", lambda: False)
     monkeypatch.setattr(torch.cuda, "device_count", lambda: 0)
     monkeypatch.setattr(torch.backends.mps, "is_available", lambda: False)
-    assert models.pick_device("auto") == "cpu"
+    assert loading.pick_device("auto") == "cpu"
     with pytest.raises(RequestError, match="abacus"):
-        models.pick_device("abacus")
+        loading.pick_device("abacus")
     with pytest.raises(SetupError, match="no cuda:1 device here"):
-        models.pick_device("cuda:1")
+        loading.pick_device("cuda:1")
 
 
 # A torchvision of another torch.

@@ -262,7 +262,7 @@ def test_a_timm_model_made_by_user_code_tells_its_preset() -> None:
 
 
 def test_without_timm_the_extra_is_named(picture: Picture, monkeypatch: pytest.MonkeyPatch) -> None:
-    monkeypatch.setattr("camcli.models.find_spec", lambda name: None)
+    monkeypatch.setattr("camcli.models.sources.find_spec", lambda name: None)
     line = refused(3, "explain", picture(), "-m", "timm:test_vit")
     assert "timm is not installed: `pip install camcli[timm]`" in line
 
@@ -271,7 +271,7 @@ def test_without_timm_the_extra_is_named(picture: Picture, monkeypatch: pytest.M
 def test_without_timm_nothing_is_listed(command: list[str], monkeypatch: pytest.MonkeyPatch) -> None:
     """A timm that is found, and still can't be imported."""
     monkeypatch.setitem(sys.modules, "timm", None)
-    monkeypatch.setattr("camcli.models.find_spec", lambda name: object())
+    monkeypatch.setattr("camcli.models.sources.find_spec", lambda name: object())
     assert "timm is not installed: `pip install camcli[timm]`" in refused(3, *command)
 
 

@@ -17,7 +17,7 @@ from torch.nn import functional
 
 from camcli.errors import RequestError, SetupError
 from camcli.models import catalog, fitting, torchvision_zoo
-from camcli.models.architecture import Architecture, Args
+from camcli.models.model import Architecture, Args
 from camcli.records import Preset
 
 # Loaded behind torchvision_zoo, which explains a torchvision that does not fit torch.

@@ -17,10 +17,11 @@ import torch
 from torch import Tensor
 
 from camcli.errors import SetupError
-from camcli.models import architecture_of, catalog, causes, fitting, reparametrised
-from camcli.models.architecture import Architecture
+from camcli.models import catalog, causes, fitting, reparametrised
 from camcli.models.fitting import Fit
 from camcli.models.heads import Shape
+from camcli.models.model import Architecture
+from camcli.models.sources import architecture_of
 from camcli.records import ModelSpec
 
 # RegNet's constructor computes its widths with tensors, which need values.

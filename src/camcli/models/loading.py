@@ -14,25 +14,22 @@ import torch
 from torch import nn
 
 from camcli import outputs
-from camcli.errors import RequestError
+from camcli.errors import RequestError, SetupError
 from camcli.models import (
-    Model,
-    architecture_of,
     checkpoints,
     downloads,
     fitting,
     guess,
     labels,
-    pick_device,
     preset_words,
     presets,
     torchvision_zoo,
     user_code,
-    weights_file,
-    weights_url,
 )
-from camcli.models.architecture import Architecture
 from camcli.models.checkpoints import Checkpoint, Digest
+from camcli.models.model import Architecture, Model
+from camcli.models.sources import architecture_of
+from camcli.models.weights import weights_file, weights_url
 from camcli.outputs import Readout
 from camcli.records import ModelSpec, Preset, Spec, both, shortly, spelled
 
@@ -277,3 +274,21 @@ def _labels(
     else:
         remarks.append(f"{arch.name}: {classes} classes without names: --labels FILE gives them")
     return unnamed
+
+
+def pick_device(name: str) -> str:
+    """`auto`: cuda, else mps, else cpu; or one of them by name, `cuda:1` for the second.
+
+    Raises:
+        RequestError: no such kind of device.
+        SetupError: the device is not there.
+    """
+    count = {"cuda": torch.cuda.device_count(), "mps": int(torch.backends.mps.is_available()), "cpu": 1}
+    if name == "auto":
+        return next(device for device, there in count.items() if there)
+    kind, _, number = name.partition(":")
+    if kind not in count or not (number.isdecimal() or name == kind):
+        raise RequestError(f"--device {name!r} is none of auto, cpu, cuda, cuda:N, mps")
+    if int(number or 0) >= count[kind]:
+        raise SetupError(f"no {name} device here: use --device auto")
+    return name

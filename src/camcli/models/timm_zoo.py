@@ -13,7 +13,7 @@ from torch import Tensor, nn
 
 from camcli.errors import RequestError, SetupError, unknown
 from camcli.models import catalog, fitting, preset_words, presets, torchvision_zoo
-from camcli.models.architecture import USUAL_PRESET, Architecture, Args
+from camcli.models.model import USUAL_PRESET, Architecture, Args
 from camcli.records import Preset
 
 

@@ -18,7 +18,7 @@ from torch import Tensor, nn
 
 from camcli.errors import RequestError, SetupError
 from camcli.models import catalog, downloads, fitting
-from camcli.models.architecture import Architecture, Args
+from camcli.models.model import Architecture, Args
 from camcli.models.uncompiled import without_compiler
 from camcli.records import Preset
 

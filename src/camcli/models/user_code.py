@@ -19,7 +19,7 @@ from torch.overrides import TorchFunctionMode
 
 from camcli.errors import CamcliError, RequestError, SetupError, unknown
 from camcli.models import timm_zoo
-from camcli.models.architecture import USUAL_PRESET, Architecture, Args
+from camcli.models.model import USUAL_PRESET, Architecture, Args
 
 
 def architecture(name: str, weights: str, args: Args, tensors: Mapping[str, Tensor] | None) -> Architecture:

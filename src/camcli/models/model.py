@@ -1,4 +1,4 @@
-"""A network by name, before its weights: what each source of models (torchvision, timm, …) answers with."""
+"""A network by name, before its weights (what each source of models answers with), and one that is loaded."""
 
 from __future__ import annotations
 
@@ -12,6 +12,9 @@ from camcli.records import Preset
 
 if TYPE_CHECKING:
     from torch import nn
+
+    from camcli.models.checkpoints import Digest
+    from camcli.outputs import Readout
 
 Args = dict[str, Any]
 
@@ -46,6 +49,37 @@ class Architecture:
     package: str = "torchvision"
     foreign: bool = False
     remarks: tuple[str, ...] = ()
+
+
+@dataclass(frozen=True, slots=True, eq=False)
+class Model:
+    """A loaded classifier: `net` in eval mode, frozen, on `device`; `weights` the enum member, file name or "none".
+
+    readout: how its output is read. fixed_size: the network takes only the preset's crop size. alone: it takes one
+    picture at a time. foreign: it is the user's own code. wordnet_ids: of its classes, where they are ImageNet's.
+    digest: of the file of the weights. package: the library that the architecture comes from. remarks: what the user
+    should know.
+    """
+
+    name: str
+    net: nn.Module
+    preset: Preset
+    labels: tuple[str, ...]
+    weights: str
+    readout: Readout
+    device: str = "cpu"
+    fixed_size: bool = False
+    alone: bool = False
+    foreign: bool = False
+    wordnet_ids: tuple[str, ...] | None = None
+    digest: Digest | None = None
+    package: str = "torchvision"
+    remarks: tuple[str, ...] = ()
+
+    @property
+    def known(self) -> bool:
+        """Whether all that is done to it is tested on this very architecture: torchvision's, and the bundled one."""
+        return not self.foreign and self.package != "timm"
 
 
 def parsed(args: Sequence[tuple[str, str]]) -> Args:

@@ -1,0 +1,94 @@
+"""Where networks come from by name: the bundled one, torchvision, timm, the user's own code. A file a source."""
+
+from __future__ import annotations
+
+import os
+import re
+import shlex
+from importlib import import_module
+from importlib.util import find_spec
+from pathlib import Path
+from typing import TYPE_CHECKING
+
+from camcli.errors import CamcliError, RequestError, SetupError, unknown
+from camcli.models import catalog
+from camcli.models.model import Architecture, parsed
+from camcli.records import ModelSpec
+
+if TYPE_CHECKING:
+    from collections.abc import Mapping
+
+    from torch import Tensor
+
+# Endings of files that are taken for models.
+_WEIGHTS = frozenset({".pth", ".pt", ".ckpt", ".bin", ".safetensors", ".tar", ".pkl", ".h5", ".onnx"})
+
+
+def architecture_of(spec: ModelSpec, tensors: Mapping[str, Tensor] | None = None) -> Architecture:
+    """What the model's source says about it; `tensors` are those of the file that will fill it."""
+    name = spec.model or catalog.BUNDLED
+    check_name(name)
+    if catalog.is_timm(name):
+        source = "timm_zoo"
+    elif catalog.is_user_code(name):
+        source = "user_code"
+    else:
+        source = "efficientnet_lite" if name == catalog.BUNDLED else "torchvision_zoo"
+    module = import_module(f"camcli.models.{source}")
+    found: Architecture = module.architecture(name, spec.weights, parsed(spec.model_args), tensors)
+    return found
+
+
+def typed(spec: ModelSpec) -> str:
+    """The words that name the model after `camcli classes` and `camcli layers`, as the user has named it."""
+    words = [spec.model] if spec.model else []
+    if spec.weights not in ("DEFAULT", "none"):
+        words += ["-w", spec.weights]
+    for key, value in spec.model_args:
+        words += ["--model-arg", f"{key}={value}"]
+    for name in ("weights_key", "labels", "preset", "output_key"):
+        if (value := getattr(spec, name)) is not None:
+            words += [f"--{name.replace('_', '-')}", value]
+    words += [f"--{name.replace('_', '-')}" for name in ("trust_checkpoint", "multi_label") if getattr(spec, name)]
+    return shlex.join(words or [catalog.BUNDLED])
+
+
+def check_name(name: str) -> None:
+    """Look at a model's name without importing what it names.
+
+    Raises:
+        RequestError: no model has that name.
+        SetupError: the package that it needs is not installed, or it is no classifier, or a quantized one.
+    """
+    if catalog.is_timm(name):
+        if find_spec("timm") is None:
+            raise SetupError(f"{name}: timm is not installed: `pip install camcli[timm]`")
+    elif catalog.is_user_code(name):
+        where, _, attribute = name.rpartition(":")
+        if not where or not attribute:
+            raise RequestError(f"--model {name!r}: write module:factory or path/to/file.py:factory")
+        if where.endswith(".py") and not Path(where).is_file():
+            raise RequestError(f"no such file: {where}")
+    elif name.startswith("quantized_") and (twin := name.removeprefix("quantized_")) in catalog.names():
+        raise SetupError(
+            f"{name} computes in integers, where no gradient exists, and every method here follows one: "
+            f"explain its float twin, --model {twin}"
+        )
+    elif name.endswith(".py"):
+        raise RequestError(f"--model {name}: say what in it makes the network, {name}:FACTORY")
+    elif name != catalog.BUNDLED and name not in catalog.names():  # reading torchvision's takes a tenth of a second
+        raise _not_listed(name)
+
+
+def _not_listed(name: str) -> CamcliError:
+    """The error for a name that is none of the classifiers': what else it is, or which are near."""
+    if os.path.exists(name) or Path(name).suffix.lower() in _WEIGHTS:
+        return RequestError(f"--model {name}: a file or folder of weights is named with --weights {name}")
+    if (kind := catalog.kind_of_other(name)) is not None:
+        return SetupError(f"{name} is {kind}: not explained yet; `camcli models` lists the classifiers that are")
+    if catalog.is_in_timm(name):
+        return RequestError(f"unknown model {name!r}: timm has it, write --model {catalog.TIMM}{name}")
+    if re.fullmatch(r"[^\W\d]\w*(\.\w+)+", name) and find_spec(name.partition(".")[0]) is not None:
+        module, _, factory = name.rpartition(".")
+        return RequestError(f"unknown model {name!r}: code is named with a colon, --model {module}:{factory}")
+    return unknown("model", name, catalog.names(), "camcli models")

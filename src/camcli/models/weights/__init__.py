@@ -1,0 +1,40 @@
+"""What `--weights` names: a file or folder, an URL, weights of the model's own, or none."""
+
+from __future__ import annotations
+
+import os
+import re
+from pathlib import Path
+
+from camcli import remote
+from camcli.errors import RequestError
+from camcli.records import ModelSpec
+
+
+def weights_url(spec: ModelSpec) -> str | None:
+    """The URL that `weights` is, None where it is none.
+
+    Raises: RequestError: one that nothing is fetched from, or with a sha256 that is none.
+    """
+    if not remote.is_uri(spec.weights) or os.path.exists(spec.weights):
+        return None
+    if not spec.weights.startswith("https://"):
+        raise RequestError(f"--weights {spec.weights}: weights come by https:// only, or from a file")
+    _, mark, fragment = spec.weights.partition("#")
+    if mark and not re.fullmatch("sha256=[0-9a-f]{64}", fragment):
+        raise RequestError(f"--weights {spec.weights}: write #sha256= and the file's 64 hexadecimal digits, or nothing")
+    return spec.weights
+
+
+def weights_file(spec: ModelSpec) -> Path | None:
+    """The file or folder that `weights` names, None where it names none of these.
+
+    Raises: RequestError: it looks like a path, and nothing is there.
+    """
+    if spec.weights in ("DEFAULT", "none"):
+        return None
+    if os.path.exists(spec.weights):  # says no where a Path would raise: too long, odd characters
+        return Path(spec.weights)
+    if Path(spec.weights).suffix or "/" in spec.weights:
+        raise RequestError(f"no such weights file: {spec.weights}")
+    return None
