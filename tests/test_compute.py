@@ -17,11 +17,13 @@ from shell import SAMPLES, refused, run
 from torch import Tensor, nn
 
 from camcli import Engine, Explained, Failed, Spec, expand
-from camcli.compute import placed, power_of_two, tuned
+from camcli.answers import batch_of
 from camcli.evidence import Network
+from camcli.faults import power_of_two
 from camcli.models import load_model
 from camcli.records import ModelSpec
 from camcli.tracing import trace
+from camcli.tuning import tuned
 
 Picture = Callable[..., Path]
 PHOTOS = sorted(SAMPLES.glob("*.jpg"))[:4]
@@ -219,9 +221,9 @@ def test_float32_is_computed_as_float32_whatever_is_allowed(exact: str, names: s
 def test_the_batch_lies_channels_last() -> None:
     views = [np.ones((3, 4, 5), dtype=np.float32) * number for number in range(2)]
     net = nets.RedBlue()
-    assert placed(views, Network(net, channels_last=True), "cpu").is_contiguous(memory_format=torch.channels_last)
-    assert placed(views, Network(net), "cpu").is_contiguous()
-    assert placed(views, Network(net), "cpu")[1].eq(1).all()
+    assert batch_of(views, Network(net, channels_last=True), "cpu").is_contiguous(memory_format=torch.channels_last)
+    assert batch_of(views, Network(net), "cpu").is_contiguous()
+    assert batch_of(views, Network(net), "cpu")[1].eq(1).all()
 
 
 CAPTIVE = """

@@ -21,8 +21,8 @@ from shell import SAMPLES, Outcome, finish, refused, spawn
 from camcli import ray_engine
 from camcli.engine import Engine
 from camcli.errors import CamcliError, InputError, RequestError, SetupError
+from camcli.faults import machine_failures
 from camcli.models.pickles import UnsafeFileError
-from camcli.outputs import machine_failures
 from camcli.ray_engine import Job
 from camcli.records import OutputSpec, Ref, Row, Spec
 
@@ -182,7 +182,7 @@ class NeverPickledError(Exception):
     ],
     ids=lambda value: type(value).__name__ if isinstance(value, Exception) else None,
 )
-@pytest.mark.parametrize("where", ["_inspect", "answer"])
+@pytest.mark.parametrize("where", ["camcli.engine.prepare", "camcli.engine.Engine.answer"])
 def test_errors_of_workers_end_the_run_with_their_code(
     tiny: Job,
     monkeypatch: pytest.MonkeyPatch,
@@ -198,7 +198,7 @@ def test_errors_of_workers_end_the_run_with_their_code(
         raise error
 
     # As the engine guards both, itself or what calls it.
-    monkeypatch.setattr(Engine, where, machine_failures()(fail))
+    monkeypatch.setattr(where, machine_failures()(fail))
     with pytest.raises(kind) as raised:
         received(tiny)
     assert raised.value.exit_code == code

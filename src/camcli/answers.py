@@ -161,3 +161,11 @@ def _more_than_rounding(
 def _array(values: Tensor) -> NDArray[np.float32]:
     array: NDArray[np.float32] = values.cpu().numpy()
     return array
+
+
+def batch_of(views: Sequence[NDArray[np.float32]], network: Network, device: str) -> Tensor:
+    """Views (C, h, w) of one shape as a batch on the device."""
+    stacked = torch.from_numpy(np.stack([view.transpose(1, 2, 0) for view in views])).permute(0, 3, 1, 2)
+    if device.startswith("cuda"):
+        stacked = stacked.pin_memory()  # copied while the host goes on
+    return network.arranged(stacked.to(device, non_blocking=True))

@@ -13,13 +13,13 @@ from typing import Any
 import numpy as np
 import torch
 
-from camcli import compute, images, pipeline, questions, render
-from camcli.answers import Batch
+from camcli import images, pipeline, questions, render
+from camcli.answers import Batch, batch_of
 from camcli.attributing import attributions
 from camcli.engine import Engine
 from camcli.errors import RequestError, SetupError
+from camcli.faults import machine_failures
 from camcli.fp32 import in_fp32
-from camcli.outputs import machine_failures
 from camcli.pools import pool_of
 from camcli.reading import Item
 from camcli.records import Explained, OutputSpec, Ref, Result, Row
@@ -190,9 +190,7 @@ def _computed(engine: Engine, batch: Sequence[Item], clock: _Clock) -> list[Resu
     views = [item.view.pixels for item in batch if item.view]
     shapes = {view.shape for view in views}
     if len(shapes) == 1 and engine.methods:
-        gone = clock(
-            "forward", lambda: Batch(engine.plan, compute.placed(views, engine.plan.network, engine.model.device))
-        )
+        gone = clock("forward", lambda: Batch(engine.plan, batch_of(views, engine.plan.network, engine.model.device)))
         found = questions.predictions(gone.forward.logits, engine.model)
 
         def backward() -> Any:

@@ -8,8 +8,8 @@ activation (arXiv:1610.02391 sec. 3), so where the head has one, what enters it 
 from __future__ import annotations
 
 import re
-from collections.abc import Iterator, Mapping, Sequence
-from contextlib import contextmanager, nullcontext
+from collections.abc import Mapping, Sequence
+from contextlib import nullcontext
 from dataclasses import dataclass, replace
 from typing import Any, Literal
 
@@ -19,6 +19,7 @@ from torch.nn import functional
 from torch.overrides import TorchFunctionMode
 
 from camcli.errors import RequestError, SetupError
+from camcli.faults import device_failed, lacks_memory
 from camcli.frozen import frozen
 
 Activation = Literal["softmax", "sigmoid"]
@@ -269,37 +270,6 @@ def _advice(said: str) -> str:
         if words in said:
             return f"; {cause}"
     return "; see --resize, --crop, --fit" if not said.strip() or _OF_SIZE.search(said) else ""
-
-
-def lacks_memory(error: BaseException) -> bool:
-    """Whether it says that memory did not suffice; on a CPU and on MPS torch has no class for that."""
-    said = str(error)
-    return isinstance(error, (torch.OutOfMemoryError, MemoryError)) or any(
-        words in said for words in ("can't allocate memory", "out of memory")
-    )
-
-
-def device_failed(error: BaseException) -> bool:
-    """Whether it says that a GPU has failed: after most such errors it is of no use to this process."""
-    return isinstance(error, getattr(torch, "AcceleratorError", ())) or str(error).startswith("CUDA error")
-
-
-@contextmanager
-def machine_failures() -> Iterator[None]:
-    """What a device says that has failed, and memory that doesn't suffice for any picture: about this machine.
-
-    Raises: SetupError: instead of what the device and the allocator raise.
-    """
-    try:
-        yield
-    except (RuntimeError, MemoryError) as error:
-        said = (str(error) or type(error).__name__).splitlines()[0]
-        if device_failed(error):
-            advice = "start again, which goes on if a journal is kept, or use --device cpu"
-            raise SetupError(f"the device has failed ({said}): {advice}") from error
-        if lacks_memory(error):
-            raise SetupError(f"the model does not fit in memory ({said}): use a smaller one, or --device") from error
-        raise
 
 
 class _Activations(TorchFunctionMode):

@@ -10,7 +10,7 @@ import cv2
 import torch
 
 from camcli.engine import Engine
-from camcli.outputs import machine_failures
+from camcli.faults import machine_failures
 from camcli.pools import ahead, pool_of
 from camcli.reading import refused
 from camcli.records import MAX_PIXELS, Failed, OutputSpec, Ref, Result, Row, Spec

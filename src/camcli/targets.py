@@ -7,11 +7,9 @@ from __future__ import annotations
 
 from collections.abc import Callable
 from dataclasses import dataclass
-from pathlib import Path
 from typing import TYPE_CHECKING, Any, Protocol
 
-from camcli.errors import RequestError, SetupError
-from camcli.records import Spec
+from camcli.errors import SetupError
 
 if TYPE_CHECKING:
     from torch import Tensor
@@ -105,27 +103,6 @@ class Similarity:
 
 
 QUANTITIES = ("logit", "softmax")
-
-
-def check(spec: Spec) -> None:
-    """Look at what is asked without a model. Raises: RequestError: flags that exclude each other, or no such file."""
-    ways = {
-        "--class": spec.classes not in ((), ("top1",)),
-        "--contrast": spec.contrast is not None,
-        "--target FUNCTION": spec.target not in QUANTITIES,
-        "--output-index": spec.output_index is not None,
-        "--similar-to": spec.similar_to is not None,
-    }
-    if len(given := [flag for flag, used in ways.items() if used]) > 1:
-        raise RequestError(f"{' and '.join(given)} each say what is explained: give one")
-    if spec.target not in QUANTITIES:
-        where, _, function = spec.target.rpartition(":")
-        if not where or not function:
-            raise RequestError(f"--target {spec.target!r} is none of {', '.join(QUANTITIES)}, module:function")
-        if where.endswith(".py") and not Path(where).is_file():
-            raise RequestError(f"no such file: {where}")
-    if spec.target == "softmax" and (spec.output_index is not None or spec.similar_to is not None):
-        raise RequestError("--target softmax goes with classes only")
 
 
 def map_classes(target: Target, change: Callable[[OfClass], Target]) -> Target:

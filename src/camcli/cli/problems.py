@@ -11,7 +11,7 @@ from functools import partial
 from pathlib import Path
 from typing import Any, get_args
 
-from camcli import methods, models, remote, targets
+from camcli import conflicts, methods, models, remote
 from camcli.cli import destinations, options
 from camcli.errors import RequestError
 from camcli.models import presets
@@ -67,7 +67,7 @@ class Problems:
         for name in names:
             if methods.canonical(name) != methods.ALL:
                 self.catch(partial(methods.get, name))
-        self.catch(lambda: targets.check(Spec(**asked.for_spec())))
+        self.catch(lambda: conflicts.check_targets(Spec(**asked.for_spec())))
 
     def of_true_class(self, classes: Sequence[str] | None) -> None:
         """`--class` of `classify`."""

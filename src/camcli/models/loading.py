@@ -15,6 +15,7 @@ from torch import nn
 
 from camcli import outputs
 from camcli.errors import RequestError, SetupError
+from camcli.faults import machine_failures
 from camcli.models import (
     checkpoints,
     downloads,
@@ -37,7 +38,7 @@ from camcli.records import ModelSpec, Preset, Spec, both, shortly, spelled
 _GREY_MEAN, _GREY_STD = (0.449,), (0.226,)
 
 
-@outputs.machine_failures()
+@machine_failures()
 def load(spec: ModelSpec, *, progress: bool = False) -> Model:
     """See `camcli.models.load_model`."""
     device = pick_device(spec.device)

@@ -1,4 +1,4 @@
-"""How a run computes: a network rearranged to be faster, in which precision, compiled, and how much at once.
+"""A network rearranged to be computed faster, in which precision, compiled.
 
 The rearranged network is a copy with the same module names; the one given stays as it was. Batch norms are folded into
 the convolutions before them, and kernels lie channels last in memory, as the fastest implementations want them. Scores
@@ -8,57 +8,28 @@ and normalised maps move as much as rounding moves them: benchmarks/agreement.py
 from __future__ import annotations
 
 import os
-from collections.abc import Callable, Collection, Sequence
+from collections.abc import Collection, Sequence
 from copy import deepcopy
 from dataclasses import dataclass, replace
 from pathlib import Path
 
-import numpy as np
 import torch
-from numpy.typing import NDArray
 from torch import Tensor, nn
 from torch.nn.utils.fusion import fuse_conv_bn_weights
 
-from camcli import layers, needs
-from camcli.errors import RequestError, SetupError
-from camcli.evidence import Network
+from camcli import layers
+from camcli.errors import SetupError
 from camcli.frozen import frozen
 from camcli.layers import Layer
 from camcli.maps import Trace
 from camcli.methods import Method
 from camcli.models import Model
-from camcli.outputs import Outputs, lacks_memory, tensors_in
+from camcli.outputs import Outputs, tensors_in
 from camcli.records import Spec
 
 DTYPES = {"fp32": torch.float32, "bf16": torch.bfloat16, "fp16": torch.float16}
 # What deepcopy raises on what a network may hold: tensors of a graph, locks, generators.
 _UNCOPIED = (RuntimeError, TypeError, AttributeError, ValueError)
-# What needs every operation before the layer to be seen, and compiled code is not.
-_SEEN_WHOLE = needs.TO_PIXELS | needs.ATTENTION | needs.RESUMES
-
-
-def check(spec: Spec, methods: Sequence[Method]) -> None:
-    """Refuse what excludes each other.
-
-    Raises: RequestError.
-    """
-    if spec.exact and (spec.compile or spec.precision != "fp32"):
-        raise RequestError("--exact is plain fp32: leave --precision and --compile out")
-    for method in methods:
-        if spec.precision != "fp32" and method.needs & needs.TO_PIXELS:
-            raise RequestError(
-                f"--precision {spec.precision}: {method.name} differentiates through the whole network, and of so few "
-                "digits only noise would be left"
-            )
-    if not spec.compile:
-        return
-    for method in methods:
-        if method.needs & _SEEN_WHOLE:
-            raise RequestError(f"--compile: {method.name} looks at all of the network, and at compiled parts it can't")
-    if spec.sanity is not None:
-        raise RequestError("--compile: --sanity draws the network's weights anew, and compiled parts keep theirs")
-    if spec.fit == "full":
-        raise RequestError("--compile builds for views of one size: leave --fit full out")
 
 
 def remarks(spec: Spec, device: str) -> list[str]:
@@ -73,7 +44,7 @@ def remarks(spec: Spec, device: str) -> list[str]:
 
 
 @dataclass(frozen=True, slots=True, eq=False)
-class Prepared:
+class Tuned:
     """The network as a run computes it. cut: the layer behind which it is fp32 in a run of lower precision.
     channels_last: how its pictures lie in memory. remark: why it is not computed as fast as others."""
 
@@ -83,9 +54,9 @@ class Prepared:
     remark: str | None = None
 
 
-def prepared(
+def rearranged(
     model: Model, spec: Spec, methods: Sequence[Method], trace: Trace | None, kept: Sequence[Layer]
-) -> Prepared:
+) -> Tuned:
     """A network rearranged for a run; `kept` are the layers that are read.
 
     `trace` is None where the network could not be followed: its modules then stay as they are.
@@ -93,7 +64,7 @@ def prepared(
     Raises: SetupError: a lower precision, and a layer that not every path to the score crosses.
     """
     if spec.exact:
-        return Prepared(model.net)
+        return Tuned(model.net)
     # Implicit biases are read one by one, and random weights drawn one by one.
     apart = spec.sanity is not None or any("bias_grads" in method.needs for method in methods)
     found = _faster(model, () if trace is None or apart else trace.normalised, [layer.name for layer in kept])
@@ -121,25 +92,23 @@ def prepared(
     return replace(found, cut=first.in_net(found.net))
 
 
-def _faster(model: Model, normalised: Sequence[tuple[str, str]], kept: Collection[str]) -> Prepared:
+def _faster(model: Model, normalised: Sequence[tuple[str, str]], kept: Collection[str]) -> Tuned:
     """The tuned network; torchvision's are known to be tuned well. Of others the fastest form that answers as they do,
     at last the network itself."""
     if model.known:
-        return Prepared(tuned(model.net, normalised, kept), channels_last=True)
+        return Tuned(tuned(model.net, normalised, kept), channels_last=True)
     remark = None
     for channels_last in (True, False):
         try:
             net = tuned(model.net, normalised, kept, channels_last=channels_last)
         except _UNCOPIED:
-            return Prepared(model.net)
+            return Tuned(model.net)
         if is_faithful(net, model, kept, channels_last=channels_last):
-            return Prepared(net, channels_last=channels_last, remark=remark)
+            return Tuned(net, channels_last=channels_last, remark=remark)
         remark = (
             f"{model.name} answers otherwise, or fails, on tensors that lie channels last: computed without, slower"
         )
-    return Prepared(
-        model.net, remark=f"{model.name} answers otherwise where it is rearranged: computed as it is, slower"
-    )
+    return Tuned(model.net, remark=f"{model.name} answers otherwise where it is rearranged: computed as it is, slower")
 
 
 def is_faithful(copy: nn.Module, model: Model, layers: Collection[str], *, channels_last: bool = True) -> bool:
@@ -172,27 +141,6 @@ def _alike(found: Outputs, expected: Outputs) -> bool:
         and torch.allclose(one.float(), other.float(), rtol=1e-3, atol=1e-4 * float(other.abs().max()))
         for one, other in pairs
     )
-
-
-def placed(views: Sequence[NDArray[np.float32]], network: Network, device: str) -> Tensor:
-    """Views (C, h, w) of one shape as a batch on the device."""
-    stacked = torch.from_numpy(np.stack([view.transpose(1, 2, 0) for view in views])).permute(0, 3, 1, 2)
-    if device.startswith("cuda"):
-        stacked = stacked.pin_memory()  # copied while the host goes on
-    return network.arranged(stacked.to(device, non_blocking=True))
-
-
-def fits(run: Callable[[], object]) -> bool:
-    """Run it; False where memory did not suffice."""
-    try:
-        run()
-        return True
-    except (RuntimeError, MemoryError) as error:
-        if not lacks_memory(error):
-            raise
-    if torch.cuda.is_available():
-        torch.cuda.empty_cache()
-    return False
 
 
 def tuned(
@@ -235,25 +183,6 @@ def compile_trunk(net: nn.Module, trace: Trace, layers: Collection[str]) -> None
                 child.forward = torch.compile(child.forward)
 
     build(net, "")
-
-
-def batch_that_fits(ask: Callable[[int], object], device: torch.device) -> int:
-    """Pictures per forward that fill half of what is free on a CUDA device, a power of two in [8, 256]."""
-    ask(1)  # what is loaded once counts for no picture
-    torch.cuda.synchronize(device)
-    before = torch.cuda.memory_allocated(device)
-    torch.cuda.reset_peak_memory_stats(device)
-    ask(8)
-    torch.cuda.synchronize(device)
-    each = max(1, torch.cuda.max_memory_allocated(device) - before) / 8
-    free = torch.cuda.mem_get_info(device)[0]
-    torch.cuda.empty_cache()
-    return power_of_two(free / 2 / each)
-
-
-def power_of_two(pictures: float) -> int:
-    """The largest power of two that is no more, at least 8 and at most 256."""
-    return 1 << max(3, min(8, int(pictures).bit_length() - 1))
 
 
 def _is_plain(module: nn.Module) -> bool:
