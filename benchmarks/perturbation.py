@@ -24,8 +24,10 @@ from numpy.typing import NDArray
 from torch import Tensor, nn
 
 from camcli import images, layers, methods, process
-from camcli.evidence import Forward, Network
+from camcli.evidence import Evidence
+from camcli.forward import Forward
 from camcli.models import Model, load_model
+from camcli.network import Network
 from camcli.records import ModelSpec, Ref
 from camcli.targets import OfClass
 from camcli.tracing import trace
@@ -65,7 +67,7 @@ def camcli(name: str, options: argparse.Namespace) -> tuple[float, Tensor]:
     network = Network(model.net, model.readout, options.batch)
     start = time.perf_counter()
     forward = Forward(network, picture, [layer], method.needs)
-    map_ = method.function(forward.at(OfClass((best,)), layer))[0]
+    map_ = method.function(Evidence(forward, OfClass((best,)), layer))[0]
     return time.perf_counter() - start, map_
 
 

@@ -22,9 +22,10 @@ from torch import Tensor, nn
 
 from camcli import layers
 from camcli.errors import SetupError
-from camcli.evidence import Forward, Network
+from camcli.forward import Forward
 from camcli.layers import Layer
 from camcli.models import fitting
+from camcli.network import Network
 from camcli.targets import OfClass
 from camcli.tracing import trace
 

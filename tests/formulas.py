@@ -15,7 +15,9 @@ import torch
 from torch import Tensor, nn
 
 from camcli import methods
-from camcli.evidence import Evidence, Forward, Network
+from camcli.evidence import Evidence
+from camcli.forward import Forward
+from camcli.network import Network
 from camcli.targets import OfClass
 
 SIZE = (9, 14)

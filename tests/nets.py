@@ -9,9 +9,10 @@ import torchvision
 from torch import Tensor, nn
 
 from camcli import layers
-from camcli.evidence import Forward, Network
+from camcli.forward import Forward
 from camcli.layers import Layer
 from camcli.models import catalog, fitting, torchvision_zoo
+from camcli.network import Network
 from camcli.outputs import PLAIN, Readout
 from camcli.targets import OfClass
 from camcli.tracing import trace

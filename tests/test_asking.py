@@ -15,7 +15,9 @@ from shell import SAMPLES, refused, run
 
 from camcli import Engine, Explained, Spec, answers, comparing, diagnosis, expand, methods
 from camcli.attributing import attributions
-from camcli.evidence import Forward, Network
+from camcli.evidence import Evidence
+from camcli.forward import Forward
+from camcli.network import Network
 from camcli.questions import Asked, Prediction
 from camcli.records import Attribution, Question
 from camcli.targets import Custom, Mixture, Negated, OfClass
@@ -58,19 +60,19 @@ def test_a_contrast_is_the_difference_and_a_counterfactual_the_negation() -> Non
     (layer,) = nets.layers_of(net, images[:1], "conv2")
     forward = nets.run(net, images, [layer])
     cat, cup = OfClass((0, 3)), OfClass((1, 2))
-    of = {name: forward.at(target, layer).grads for name, target in {"cat": cat, "cup": cup}.items()}
-    contrast = forward.at(Mixture(((1.0, cat), (-1.0, cup))), layer).grads
+    of = {name: Evidence(forward, target, layer).grads for name, target in {"cat": cat, "cup": cup}.items()}
+    contrast = Evidence(forward, Mixture(((1.0, cat), (-1.0, cup))), layer).grads
     torch.testing.assert_close(contrast, of["cat"] - of["cup"])
-    assert torch.equal(forward.at(Negated(cat), layer).grads, -of["cat"])
+    assert torch.equal(Evidence(forward, Negated(cat), layer).grads, -of["cat"])
     custom = Custom("minus", lambda scores: scores[[0, 1], [0, 3]] - scores[[0, 1], [1, 2]])
-    torch.testing.assert_close(forward.at(custom, layer).grads, contrast)
-    probability = forward.at(OfClass((0, 3), probability=True), layer).grads
+    torch.testing.assert_close(Evidence(forward, custom, layer).grads, contrast)
+    probability = Evidence(forward, OfClass((0, 3), probability=True), layer).grads
     p = forward.logits.softmax(1)[[0, 1], [0, 3]]
     expected = torch.zeros_like(probability)
     for k in range(5):
         own = torch.tensor([k == 0, k == 3])
         share = p * (own.float() - forward.logits.softmax(1)[:, k])
-        expected += share[:, None, None, None] * forward.at(OfClass((k, k)), layer).grads
+        expected += share[:, None, None, None] * Evidence(forward, OfClass((k, k)), layer).grads
     torch.testing.assert_close(probability, expected, rtol=1e-5, atol=1e-8)
 
 
@@ -247,7 +249,7 @@ def test_a_blank_or_flat_map_names_its_cause(change: str, said: str) -> None:
     target = OfClass((0,), probability=change == "saturated")
     quantity = "softmax" if change == "saturated" else "logit"
     question = Question("a", float(forward.values(target)), quantity, ClassScore(0, "a", 1.0, 1.0))
-    map_ = methods.get("grad-cam").function(forward.at(target, layer))[0].numpy()
+    map_ = methods.get("grad-cam").function(Evidence(forward, target, layer))[0].numpy()
     assert diagnosis.of_values(map_, forward, target, layer, question, 0) == said
 
 

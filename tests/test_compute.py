@@ -18,9 +18,9 @@ from torch import Tensor, nn
 
 from camcli import Engine, Explained, Failed, Spec, expand
 from camcli.answers import batch_of
-from camcli.evidence import Network
 from camcli.faults import power_of_two
 from camcli.models import load_model
+from camcli.network import Network
 from camcli.records import ModelSpec
 from camcli.tracing import trace
 from camcli.tuning import tuned

@@ -13,6 +13,7 @@ from torch.nn import functional
 
 from camcli import methods
 from camcli.errors import SetupError
+from camcli.evidence import Evidence
 from camcli.layers import Layer
 from camcli.maps import Map
 from camcli.needs import ALWAYS, COMBINES
@@ -82,7 +83,7 @@ def test_model_is_bit_identical_after_each_method(name: str) -> None:
     def values() -> Tensor | None:
         forward = nets.run(net, images, kept, method.needs, stages=stages)
         try:
-            return method.function(forward.at(nets.of_class(torch.tensor([0, 2])), kept[0]))
+            return method.function(Evidence(forward, nets.of_class(torch.tensor([0, 2])), kept[0]))
         except SetupError:  # the method is for other networks
             return None
 
@@ -125,9 +126,11 @@ def test_model_is_bit_identical_after_a_method_raises() -> None:
     before = State(net)
     forward = nets.run(net, images, nets.layers_of(net, images))
     with pytest.raises(RuntimeError, match="needs"):
-        methods.get("grad-cam").function(forward.at(nets.of_class(CLASS), None))
+        methods.get("grad-cam").function(Evidence(forward, nets.of_class(CLASS), None))
     with pytest.raises(RuntimeError, match="index 99 is out of bounds"):
-        methods.get("grad-cam").function(forward.at(nets.of_class(torch.tensor([99])), nets.layers_of(net, images)[0]))
+        methods.get("grad-cam").function(
+            Evidence(forward, nets.of_class(torch.tensor([99])), nets.layers_of(net, images)[0])
+        )
     before.check(net)
 
 
@@ -140,7 +143,7 @@ def test_images_are_not_touched() -> None:
     before = images.clone()
     forward = nets.run(Scribbles().eval(), images, parts={"guided_grads"})
     assert torch.equal(images, before)
-    assert torch.equal(forward.at(nets.of_class(CLASS)).images, before)
+    assert torch.equal(Evidence(forward, nets.of_class(CLASS)).images, before)
     assert not images.requires_grad
 
 
@@ -160,7 +163,7 @@ def test_gradients_are_finite_differences() -> None:
     images = nets.noise(1, 3, 8, 12).double()
     (layer,) = nets.layers_of(net, images, "conv2")
     forward = nets.run(net, images, [layer], parts={"guided_grads"})
-    evidence = forward.at(nets.of_class(CLASS), layer)
+    evidence = Evidence(forward, nets.of_class(CLASS), layer)
     grads, input_grads = evidence.grads, evidence.input_grads
 
     def from_layer(acts: Tensor) -> Tensor:
@@ -181,9 +184,9 @@ def test_gradients_are_finite_differences() -> None:
 def test_callers_no_grad_does_not_matter() -> None:
     net, images = nets.Convolutional().eval(), nets.noise(1, 3, 8, 12)
     (layer,) = nets.layers_of(net, images, "conv2")
-    expected = nets.run(net, images, [layer]).at(nets.of_class(CLASS), layer).grads
+    expected = Evidence(nets.run(net, images, [layer]), nets.of_class(CLASS), layer).grads
     with torch.no_grad():
-        assert torch.equal(nets.run(net, images, [layer]).at(nets.of_class(CLASS), layer).grads, expected)
+        assert torch.equal(Evidence(nets.run(net, images, [layer]), nets.of_class(CLASS), layer).grads, expected)
 
 
 class Calls:
@@ -213,7 +216,7 @@ def test_one_forward_and_one_backward_per_rule_source_and_target(monkeypatch: py
     for name in ("grad-cam", "guided-backprop", "guided-grad-cam", "gradient", "deconvnet", "grad-cam"):
         for ids in class_ids:
             for layer in kept:
-                methods.get(name).function(forward.at(nets.of_class(ids), layer))
+                methods.get(name).function(Evidence(forward, nets.of_class(ids), layer))
     # Two different targets x (two layers under one rule, the pixels under three).
     assert (calls.forwards, calls.backwards) == (1, 2 * (2 + 3))
 
@@ -231,7 +234,7 @@ def test_any_number_of_gradient_cams_is_one_forward_and_one_partial_backward(mon
     net.conv1.register_forward_hook(lambda module, args, output: trunk.append(output.requires_grad))
     forward = nets.run(net, images, [layer], parts=frozenset().union(*(m.needs for m in asked)))
     for m in asked:
-        m.function(forward.at(nets.of_class(torch.tensor([0, 1, 2])), layer))
+        m.function(Evidence(forward, nets.of_class(torch.tensor([0, 1, 2])), layer))
     assert (calls.forwards, calls.backwards, trunk) == (1, 1, [False])
 
 
@@ -263,11 +266,11 @@ def test_two_layers_in_sequence_have_the_gradients_of_each_alone(to_pixels: bool
     both = nets.run(net, images, [early, late], {"input_grads"} if to_pixels else ())
     acts = net.conv1(images).detach().requires_grad_()
     (expected,) = torch.autograd.grad(net.fc(net.conv2(acts.relu()).relu().mean((2, 3)))[0, 1], acts)
-    torch.testing.assert_close(both.at(nets.of_class(CLASS), early).grads, expected, rtol=1e-6, atol=1e-9)
-    assert torch.equal(both.at(nets.of_class(CLASS), early).acts, acts)
+    torch.testing.assert_close(Evidence(both, nets.of_class(CLASS), early).grads, expected, rtol=1e-6, atol=1e-9)
+    assert torch.equal(Evidence(both, nets.of_class(CLASS), early).acts, acts)
     for layer in (early, late):
-        alone = nets.run(net, images, [layer]).at(nets.of_class(CLASS), layer)
-        assert torch.equal(both.at(nets.of_class(CLASS), layer).grads, alone.grads)
+        alone = Evidence(nets.run(net, images, [layer]), nets.of_class(CLASS), layer)
+        assert torch.equal(Evidence(both, nets.of_class(CLASS), layer).grads, alone.grads)
         assert alone.grads.any()
 
 
@@ -286,7 +289,7 @@ def test_last_call_of_a_shared_layer_counts() -> None:
     net, images = Repeats(), nets.noise(1, 3, 8, 12)
     nets.fill(net.eval())
     (layer,) = nets.layers_of(net, images, "shared")
-    evidence = nets.run(net, images, [layer]).at(nets.of_class(CLASS), layer)
+    evidence = Evidence(nets.run(net, images, [layer]), nets.of_class(CLASS), layer)
     with torch.no_grad():
         acts = net.conv1(images)
         for _ in range(2):
@@ -306,7 +309,7 @@ def test_map_is_where_the_class_is_and_moves_with_it() -> None:
     (layer,) = nets.layers_of(net, images[:1])
     forward = nets.run(net, images, [layer])
     red, blue = (
-        methods.get("grad-cam").function(forward.at(nets.of_class(torch.tensor([i, i])), layer)) for i in (0, 1)
+        methods.get("grad-cam").function(Evidence(forward, nets.of_class(torch.tensor([i, i])), layer)) for i in (0, 1)
     )
     assert layer.shape == (2, 6, 10)
     assert red[0].nonzero().tolist() == [[1, 7], [1, 8]]

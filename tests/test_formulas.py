@@ -16,8 +16,10 @@ import torchvision
 from formulas import BLACK, IDS, NETS, SIZE, WEIGHTED, WHOLE, Picture, Pooled, Rectified, Signed
 from torch import Tensor, nn
 
-from camcli import methods
-from camcli.evidence import Forward, Network
+from camcli import methods, variants
+from camcli.evidence import Evidence
+from camcli.forward import Forward
+from camcli.network import Network
 from camcli.outputs import PLAIN, Readout
 from camcli.targets import OfClass
 
@@ -104,7 +106,7 @@ def _vit_by_hand(net: Any, image: Tensor) -> tuple[list[Tensor], list[Tensor]]:
 def _on_tokens(name: str, net: nn.Module, images: Tensor, ids: Sequence[int], layer: str = "") -> Tensor:
     method = methods.get(name)
     (found,) = nets.layers_of(net, images, *([layer] if layer else []))
-    return method.function(nets.run(net, images, [found], method.needs).at(OfClass(tuple(ids)), found))
+    return method.function(Evidence(nets.run(net, images, [found], method.needs), OfClass(tuple(ids)), found))
 
 
 def _le_grad(net: nn.Module, image: Tensor, class_id: int) -> Tensor:
@@ -222,7 +224,7 @@ class Square(nn.Module):
 
 def _without_layer(name: str, net: nn.Module, images: Tensor) -> Tensor:
     method = methods.get(name)
-    return method.function(nets.run(net, images, parts=method.needs).at(OfClass((0,) * len(images))))
+    return method.function(Evidence(nets.run(net, images, parts=method.needs), OfClass((0,) * len(images))))
 
 
 def _normally_distributed(deviations: Tensor) -> None:
@@ -309,7 +311,7 @@ def test_ss_cams_noise_cancels_where_the_score_is_linear() -> None:
     def log_weights(name: str, seed: int = 0) -> Tensor:
         method = methods.get(name)
         forward = Forward(Network(net, seed=seed, batch_size=64), image, [layer], method.needs)
-        map_ = method.function(forward.at(OfClass((0,)), layer))
+        map_ = method.function(Evidence(forward, OfClass((0,)), layer))
         return torch.stack([map_[place] / image[0, k][place[1:]] for k, place in enumerate(places)]).log()
 
     for seed in range(3):
@@ -325,7 +327,7 @@ def test_random_cams_weights_are_uniform() -> None:
     drawn = []
     for seed in range(200):
         forward = Forward(Network(net, seed=seed), image, [layer])
-        drawn.append(methods.get("random-cam").function(forward.at(OfClass((0,)), layer))[0, 0, 0])
+        drawn.append(methods.get("random-cam").function(Evidence(forward, OfClass((0,)), layer))[0, 0, 0])
     assert abs(torch.stack(drawn).mean() - 0.25) < 3 * math.sqrt((1 / 6 - 1 / 16) / 200)
 
 
@@ -422,7 +424,7 @@ def test_score_cams_weights_sum_to_one_over_channels_with_contrast() -> None:
     image[0, 0, :, :3], image[0, 1, :, 3:6], image[0, 2] = 2.0, 3.0, 5.0
     net = Channels(nets.noise(3, 9, 9))
     (layer,) = nets.layers_of(net, image, "same")
-    map_ = methods.get("score-cam").function(nets.run(net, image, [layer]).at(OfClass((0,)), layer))[0]
+    map_ = methods.get("score-cam").function(Evidence(nets.run(net, image, [layer]), OfClass((0,)), layer))[0]
     torch.testing.assert_close(map_[0, 0] / 2 + map_[0, 3] / 3, torch.tensor(1.0))
     assert not map_[:, 6:].any()  # the flat channel would be seen here
 
@@ -533,8 +535,8 @@ def test_ablation_from_the_layer_on_is_that_of_the_whole_network(name: str) -> N
         changed[:, channels[i]] = 0
         return changed
 
-    resumed = forward.resume(target, layer, len(channels), without)[:, 0]
-    assert forward._tape_is_right(layer) == (name not in own)
+    resumed = variants.resume(forward, target, layer, len(channels), without)[:, 0]
+    assert variants.replays(forward, layer) == (name not in own)
 
     for k, found in zip(channels, resumed, strict=True):
         hook = layer.module.register_forward_hook(_without_channel(k, acts.shape[1]))

@@ -23,9 +23,11 @@ from camcli import layers, methods
 from camcli import needs as parts
 from camcli.answers import Batch, Plan
 from camcli.errors import RequestError
-from camcli.evidence import Evidence, Forward, Network
+from camcli.evidence import Evidence
+from camcli.forward import Forward
 from camcli.layers import Layer
 from camcli.methods import Method
+from camcli.network import Network
 from camcli.tapes import Tape
 from camcli.targets import OfClass
 from camcli.tracing import trace
@@ -56,7 +58,7 @@ class Case:
         if layer and needs & parts.AT_STAGES:
             stages = {layer.name: layers.stages(self.net, trace(self.net, images[:1]), layer)}
         forward = nets.run(self.net, images, [layer] if layer else [], needs, stages=stages)
-        return forward.at(nets.of_class(class_ids), layer)
+        return Evidence(forward, nets.of_class(class_ids), layer)
 
     def values(self, images: Tensor, class_ids: Tensor = CLASS_IDS) -> Tensor:
         return self.method.function(self.evidence(images, class_ids))
@@ -152,7 +154,7 @@ def test_declared_cost_is_the_cost(case: Case, monkeypatch: pytest.MonkeyPatch) 
     places = {"C": case.layer.shape[0], "squares": SIZE[0] * SIZE[1], "blocks": 2}
     pictures.clear()
     forward = Forward(network, case.images, [layer] if layer else [], case.method.needs, stages)
-    case.method.function(forward.at(nets.of_class(CLASS_IDS), layer))
+    case.method.function(Evidence(forward, nets.of_class(CLASS_IDS), layer))
     cost = [eval(str(cost), places) for cost in (case.method.forwards, case.method.backwards, case.method.heads)]
     # One more run of the head proves that the tape is right; where pictures go alone, each has its own backwards.
     turns = 3 if "alone" in case.method.needs else 1

@@ -15,6 +15,7 @@ from torch.nn import functional
 
 from camcli import methods
 from camcli.errors import RequestError, SetupError
+from camcli.evidence import Evidence
 from camcli.outputs import NoTableError, Readout, probe, probe_twice
 
 IMAGES = nets.noise(3, 3, 12, 16)
@@ -420,7 +421,7 @@ def grad_cam(net: Headed, readout: Readout, class_id: int) -> tuple[Tensor, Tens
     """(the map, the gradient it is made of) at the second convolution, of IMAGES."""
     (layer,) = nets.layers_of(net.body, ONE, "conv2")
     forward = nets.run(net, IMAGES, [layer], readout=readout)
-    evidence = forward.at(nets.of_class(torch.full((len(IMAGES),), class_id)), layer)
+    evidence = Evidence(forward, nets.of_class(torch.full((len(IMAGES),), class_id)), layer)
     return methods.get("grad-cam").function(evidence), evidence.grads
 
 

@@ -21,6 +21,7 @@ from torch.nn import functional
 from torchcam.methods import GradCAM as TorchCamGradCAM
 
 from camcli import methods
+from camcli.evidence import Evidence
 from camcli.layers import Layer
 from camcli.models import catalog
 
@@ -45,7 +46,7 @@ def _ours(
     method: str, net: nn.Module, images: Tensor, class_ids: Tensor, layer: Layer | None = None, to_pixels: bool = False
 ) -> Tensor:
     forward = nets.run(net, images, [layer] if layer else [], {"guided_grads"} if to_pixels else ())
-    return methods.get(method).function(forward.at(nets.of_class(class_ids), layer))
+    return methods.get(method).function(Evidence(forward, nets.of_class(class_ids), layer))
 
 
 def _agree(ours: Tensor, theirs: Tensor) -> None:
@@ -86,8 +87,8 @@ def _check_grad_cam(name: str, monkeypatch: pytest.MonkeyPatch) -> None:
     grad_cam = methods.get("grad-cam").function
     ranking = forward.logits[0].argsort(descending=True)
     # The best class whose map is not all negative: a comparison of zeros shows nothing.
-    class_ids = next(ids for ids in ranking[:, None] if grad_cam(forward.at(nets.of_class(ids), layer)).any())
-    _agree(grad_cam(forward.at(nets.of_class(class_ids), layer)), _captum_map(net, layer, images, class_ids))
+    class_ids = next(ids for ids in ranking[:, None] if grad_cam(Evidence(forward, nets.of_class(ids), layer)).any())
+    _agree(grad_cam(Evidence(forward, nets.of_class(class_ids), layer)), _captum_map(net, layer, images, class_ids))
 
 
 @pytest.mark.parametrize("name", TODAY)

@@ -11,6 +11,7 @@ from torch import Tensor, nn
 from torch.nn import functional
 
 from camcli import methods, models
+from camcli.evidence import Evidence
 from camcli.records import ModelSpec
 from camcli.tracing import trace
 
@@ -41,7 +42,8 @@ def test_in_place_side_effects_are_kept(functional_: bool) -> None:
         assert torch.equal(found.logits, expected.logits)
         function = methods.get(name).function
         assert torch.equal(
-            function(found.at(nets.of_class(class_ids), layer_)), function(expected.at(nets.of_class(class_ids), layer))
+            function(Evidence(found, nets.of_class(class_ids), layer_)),
+            function(Evidence(expected, nets.of_class(class_ids), layer)),
         )
 
 
@@ -102,7 +104,7 @@ def test_every_spelling_of_relu_is_bent(spelling: str, high: float) -> None:
     for name, leaving in rules.items():
         expected = functional.conv_transpose2d(3 * leaving, net.conv1.weight.detach(), padding=1)
         torch.testing.assert_close(
-            methods.get(name).function(forward.at(nets.of_class(CLASS))), expected, rtol=1e-5, atol=1e-6
+            methods.get(name).function(Evidence(forward, nets.of_class(CLASS))), expected, rtol=1e-5, atol=1e-6
         )
 
 
@@ -111,7 +113,7 @@ def test_other_activations_are_left_alone_and_counted() -> None:
         net, images = Activates(activation).eval(), nets.noise(1, 3, 8, 12)
         traced = trace(net, images)
         assert (traced.rectifiers, traced.others) == (0, {name: 1})
-        evidence = nets.run(net, images, parts={"guided_grads"}).at(nets.of_class(CLASS))
+        evidence = Evidence(nets.run(net, images, parts={"guided_grads"}), nets.of_class(CLASS))
         assert torch.equal(evidence.guided_grads, evidence.input_grads)
         assert evidence.input_grads.any()
 

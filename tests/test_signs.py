@@ -12,7 +12,7 @@ from torch import Tensor, nn
 from torch.nn import functional
 
 from camcli import answers, diagnosis, layers, methods, models
-from camcli.evidence import Network
+from camcli.network import Network
 from camcli.records import ModelSpec
 from camcli.targets import OfClass
 from camcli.tracing import trace

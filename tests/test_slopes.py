@@ -14,8 +14,8 @@ from shell import SAMPLES, run
 from torch import Tensor, nn
 
 from camcli import answers, diagnosis, methods, slopes
-from camcli.evidence import Network
 from camcli.needs import ATTENTION, OF_TARGET
+from camcli.network import Network
 from camcli.outputs import PLAIN, Outputs
 from camcli.records import Question
 from camcli.targets import Custom, Mixture, Negated, OfClass, Similarity, Target

@@ -12,9 +12,11 @@ from numpy.typing import NDArray
 from torch import Tensor
 from torch.nn.functional import interpolate
 
-from camcli.evidence import Forward, Network
+from camcli.evidence import Evidence
+from camcli.forward import Forward
 from camcli.layers import Layer
 from camcli.methods import Method
+from camcli.network import Network
 from camcli.records import Fuse
 from camcli.targets import Target
 
@@ -141,7 +143,7 @@ class Batch:
         smooth = self._plan.eigen_smooth
         total = None
         for change, forward in self._forwards:
-            values = method.function(forward.at(target, layer, eigen_smooth=smooth)).float()
+            values = method.function(Evidence(forward, target, layer, eigen_smooth=smooth)).float()
             values = _more_than_rounding(values, method, forward, target, layer)
             total = values if total is None else total + change.undone(values, total.shape[-2:])
         assert total is not None

@@ -10,7 +10,7 @@ from numpy.typing import NDArray
 
 from camcli import comparing, diagnosis, needs, targets
 from camcli.answers import Answer, Batch
-from camcli.evidence import Forward
+from camcli.forward import Forward
 from camcli.neurons import neurons_of
 from camcli.questions import Asked, Prediction
 from camcli.records import Attribution, SanityCheck

@@ -9,7 +9,7 @@ import numpy as np
 from numpy.typing import NDArray
 
 if TYPE_CHECKING:
-    from camcli.evidence import Forward
+    from camcli.forward import Forward
     from camcli.layers import Layer
     from camcli.records import ClassScore, Question
     from camcli.targets import Target

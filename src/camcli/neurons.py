@@ -7,7 +7,7 @@ from typing import TYPE_CHECKING
 from camcli.records import Neuron
 
 if TYPE_CHECKING:
-    from camcli.evidence import Forward
+    from camcli.forward import Forward
     from camcli.layers import Layer
     from camcli.targets import Target
 

@@ -13,8 +13,9 @@ import torch
 from torch import Tensor
 
 from camcli.errors import SetupError
-from camcli.evidence import Forward, Network
+from camcli.forward import Forward
 from camcli.layers import Layer
+from camcli.network import Network
 
 # The side of the patches that are put into the view's corners, as a share of its own: small, so that most crops leave
 # one out, and larger than the stride of any map.

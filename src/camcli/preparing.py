@@ -12,13 +12,13 @@ from torch import Tensor
 from camcli import conflicts, faults, habits, layers, models, needs, placing, sanity, tuning
 from camcli.answers import Batch, Plan
 from camcli.errors import SetupError
-from camcli.evidence import Network
 from camcli.fp32 import in_fp32
 from camcli.habits import Habits
 from camcli.layers import Layer
 from camcli.maps import Trace
 from camcli.methods import Method
 from camcli.models import Model
+from camcli.network import Network
 from camcli.questions import Asker
 from camcli.records import Spec
 from camcli.tracing import trace

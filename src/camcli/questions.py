@@ -14,9 +14,10 @@ from torch import Tensor
 from camcli import classes, images, targets
 from camcli.classes import Selector
 from camcli.errors import InputError, RequestError
-from camcli.evidence import Forward, Network
+from camcli.forward import Forward
 from camcli.inputs import expand
 from camcli.models import Model, typed, user_code
+from camcli.network import Network
 from camcli.records import ClassScore, Question, Spec
 from camcli.targets import Custom, Mixture, Negated, OfClass, Similarity, Target
 
