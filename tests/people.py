@@ -477,6 +477,25 @@ class PaddedAround(Plain):
         return super().maps(functional.pad(x, [10] * 4))
 
 
+class Reflected(Plain):
+    def maps(self, x: Tensor) -> Any:
+        return super().maps(functional.pad(x, [12] * 4, mode="reflect"))
+
+
+class Interlaced(Plain):
+    """Even rows above odd ones."""
+
+    def maps(self, x: Tensor) -> Any:
+        return super().maps(torch.cat([x[:, :, ::2], x[:, :, 1::2]], 2))
+
+
+class Masked(Plain):
+    """A class that is never given."""
+
+    def forward(self, x: Tensor) -> Any:
+        return super().forward(x) + torch.tensor([0.0, 0, 0, -torch.inf])
+
+
 class Padded(Plain):
     def maps(self, x: Tensor) -> Any:
         return super().maps(functional.pad(x, [SIDE // 2] * 4))

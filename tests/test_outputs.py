@@ -310,6 +310,8 @@ def ranked_by_numpy(scores: Tensor) -> dict[str, Tensor]:
         (lambda z: z.mean(0)[:2], "2 numbers of one picture and 1 each of 2"),
         (lambda z: z.argmax(1), "int64 numbers, not scores"),
         (lambda z: z[:, :0], "its table has no classes"),
+        (lambda z: z.softmax(0), "a softmax that is not over its classes"),
+        (lambda z: z.log_softmax(0), "a softmax that is not over its classes"),
         (lambda z: z.softmax(1).topk(3), "come before its topk, sort or max"),
         (lambda z: z.topk(3).values.softmax(1), "come before its topk, sort or max"),
         (lambda z: torch.sort(z, descending=True)[0], "come before its topk, sort or max"),
@@ -320,6 +322,8 @@ def ranked_by_numpy(scores: Tensor) -> dict[str, Tensor]:
         "a batch's mean as long as the batch",
         "class ids",
         "no classes",
+        "softmax over the batch",
+        "log-softmax over the batch",
         "topk",
         "softmax of topk",
         "sorted",
@@ -394,11 +398,28 @@ def test_per_cent_are_not_taken_for_scores(head: Head, activation: str) -> None:
 
 @pytest.mark.parametrize(
     ("head", "unsigned"),
-    [(plain, False), (Tensor.relu, True), (lambda z: z.square() + 1, True), (lambda z: z.sigmoid(), False)],
-    ids=["logits", "relu", "evidence", "sigmoid"],
+    [
+        (plain, False),
+        (Tensor.relu, True),
+        (lambda z: z.square() + 1, True),
+        (lambda z: z.softmax(1).log2(), True),
+        (lambda z: z.sigmoid(), False),
+        (lambda z: z.log_softmax(1), False),
+        (lambda z: z - z.logsumexp(1, keepdim=True), False),
+    ],
+    ids=["logits", "relu", "evidence", "log2", "sigmoid", "log-softmax", "log-softmax by hand"],
 )
 def test_scores_without_a_sign_are_doubted(head: Head, unsigned: bool) -> None:
     assert read(headed(head))[0].unsigned is unsigned
+
+
+@pytest.mark.parametrize("turned", [lambda z: z.T.softmax(0).T, lambda z: z.T.sigmoid().T], ids=["softmax", "sigmoid"])
+def test_a_table_that_is_turned_for_its_activation_is_turned_back(turned: Head) -> None:
+    """Also for as many pictures as classes."""
+    net = headed(turned)
+    readout, _ = probe(net, TWO, None, False)
+    many = nets.noise(5, 3, 12, 16)
+    torch.testing.assert_close(readout.outputs(net, many).scores, headed(plain)(many))
 
 
 def test_the_best_of_a_bag_is_no_ranking() -> None:

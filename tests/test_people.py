@@ -311,6 +311,8 @@ def test_a_frozen_branch_is_said_to_be_on_no_map(tmp_path: Path) -> None:
         ("Padded", "sees the picture smaller"),
         ("PaddedBelow", "sees the picture smaller"),
         ("PaddedAround", "sees the picture smaller"),
+        ("Reflected", "in other places than the picture does"),
+        ("Interlaced", "sees the picture smaller"),
     ],
 )
 def test_a_map_that_does_not_lie_on_the_view_is_refused(name: str, how: str) -> None:
@@ -369,7 +371,7 @@ def test_company_is_said_and_changes_nothing(name: str) -> None:
     assert np.array_equal(alone.attributions[0].values, among.attributions[0].values)
 
 
-@pytest.mark.parametrize("name", ["Plain", "LeftTraining", "ChangesItsInput", "Remembers", "HooksOfItsOwn"])
+@pytest.mark.parametrize("name", ["Plain", "Masked", "LeftTraining", "ChangesItsInput", "Remembers", "HooksOfItsOwn"])
 def test_ordinary_networks_are_not_suspected(name: str) -> None:
     assert not [remark for remark in Engine(spec(name)).remarks if "warning" in remark]
 

@@ -168,7 +168,7 @@ def test_blocks_of_several_sizes_are_no_plain_transformers() -> None:
     assert "grad-cam" in {method.name for method in engine.methods}
 
 
-@pytest.mark.parametrize("name", ["by_windows", "by_turns", "rolled"])
+@pytest.mark.parametrize("name", ["by_windows", "by_turns", "rolled", "Windowed", "windows_of_two"])
 def test_tokens_in_another_order_are_refused(name: str) -> None:
     with pytest.raises(SetupError, match="keeps its tokens in another order than the picture's rows"):
         Engine(spec(name))

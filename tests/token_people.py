@@ -192,6 +192,32 @@ def by_windows() -> nn.Module:
     return Ordered(rows.permute(1, 3, 0, 2).flatten().tolist())
 
 
+class Windowed(nn.Module):
+    """Tokens of 8x8 patches, window by window of 4x4, with a class token read or without."""
+
+    def __init__(self, side: int = 4) -> None:
+        super().__init__()
+        torch.manual_seed(0)
+        self.side = side
+        self.embed = nn.Conv2d(3, WIDTH, 6, 6)
+        self.blocks = nn.ModuleList(Block() for _ in range(2))
+        self.norm = nn.LayerNorm(WIDTH)
+        self.head = nn.Linear(WIDTH, CLASSES)
+
+    def forward(self, x: Tensor) -> Any:
+        maps = self.embed(x)
+        count = maps.shape[2] // self.side
+        windows = maps.unflatten(2, (count, self.side)).unflatten(4, (count, self.side)).permute(0, 2, 4, 3, 5, 1)
+        x = windows.flatten(1, 4)
+        for block in self.blocks:
+            x = block(x)
+        return self.head(self.norm(x).mean(1))
+
+
+def windows_of_two() -> nn.Module:
+    return Windowed(2)
+
+
 def by_turns() -> nn.Module:
     rows = torch.arange(PATCHES).view(GRID, GRID)
     rows[1::2] = rows[1::2].flip(1)

@@ -43,7 +43,7 @@ class Readout:
     activation of its own ends in, as an average of softmaxes does: their logarithms (of sigmoids: log-odds) are the
     scores; 1, or 100 where they are per cent. binary: one logit, read as the scores (-z, z) of two classes, so that the
     second one's probability is sigmoid(z). table: the network gives scores (N, K); without, a target function alone
-    says what is explained. unsigned: several classes and no score below zero, so that they may be no logits.
+    says what is explained. unsigned: scores of several classes that are all of one sign, so that they may be no logits.
     """
 
     key: str | None = None
@@ -146,12 +146,17 @@ def probe(net: nn.Module, images: Tensor, key: str | None, multi_label: bool) ->
             "before its topk, sort or max"
         )
     ended_in = seen.kind_of(output)
+    if ended_in == "softmax" and table.shape[1] > 1 and not _is_over_classes(seen.before(output), output, len(images)):
+        raise NoTableError("the model ends in a softmax that is not over its classes: dim=1 is")
     if ended_in is None:
         for whole in (1, _PER_CENT):
             if (kind := _probabilities_of(table, seen, whole)) is not None:
                 return readout(table.shape[1], multi_label, kind, key, given=whole)
     found, classes = readout(table.shape[1], multi_label, ended_in, key)
-    unsigned = ended_in is None and classes >= _SEVERAL and bool((table >= 0).all())
+    one_sign = bool((table >= 0).all()) or bool((table <= 0).all())
+    # Logarithms of probabilities are scores like any: their softmax is what they were made of.
+    logarithms = bool(((table.double().exp().sum(1) - 1).abs() < _SUM_WITHIN).all())
+    unsigned = ended_in is None and classes >= _SEVERAL and one_sign and not logarithms
     return replace(found, unsigned=unsigned), classes
 
 
@@ -212,6 +217,15 @@ def _probabilities_of(table: Tensor, seen: _Activations, whole: int) -> Activati
     if table.shape[1] > 1 and float((shares.sum(1) - 1).abs().max()) < _SUM_WITHIN:
         return "softmax"
     return seen.kind_like(shares, equal=whole > 1)
+
+
+def _is_over_classes(before: Tensor, output: Tensor, pictures: int) -> bool:
+    """Whether a softmax or log-softmax of what entered, over the classes of each picture, is what came out."""
+    scores, found = _as_table(before, pictures).double(), _as_table(output, pictures).double()
+    return any(
+        torch.allclose(over.nan_to_num(neginf=-1e30), found.nan_to_num(neginf=-1e30), rtol=1e-2, atol=1e-3)
+        for over in (scores.softmax(1), scores.log_softmax(1))
+    )
 
 
 def _are_ranks(table: Tensor, others: Sequence[Tensor]) -> bool:
@@ -298,7 +312,7 @@ class _Activations(TorchFunctionMode):
     def kind_of(self, output: Tensor) -> Activation | None:
         """The activation that gave this output, None where it was none."""
         found = self._behind(output)
-        return found[1] if found else None
+        return found[2] if found else None
 
     def kind_like(self, table: Tensor, *, equal: bool) -> Activation | None:
         """The last activation that gave as many numbers as the table (N, K) holds, one row a picture; the same numbers,
@@ -327,13 +341,17 @@ class _Activations(TorchFunctionMode):
         found = self._behind(output)
         if found is None:
             raise SetupError("the model ends in a softmax or sigmoid on some pictures and not on others")
-        return found[0].reshape(output.shape)
+        before, after, _ = found
+        # A table that was transposed for its activation is the same numbers in another order.
+        if after.ndim == 2 and (after.mT.shape, after.mT.stride()) == (output.shape, output.stride()):
+            return before.mT
+        return before.reshape(output.shape)
 
-    def _behind(self, output: Tensor) -> tuple[Tensor, Activation] | None:
+    def _behind(self, output: Tensor) -> tuple[Tensor, Tensor, Activation] | None:
         for before, after, kind in reversed(self._seen):
             # A squeeze or view of the activation's result is still that result.
             if after.data_ptr() == output.data_ptr() and after.numel() == output.numel():
-                return before, kind
+                return before, after, kind
         return None
 
 

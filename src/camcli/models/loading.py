@@ -245,8 +245,8 @@ def _readout(
         remarks.append(f"{arch.name} gives {given}: they are reported as they are, and their {scores} explained")
     if readout.unsigned:
         remarks.append(
-            f"warning: {arch.name} gives no number below zero: they are read as scores, of which the largest is the "
-            f"best, and probabilities are their {readout.activation}. Let it give logits, if they mean anything else"
+            f"warning: {arch.name} gives numbers of one sign only: they are read as scores, of which the largest "
+            f"is the best, probabilities are their {readout.activation}. Let it give logits, if they mean more"
         )
     return readout, classes, alone
 
