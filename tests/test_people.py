@@ -311,7 +311,7 @@ def test_a_frozen_branch_is_said_to_be_on_no_map(tmp_path: Path) -> None:
         ("Padded", "sees the picture smaller"),
         ("PaddedBelow", "sees the picture smaller"),
         ("PaddedAround", "sees the picture smaller"),
-        ("Reflected", "in other places than the picture does"),
+        ("Reflected", "sees the picture smaller"),
         ("Interlaced", "sees the picture smaller"),
     ],
 )
@@ -319,6 +319,33 @@ def test_a_map_that_does_not_lie_on_the_view_is_refused(name: str, how: str) -> 
     with pytest.raises(SetupError, match=how):
         Engine(spec(name))
     assert explained(spec(name, methods=("gradient",)))[0].attributions[0].values.any()
+
+
+LARGE_KERNELS = """
+import torch
+from torch import nn
+
+class Net(nn.Module):
+    def __init__(self, seed, kind):
+        super().__init__()
+        torch.manual_seed(seed)
+        fine = [nn.Conv2d(3, 8, 11, padding=5), nn.ReLU()]
+        dilated = [nn.Conv2d(3, 8, 3, 2, 1), nn.ReLU(), nn.Conv2d(8, 8, 3, padding=4, dilation=4), nn.ReLU()]
+        unpadded = [nn.Conv2d(3, 8, 5), nn.ReLU(), nn.MaxPool2d(2), nn.Conv2d(8, 8, 5), nn.ReLU(), nn.MaxPool2d(2)]
+        self.body = nn.Sequential(*{"fine": fine, "dilated": dilated, "unpadded": unpadded}[kind])
+        self.fc = nn.Linear(8, 4)
+
+    def forward(self, x):
+        return self.fc(self.body(x).mean((2, 3)))
+"""
+
+
+@pytest.mark.parametrize("kind", ["fine", "dilated", "unpadded"])
+@pytest.mark.parametrize("seed", ["0", "1", "2", "3"])
+def test_large_kernels_on_fine_maps_are_not_suspected(kind: str, seed: str) -> None:
+    Path("large.py").write_text(LARGE_KERNELS)
+    asked = Spec("large.py:Net", "none", model_args=(("kind", kind), ("seed", seed)), resize=SIDE, crop=SIDE)
+    assert not [remark for remark in Engine(asked).remarks if "warning" in remark]
 
 
 def test_rounding_does_not_bring_the_places_of_a_small_map_nearer() -> None:
