@@ -57,8 +57,15 @@ class Layer:
 
     def read_otherwise(self) -> list[Layer]:
         """The same in each other layout that its output's shape leaves."""
-        why = f"{self.why}; read as {{}}, as the changes of a picture show"
-        return [replace(self, reading=other, why=why.format(other.arrangement), others=()) for other in self.others]
+        return [
+            replace(
+                self,
+                reading=other,
+                why=f"{self.why}; read as {other.arrangement}, as the changes of a picture show",
+                others=(),
+            )
+            for other in self.others
+        ]
 
     def in_net(self, net: nn.Module) -> Layer:
         """The same layer of a network with the same names."""

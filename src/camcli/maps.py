@@ -25,7 +25,7 @@ class Run:
     `call`: which of the module's runs in this forward it was, from 0. `reaches`: a path leads from it to the score.
     `on_every_path`: every path from the picture's positions to the score crosses it. `in_attention`: the module is
     part of an attention, so its output may be queries or keys. `never_negative`: such a tensor on every path holds no
-    number below zero, whatever the picture.
+    number below zero, whatever the picture. `tokens_last`: the module works on (N, C, tokens).
     """
 
     name: str
@@ -37,6 +37,7 @@ class Run:
     on_every_path: bool
     in_attention: bool
     never_negative: bool = False
+    tokens_last: bool = False
 
 
 @dataclass(frozen=True, slots=True)
@@ -230,23 +231,13 @@ def _tokens(net: nn.Module, trace: Trace, run: Run) -> list[Map]:
     if axis == 0:
         return [usual] if usual else []
     last = _along(trace, run, 2, seen, place)
-    if last is not None and _works_on_the_last_axis(net.get_submodule(run.name), run.shape):
+    if last is not None and run.tokens_last:
         return [last, usual] if usual else [last]
     if usual is None or last is None:
         return [usual] if usual else []
     if last.shape[1:] in seen and usual.shape[1:] not in seen and _joined_at(trace, place, run.shape[1]) is None:
         return []  # on the way through a mixer
     return [usual, last]
-
-
-def _works_on_the_last_axis(module: nn.Module, shape: tuple[int, ...]) -> bool:
-    """Whether it is a one-dimensional convolution or batch norm of (N, C, tokens)."""
-    last = [part for part in module.modules() if next(part.parameters(recurse=False), None) is not None][-1:]
-    return any(
-        type(part).__name__.endswith("1d")
-        and shape[1] in (getattr(part, "out_channels", None), getattr(part, "num_features", None))
-        for part in last
-    )
 
 
 def _along(trace: Trace, run: Run, axis: int, seen: Mapping[tuple[int, int], bool], place: int) -> Map | None:
@@ -291,8 +282,8 @@ def _seen_grids(net: nn.Module, trace: Trace, place: int) -> dict[tuple[int, int
             if fits(*found.shape[1:], size):  # an attention's weights are no grid
                 grids[found.shape[1:]] = False
         elif len(earlier.shape) == 3:
-            axis = 2 if _works_on_the_last_axis(net.get_submodule(earlier.name), earlier.shape) else 1
-            if (grid := _exact_grid(earlier.shape[axis], size)) is not None:
+            grid = _exact_grid(earlier.shape[2 if earlier.tokens_last else 1], size)
+            if grid is not None:
                 grids.setdefault(grid, bool(grids))
     return grids
 

@@ -139,8 +139,8 @@ def probe(net: nn.Module, images: Tensor, key: str | None, multi_label: bool) ->
     with torch.no_grad(), frozen(net), seen:
         raw = _forward(net, images.clone())  # some networks change what they are given
     key, output = _scores_in(raw, key)
-    table = _as_table(output, len(images))
-    if seen.ranks(output, tensors_in(raw)) or _are_ranks(table, tensors_in(raw)):
+    table, others = _as_table(output, len(images)), tensors_in(raw)
+    if seen.ranks(output, others) or _are_ranks(table, others):
         raise NoTableError(
             "the model gives scores in the order of their size, so that no column is a class: what it gives must come "
             "before its topk, sort or max"
@@ -153,11 +153,7 @@ def probe(net: nn.Module, images: Tensor, key: str | None, multi_label: bool) ->
             if (kind := _probabilities_of(table, seen, whole)) is not None:
                 return readout(table.shape[1], multi_label, kind, key, given=whole)
     found, classes = readout(table.shape[1], multi_label, ended_in, key)
-    one_sign = bool((table >= 0).all()) or bool((table <= 0).all())
-    # Logarithms of probabilities are scores like any: their softmax is what they were made of.
-    logarithms = bool(((table.double().exp().sum(1) - 1).abs() < _SUM_WITHIN).all())
-    unsigned = ended_in is None and classes >= _SEVERAL and one_sign and not logarithms
-    return replace(found, unsigned=unsigned), classes
+    return replace(found, unsigned=ended_in is None and classes >= _SEVERAL and _is_unsigned(table)), classes
 
 
 def probe_twice(net: nn.Module, images: Tensor, key: str | None, multi_label: bool) -> tuple[Readout, int, bool]:
@@ -217,6 +213,13 @@ def _probabilities_of(table: Tensor, seen: _Activations, whole: int) -> Activati
     if table.shape[1] > 1 and float((shares.sum(1) - 1).abs().max()) < _SUM_WITHIN:
         return "softmax"
     return seen.kind_like(shares, equal=whole > 1)
+
+
+def _is_unsigned(table: Tensor) -> bool:
+    """Whether scores are of one sign; logarithms of probabilities are scores like any: their softmax is those."""
+    if not (bool((table >= 0).all()) or bool((table <= 0).all())):
+        return False
+    return not bool(((table.double().exp().sum(1) - 1).abs() < _SUM_WITHIN).all())
 
 
 def _is_over_classes(before: Tensor, output: Tensor, pictures: int) -> bool:

@@ -5,7 +5,7 @@ from __future__ import annotations
 
 import math
 from collections import Counter
-from collections.abc import Iterator, Sequence
+from collections.abc import Sequence
 from contextlib import suppress
 from dataclasses import dataclass
 
@@ -123,7 +123,7 @@ def _moved(seen: _Seen, grid: tuple[int, int], patch: Tensor) -> str | None:
     if any(change is None for change in changes):
         if seen.change(patch, _MIDDLE) is None:
             return None  # it may be blind to all that differs here
-        for other in _levels(patch):
+        for other in _flat(patch):
             again = seen.corners(other)
             changes = [one if one is not None else other for one, other in zip(changes, again, strict=True)]
     unseen = [corner for corner, change in zip(CORNERS, changes, strict=True) if change is None]
@@ -224,8 +224,7 @@ def _found_cells(seen: _Seen, height: int, width: int, patch: Tensor, cells: Seq
     """
     if min(height, width) < 3:
         return []
-    size = (1 / height, 1 / width)
-    tried = {(y, x): seen.change(patch, (y / (height - 1), x / (width - 1)), size) for y, x in cells}
+    tried = {at: seen.cell(patch, at, (height, width)) for at in cells}
     changes = {at: change for at, change in tried.items() if change is not None}
     if 2 * len(changes) < len(cells):
         return []
@@ -262,6 +261,7 @@ class _Seen:
     def __init__(self, network: Network, layer: Layer, plain: Tensor) -> None:
         self._network, self._layer, self._plain = network, layer, plain
         self._before = self._map(plain)
+        self._cells: dict[tuple[int, int], Tensor | None] = {}
 
     def corners(self, patch: Tensor) -> list[Tensor | None]:
         """For each corner how much each place (h, w) of the map changes with it; None: not at all."""
@@ -278,13 +278,14 @@ class _Seen:
             "right": (1.0, (1.0, beside)),
         }
         for side, (at, size) in strips.items():
-            if all(self.change(one, (at, at), size) is None for one in _levels(patch)):
+            if all(self.change(one, (at, at), size) is None for one in (patch, *_flat(patch))):
                 return side
         return None
 
     def wider_ground(self, patch: Tensor) -> bool:
         """Whether a border of the map, of more than ALONG of its sides, is the same for every picture."""
-        changes = [change for one in _levels(patch) if (change := self.change(one, _MIDDLE, (1.0, 1.0))) is not None]
+        tried = [self.change(one, _MIDDLE, (1.0, 1.0)) for one in (patch, *_flat(patch))]
+        changes = [change for change in tried if change is not None]
         if not changes:
             return False
         changed = torch.stack([change > 1e-9 * change.max() for change in changes]).any(0)
@@ -294,6 +295,13 @@ class _Seen:
             if max(int(alive[0]), length - 1 - int(alive[-1])) > ALONG * length:
                 return True
         return False
+
+    def cell(self, patch: Tensor, at: tuple[int, int], grid: tuple[int, int]) -> Tensor | None:
+        """How much each place changes with that cell (row, column) of a grid; each is changed once."""
+        if at not in self._cells:
+            (y, x), (height, width) = at, grid
+            self._cells[at] = self.change(patch, (y / (height - 1), x / (width - 1)), (1 / height, 1 / width))
+        return self._cells[at]
 
     def change(
         self, patch: Tensor, at: tuple[float, float], size: tuple[float, float] = (PATCH, PATCH)
@@ -315,11 +323,9 @@ class _Seen:
         return forward.activations(self._layer)[0].double()
 
 
-def _levels(patch: Tensor) -> Iterator[Tensor]:
-    """What a part of a picture is changed to: a network of few units may be blind to one of these."""
-    yield patch
-    for level in (3.0, -3.0):
-        yield torch.full_like(patch, level)
+def _flat(patch: Tensor) -> list[Tensor]:
+    """What else a part of a picture is changed to: a network of few units may be blind to one patch of noise."""
+    return [torch.full_like(patch, level) for level in (3.0, -3.0)]
 
 
 def _place(change: Tensor) -> tuple[float, float] | None:

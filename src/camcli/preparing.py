@@ -7,7 +7,7 @@ from dataclasses import dataclass, replace
 from itertools import chain
 
 import torch
-from torch import Tensor
+from torch import Tensor, nn
 
 from camcli import conflicts, faults, habits, layers, models, needs, placing, sanity, tuning
 from camcli.answers import Batch, Plan
@@ -89,9 +89,7 @@ class _Preparation:
         net = tuned.net
         chosen = [layer.in_net(net) for layer in chosen]
         stages = {name: [layer.in_net(net) for layer in stage] for name, stage in stages.items()}
-        network = self._network(tuned, found, step)
-        if embedding:
-            network = replace(network, embedder=net.get_submodule(embedding))
+        network = self._network(tuned, found, step, net.get_submodule(embedding) if embedding else None)
         self._asker.look_at(network)
         if traced is not None:
             chosen = self._keep_applicable(network, chosen, traced, grey)
@@ -108,7 +106,9 @@ class _Preparation:
             replace(model, net=net), plan, randomised, found.chance, frozenset(self._unseen), tuple(self._remarks)
         )
 
-    def _network(self, tuned: Tuned, found: Habits, step: Callable[[int, int], None]) -> Network:
+    def _network(
+        self, tuned: Tuned, found: Habits, step: Callable[[int, int], None], embedder: nn.Module | None
+    ) -> Network:
         spec, model = self._spec, self._model
         mean, std = (torch.tensor(numbers, device=model.device) for numbers in (model.preset.mean, model.preset.std))
         return Network(
@@ -117,6 +117,7 @@ class _Preparation:
             1 if model.alone or found.company else spec.batch_size or BATCH_SIZE,
             spec.seed,
             (-mean / std)[:, None, None],
+            embedder=embedder,
             step=step,
             precision=tuning.DTYPES[spec.precision],
             cut=tuned.cut,

@@ -5,7 +5,6 @@ from __future__ import annotations
 from collections import Counter
 from collections.abc import Callable, Iterator, Sequence
 from contextlib import ExitStack
-from dataclasses import replace
 from itertools import islice
 from typing import Any
 
@@ -40,8 +39,7 @@ def trace(net: nn.Module, images: Tensor, readout: Readout = PLAIN, root: Root |
     if output.grad_fn is None:
         recorder, output, counter = _recorded(net, images, readout, asked, _Recorder(len(images), restarts=True))
         recorder.check_cut(output)
-    found = recorder.finish(net, images, output, counter)
-    return found if root is not None else replace(found, scores=output.shape[1])
+    return recorder.finish(net, images, output, counter, scores=0 if root else output.shape[1])
 
 
 def _scores(outputs: Outputs) -> Tensor:
@@ -161,7 +159,9 @@ class _Recorder(TorchFunctionMode):
             return f"forward runs under torch.{self._switch}(): take that out of the code, for explaining"
         return "forward detaches its tensors, or makes its scores of numbers that are none: take that out of the code"
 
-    def finish(self, net: nn.Module, images: Tensor, output: Tensor, counter: ActivationCounter) -> Trace:
+    def finish(
+        self, net: nn.Module, images: Tensor, output: Tensor, counter: ActivationCounter, *, scores: int
+    ) -> Trace:
         assert output.grad_fn is not None
         routes = Routes(output.grad_fn, self._pictures, {join.tokens: join.patches for join in self._joined})
         signs = Signs()
@@ -178,6 +178,7 @@ class _Recorder(TorchFunctionMode):
                 on_every_path=node in routes.crossed,
                 in_attention=i in self._in_attention,
                 never_negative=node in routes.crossed and signs.never_negative(node),
+                tokens_last=len(shape) == 3 and _works_on_tokens_last(net.get_submodule(name), shape[1]),
             )
             for i, (name, kind, shape, node) in enumerate(self._runs)
         )
@@ -195,6 +196,7 @@ class _Recorder(TorchFunctionMode):
             cut=f"up to {self._restarted[0]!r} {self._cut()}" if self._restarted else "",
             joined=tuple(self._joined),
             read=routes.read,
+            scores=scores,
         )
 
     def _normalised(self, routes: Routes) -> Iterator[tuple[str, str]]:
@@ -204,6 +206,16 @@ class _Recorder(TorchFunctionMode):
             conv, _ = node.next_functions[0] if node.next_functions else (None, 0)
             if kind == "BatchNorm2d" and conv in once and once[conv][1] == "Conv2d" and routes.readers[conv] == 1:
                 yield once[conv][0], name
+
+
+def _works_on_tokens_last(module: nn.Module, channels: int) -> bool:
+    """Whether what gives its output is a one-dimensional convolution or batch norm of so many channels."""
+    last = [part for part in module.modules() if next(part.parameters(recurse=False), None) is not None][-1:]
+    return any(
+        type(part).__name__.endswith("1d")
+        and channels in (getattr(part, "out_channels", None), getattr(part, "num_features", None))
+        for part in last
+    )
 
 
 def _counted(calls: Counter[str], name: str) -> int:
