@@ -208,6 +208,7 @@ def maps(z: Tensor) -> Tensor:
         pytest.param(lambda z: Pair(maps(z), z), id="named tuple"),
         pytest.param(lambda z: Output(z, (maps(z),)), id="object"),
         pytest.param(lambda z: {"out": z[:, :, None, None], "ids": z.argsort(1)}, id="convolutional"),
+        pytest.param(lambda z: {"out": {"logits": z, "features": maps(z)}, "loss": 0.5}, id="dict in a dict"),
     ],
 )
 def test_the_one_table_of_several_outputs_is_the_scores(head: Head) -> None:
@@ -225,12 +226,9 @@ def test_the_one_table_of_several_outputs_is_the_scores(head: Head) -> None:
         (lambda z: (z, z[:, :3]), "0 (1x5), 1 (1x3)"),
         (lambda z: Pair(z, z), "features (1x5), scores (1x5)"),
         (lambda z: {"map": maps(z)}, "map (1x5x4x4)"),
-        (lambda z: {"nothing": 1}, "no tensors"),
-        (lambda z: (), "no tensors"),
-        (lambda z: 3.0, "no tensors"),
-        (lambda z: None, "no tensors"),
+        (lambda z: {"out": {"a": z, "b": z[:, :3]}, "n": 1}, "out.a (1x5), out.b (1x3)"),
     ],
-    ids=["dict", "tuple", "named tuple", "no table", "no tensors", "empty", "a number", "nothing"],
+    ids=["dict", "tuple", "named tuple", "no table", "inside"],
 )
 def test_several_possible_outputs_are_listed_with_the_flag_that_picks(head: Head, listed: str) -> None:
     with pytest.raises(SetupError) as refusal:
@@ -239,14 +237,31 @@ def test_several_possible_outputs_are_listed_with_the_flag_that_picks(head: Head
 
 
 @pytest.mark.parametrize(
+    ("head", "kind"),
+    [
+        (lambda z: {"nothing": 1}, "dict"),
+        (lambda z: (), "tuple"),
+        (lambda z: 3.0, "float"),
+        (lambda z: None, "NoneType"),
+        (lambda z: z.numpy(), "ndarray"),
+        (lambda z: ["cat"] * len(z), "list"),
+    ],
+)
+def test_what_is_no_tensor_is_named(head: Head, kind: str) -> None:
+    with pytest.raises(NoTableError, match=rf"returns no tensor \({kind}\)"):
+        probe(headed(head), ONE, None, False)
+
+
+@pytest.mark.parametrize(
     ("head", "key"),
     [
         (lambda z: {"main": z, "aux": z[:, :3]}, "aux"),
+        (lambda z: {"out": {"main": z, "aux": z[:, :3]}, "loss": 0.5}, "out.aux"),
         (lambda z: (z, z[:, :3]), "1"),
         (lambda z: Pair(z, z[:, :3]), "scores"),
         (lambda z: {"logits": z, 7: z[:, :3]}, "7"),
     ],
-    ids=["dict", "tuple", "named tuple", "number"],
+    ids=["dict", "dict in a dict", "tuple", "named tuple", "number"],
 )
 def test_a_key_picks(head: Head, key: str) -> None:
     readout, classes, scores = read(headed(head), key)
@@ -277,8 +292,9 @@ def test_a_wrong_key_lists_the_right_ones() -> None:
         probe(headed(plain), ONE, "0", False)
 
 
-def test_a_convolutional_head_is_a_table() -> None:
-    net = headed(lambda z: z[:, :, None, None])
+@pytest.mark.parametrize("head", [lambda z: z[:, :, None, None], lambda z: z[:, None]], ids=["maps", "one token"])
+def test_axes_of_length_one_are_none(head: Head) -> None:
+    net = headed(head)
     assert torch.equal(read(net)[2], logits(net))
 
 
@@ -287,7 +303,7 @@ def test_a_convolutional_head_is_a_table() -> None:
     [
         (maps, "2x5x4x4"),
         (lambda z: z.sum(), "one number"),
-        (lambda z: z[:, None], "2x1x5"),
+        (lambda z: torch.stack([z, z], 1), "2x2x5"),
         (lambda z: torch.cat([z, z]), "4x5"),
         (lambda z: z[0], "5"),
     ],
@@ -361,7 +377,7 @@ def test_a_network_of_one_picture_is_read_alone() -> None:
 @pytest.mark.parametrize(
     ("head", "activation"),
     [
-        (lambda z: z.softmax(1).clamp(1e-6, 1), "softmax"),
+        (lambda z: z.softmax(1).clamp(0.2, 1), "softmax"),
         (lambda z: (z.softmax(1) + (2 * z).softmax(1)) / 2, "softmax"),
         (lambda z: z.exp() / z.exp().sum(1, keepdim=True), "softmax"),
         (lambda z: z.softmax(1) * torch.tensor([1.0, 1, 1, 1, 0]), "softmax"),
@@ -383,11 +399,10 @@ def test_probabilities_are_not_taken_for_scores(head: Head, activation: str) -> 
 @pytest.mark.parametrize(
     ("head", "activation"),
     [
-        (lambda z: z.softmax(1) * 100, "softmax"),
+        (lambda z: 100 * softmax_by_hand(z), "softmax"),
         (lambda z: 100 * (z.softmax(1) + (2 * z).softmax(1)) / 2, "softmax"),
-        (lambda z: z.sigmoid() * 100, "sigmoid"),
     ],
-    ids=["softmax", "vote", "sigmoids"],
+    ids=["by hand", "vote"],
 )
 def test_per_cent_are_not_taken_for_scores(head: Head, activation: str) -> None:
     net = headed(head)
@@ -397,12 +412,65 @@ def test_per_cent_are_not_taken_for_scores(head: Head, activation: str) -> None:
 
 
 @pytest.mark.parametrize(
+    ("head", "activation"),
+    [
+        (lambda z: z.softmax(1).clamp(1e-6, 1), "softmax"),
+        (lambda z: 2 * z.softmax(1) - 1, "softmax"),
+        (lambda z: z.softmax(1) - 1 / 5, "softmax"),
+        (lambda z: z.softmax(1) / 1000, "softmax"),
+        (lambda z: z.softmax(1) * 100, "softmax"),
+        (lambda z: z.softmax(1).log(), "softmax"),
+        (lambda z: z.softmax(1).log2(), "softmax"),
+        (lambda z: 10 * z.log_softmax(1) / math.log(10), "softmax"),
+        (lambda z: 2 * z.sigmoid() - 1, "sigmoid"),
+        (lambda z: z.sigmoid() * 100, "sigmoid"),
+        (functional.logsigmoid, "sigmoid"),
+        (lambda z: z.sigmoid().log(), "sigmoid"),
+    ],
+    ids=[
+        "clamped",
+        "2p-1",
+        "p-1/K",
+        "a thousandth",
+        "per cent",
+        "log",
+        "log2",
+        "dB",
+        "2s-1",
+        "per cent of sigmoids",
+        "log-sigmoid",
+        "log of sigmoids",
+    ],
+)
+def test_what_is_made_of_probabilities_is_read_before_them(head: Head, activation: str) -> None:
+    """A multiple of an activation's numbers or of their logarithms, plus a constant."""
+    net = headed(head)
+    readout, classes, alone = probe_twice(net, TWO, None, activation == "sigmoid")
+    assert (readout.activated, readout.activation, classes, alone) == (True, activation, 5, False)
+    assert torch.equal(readout.outputs(net, IMAGES).scores, logits(net))
+    torch.testing.assert_close(readout.outputs(net, ONE).scores, net.body(ONE))
+
+
+@pytest.mark.parametrize(
+    "head", [lambda z: -z.log_softmax(1), lambda z: 1 - z.softmax(1), lambda z: -(z.softmax(1).log2())]
+)
+def test_what_falls_where_a_softmax_rises_is_refused(head: Head) -> None:
+    with pytest.raises(NoTableError, match="the largest is the least likely"):
+        probe_twice(headed(head), TWO, None, False)
+
+
+def test_scores_through_a_gate_of_their_own_are_scores() -> None:
+    """They rise with the gate, on no line."""
+    assert probe_twice(headed(lambda z: z * z.sigmoid()), TWO, None, False)[0] == Readout()
+
+
+@pytest.mark.parametrize(
     ("head", "unsigned"),
     [
         (plain, False),
         (Tensor.relu, True),
         (lambda z: z.square() + 1, True),
-        (lambda z: z.softmax(1).log2(), True),
+        (lambda z: softmax_by_hand(z).log2(), True),
         (lambda z: z.sigmoid(), False),
         (lambda z: z.log_softmax(1), False),
         (lambda z: z - z.logsumexp(1, keepdim=True), False),

@@ -16,7 +16,7 @@ from people import CLASSES, SIDE
 from shell import SAMPLES
 from torch import Tensor, nn
 
-from camcli import Engine, Explained, Spec, expand, images, placing
+from camcli import Engine, Explained, Failed, Spec, expand, images, placing
 from camcli.errors import SetupError
 from camcli.inputs import ref_named
 from camcli.layers import choose
@@ -193,6 +193,16 @@ def test_the_layer_after_which_only_weights_of_no_module_come_is_the_last() -> N
     assert (layer.name, layer.shape) == ("fc", (7, 6, 6))
 
 
+def test_a_masked_class_is_never_an_answer() -> None:
+    """Its score is minus infinity."""
+    (result,) = explained(spec("Masked", top=4), PHOTOS[:1])
+    assert [score.id for score in result.top if score.id == 3] == []
+    assert len(result.top) == 3
+    (asked,) = Engine(spec("Masked", classes=("3",))).explain(expand(PHOTOS[:1]))
+    assert isinstance(asked, Failed)
+    assert asked.message.endswith("is minus infinity: it masks that class out")
+
+
 def test_pictures_that_a_network_makes_grey_itself_have_three_channels() -> None:
     model = load_model(spec("MadeGrey"))
     assert len(model.preset.mean) == 3
@@ -206,10 +216,15 @@ def test_a_half_precision_network_is_computed_in_float32_and_says_so() -> None:
     assert [remark for remark in engine.remarks if remark == "people:HalfMade is made in float16: computed in float32"]
 
 
-@pytest.mark.parametrize("name", ["Clamped", "Vote"])
-def test_probabilities_are_reported_as_they_are_and_said_to_be(name: str) -> None:
-    remarks = Engine(spec(name)).remarks
-    assert [remark for remark in remarks if "gives probabilities: they are reported as they are" in remark]
+@pytest.mark.parametrize(
+    ("name", "said"),
+    [
+        ("Vote", "gives probabilities: they are reported as they are"),
+        ("Clamped", "gives numbers made of its softmax's: what entered that is read"),
+    ],
+)
+def test_what_is_read_of_probabilities_is_said(name: str, said: str) -> None:
+    assert [remark for remark in Engine(spec(name)).remarks if said in remark]
 
 
 def test_a_network_of_one_picture_is_asked_one_by_one() -> None:

@@ -193,10 +193,14 @@ class Engine:
     ) -> Result:
         assert item.frame is not None
         assert item.view is not None
-        if not np.isfinite(prediction.logits).all():
+        # A class that is masked out has a score of minus infinity.
+        if not (prediction.logits < np.inf).all():
             return Failed(item.ref, "predict", "not-finite", "the model's scores are not finite (NaN or infinity)")
         if isinstance(answers, str):
             return Failed(item.ref, "explain", "not-finite", answers)
+        if masked := [one.target.name for one in answers if one.target.value == -np.inf]:
+            why = f"the model's score of {masked[0]} is minus infinity: it masks that class out"
+            return Failed(item.ref, "explain", "not-finite", why)
         truth = None
         if item.truth is not None:
             truth = Truth(item.truth, self.model.labels[item.truth], correct=item.truth == prediction.ranking[0])
@@ -206,7 +210,7 @@ class Engine:
             model=self.model.name,
             weights=self.model.weights,
             layer=self.layers[0].name if self.layers else None,
-            top=tuple(prediction.score(i) for i in prediction.ranking[: self.spec.top]),
+            top=tuple(prediction.score(i) for i in prediction.ranking[: self.spec.top] if prediction.allows(i)),
             attributions=tuple(answers),
             ms={**item.ms, **shared},
             provenance=self.provenance,

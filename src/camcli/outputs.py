@@ -28,7 +28,7 @@ Reading = Literal["softmax", "sigmoid", "none"]
 _SOFTMAX = frozenset(
     getattr(owner, name) for owner in (torch, Tensor, functional) for name in ("softmax", "log_softmax")
 )
-_SIGMOID = frozenset({torch.sigmoid, Tensor.sigmoid, torch.special.expit})
+_SIGMOID = frozenset({torch.sigmoid, Tensor.sigmoid, torch.special.expit, functional.logsigmoid})
 _IN_PLACE = frozenset({torch.sigmoid_, Tensor.sigmoid_})
 # What gives scores in the order of their size, and beside them whose they are.
 _RANKING = frozenset(getattr(owner, name) for owner in (torch, Tensor) for name in ("topk", "sort", "max"))
@@ -43,12 +43,14 @@ class Readout:
     activation of its own ends in, as an average of softmaxes does: their logarithms (of sigmoids: log-odds) are the
     scores; 1, or 100 where they are per cent. binary: one logit, read as the scores (-z, z) of two classes, so that the
     second one's probability is sigmoid(z). table: the network gives scores (N, K); without, a target function alone
-    says what is explained. unsigned: scores of several classes that are all of one sign, so that they may be no logits.
+    says what is explained. scaled: what the activation gave, or its logarithm, times a number, plus one. unsigned:
+    scores of several classes that are all of one sign, so that they may be no logits.
     """
 
     key: str | None = None
     activation: Reading = "softmax"
     activated: bool = False
+    scaled: bool = False
     given: int = 0
     binary: bool = False
     table: bool = True
@@ -65,7 +67,7 @@ class Readout:
             if not self.table:
                 return Outputs(raw, images.new_zeros(len(images), 0), self)
             _, output = _scores_in(raw, self.key)
-        scores = _as_table(seen.before(output) if self.activated else output, len(images))
+        scores = _as_table(seen.before(output, scaled=self.scaled) if self.activated else output, len(images))
         if self.given:
             scores = _unactivated(scores / self.given, self.activation)
         return Outputs(raw, torch.cat([-scores, scores], dim=1) if self.binary else scores, self)
@@ -148,6 +150,16 @@ def probe(net: nn.Module, images: Tensor, key: str | None, multi_label: bool) ->
     ended_in = seen.kind_of(output)
     if ended_in == "softmax" and table.shape[1] > 1 and not _is_over_classes(seen.before(output), output, len(images)):
         raise NoTableError("the model ends in a softmax that is not over its classes: dim=1 is")
+    if ended_in is None and (scaled := seen.scaled(table)) is not None:
+        made_of, slope = scaled
+        if slope > 0:
+            found, classes = readout(table.shape[1], multi_label, made_of, key)
+            return replace(found, scaled=True), classes
+        if made_of == "softmax":
+            raise NoTableError(
+                "the model gives numbers that fall where its softmax rises, so that the largest is the least likely "
+                "class: what it gives must come before that"
+            )
     if ended_in is None:
         for whole in (1, _PER_CENT):
             if (kind := _probabilities_of(table, seen, whole)) is not None:
@@ -204,15 +216,15 @@ def readout(
 def _probabilities_of(table: Tensor, seen: _Activations, whole: int) -> Activation | None:
     """What has made the probabilities, as shares of a `whole`, that a table (N, K) holds; None where it holds scores.
 
-    Numbers in [0, 1] that sum to 1, or that come where a softmax or a sigmoid of as many numbers ran before. What that
-    gave is told from other numbers up to 100 only where they are its own.
+    Numbers in [0, 1] that sum to 1, or, if they are no per cent, that come where a softmax or a sigmoid of as many
+    numbers ran before.
     """
     shares = table / whole
     if float(shares.min()) < 0 or float(shares.max()) > 1 + _SUM_WITHIN:
         return None
     if table.shape[1] > 1 and float((shares.sum(1) - 1).abs().max()) < _SUM_WITHIN:
         return "softmax"
-    return seen.kind_like(shares, equal=whole > 1)
+    return seen.kind_like(table) if whole == 1 else None
 
 
 def _is_unsigned(table: Tensor) -> bool:
@@ -220,6 +232,19 @@ def _is_unsigned(table: Tensor) -> bool:
     if not (bool((table >= 0).all()) or bool((table <= 0).all())):
         return False
     return not bool(((table.double().exp().sum(1) - 1).abs() < _SUM_WITHIN).all())
+
+
+def _slope(numbers: Tensor, table: Tensor) -> float | None:
+    """k of the line, table = k * numbers + c, on which all lie; None if there is none, or too few lie anywhere."""
+    x, y = numbers.double().flatten(), table.double().flatten()
+    if len(x) < _ON_A_LINE or not (x.isfinite().all() and y.isfinite().all()):
+        return None
+    x, y = x - x.mean(), y - y.mean()
+    rounding = 4 * torch.finfo(torch.float32).eps * float(table.abs().max())
+    if float(x.abs().max()) == 0 or float(y.abs().max()) < 16 * rounding:
+        return None
+    slope = float(x @ y / (x @ x))
+    return slope if float((y - slope * x).abs().max()) <= 1e-3 * float(y.abs().max()) + rounding else None
 
 
 def _is_over_classes(before: Tensor, output: Tensor, pictures: int) -> bool:
@@ -242,6 +267,8 @@ def _are_ranks(table: Tensor, others: Sequence[Tensor]) -> bool:
     )
 
 
+# Any two points lie on a line, and two classes' probabilities mirror each other.
+_ON_A_LINE = 4
 # Rounding, and the least probability that some code clamps to.
 _SUM_WITHIN = 1e-3
 _PER_CENT = 100
@@ -317,14 +344,29 @@ class _Activations(TorchFunctionMode):
         found = self._behind(output)
         return found[2] if found else None
 
-    def kind_like(self, table: Tensor, *, equal: bool) -> Activation | None:
-        """The last activation that gave as many numbers as the table (N, K) holds, one row a picture; the same numbers,
-        if they are to be `equal`."""
-        for _, after, kind in reversed(self._seen):
-            like = after.numel() == table.numel() and (not after.ndim or len(after) == len(table))
-            if like and (not equal or torch.allclose(after.reshape(table.shape), table, rtol=1e-4, atol=1e-6)):
-                return kind
+    def kind_like(self, table: Tensor) -> Activation | None:
+        """The last activation that gave as many numbers as the table (N, K) holds, one row a picture."""
+        return next((kind for _, _, kind in self._like(table)), None)
+
+    def scaled(self, table: Tensor) -> tuple[Activation, float] | None:
+        """(the last activation that gave as many numbers, k), if the table (N, K) is k times those, or k times their
+        logarithms, plus a constant: 2 p - 1, log2 p, decibels."""
+        for before, after, kind in self._like(table)[:1]:
+            if before.data_ptr() == table.data_ptr():  # of one picture, logits are their log-softmax plus a constant
+                return None
+            given = after.reshape(table.shape)
+            for numbers in (given, given.log()):
+                if (slope := _slope(numbers, table)) is not None:
+                    return kind, slope
         return None
+
+    def _like(self, table: Tensor) -> list[tuple[Tensor, Tensor, Activation]]:
+        """The activations, the last one first, that gave as many numbers as the table (N, K) holds, a row a picture."""
+        return [
+            seen
+            for seen in reversed(self._seen)
+            if seen[1].numel() == table.numel() and (not seen[1].ndim or len(seen[1]) == len(table))
+        ]
 
     def ranks(self, output: Tensor, others: Sequence[Tensor]) -> bool:
         """Whether scores of a table came out ranked as this output, or as what its activation read: several, or one
@@ -339,9 +381,10 @@ class _Activations(TorchFunctionMode):
             if values.shape[1:].numel() > 1 or ids.data_ptr() in told
         )
 
-    def before(self, output: Tensor) -> Tensor:
-        """What entered the activation that gave this output, in the output's shape."""
-        found = self._behind(output)
+    def before(self, output: Tensor, *, scaled: bool = False) -> Tensor:
+        """What entered the activation that gave this output, or the numbers that it is `scaled` from, in the output's
+        shape."""
+        found = next(iter(self._like(output)), None) if scaled else self._behind(output)
         if found is None:
             raise SetupError("the model ends in a softmax or sigmoid on some pictures and not on others")
         before, after, _ = found
@@ -380,13 +423,28 @@ def _scores_in(output: Any, key: str | None) -> tuple[str | None, Tensor]:
     tables = [(name, value) for name, value in outputs.items() if _is_table(value)]
     if len(tables) == 1:
         return tables[0]
+    if not outputs:
+        kind = type(output).__qualname__
+        raise NoTableError(
+            f"the model returns no tensor ({kind}): it is no classifier. Let it return its scores as one"
+        )
     raise NoTableError(
         f"the model's output has no single (N, classes) tensor: choose one with --output-key, of {_listed(outputs)}"
     )
 
 
 def _named(output: Any) -> dict[str, Tensor]:
-    """The tensors in a dict, tuple, named tuple or output object, by key, index or attribute."""
+    """The tensors in a dict, tuple, named tuple or output object, by key, index or attribute; if it holds none, those
+    of what it holds, by "outer.inner"."""
+    parts = _parts(output)
+    found = {key: value for key, value in parts.items() if isinstance(value, Tensor)}
+    if found:
+        return found
+    inner = {key: _named(value) for key, value in parts.items() if isinstance(value, (Mapping, tuple, list))}
+    return {f"{outer}.{key}": value for outer, values in inner.items() for key, value in values.items()}
+
+
+def _parts(output: Any) -> dict[str, Any]:
     if isinstance(output, Mapping):
         pairs = [(str(key), value) for key, value in output.items()]
     elif isinstance(output, (tuple, list)):
@@ -395,7 +453,7 @@ def _named(output: Any) -> dict[str, Tensor]:
         pairs = list(zip(names or map(str, range(len(output))), output, strict=True))
     else:
         pairs = list(vars(output).items()) if hasattr(output, "__dict__") else []
-    return {key: value for key, value in pairs if isinstance(value, Tensor)}
+    return dict(pairs)
 
 
 def carried(module: nn.Module, output: Any) -> Tensor | None:
@@ -425,7 +483,7 @@ def _is_table(value: Tensor) -> bool:
 
 
 def _as_table(output: Tensor, pictures: int) -> Tensor:
-    """(N, K) from (N, K), (N,) for one logit, or (N, K, 1, 1) for a convolutional head.
+    """(N, K) from (N, K), (N,) for one logit, (N, K, 1, 1) for a convolutional head, or (N, 1, K) for one token.
 
     A network that squeezes its output gives (K,) for one picture, or one number.
     """
@@ -435,7 +493,7 @@ def _as_table(output: Tensor, pictures: int) -> Tensor:
     table = output
     if output.ndim < 2 and (pictures == 1 or output.shape == (pictures,)):
         table = output.reshape(pictures, -1)
-    elif output.ndim > 2 and output.shape[2:].numel() == 1:
+    elif output.ndim > 2 and max(output.shape[1:]) == output.shape[1:].numel():
         table = output.flatten(1)
     if table.ndim != 2 or len(table) != pictures:
         given = "x".join(map(str, output.shape)) or "one number"

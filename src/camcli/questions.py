@@ -31,6 +31,10 @@ class Prediction:
     logits: NDArray[np.float32]
     probabilities: NDArray[np.float32] | None
 
+    def allows(self, class_id: int) -> bool:
+        """Whether the class is none that the network masks out, by a score of minus infinity."""
+        return bool(self.logits[class_id] > -np.inf)
+
     def score(self, class_id: int) -> ClassScore:
         probability = float(self.probabilities[class_id]) if self.probabilities is not None else None
         return ClassScore(class_id, self.labels[class_id], probability, float(self.logits[class_id]))

@@ -243,6 +243,8 @@ def _readout(
         scores = "log-odds" if readout.activation == "sigmoid" else "logarithms"
         given = "probabilities" if readout.given == 1 else "per cent"
         remarks.append(f"{arch.name} gives {given}: they are reported as they are, and their {scores} explained")
+    if readout.scaled:
+        remarks.append(f"{arch.name} gives numbers made of its {readout.activation}'s: what entered that is read")
     if readout.unsigned:
         remarks.append(
             f"warning: {arch.name} gives numbers of one sign only: they are read as scores, of which the largest "
