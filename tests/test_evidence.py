@@ -15,7 +15,7 @@ from camcli import methods
 from camcli.errors import SetupError
 from camcli.evidence import Evidence
 from camcli.layers import Layer
-from camcli.maps import Map
+from camcli.layouts import Layout
 from camcli.needs import ALWAYS, COMBINES
 from camcli.tracing import trace
 
@@ -109,7 +109,7 @@ class Raises(nn.Module):
 )
 def test_model_is_bit_identical_after_the_network_raises(error: BaseException, raised: type[BaseException]) -> None:
     net, images = nn.Sequential(*_half_frozen()[:5], Raises(error)).train(), nets.noise(1, 3, 9, 14)
-    layer = Layer("3", net[3], Map((4, 7, 12), "channels first", (9, 14)), "")
+    layer = Layer("3", net[3], Layout((4, 7, 12), "channels first", (9, 14)), "")
     before = State(net)
     with pytest.raises(raised):
         nets.run(net, images, [layer], parts={"guided_grads"})
@@ -322,7 +322,7 @@ def test_map_is_where_the_class_is_and_moves_with_it() -> None:
 
 def test_outputs_that_are_no_tensor_or_no_classes_are_refused() -> None:
     net, images = nets.Convolutional().eval(), nets.noise(1, 3, 8, 12)
-    pair = Layer("pair", nn.LSTM(12, 4), Map((1, 1, 1), "channels first", (8, 12)), "")
+    pair = Layer("pair", nn.LSTM(12, 4), Layout((1, 1, 1), "channels first", (8, 12)), "")
     pair.module.eval()
     recurrent = nn.Sequential(pair.module)
     with pytest.raises(SetupError, match="'pair' gives no tensor"):

@@ -136,7 +136,7 @@ class Evidence:
         """
         layer = self._at_layer()
         output = self._forward.output(layer)
-        tokens = output.shape[layer.reading.token_axis] if output.ndim == 3 else 0
+        tokens = output.shape[layer.layout.token_axis] if output.ndim == 3 else 0
         found = [weights for weights in self._forward.attention.weights if weights.shape[-1] == tokens]
         found = [weights.detach() for weights in found if len(weights) == len(self.images)]
         if not found:
@@ -150,7 +150,7 @@ class Evidence:
 
     def to_grid(self, tokens: Tensor) -> Tensor:
         """One number a token (N, L), on the layer's grid (N, h, w), without class and register tokens."""
-        return self._at_layer().reading.of_tokens(tokens[:, :, None], self._forward.size)[:, 0]
+        return self._at_layer().layout.of_tokens(tokens[:, :, None], self._forward.size)[:, 0]
 
     @property
     def class_token(self) -> int | None:

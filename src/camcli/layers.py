@@ -13,7 +13,8 @@ from dataclasses import dataclass, replace
 from typing import TYPE_CHECKING
 
 from camcli.errors import SetupError, unknown
-from camcli.maps import Map, Run, Trace, fits, read_map, readings
+from camcli.layouts import Layout, fits
+from camcli.trace import Run, Trace
 
 if TYPE_CHECKING:
     from torch import Tensor, nn
@@ -28,7 +29,7 @@ MAX_STAGES = 4
 
 @dataclass(frozen=True, slots=True, eq=False)
 class Layer:
-    """A target layer: a module, `reading` how its output is a map, and why it is the target.
+    """A target layer: a module, `layout`: how its output is a map, and why it is the target.
 
     `call`: which of the module's runs in one forward, from 0. `class_token`: where, among its tokens, that is which the
     score is read from; None: there is none. `others`: how its output could be read as well, by its shape.
@@ -36,31 +37,31 @@ class Layer:
 
     name: str
     module: nn.Module
-    reading: Map
+    layout: Layout
     why: str
     call: int = 0
     class_token: int | None = None
-    others: tuple[Map, ...] = ()
+    others: tuple[Layout, ...] = ()
 
     @property
     def shape(self) -> tuple[int, int, int]:
         """(C, h, w) at pictures of the traced size."""
-        return self.reading.shape
+        return self.layout.shape
 
     def to_map(self, output: Tensor, images: tuple[int, int]) -> Tensor:
         """(N, C, h, w) from its output, or a gradient shaped like it, at pictures of that (height, width)."""
-        return self.reading.read(output, images)
+        return self.layout.read(output, images)
 
     def from_map(self, values: Tensor, output: Tensor) -> Tensor:
         """An output like the given one, whose tokens beside the map stay."""
-        return self.reading.write(values, output)
+        return self.layout.write(values, output)
 
     def read_otherwise(self) -> list[Layer]:
         """The same in each other layout that its output's shape leaves."""
         return [
             replace(
                 self,
-                reading=other,
+                layout=other,
                 why=f"{self.why}; read as {other.arrangement}, as the changes of a picture show",
                 others=(),
             )
@@ -89,7 +90,7 @@ def choose(net: nn.Module, trace: Trace, model: str) -> Layer:
     spatial = _maps_on_every_path(net, trace)
     if not spatial:
         raise SetupError(
-            f"no layer of {model} is a spatial map that every path to the score crosses: {_why_none(net, trace)}"
+            f"no layer of {model} is a spatial map that every path to the score crosses: {_why_none(trace)}"
         )
     last = spatial[-1]
     outermost = _outermost(trace, spatial, last)
@@ -115,7 +116,7 @@ def _maps_on_every_path(net: nn.Module, trace: Trace) -> list[Run]:
         and not run.in_attention
         and not _within(run.name, head)
         and not _only_hands_on(net, trace.runs[made[run.tensor]])
-        and read_map(net, trace, run) is not None
+        and run.layout is not None
     ]
     return sorted(found, key=lambda run: made[run.tensor])
 
@@ -134,18 +135,18 @@ def _only_hands_on(net: nn.Module, run: Run) -> bool:
     return named and next(net.get_submodule(run.name).parameters(), None) is None
 
 
-def _why_none(net: nn.Module, trace: Trace) -> str:
+def _why_none(trace: Trace) -> str:
     """What keeps it from having one, and what to type."""
     if trace.cut:
         return f"{trace.cut}, or name a layer after that with --layer"
-    twice = next((run for run in reversed(trace.runs) if run.call and read_map(net, trace, run) is not None), None)
+    twice = next((run for run in reversed(trace.runs) if run.call and run.layout is not None), None)
     if twice is not None and not twice.on_every_path:
         top = twice.name.split(".")[0]
         count = len(trace.runs_of(top)) or twice.call + 1
         return (
             f"{top!r} runs {count} times in one forward, and each run sees a picture of its own; --layer names another"
         )
-    if not any(run.reaches and read_map(net, trace, run) is not None for run in trace.runs):
+    if not any(run.reaches and run.layout is not None for run in trace.runs):
         apart = next((run for run in reversed(trace.runs) if run.reaches and _gives_maps_apart(trace, run)), None)
         return f"{_named_apart(trace, apart)}; {_WITHOUT}" if apart else f"none gives any; {_WITHOUT}"
     return f"name one with --layer, or {_WITHOUT}"
@@ -188,9 +189,8 @@ def stages(net: nn.Module, trace: Trace, layer: Layer) -> list[Layer]:
     ]
     ends: dict[tuple[int, int], Run] = {}
     for run in spatial:
-        map_ = read_map(net, trace, run)
-        assert map_ is not None
-        size = map_.shape[1:]
+        assert run.layout is not None
+        size = run.layout.shape[1:]
         if not fits(*size, (trace.images[2], trace.images[3])):  # MaxViT's windows are no picture
             continue
         if run.never_negative or size not in ends or not ends[size].never_negative:
@@ -234,7 +234,7 @@ def _named(net: nn.Module, trace: Trace, name: str, model: str, typed: str) -> L
         raise SetupError(f"layer {name!r} is compiled by TorchScript, where no output is seen: {see}")
     if not runs:
         raise SetupError(f"layer {name!r} does not run when {model} predicts: {see}")
-    maps = [run for run in runs if read_map(net, trace, run) is not None]
+    maps = [run for run in runs if run.layout is not None]
     if not maps and _gives_maps_apart(trace, runs[-1]):
         raise SetupError(f"{_named_apart(trace, runs[-1])}, and a map is one picture's: {_WITHOUT}")
     if not maps:
@@ -252,16 +252,9 @@ def _named(net: nn.Module, trace: Trace, name: str, model: str, typed: str) -> L
 
 
 def _layer(net: nn.Module, trace: Trace, run: Run, why: str) -> Layer:
-    found, *others = readings(net, trace, run)
+    found, *others = run.layouts
     class_token = trace.read.get(run.shape[found.token_axis]) if len(run.shape) == 3 else None
     return Layer(run.name, net.get_submodule(run.name), found, why, run.call, class_token, tuple(others))
-
-
-def map_shape(net: nn.Module, trace: Trace, name: str) -> tuple[int, int, int] | None:
-    """(C, h, w) of the map that the layer gives, None where it gives none."""
-    run = trace.last(name)
-    found = read_map(net, trace, run) if run is not None else None
-    return found.shape if found is not None else None
 
 
 def _head(net: nn.Module, trace: Trace) -> str:
@@ -281,13 +274,13 @@ def _head(net: nn.Module, trace: Trace) -> str:
         held = sum(trace.runs[place].name.startswith(prefix) for place in maps)
         if len(children) > 1 and 2 * held <= len(maps):
             found = prefix.rstrip(".")
-            return "" if _is_followed(net, trace, found) else found
+            return "" if _is_followed(trace, found) else found
 
 
-def _is_followed(net: nn.Module, trace: Trace, head: str) -> bool:
+def _is_followed(trace: Trace, head: str) -> bool:
     """Whether what would be the head gives a map of no class a channel: weights of no module make the scores of it."""
     run = trace.last(head)
-    found = read_map(net, trace, run) if run is not None else None
+    found = run.layout if run is not None else None
     # One logit is read as two scores; a background may be left out.
     return found is not None and bool(trace.scores) and found.shape[0] not in (trace.scores, trace.scores - 1)
 

@@ -97,7 +97,7 @@ def check_place(network: Network, layer: Layer, images: Tensor, model: str) -> b
     if _step(found) >= SURELY and not _shifted(found) and len(_far(found)) <= 1 and not _is_smaller(found, layer):
         return True
     found = _found_cells(seen, height, width, patch, _many(height, width))
-    if layer.reading.assumed:
+    if layer.layout.assumed:
         if _step(found) < IN_STEP or _shifted(found):
             raise _misplaced(
                 model, layer, "has tokens that, as far as tried, don't lie where a grid of the picture would"
@@ -112,7 +112,7 @@ def check_place(network: Network, layer: Layer, images: Tensor, model: str) -> b
         return True
     if 4 * len(sharp) < len(found) or 3 * len(far) < len(sharp):
         return False
-    if layer.reading.arrangement == "channels first":
+    if layer.layout.arrangement == "channels first":
         raise _misplaced(model, layer, "changes, as far as tried, in other places than the picture does")
     raise _misplaced(model, layer, "keeps its tokens in another order than the picture's rows")
 

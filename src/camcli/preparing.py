@@ -15,12 +15,12 @@ from camcli.errors import SetupError
 from camcli.fp32 import in_fp32
 from camcli.habits import Habits
 from camcli.layers import Layer
-from camcli.maps import Trace
 from camcli.methods import Method
 from camcli.models import Model
 from camcli.network import Network
 from camcli.questions import Asker
 from camcli.records import Spec
+from camcli.trace import Trace
 from camcli.tracing import trace
 from camcli.tuning import Tuned
 

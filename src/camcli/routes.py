@@ -15,7 +15,7 @@ from itertools import accumulate
 from operator import mul
 from typing import TYPE_CHECKING, Any
 
-from camcli.maps import MAX_PREFIX_TOKENS, token_axis
+from camcli.layouts import MAX_PREFIX_TOKENS, token_axis
 
 if TYPE_CHECKING:
     from collections.abc import Collection, Mapping, Sequence

@@ -14,8 +14,8 @@ from torch import Tensor, nn
 
 from camcli.answers import Plan
 from camcli.layers import last_weighted
-from camcli.maps import Trace
 from camcli.records import Sanity
+from camcli.trace import Trace
 
 
 def randomised(plan: Plan, trace: Trace, how: Sanity) -> Iterator[tuple[str, Plan]]:

@@ -16,11 +16,12 @@ from torch.overrides import TorchFunctionMode
 
 from camcli.errors import SetupError
 from camcli.frozen import frozen
-from camcli.maps import Joined, Run, Trace, token_axis
+from camcli.layouts import Joined, Layouts, token_axis
 from camcli.outputs import PLAIN, Outputs, Readout, carried, with_carried
 from camcli.rectifiers import ActivationCounter
 from camcli.routes import Routes
 from camcli.signs import Signs
+from camcli.trace import Run, Trace
 
 # What is explained of one forward, (N,) or (N, K).
 Root = Callable[[Outputs], Tensor]
@@ -167,6 +168,7 @@ class _Recorder(TorchFunctionMode):
         signs = Signs()
         numbers: dict[Node, int] = {}
         calls: Counter[str] = Counter()
+        layouts = Layouts(tuple(images.shape), self._joined)
         runs = tuple(
             Run(
                 name,
@@ -178,7 +180,7 @@ class _Recorder(TorchFunctionMode):
                 on_every_path=node in routes.crossed,
                 in_attention=i in self._in_attention,
                 never_negative=node in routes.crossed and signs.never_negative(node),
-                tokens_last=len(shape) == 3 and _works_on_tokens_last(net.get_submodule(name), shape[1]),
+                layouts=layouts.of(net.get_submodule(name), shape),
             )
             for i, (name, kind, shape, node) in enumerate(self._runs)
         )
@@ -206,16 +208,6 @@ class _Recorder(TorchFunctionMode):
             conv, _ = node.next_functions[0] if node.next_functions else (None, 0)
             if kind == "BatchNorm2d" and conv in once and once[conv][1] == "Conv2d" and routes.readers[conv] == 1:
                 yield once[conv][0], name
-
-
-def _works_on_tokens_last(module: nn.Module, channels: int) -> bool:
-    """Whether what gives its output is a one-dimensional convolution or batch norm of so many channels."""
-    last = [part for part in module.modules() if next(part.parameters(recurse=False), None) is not None][-1:]
-    return any(
-        type(part).__name__.endswith("1d")
-        and channels in (getattr(part, "out_channels", None), getattr(part, "num_features", None))
-        for part in last
-    )
 
 
 def _counted(calls: Counter[str], name: str) -> int:

@@ -21,11 +21,11 @@ from camcli import layers
 from camcli.errors import SetupError
 from camcli.frozen import frozen
 from camcli.layers import Layer
-from camcli.maps import Trace
 from camcli.methods import Method
 from camcli.models import Model
 from camcli.outputs import Outputs, tensors_in
 from camcli.records import Spec
+from camcli.trace import Trace
 
 DTYPES = {"fp32": torch.float32, "bf16": torch.bfloat16, "fp16": torch.float16}
 # What deepcopy raises on what a network may hold: tensors of a graph, locks, generators.

@@ -98,7 +98,7 @@ def _resumed(forward: Forward, layer: Layer, start: int, stop: int, variant: Var
         raw, scores = forward.tapes[layer.name].play_many(outputs, [forward.outputs.raw, forward.outputs.scores])
         return Outputs(raw.flatten(0, 1), scores.flatten(0, 1), forward.network.readout)
     # (variants, tokens, N, C) where tokens come first.
-    first = layer.reading.arrangement == "tokens first"
+    first = layer.layout.arrangement == "tokens first"
     outputs = outputs.transpose(0, 1).flatten(1, 2) if first else outputs.flatten(0, 1)
     images = forward.images.detach().repeat(stop - start, *[1] * (forward.images.ndim - 1))
     hook = on_run(layer, lambda output: outputs.clone())

@@ -20,7 +20,7 @@ from camcli.records import ModelSpec, spelled
 
 if TYPE_CHECKING:
     from camcli.layers import Layer
-    from camcli.maps import Trace
+    from camcli.trace import Trace
 
 MethodName = Annotated[
     str | None,
@@ -103,9 +103,7 @@ def layers(
 
 def _list_layers(plan: Model, traced: Trace, modules: list[dict[str, Any]], chosen: Layer | None) -> None:
     """A line a module, with marks, and what they mean."""
-    from camcli.layers import map_shape
-
-    usable = {module["name"] for module in modules if map_shape(plan.net, traced, module["name"])}
+    usable = {run.name for module in modules if (run := traced.last(module["name"])) and run.layout}
     rows = []
     for module in modules:
         name = module["name"]
