@@ -13,10 +13,11 @@ from numpy.typing import NDArray
 from PIL import Image
 from shell import SAMPLES, refused, run
 
-from camcli import Engine, Explained, Spec, answers, comparing, diagnosis, expand, methods
+from camcli import Engine, Explained, Spec, answers, diagnosis, expand, methods
 from camcli.attributing import attributions
 from camcli.evidence import Evidence
 from camcli.forward import Forward
+from camcli.maps import likeness
 from camcli.network import Network
 from camcli.questions import Asked, Prediction
 from camcli.records import Attribution, Question
@@ -173,9 +174,9 @@ def test_a_class_insensitive_map_is_flagged() -> None:
     assert blind.note == "class-insensitive: eigen-cam never looks at the class"
     assert sensible.note is None
     one = np.array([[1.0, 2.0], [0.0, 0.5]], dtype=np.float32)
-    assert diagnosis.same_map(one, 3 * one) == pytest.approx(1)
-    assert diagnosis.same_map(one, one.T) is None
-    assert diagnosis.same_map(one, 0 * one) is None
+    assert likeness.same_map(one, 3 * one) == pytest.approx(1)
+    assert likeness.same_map(one, one.T) is None
+    assert likeness.same_map(one, 0 * one) is None
 
 
 def test_the_same_map_as_a_sibling_on_one_thing_is_no_verdict() -> None:
@@ -285,14 +286,14 @@ def test_an_answer_that_fails_is_stamped_in_row_and_picture() -> None:
 def test_likeness() -> None:
     rng = np.random.default_rng(0)
     one, other = rng.random((2, 7, 7), dtype=np.float32)
-    assert comparing.rank_correlation(one, one**3) == pytest.approx(1)
-    assert comparing.rank_correlation(one, 1 - one) == pytest.approx(-1)
+    assert likeness.rank_correlation(one, one**3) == pytest.approx(1)
+    assert likeness.rank_correlation(one, 1 - one) == pytest.approx(-1)
     # Ties share their mean rank: 1, 2.5, 2.5, 4 against 1, 2, 3, 4.
     tied, ranked = np.array([[0, 1], [1, 2]], dtype=np.float32), np.array([[0, 1], [2, 3]], dtype=np.float32)
-    assert comparing.rank_correlation(tied, ranked) == pytest.approx(4.5 / np.sqrt(4.5 * 5))
-    assert comparing.rank_correlation(one, 0 * one) == 0
-    assert comparing.ssim(one, 5 * one) == pytest.approx(1)
-    assert comparing.ssim(one, other) < 0.5
+    assert likeness.rank_correlation(tied, ranked) == pytest.approx(4.5 / np.sqrt(4.5 * 5))
+    assert likeness.rank_correlation(one, 0 * one) == 0
+    assert likeness.ssim(one, 5 * one) == pytest.approx(1)
+    assert likeness.ssim(one, other) < 0.5
 
 
 # The channels behind an answer.
@@ -306,7 +307,7 @@ def test_neurons_are_the_channels_with_the_largest_and_smallest_weights() -> Non
     assert weights[5:] == sorted(weights[5:])
     assert min(weights[:5]) > 0 > max(weights[5:])
     total = sum(neuron.weight * neuron.values for neuron in attribution.neurons)
-    assert comparing.rank_correlation(np.maximum(total, 0), attribution.values) > 0.3
+    assert likeness.rank_correlation(np.maximum(total, 0), attribution.values) > 0.3
     (row,) = run("explain", BOTH, "-c", "espresso", "--neurons", "--json").rows
     (explanation,) = row["explanations"]
     assert [n["channel"] for n in explanation["neurons"]["top"]] == [n.channel for n in attribution.neurons[:5]]

@@ -19,9 +19,10 @@ from PIL import Image
 
 from camcli import render
 from camcli.errors import InputError, RequestError, SetupError
-from camcli.fingerprints import fingerprint
 from camcli.images import read_frame
 from camcli.inputs import apart
+from camcli.maps.fingerprints import fingerprint
+from camcli.maps.locating import locate
 from camcli.records import (
     Attribution,
     ClassScore,
@@ -348,7 +349,7 @@ def test_the_row_of_an_answer() -> None:
         "provenance": asdict(PROVENANCE),
         "ms": {"decode": 1.23},
     }
-    peak, bbox = render.locate(result.attributions[0], result.box, (40, 24))
+    peak, bbox = locate(result.attributions[0], result.box, (40, 24))
     assert peak is not None
     assert bbox is not None
     files = {"overlay": "out/a.jpg", "raw": "out/a.npz"}

@@ -21,7 +21,7 @@ from numpy.typing import NDArray
 from shell import SAMPLES, Outcome, run
 
 from camcli.cli.verifying import SAME_WITHIN, Trusted, _prediction, _spec
-from camcli.fingerprints import deviation, fingerprint
+from camcli.maps.fingerprints import deviation, fingerprint
 from camcli.models import efficientnet_lite, fitting
 from camcli.records import Spec
 

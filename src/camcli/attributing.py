@@ -8,9 +8,10 @@ from dataclasses import replace
 import numpy as np
 from numpy.typing import NDArray
 
-from camcli import comparing, diagnosis, needs, targets
+from camcli import diagnosis, needs, targets
 from camcli.answers import Answer, Batch
 from camcli.forward import Forward
+from camcli.maps import likeness
 from camcli.neurons import neurons_of
 from camcli.questions import Asked, Prediction
 from camcli.records import Attribution, SanityCheck
@@ -101,7 +102,7 @@ def _class_insensitive(batch: Batch, asked: Asked, answer: Answer, found: Sequen
 def _cosines(batch: Batch, asked: Asked, answer: Answer, ids: Sequence[int]) -> list[float | None]:
     """For each picture the cosine of its map with that of another class, where they are one map."""
     others = _same(batch.answers_of(answer.method, asked.about(tuple(ids))), answer).values
-    return [diagnosis.same_map(own, other) for own, other in zip(answer.values, others, strict=True)]
+    return [likeness.same_map(own, other) for own, other in zip(answer.values, others, strict=True)]
 
 
 def _same(answers: Iterable[Answer], answer: Answer) -> Answer:
@@ -110,4 +111,4 @@ def _same(answers: Iterable[Answer], answer: Answer) -> Answer:
 
 
 def _check(part: str, values: NDArray[np.float32], other: NDArray[np.float32]) -> SanityCheck:
-    return SanityCheck(part, comparing.rank_correlation(values, other), comparing.ssim(values, other))
+    return SanityCheck(part, likeness.rank_correlation(values, other), likeness.ssim(values, other))

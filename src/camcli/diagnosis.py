@@ -16,8 +16,6 @@ if TYPE_CHECKING:
 
 # A map whose values differ by less than this share of the largest shows no place.
 FLAT = 1e-5
-# Two classes' maps that are as parallel as this are one map.
-SAME_MAP = 0.99
 # A probability this near to 0 or 1 has a gradient that float32 can't carry through a network.
 _SATURATED = 1e-6
 
@@ -70,13 +68,6 @@ def not_finite(forward: Forward, layer: Layer | None, method: str, picture: int)
     if layer is not None and not forward.output(layer)[picture].isfinite().all():
         return f"the activations at {layer.name} are not finite (NaN or infinity)"
     return f"{method} gives numbers that are not finite (NaN or infinity), though the activations are"
-
-
-def same_map(one: NDArray[np.float32], other: NDArray[np.float32]) -> float | None:
-    """The cosine of two maps where it is above SAME_MAP, else None; blank maps have none."""
-    lengths = float(np.linalg.norm(one)) * float(np.linalg.norm(other))
-    cosine = float((one * other).sum()) / lengths if lengths > 0 else 0.0
-    return cosine if cosine > SAME_MAP else None
 
 
 def of_same_map(cosine: float, rival: ClassScore, unlike: ClassScore | None) -> str:

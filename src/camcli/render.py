@@ -1,5 +1,4 @@
-"""Raw values -> uint8 pictures the size of the original. The only place where values are normalised.
-
+"""Raw values -> uint8 pictures the size of the original.
 Pictures are RGB uint8 (H, W, 3), or RGBA where what the network never saw is transparent. OpenCV's BGR stays inside.
 """
 
@@ -13,21 +12,16 @@ from typing import TYPE_CHECKING, TypeAlias
 import numpy as np
 from numpy.typing import NDArray
 
+from camcli.maps import scaling
 from camcli.records import Attribution, Box, Frame
 
 if TYPE_CHECKING:
     from PIL.ImageFont import FreeTypeFont, ImageFont
 
-# The paper's share of the maximum that a localisation box keeps (arXiv:1610.02391 sec. 4.1).
-BOX_SHARE = 0.15
-# A saliency's few largest values would leave the rest grey: the scale is this percentile of |values|.
-SALIENCY_PERCENTILE = 99.5
 # What is written across an answer that random weights don't change.
 STAMP = "fails the sanity check"
 # Brightness of what the network never saw.
 DIMMED = 0.4
-# Side at which peaks and boxes are looked for: finer than any layer's map, cheap for any picture.
-_LOCATE_SIDE = 256
 # Beyond it a map is coloured before it has its full size.
 _COLOUR_SIDE = 1024
 
@@ -37,19 +31,13 @@ Font: TypeAlias = "ImageFont | FreeTypeFont"
 
 @dataclass(frozen=True, slots=True)
 class Style:
-    """How values become colours. `top` is the raw value at the end of the scale; None: each one's own `top_of`."""
+    """How values become colours. `top` is the raw value at the end of the scale; None: each one's own
+    `scaling.top_of`."""
 
     colormap: str = "turbo"
     opacity: float = 0.5
     top: float | None = None
     max_side: int | None = None
-
-
-def top_of(attribution: Attribution) -> float:
-    """The raw value that ends the colour scale: a map's maximum, a saliency's 99.5th percentile of |values|."""
-    if attribution.kind == "map":
-        return float(attribution.values.max(initial=0.0))
-    return float(np.percentile(np.abs(attribution.values), SALIENCY_PERCENTILE))
 
 
 def overlay(frame: Frame, box: Box, attribution: Attribution, style: Style) -> Pixels:
@@ -114,59 +102,20 @@ def caption(attribution: Attribution) -> str:
     return "  ·  ".join(parts + [part for part in (attribution.layer, attribution.note) if part])
 
 
-def locate(attribution: Attribution, box: Box, size: tuple[int, int]) -> tuple[tuple[int, int] | None, Box | None]:
-    """(peak, bbox) of a map in frame pixels: its maximum, and the box of the largest connected part above 15 % of it.
-
-    A saliency has a peak (its largest |value| over channels) and no bbox; a blank answer has neither.
-    arXiv:1610.02391 sec. 4.1. `size` is the frame's (width, height).
-    """
-    import cv2
-
-    strength = attribution.values if attribution.kind == "map" else np.abs(attribution.values).max(0)
-    x0, y0, x1, y1 = box
-    scale = min(1.0, _LOCATE_SIDE / max(x1 - x0, y1 - y0))
-    shape = max(1, round((x1 - x0) * scale)), max(1, round((y1 - y0) * scale))
-    fine = cv2.resize(strength, shape, interpolation=cv2.INTER_LINEAR)
-    step_x, step_y = (x1 - x0) / shape[0], (y1 - y0) / shape[1]
-    # With `pad` the view sticks out of the frame: what lies outside is no place in the picture.
-    centre_x = x0 + (np.arange(shape[0]) + 0.5) * step_x
-    centre_y = y0 + (np.arange(shape[1]) + 0.5) * step_y
-    fine[:, (centre_x < 0) | (centre_x >= size[0])] = 0
-    fine[(centre_y < 0) | (centre_y >= size[1])] = 0
-    top = float(fine.max(initial=0.0))
-    if top <= 0:
-        return None, None
-    row, column = np.unravel_index(int(fine.argmax()), fine.shape)
-    peak = int(centre_x[column]), int(centre_y[row])
-    if attribution.kind != "map":
-        return peak, None
-    inside = (fine >= BOX_SHARE * top).astype(np.uint8)
-    count, _, stats, _ = cv2.connectedComponentsWithStatsWithAlgorithm(inside, 8, cv2.CV_16U, cv2.CCL_BBDT)
-    largest = 1 + int(stats[1:count, cv2.CC_STAT_AREA].argmax())
-    left, up, width, height = (int(v) for v in stats[largest, :4])
-    bbox = (
-        max(0, round(x0 + left * step_x)),
-        max(0, round(y0 + up * step_y)),
-        min(size[0], round(x0 + (left + width) * step_x)),
-        min(size[1], round(y0 + (up + height) * step_y)),
-    )
-    return peak, bbox
-
-
 def _painted(attribution: Attribution, box: Box, style: Style) -> Pixels:
     """Colours over the whole box, bilinear (align_corners=False), (box height, box width, 3)."""
     import cv2
 
     size = box[2] - box[0], box[3] - box[1]
-    top = style.top if style.top is not None else top_of(attribution)
-    scaled = attribution.values / np.float32(top) if top > 0 else np.zeros_like(attribution.values)
+    top = style.top if style.top is not None else scaling.top_of(attribution.values)
+    shares = scaling.scaled(attribution.values, top)
     if attribution.kind == "saliency":
-        if len(scaled) != 3:  # grey, or an array's bands: the strongest of each place
-            strongest = np.abs(scaled).argmax(0)[None]
-            scaled = np.take_along_axis(scaled, strongest, 0).repeat(3, axis=0)
-        grey = np.rint(np.clip(scaled, -1, 1) * 127.5 + 127.5).astype(np.uint8).transpose(1, 2, 0)
+        if len(shares) != 3:  # grey, or an array's bands: the strongest of each place
+            strongest = np.abs(shares).argmax(0)[None]
+            shares = np.take_along_axis(shares, strongest, 0).repeat(3, axis=0)
+        grey = np.rint(np.clip(shares, -1, 1) * 127.5 + 127.5).astype(np.uint8).transpose(1, 2, 0)
         return np.asarray(cv2.resize(grey, size, interpolation=cv2.INTER_LINEAR), dtype=np.uint8)
-    levels = np.rint(np.clip(scaled, 0, 1) * 255).astype(np.uint8)
+    levels = np.rint(np.clip(shares, 0, 1) * 255).astype(np.uint8)
     if max(size) > _COLOUR_SIDE and max(levels.shape) < _COLOUR_SIDE / 4:
         # Neighbours differ by less than a level there: colours may be interpolated as well as levels.
         shrink = _COLOUR_SIDE / max(size)

@@ -17,8 +17,8 @@ from camcli import streams
 from camcli._version import __version__
 from camcli.cli import console
 from camcli.errors import ExitCode, RequestError
-from camcli.fingerprints import deviation
 from camcli.inputs import ref_named
+from camcli.maps.fingerprints import deviation
 from camcli.models import catalog, weights_url
 from camcli.records import Result, Row, Spec
 from camcli.sinks import as_row, dump, schema

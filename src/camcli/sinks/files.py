@@ -25,6 +25,7 @@ import numpy as np
 from camcli import images, montage, remote, render
 from camcli.errors import InputError, SetupError
 from camcli.inputs import mirrored
+from camcli.maps import scaling
 from camcli.records import Attribution, Box, Decoding, Explained, Failed, Frame, OutputSpec, Picture, Ref, Result
 from camcli.sinks.scratch import Scratch, sweep
 from camcli.sinks.writing import check_file, check_folder, failing, put
@@ -211,7 +212,7 @@ class _Waiting:
 
     def add(self, drawing: _Drawing) -> None:
         own = drawing.attribution
-        top = render.top_of(own)
+        top = scaling.top_of(own.values)
         with self._lock:
             self._count += 1
             name = f"{drawing.ref.index:09}.{self._count:09}"

@@ -7,8 +7,8 @@ from collections.abc import Mapping, Sequence
 from dataclasses import asdict, fields
 from typing import Any
 
-from camcli import render
-from camcli.fingerprints import fingerprint
+from camcli.maps.fingerprints import fingerprint
+from camcli.maps.locating import locate
 from camcli.records import Attribution, ClassScore, Explained, Failed, Picture, Provenance, Question, Ref, Row, Truth
 from camcli.sinks import schema
 
@@ -60,7 +60,7 @@ def dump(row: Mapping[str, Any]) -> str:
 
 
 def _explanation(attribution: Attribution, files: Mapping[Picture, str], result: Explained) -> dict[str, Any]:
-    peak, bbox = render.locate(attribution, result.box, result.frame.size)
+    peak, bbox = locate(attribution, result.box, result.frame.size)
     row: dict[str, Any] = {
         "method": attribution.method,
         "target": _target(attribution.target),

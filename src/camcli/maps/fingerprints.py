@@ -9,6 +9,8 @@ from collections.abc import Mapping
 import numpy as np
 from numpy.typing import NDArray
 
+from camcli.maps import scaling
+
 # Cells a side: finer than a shift that anyone would see, and 64 bytes a map.
 _CELLS = 8
 
@@ -21,7 +23,7 @@ def fingerprint(values: NDArray[np.float32]) -> dict[str, str]:
     """
     import cv2
 
-    strength = values if values.ndim == 2 else np.abs(values).max(0)
+    strength = scaling.strength(values)
     height, width = (min(_CELLS, side) for side in strength.shape)
     coarse = cv2.resize(strength, (width, height), interpolation=cv2.INTER_AREA)
     top = float(coarse.max(initial=0.0))

@@ -1,0 +1,1 @@
+"""What a finished map says: numpy alone. Rows, drawings and metrics share it."""

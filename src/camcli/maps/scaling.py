@@ -1,0 +1,30 @@
+"""Raw values -> shares of the largest: what pictures, likenesses and places are made of."""
+
+from __future__ import annotations
+
+from typing import TypeVar
+
+import numpy as np
+from numpy.typing import NDArray
+
+# A saliency's few largest values would leave the rest at zero: its scale ends at this percentile of |values|.
+SALIENCY_PERCENTILE = 99.5
+
+Float = TypeVar("Float", np.float32, np.float64)
+
+
+def strength(values: NDArray[np.float32]) -> NDArray[np.float32]:
+    """(h, w) >= 0: a map itself, of a saliency (C, h, w) the largest |value| over its channels."""
+    return values if values.ndim == 2 else np.asarray(np.abs(values).max(0))
+
+
+def top_of(values: NDArray[np.float32]) -> float:
+    """The raw value that ends the scale: a map's maximum, a saliency's 99.5th percentile of |values|."""
+    if values.ndim == 2:
+        return float(values.max(initial=0.0))
+    return float(np.percentile(np.abs(values), SALIENCY_PERCENTILE))
+
+
+def scaled(values: NDArray[Float], top: float) -> NDArray[Float]:
+    """The values as shares of `top`; zeros if that is none."""
+    return values / values.dtype.type(top) if top > 0 else np.zeros_like(values)
