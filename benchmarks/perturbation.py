@@ -26,6 +26,7 @@ from torch import Tensor, nn
 from camcli import images, layers, methods, process
 from camcli.evidence import Evidence
 from camcli.forward import Forward
+from camcli.layer import Layer
 from camcli.models import Model, load_model
 from camcli.network import Network
 from camcli.records import ModelSpec, Ref
@@ -39,7 +40,7 @@ ARMS = {
 }
 
 
-def prepared(options: argparse.Namespace) -> tuple[Model, layers.Layer, Tensor, int]:
+def prepared(options: argparse.Namespace) -> tuple[Model, Layer, Tensor, int]:
     """The network, its layer, a batch of one picture and the picture's best class."""
     torch.manual_seed(0)
     model = load_model(ModelSpec(options.model, options.weights, "cpu"))

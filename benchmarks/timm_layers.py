@@ -23,7 +23,7 @@ from torch import Tensor, nn
 from camcli import layers
 from camcli.errors import SetupError
 from camcli.forward import Forward
-from camcli.layers import Layer
+from camcli.layer import Layer
 from camcli.models import fitting
 from camcli.network import Network
 from camcli.targets import OfClass

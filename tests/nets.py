@@ -10,10 +10,10 @@ from torch import Tensor, nn
 
 from camcli import layers
 from camcli.forward import Forward
-from camcli.layers import Layer
+from camcli.layer import Layer
 from camcli.models import catalog, fitting, torchvision_zoo
 from camcli.network import Network
-from camcli.outputs import PLAIN, Readout
+from camcli.readout import PLAIN, Readout
 from camcli.targets import OfClass
 from camcli.tracing import trace
 

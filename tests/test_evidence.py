@@ -14,8 +14,7 @@ from torch.nn import functional
 from camcli import methods
 from camcli.errors import SetupError
 from camcli.evidence import Evidence
-from camcli.layers import Layer
-from camcli.layouts import Layout
+from camcli.layer import Layer, Layout
 from camcli.needs import ALWAYS, COMBINES
 from camcli.tracing import trace
 

@@ -20,7 +20,7 @@ from camcli import methods, variants
 from camcli.evidence import Evidence
 from camcli.forward import Forward
 from camcli.network import Network
-from camcli.outputs import PLAIN, Readout
+from camcli.readout import PLAIN, Readout
 from camcli.targets import OfClass
 
 pytestmark = pytest.mark.usefixtures("one_thread")

@@ -12,7 +12,7 @@ from torch import Tensor, nn
 
 from camcli import layers, models
 from camcli.errors import RequestError, SetupError
-from camcli.layers import Layer
+from camcli.layer import Layer
 from camcli.models import catalog
 from camcli.records import ModelSpec
 from camcli.targets import OfClass

@@ -25,7 +25,7 @@ from camcli.answers import Batch, Plan
 from camcli.errors import RequestError
 from camcli.evidence import Evidence
 from camcli.forward import Forward
-from camcli.layers import Layer
+from camcli.layer import Layer
 from camcli.methods import Method
 from camcli.network import Network
 from camcli.tapes import Tape

@@ -16,7 +16,9 @@ from torch.nn import functional
 from camcli import methods
 from camcli.errors import RequestError, SetupError
 from camcli.evidence import Evidence
-from camcli.outputs import NoTableError, Readout, probe, probe_twice
+from camcli.probing import probe, probe_twice
+from camcli.readout import Readout
+from camcli.tables import NoTableError
 
 IMAGES = nets.noise(3, 3, 12, 16)
 ONE = nets.noise(1, 3, 12, 16)

@@ -22,7 +22,7 @@ from torchcam.methods import GradCAM as TorchCamGradCAM
 
 from camcli import methods
 from camcli.evidence import Evidence
-from camcli.layers import Layer
+from camcli.layer import Layer
 from camcli.models import catalog
 
 ALL = catalog.names()[1:]

@@ -16,7 +16,7 @@ from torch import Tensor, nn
 from camcli import answers, diagnosis, methods, slopes
 from camcli.needs import ATTENTION, OF_TARGET
 from camcli.network import Network
-from camcli.outputs import PLAIN, Outputs
+from camcli.readout import PLAIN, Outputs
 from camcli.records import Question
 from camcli.targets import Custom, Mixture, Negated, OfClass, Similarity, Target
 

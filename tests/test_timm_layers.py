@@ -11,7 +11,7 @@ from torch import nn
 
 from camcli import layers
 from camcli.errors import SetupError
-from camcli.layers import Layer
+from camcli.layer import Layer
 from camcli.models import fitting
 from camcli.targets import OfClass
 from camcli.tracing import trace

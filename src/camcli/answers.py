@@ -14,7 +14,7 @@ from torch.nn.functional import interpolate
 
 from camcli.evidence import Evidence
 from camcli.forward import Forward
-from camcli.layers import Layer
+from camcli.layer import Layer
 from camcli.methods import Method
 from camcli.network import Network
 from camcli.records import Fuse

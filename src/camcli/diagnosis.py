@@ -10,7 +10,7 @@ from numpy.typing import NDArray
 
 if TYPE_CHECKING:
     from camcli.forward import Forward
-    from camcli.layers import Layer
+    from camcli.layer import Layer
     from camcli.records import ClassScore, Question
     from camcli.targets import Target
 

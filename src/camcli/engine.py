@@ -24,7 +24,7 @@ from camcli.errors import SetupError
 from camcli.faults import machine_failures
 from camcli.folders import FolderClasses
 from camcli.fp32 import in_fp32
-from camcli.layers import Layer
+from camcli.layer import Layer
 from camcli.methods import Method
 from camcli.pools import ahead, default_workers, pool_of
 from camcli.preparing import prepare

@@ -14,7 +14,7 @@ from torch import Tensor
 from camcli import variants
 from camcli.errors import SetupError
 from camcli.forward import Forward
-from camcli.layers import Layer
+from camcli.layer import Layer
 from camcli.targets import OfClass, Target, map_classes
 from camcli.variants import Variant
 

@@ -20,10 +20,11 @@ from camcli import needs, slopes
 from camcli.attention import Attention
 from camcli.errors import SetupError
 from camcli.frozen import frozen
-from camcli.layers import Layer
+from camcli.layer import Layer
 from camcli.network import Network, on_run
-from camcli.outputs import Outputs, carried, with_carried
+from camcli.readout import Outputs
 from camcli.rectifiers import BentReLU
+from camcli.tables import carried, with_carried
 from camcli.tapes import Tape
 from camcli.targets import Target
 

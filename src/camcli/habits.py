@@ -13,7 +13,8 @@ import torch
 from torch import Tensor, nn
 
 from camcli.frozen import frozen
-from camcli.outputs import Outputs, Readout, tensors_in
+from camcli.readout import Outputs, Readout
+from camcli.tables import tensors_in
 
 # More than other rounding does, less than one unit that is dropped.
 SAME_WITHIN = 1e-3

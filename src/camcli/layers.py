@@ -9,15 +9,15 @@ it the patches' gradient is exactly zero. A network whose only common map is nea
 from __future__ import annotations
 
 from collections.abc import Sequence
-from dataclasses import dataclass, replace
 from typing import TYPE_CHECKING
 
 from camcli.errors import SetupError, unknown
-from camcli.layouts import Layout, fits
+from camcli.layer import Layer
+from camcli.layouts import fits
 from camcli.trace import Run, Trace
 
 if TYPE_CHECKING:
-    from torch import Tensor, nn
+    from torch import nn
 
 
 # Networks that split early and join at the score (EfficientViM, CoaT) have a last common map at a few per cent of their
@@ -25,52 +25,6 @@ if TYPE_CHECKING:
 MIN_DEPTH = 0.25
 # As many as RefineCAM's paper fuses; what lies before them is the stem.
 MAX_STAGES = 4
-
-
-@dataclass(frozen=True, slots=True, eq=False)
-class Layer:
-    """A target layer: a module, `layout`: how its output is a map, and why it is the target.
-
-    `call`: which of the module's runs in one forward, from 0. `class_token`: where, among its tokens, that is which the
-    score is read from; None: there is none. `others`: how its output could be read as well, by its shape.
-    """
-
-    name: str
-    module: nn.Module
-    layout: Layout
-    why: str
-    call: int = 0
-    class_token: int | None = None
-    others: tuple[Layout, ...] = ()
-
-    @property
-    def shape(self) -> tuple[int, int, int]:
-        """(C, h, w) at pictures of the traced size."""
-        return self.layout.shape
-
-    def to_map(self, output: Tensor, images: tuple[int, int]) -> Tensor:
-        """(N, C, h, w) from its output, or a gradient shaped like it, at pictures of that (height, width)."""
-        return self.layout.read(output, images)
-
-    def from_map(self, values: Tensor, output: Tensor) -> Tensor:
-        """An output like the given one, whose tokens beside the map stay."""
-        return self.layout.write(values, output)
-
-    def read_otherwise(self) -> list[Layer]:
-        """The same in each other layout that its output's shape leaves."""
-        return [
-            replace(
-                self,
-                layout=other,
-                why=f"{self.why}; read as {other.arrangement}, as the changes of a picture show",
-                others=(),
-            )
-            for other in self.others
-        ]
-
-    def in_net(self, net: nn.Module) -> Layer:
-        """The same layer of a network with the same names."""
-        return replace(self, module=net.get_submodule(self.name))
 
 
 def resolve(net: nn.Module, trace: Trace, names: Sequence[str], model: str, typed: str | None = None) -> list[Layer]:

@@ -2,8 +2,8 @@
 
 from __future__ import annotations
 
-from collections.abc import Callable, Iterator
-from contextlib import contextmanager
+from collections.abc import Callable, Collection, Iterator
+from contextlib import ExitStack, contextmanager
 from dataclasses import dataclass, field, replace
 from itertools import count
 from typing import Any
@@ -14,8 +14,9 @@ from torch.utils.hooks import RemovableHandle
 
 from camcli.errors import SetupError
 from camcli.frozen import frozen
-from camcli.layers import Layer
-from camcli.outputs import PLAIN, Outputs, Readout, carried, with_carried
+from camcli.layer import Layer
+from camcli.readout import PLAIN, Outputs, Readout
+from camcli.tables import carried, with_carried
 
 
 @dataclass(frozen=True, slots=True, eq=False)
@@ -103,3 +104,14 @@ def on_run(layer: Layer, change: Callable[[Tensor], Tensor]) -> RemovableHandle:
         return with_carried(output, change(tensor))
 
     return layer.module.register_forward_hook(hook, prepend=True)
+
+
+@contextmanager
+def watched(net: nn.Module, names: Collection[str]) -> Iterator[set[str]]:
+    """The names of those modules that run inside the block."""
+    ran: set[str] = set()
+    with ExitStack() as stack:
+        for name in names:
+            hook = net.get_submodule(name).register_forward_hook(lambda *_, name=name: ran.add(name))
+            stack.callback(hook.remove)
+        yield ran

@@ -8,7 +8,7 @@ from camcli.records import Neuron
 
 if TYPE_CHECKING:
     from camcli.forward import Forward
-    from camcli.layers import Layer
+    from camcli.layer import Layer
     from camcli.targets import Target
 
 # The paper's five a side.

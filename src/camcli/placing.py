@@ -14,7 +14,7 @@ from torch import Tensor
 
 from camcli.errors import SetupError
 from camcli.forward import Forward
-from camcli.layers import Layer
+from camcli.layer import Layer
 from camcli.network import Network
 
 # The side of the patches that are put into the view's corners, as a share of its own: small, so that most crops leave

@@ -14,7 +14,7 @@ from camcli.answers import Batch, Plan
 from camcli.errors import SetupError
 from camcli.fp32 import in_fp32
 from camcli.habits import Habits
-from camcli.layers import Layer
+from camcli.layer import Layer
 from camcli.methods import Method
 from camcli.models import Model
 from camcli.network import Network

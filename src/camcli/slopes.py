@@ -15,7 +15,7 @@ from typing import Any
 import torch
 from torch import Tensor
 
-from camcli.outputs import Outputs
+from camcli.readout import Outputs
 from camcli.targets import LogProbability, Mixture, Negated, OfClass, Target
 
 # The share of a number that a network's own rounding may be: some bits more than float32's last.

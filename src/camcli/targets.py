@@ -14,7 +14,7 @@ from camcli.errors import SetupError
 if TYPE_CHECKING:
     from torch import Tensor
 
-    from camcli.outputs import Outputs
+    from camcli.readout import Outputs
 
 
 class Target(Protocol):

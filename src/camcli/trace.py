@@ -5,7 +5,8 @@ from __future__ import annotations
 from collections.abc import Mapping
 from dataclasses import dataclass, field
 
-from camcli.layouts import Joined, Layout
+from camcli.layer import Layout
+from camcli.layouts import Joined
 
 
 @dataclass(frozen=True, slots=True)

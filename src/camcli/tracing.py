@@ -17,10 +17,11 @@ from torch.overrides import TorchFunctionMode
 from camcli.errors import SetupError
 from camcli.frozen import frozen
 from camcli.layouts import Joined, Layouts, token_axis
-from camcli.outputs import PLAIN, Outputs, Readout, carried, with_carried
+from camcli.readout import PLAIN, Outputs, Readout
 from camcli.rectifiers import ActivationCounter
 from camcli.routes import Routes
 from camcli.signs import Signs
+from camcli.tables import carried, with_carried
 from camcli.trace import Run, Trace
 
 # What is explained of one forward, (N,) or (N, K).

@@ -20,11 +20,13 @@ from torch.nn.utils.fusion import fuse_conv_bn_weights
 from camcli import layers
 from camcli.errors import SetupError
 from camcli.frozen import frozen
-from camcli.layers import Layer
+from camcli.layer import Layer
 from camcli.methods import Method
 from camcli.models import Model
-from camcli.outputs import Outputs, tensors_in
+from camcli.network import watched
+from camcli.readout import Outputs
 from camcli.records import Spec
+from camcli.tables import tensors_in
 from camcli.trace import Trace
 
 DTYPES = {"fp32": torch.float32, "bf16": torch.bfloat16, "fp16": torch.float16}
@@ -116,18 +118,13 @@ def is_faithful(copy: nn.Module, model: Model, layers: Collection[str], *, chann
     for, and then runs that in place of the copy."""
     shape = (1 if model.alone else 2, len(model.preset.mean), *model.preset.view_size)
     noise = torch.randn(shape, generator=torch.Generator().manual_seed(0)).to(model.device)
-    ran: set[str] = set()
-    hooks = [copy.get_submodule(name).register_forward_hook(lambda *_, name=name: ran.add(name)) for name in layers]
     memory = torch.channels_last if channels_last else torch.contiguous_format
     try:
-        with torch.no_grad(), frozen(model.net), frozen(copy):
+        with torch.no_grad(), frozen(model.net), frozen(copy), watched(copy, layers) as ran:
             expected = model.readout.outputs(model.net, noise.clone())
             found = model.readout.outputs(copy, noise.clone(memory_format=memory))
     except SetupError:  # the copy's: the model has been asked before
         return False
-    finally:
-        for hook in hooks:
-            hook.remove()
     return ran == set(layers) and _alike(found, expected)
 
 

@@ -10,9 +10,9 @@ from torch import Tensor
 
 from camcli.forward import Forward, or_zeros
 from camcli.frozen import frozen
-from camcli.layers import Layer
+from camcli.layer import Layer
 from camcli.network import on_run
-from camcli.outputs import Outputs
+from camcli.readout import Outputs
 from camcli.targets import Target
 
 Variant = Callable[[int], Tensor]

@@ -19,7 +19,7 @@ from camcli.models import Model, catalog, check_name, typed, weights_file, weigh
 from camcli.records import ModelSpec, spelled
 
 if TYPE_CHECKING:
-    from camcli.layers import Layer
+    from camcli.layer import Layer
     from camcli.trace import Trace
 
 MethodName = Annotated[

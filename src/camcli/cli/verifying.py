@@ -2,21 +2,18 @@
 
 from __future__ import annotations
 
-import json as json_
-import sys
+import json
 from codecs import BOM_UTF16_BE, BOM_UTF16_LE
 from collections.abc import Iterable, Iterator, Mapping, Sequence
 from contextlib import suppress
 from dataclasses import dataclass, replace
 from itertools import groupby
-from pathlib import Path
 from types import UnionType
 from typing import Any, BinaryIO, Literal, Union, get_args, get_origin, get_type_hints
 
 from camcli import streams
 from camcli._version import __version__
-from camcli.cli import console
-from camcli.errors import ExitCode, RequestError
+from camcli.errors import RequestError
 from camcli.inputs import ref_named
 from camcli.maps.fingerprints import deviation
 from camcli.models import catalog, weights_url
@@ -47,19 +44,15 @@ class Trusted:
     checkpoint: bool = False
 
 
-def check_all(rows: str, trusted: Trusted, device: str | None, max_pixels: int, *, json: bool, quiet: bool) -> ExitCode:
-    """Run every row of the file again, on that device where one is named, and say what became of it."""
-    counts = dict.fromkeys(STATUSES, 0)
-    with sys.stdin.buffer if rows == "-" else Path(rows).open("rb") as file:
-        for _, same in groupby(_read(_lines(file)), key=lambda row: json_.dumps(_asked(row), sort_keys=True)):
-            together = list(same)
-            spec = _spec(_asked(together[0]), trusted, _maker(together[0]))
-            for check in _again(together, replace(spec, device=device or spec.device), max_pixels):
-                counts[check["status"]] += 1
-                console.out(json_.dumps(check) if json else _line(check))
-    if not quiet:
-        console.say(", ".join(f"{count} {status}" for status, count in counts.items()))
-    return ExitCode.SOME_FAILED if counts["differs"] or counts["gone"] else ExitCode.OK
+def verified(file: BinaryIO, trusted: Trusted, device: str | None, max_pixels: int) -> Iterator[dict[str, Any]]:
+    """What became of each row of the file, run again, on that device if one is named.
+
+    Raises: RequestError: a line is no row, of another version, or runs code that the user has not named.
+    """
+    for _, same in groupby(_read(_lines(file)), key=lambda row: json.dumps(_asked(row), sort_keys=True)):
+        together = list(same)
+        spec = _spec(_asked(together[0]), trusted, _maker(together[0]))
+        yield from _again(together, replace(spec, device=device or spec.device), max_pixels)
 
 
 def _lines(file: BinaryIO) -> Iterable[bytes]:
@@ -72,7 +65,7 @@ def _lines(file: BinaryIO) -> Iterable[bytes]:
 def _read(lines: Iterable[bytes]) -> Iterator[Row]:
     for number, line in enumerate(lines, 1):
         try:
-            row = json_.loads(line)
+            row = json.loads(line)
             if isinstance(row, dict) and "error" in row:
                 continue
             readable = schema.wrong(row) is None and isinstance(row["input"], str) and isinstance(_asked(row), dict)
@@ -108,7 +101,7 @@ def _again(rows: Sequence[Row], spec: Spec, max_pixels: int) -> Iterator[dict[st
         if _through_a_pipe(row):
             yield _gone(row, "it came through a pipe, which keeps nothing")
         else:
-            yield _compared(row, json_.loads(dump(as_row(next(results)))))
+            yield _compared(row, json.loads(dump(as_row(next(results)))))
 
 
 def _through_a_pipe(row: Row) -> bool:
@@ -272,26 +265,3 @@ def _differences(before: Row, after: Row) -> dict[str, Any]:
     return {
         name: [before.get(name), after.get(name)] for name in {**before, **after} if before.get(name) != after.get(name)
     }
-
-
-def _line(check: Mapping[str, Any]) -> str:
-    if check["status"] == "gone":
-        return f"gone       {check['input']}: {check['message']}"
-    maps = ", ".join(f"{m['method']} of {m['target']} {m['status']}" for m in check["maps"])
-    scores = {name: moved for name, moved in check["changed"].items() if name.startswith("top.")}
-    others = [f"{name} {then} -> {now}" for name, (then, now) in check["changed"].items() if name not in scores]
-    changed = ", ".join([*others, *_moved(scores)])
-    parts = [f"{check['status']:<9}  {check['input']}", maps, changed and f"changed: {changed}"]
-    return "  ".join(filter(None, parts))
-
-
-def _moved(scores: Mapping[str, tuple[float | None, float | None]]) -> Iterator[str]:
-    """Scores that have changed, in few words: by how much at most, and which classes are no longer there."""
-    for unit in ("probability", "logit"):
-        own = {name: pair for name, pair in scores.items() if name.endswith(unit)}
-        moves = [abs(now - then) for then, now in own.values() if then is not None and now is not None]
-        if moves:
-            yield f"{unit} by up to {max(moves):.2g}"
-    gone = [name.split(".")[1] for name, (_, now) in scores.items() if now is None and name.endswith("logit")]
-    if gone:
-        yield f"no longer among the best: {' '.join(gone)}"

@@ -13,7 +13,7 @@ from typing import Any
 import torch
 from torch import nn
 
-from camcli import outputs
+from camcli import probing
 from camcli.errors import RequestError, SetupError
 from camcli.faults import machine_failures
 from camcli.models import (
@@ -31,8 +31,9 @@ from camcli.models.checkpoints import Checkpoint, Digest
 from camcli.models.model import Architecture, Model
 from camcli.models.sources import architecture_of
 from camcli.models.weights import weights_file, weights_url
-from camcli.outputs import Readout
+from camcli.readout import UNREAD, Readout
 from camcli.records import ModelSpec, Preset, Spec, both, shortly, spelled
+from camcli.tables import NoTableError
 
 # ImageNet's three means and deviations as one, for a network that takes grey pictures.
 _GREY_MEAN, _GREY_STD = (0.449,), (0.226,)
@@ -190,7 +191,7 @@ def _input_channels(arch: Architecture, net: nn.Module, size: tuple[int, int]) -
     # The usual pictures first: code may make them grey itself, and then runs on grey ones as well.
     likely = [count for count in (given, usual, 1) if count <= preset_words.MAX_CHANNELS]
     device = next((parameter.device for parameter in net.parameters()), None)
-    tried = (count for count in likely if outputs.takes(net, torch.zeros(2, count, *size, device=device)))
+    tried = (count for count in likely if probing.takes(net, torch.zeros(2, count, *size, device=device)))
     return next(tried, min(usual, *likely))
 
 
@@ -228,15 +229,15 @@ def _readout(
     """(how the output is read, number of classes, whether the network takes one picture at a time): by forwards, where
     the last layer alone does not say it."""
     if not arch.probed and spec.output_key is None:
-        return *outputs.readout(len(list(net.parameters())[-1]), spec.multi_label), False
+        return *probing.readout(len(list(net.parameters())[-1]), spec.multi_label), False
     shape = (2, len(preset.mean), *preset.view_size)
     noise = torch.randn(shape, generator=torch.Generator().manual_seed(0)).to(device)
     try:
-        readout, classes, alone = outputs.probe_twice(net, noise, spec.output_key, spec.multi_label)
-    except outputs.NoTableError:
+        readout, classes, alone = probing.probe_twice(net, noise, spec.output_key, spec.multi_label)
+    except NoTableError:
         if not (isinstance(spec, Spec) and spec.asks_function):
             raise
-        return outputs.UNREAD, 0, False
+        return UNREAD, 0, False
     if alone:
         remarks.append(f"{arch.name} takes one picture at a time: each is explained alone, slower")
     if readout.given:

@@ -14,7 +14,7 @@ if TYPE_CHECKING:
     from torch import nn
 
     from camcli.models.checkpoints import Digest
-    from camcli.outputs import Readout
+    from camcli.readout import Readout
 
 Args = dict[str, Any]
 

@@ -1,0 +1,114 @@
+"""What a network returned -> the one table (N, K) in it, or the tensors that it holds."""
+
+from __future__ import annotations
+
+from collections.abc import Mapping
+from typing import Any
+
+from torch import Tensor, nn
+
+from camcli.errors import RequestError, SetupError
+
+
+class NoTableError(SetupError):
+    """What a network returned holds no scores of classes."""
+
+
+def scores_in(output: Any, key: str | None) -> tuple[str | None, Tensor]:
+    """(the key, the scores) of what the network returned; the key is None where that is the tensor itself."""
+    if isinstance(output, Tensor):
+        if key is not None:
+            raise RequestError(f"--output-key {key}: the model gives one tensor, not several outputs")
+        return None, output
+    outputs = _named(output)
+    if key is not None:
+        if key not in outputs:
+            raise RequestError(f"--output-key {key}: the model's outputs are {_listed(outputs)}")
+        return key, outputs[key]
+    if "logits" in outputs:
+        return "logits", outputs["logits"]
+    tables = [(name, value) for name, value in outputs.items() if _is_table(value)]
+    if len(tables) == 1:
+        return tables[0]
+    if not outputs:
+        kind = type(output).__qualname__
+        raise NoTableError(
+            f"the model returns no tensor ({kind}): it is no classifier. Let it return its scores as one"
+        )
+    raise NoTableError(
+        f"the model's output has no single (N, classes) tensor: choose one with --output-key, of {_listed(outputs)}"
+    )
+
+
+def _named(output: Any) -> dict[str, Tensor]:
+    """The tensors in a dict, tuple, named tuple or output object, by key, index or attribute; if it holds none, those
+    of what it holds, by "outer.inner"."""
+    parts = _parts(output)
+    found = {key: value for key, value in parts.items() if isinstance(value, Tensor)}
+    if found:
+        return found
+    inner = {key: _named(value) for key, value in parts.items() if isinstance(value, (Mapping, tuple, list))}
+    return {f"{outer}.{key}": value for outer, values in inner.items() for key, value in values.items()}
+
+
+def _parts(output: Any) -> dict[str, Any]:
+    if isinstance(output, Mapping):
+        pairs = [(str(key), value) for key, value in output.items()]
+    elif isinstance(output, (tuple, list)):
+        # Named tuples have the one, torch's own the other.
+        names = getattr(output, "_fields", getattr(output, "__match_args__", ()))
+        pairs = list(zip(names or map(str, range(len(output))), output, strict=True))
+    else:
+        pairs = list(vars(output).items()) if hasattr(output, "__dict__") else []
+    return dict(pairs)
+
+
+def carried(module: nn.Module, output: Any) -> Tensor | None:
+    """The tensor that a module hands on: its output, or the first of several, as of blocks that tell their attention
+    too. Of torch's own modules those that give several are recurrent, or an attention: None."""
+    if isinstance(output, Tensor):
+        return output
+    several = isinstance(output, (tuple, list)) and output and not type(module).__module__.startswith("torch.")
+    return output[0] if several and isinstance(output[0], Tensor) else None
+
+
+def with_carried(output: Any, tensor: Tensor) -> Any:
+    """A module's output with another tensor to hand on."""
+    if isinstance(output, Tensor):
+        return tensor
+    others = output[1:]
+    return type(output)(tensor, *others) if hasattr(output, "_fields") else type(output)([tensor, *others])
+
+
+def tensors_in(output: Any) -> list[Tensor]:
+    """All tensors of what the network returned."""
+    return [output] if isinstance(output, Tensor) else list(_named(output).values())
+
+
+def _is_table(value: Tensor) -> bool:
+    return value.is_floating_point() and value.ndim >= 2 and value.shape[2:].numel() == 1
+
+
+def as_table(output: Tensor, pictures: int) -> Tensor:
+    """(N, K) from (N, K), (N,) for one logit, (N, K, 1, 1) for a convolutional head, or (N, 1, K) for one token.
+
+    A network that squeezes its output gives (K,) for one picture, or one number.
+    """
+    if not output.is_floating_point():
+        kind = str(output.dtype).removeprefix("torch.")
+        raise NoTableError(f"the model gives {kind} numbers, not scores: what it gives must come before an argmax")
+    table = output
+    if output.ndim < 2 and (pictures == 1 or output.shape == (pictures,)):
+        table = output.reshape(pictures, -1)
+    elif output.ndim > 2 and max(output.shape[1:]) == output.shape[1:].numel():
+        table = output.flatten(1)
+    if table.ndim != 2 or len(table) != pictures:
+        given = "x".join(map(str, output.shape)) or "one number"
+        raise NoTableError(f"the model gives {given} for {pictures} picture(s), not (N, classes): it is no classifier")
+    if table.shape[1] == 0:
+        raise NoTableError("the model gives no scores: its table has no classes")
+    return table
+
+
+def _listed(outputs: Mapping[str, Tensor]) -> str:
+    return ", ".join(f"{name} ({'x'.join(map(str, value.shape))})" for name, value in outputs.items()) or "no tensors"
