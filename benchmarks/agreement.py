@@ -27,9 +27,11 @@ import torch
 import torchvision
 from torch import nn
 
-from camcli import Engine, Explained, Spec, expand, images, methods
+from camcli import Engine, Explained, Spec, expand, methods
 from camcli.errors import SetupError
-from camcli.models import load_model, torchvision_zoo
+from camcli.inputs import decoding
+from camcli.models import load_model
+from camcli.models.sources import torchvision as torchvision_zoo
 from camcli.records import Attribution, Ref
 
 SAMPLES = Path(__file__).parents[1] / "sample_images"
@@ -121,8 +123,8 @@ def main() -> None:
             arguments = (("image_size", str(options.side)),) if model.startswith("vit") else ()
             spec = Spec(model, "none", model_args=arguments, resize=options.side, crop=options.side, methods=())
             preset = load_model(spec).preset
-            frames = [images.read_frame(Ref(0, str(path), path)) for path in photos]
-            views = np.stack([images.view_of(frame, preset, "crop").pixels for frame in frames])
+            frames = [decoding.read_frame(Ref(0, str(path), path)) for path in photos]
+            views = np.stack([decoding.view_of(frame, preset, "crop").pixels for frame in frames])
             file = Path(folder) / f"{model}.pt"
             torch.save(lively(model, torch.from_numpy(views)).state_dict(), file)
             spec = replace(spec, weights=str(file))

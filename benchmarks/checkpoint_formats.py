@@ -20,7 +20,8 @@ from safetensors.torch import save_file
 from torch import Tensor, nn
 
 from camcli.errors import CamcliError
-from camcli.models import catalog, checkpoints, fitting, guess, load_model
+from camcli.models import catalog, guess, load_model
+from camcli.models.weights import checkpoints, fitting
 from camcli.records import ModelSpec
 
 FORMS = ("plain", "DDP", "Lightning", "torch.compile", "safetensors", "7 classes")

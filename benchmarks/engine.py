@@ -40,10 +40,10 @@ def own_arms(name: str) -> dict[str, dict[str, object]]:
 
 
 def camcli(name: str, batch: int, asked: dict[str, object], device: str) -> Callable[[], object]:
-    from camcli import process
-    from camcli.engine import Engine
-    from camcli.reading import Item
+    from camcli.inputs.reading import Item
+    from camcli.machine import process
     from camcli.records import Frame, Ref, Spec, View
+    from camcli.running.engine import Engine
 
     process.tune()
     engine = Engine(Spec(**{"model": name, "weights": "none", "device": device, "batch_size": batch} | asked))  # type: ignore[arg-type]
@@ -97,10 +97,10 @@ def stock(name: str, batch: int, how: str, device: str) -> Callable[[], object]:
 
 
 def last_layer(name: str, net: torch.nn.Module, images: torch.Tensor) -> torch.nn.Module:
-    from camcli import layers
-    from camcli.tracing import trace
+    from camcli.layers import choosing
+    from camcli.layers.tracing import trace
 
-    return layers.choose(net, trace(net, images[:1]), name).module
+    return choosing.choose(net, trace(net, images[:1]), name).module
 
 
 def to_its_end(call: Callable[[], object], device: str) -> Callable[[], object]:

@@ -58,9 +58,10 @@ def enlarged(source: list[Path], into: Path) -> None:
 
 
 def camcli(model: str, side: int | None, device: str) -> Callable[[Path, int], None]:
-    from camcli import pipeline, process
-    from camcli.inputs import expand
+    from camcli.inputs.refs import expand
+    from camcli.machine import process
     from camcli.records import OutputSpec, Spec
+    from camcli.running import pipeline
     from camcli.sinks import dump, open_sinks
 
     process.tune()
@@ -85,15 +86,15 @@ def script(arm: str, model: str, device: str) -> Callable[[Path, int], None]:
     import torch
     from torchvision.transforms._presets import ImageClassification
 
-    from camcli import layers
+    from camcli.layers import choosing
+    from camcli.layers.tracing import trace
     from camcli.models import load_model
     from camcli.records import ModelSpec
-    from camcli.tracing import trace
 
     weights = "DEFAULT" if model == "efficientnet_lite0" else "none"
     loaded = load_model(ModelSpec(model, weights, device))
     net = loaded.net
-    layer = layers.choose(net, trace(net, torch.zeros(1, 3, 224, 224, device=device)), model).module
+    layer = choosing.choose(net, trace(net, torch.zeros(1, 3, 224, 224, device=device)), model).module
     net.requires_grad_(True)
     preset = loaded.preset
     stock = ImageClassification(crop_size=preset.crop, resize_size=preset.resize, mean=preset.mean, std=preset.std)

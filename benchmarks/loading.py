@@ -20,7 +20,8 @@ import torch
 import torchvision
 from torch import nn
 
-from camcli.models import fitting, load_model
+from camcli.models import load_model
+from camcli.models.weights import fitting
 from camcli.records import ModelSpec
 
 

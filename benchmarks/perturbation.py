@@ -23,15 +23,18 @@ import torch
 from numpy.typing import NDArray
 from torch import Tensor, nn
 
-from camcli import images, layers, methods, process
-from camcli.evidence import Evidence
-from camcli.forward import Forward
-from camcli.layer import Layer
+from camcli import methods
+from camcli.inputs import decoding
+from camcli.layers import choosing
+from camcli.layers.tracing import trace
+from camcli.machine import process
 from camcli.models import Model, load_model
-from camcli.network import Network
+from camcli.network.evidence import Evidence
+from camcli.network.forward import Forward
+from camcli.network.layer import Layer
+from camcli.network.network import Network
 from camcli.records import ModelSpec, Ref
-from camcli.targets import OfClass
-from camcli.tracing import trace
+from camcli.tasks.targets import OfClass
 
 SAMPLE = Path(__file__).parents[1] / "sample_images" / "cat_and_espresso.jpg"
 ARMS = {
@@ -44,8 +47,8 @@ def prepared(options: argparse.Namespace) -> tuple[Model, Layer, Tensor, int]:
     """The network, its layer, a batch of one picture and the picture's best class."""
     torch.manual_seed(0)
     model = load_model(ModelSpec(options.model, options.weights, "cpu"))
-    frame = images.read_frame(Ref(0, str(options.image), options.image))
-    picture = torch.from_numpy(images.view_of(frame, model.preset, "crop").pixels)[None]
+    frame = decoding.read_frame(Ref(0, str(options.image), options.image))
+    picture = torch.from_numpy(decoding.view_of(frame, model.preset, "crop").pixels)[None]
     if options.weights == "none":
         norms = [module for module in model.net.modules() if isinstance(module, nn.BatchNorm2d)]
         for norm in norms:
@@ -56,7 +59,7 @@ def prepared(options: argparse.Namespace) -> tuple[Model, Layer, Tensor, int]:
         model.net.eval()
     with torch.no_grad():
         best = int(model.net(picture).argmax())
-    (layer,) = layers.resolve(model.net, trace(model.net, picture), (), options.model)
+    (layer,) = choosing.resolve(model.net, trace(model.net, picture), (), options.model)
     return model, layer, picture, best
 
 

@@ -73,7 +73,7 @@ def _head() -> str:
 
 
 def _cores() -> int:
-    from camcli.pools import default_workers
+    from camcli.machine.pools import default_workers
 
     return default_workers()
 

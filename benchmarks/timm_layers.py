@@ -20,14 +20,14 @@ import timm
 import torch
 from torch import Tensor, nn
 
-from camcli import layers
 from camcli.errors import SetupError
-from camcli.forward import Forward
-from camcli.layer import Layer
-from camcli.models import fitting
-from camcli.network import Network
-from camcli.targets import OfClass
-from camcli.tracing import trace
+from camcli.layers import choosing
+from camcli.layers.tracing import trace
+from camcli.models.weights import fitting
+from camcli.network.forward import Forward
+from camcli.network.layer import Layer
+from camcli.network.network import Network
+from camcli.tasks.targets import OfClass
 
 
 @dataclass(frozen=True)
@@ -55,7 +55,7 @@ def choose(name: str) -> Choice:
     if not net.num_classes:
         return Choice(family, name, None, "features without a classifier", feature, size, cost)
     try:
-        layer = layers.choose(net, trace(net, torch.zeros(1, *size, device="meta")), name)
+        layer = choosing.choose(net, trace(net, torch.zeros(1, *size, device="meta")), name)
     except SetupError as error:
         return Choice(family, name, None, str(error), feature, size, cost)
     return Choice(family, name, layer, "", feature, size, cost)
@@ -67,7 +67,7 @@ def liveness(choice: Choice) -> str:
         net = timm.create_model(choice.name).eval()
     scatter(net)
     images = torch.randn(1, *choice.size, generator=torch.Generator().manual_seed(0))
-    layer = layers.choose(net, trace(net, images), choice.name)
+    layer = choosing.choose(net, trace(net, images), choice.name)
     forward = Forward(Network(net), images, [layer])
     alive = forward.gradient("gradient", OfClass((3,)), layer).abs().amax(1).gt(0).float().mean()
     right = sum(_moves_most(net, layer, images, corner) for corner in range(4))

@@ -15,10 +15,10 @@ import torch
 from torch import Tensor, nn
 
 from camcli import methods
-from camcli.evidence import Evidence
-from camcli.forward import Forward
-from camcli.network import Network
-from camcli.targets import OfClass
+from camcli.network.evidence import Evidence
+from camcli.network.forward import Forward
+from camcli.network.network import Network
+from camcli.tasks.targets import OfClass
 
 SIZE = (9, 14)
 IDS = (4, 0, 2)

@@ -8,14 +8,16 @@ import torch
 import torchvision
 from torch import Tensor, nn
 
-from camcli import layers
-from camcli.forward import Forward
-from camcli.layer import Layer
-from camcli.models import catalog, fitting, torchvision_zoo
-from camcli.network import Network
-from camcli.readout import PLAIN, Readout
-from camcli.targets import OfClass
-from camcli.tracing import trace
+from camcli.layers import choosing
+from camcli.layers.tracing import trace
+from camcli.models import catalog
+from camcli.models.sources import torchvision as torchvision_zoo
+from camcli.models.weights import fitting
+from camcli.network.forward import Forward
+from camcli.network.layer import Layer
+from camcli.network.network import Network
+from camcli.tasks.readout import PLAIN, Readout
+from camcli.tasks.targets import OfClass
 
 
 class RedBlue(nn.Module):
@@ -300,7 +302,7 @@ def fill(net: nn.Module) -> None:
 
 def layers_of(net: nn.Module, images: Tensor, *names: str) -> list[Layer]:
     """The named layers of a net that no catalog knows, or the automatic one."""
-    return layers.resolve(net, trace(net, images), names, "net")
+    return choosing.resolve(net, trace(net, images), names, "net")
 
 
 def run(

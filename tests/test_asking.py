@@ -13,15 +13,17 @@ from numpy.typing import NDArray
 from PIL import Image
 from shell import SAMPLES, refused, run
 
-from camcli import Engine, Explained, Spec, answers, diagnosis, expand, methods
-from camcli.attributing import attributions
-from camcli.evidence import Evidence
-from camcli.forward import Forward
+from camcli import Engine, Explained, Spec, expand, methods
+from camcli.answers import batch as answers
+from camcli.answers import diagnosis
+from camcli.answers.attributing import attributions
 from camcli.maps import likeness
-from camcli.network import Network
-from camcli.questions import Asked, Prediction
+from camcli.network.evidence import Evidence
+from camcli.network.forward import Forward
+from camcli.network.network import Network
+from camcli.questions.asking import Asked, Prediction
 from camcli.records import Attribution, Question
-from camcli.targets import Custom, Mixture, Negated, OfClass
+from camcli.tasks.targets import Custom, Mixture, Negated, OfClass
 
 BOTH = SAMPLES / "cat_and_espresso.jpg"
 CAT, CUP = 282, 967

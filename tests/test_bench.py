@@ -7,7 +7,7 @@ import json
 import pytest
 from shell import SAMPLES, refused, run
 
-from camcli.measuring import Measured, Stage, Variant
+from camcli.running.timing import Measured, Stage, Variant
 
 
 def test_every_stage_is_measured_on_the_users_pictures() -> None:

@@ -37,7 +37,8 @@ from torch import Tensor, nn
 
 from camcli import models
 from camcli.errors import RequestError, SetupError
-from camcli.models import catalog, checkpoints, fitting
+from camcli.models import catalog
+from camcli.models.weights import checkpoints, fitting
 from camcli.records import ModelSpec
 
 BUNDLED = catalog.BUNDLED

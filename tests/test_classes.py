@@ -5,8 +5,8 @@ from hypothesis import given, settings
 from hypothesis import strategies as st
 from torchvision.models import ResNet18_Weights
 
-from camcli.classes import ClassId, OfFolder, Selector, TopN, matching, parse, select
 from camcli.errors import RequestError
+from camcli.questions.classes import ClassId, OfFolder, Selector, TopN, matching, parse, select
 
 LABELS: list[str] = ResNet18_Weights.DEFAULT.meta["categories"]
 

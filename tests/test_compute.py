@@ -17,13 +17,13 @@ from shell import SAMPLES, refused, run
 from torch import Tensor, nn
 
 from camcli import Engine, Explained, Failed, Spec, expand
-from camcli.answers import batch_of
-from camcli.faults import power_of_two
+from camcli.answers.batch import batch_of
+from camcli.layers.tracing import trace
+from camcli.machine.faults import power_of_two
 from camcli.models import load_model
-from camcli.network import Network
+from camcli.network.network import Network
 from camcli.records import ModelSpec
-from camcli.tracing import trace
-from camcli.tuning import tuned
+from camcli.running.tuning import tuned
 
 Picture = Callable[..., Path]
 PHOTOS = sorted(SAMPLES.glob("*.jpg"))[:4]

@@ -17,7 +17,7 @@ from shell import SAMPLES, run
 from tiff_files import tiff
 
 from camcli.errors import InputError
-from camcli.images import read_frame
+from camcli.inputs.decoding import read_frame
 from camcli.records import AS_IT_IS, Decoding, Frame, Ref
 
 with Image.open(SAMPLES / "cat_chelsea.jpg") as _photo:

@@ -24,7 +24,9 @@ import trustme
 from shell import SAMPLES, finish, refused, run, spawn
 
 from camcli.errors import SetupError
-from camcli.models import catalog, downloads, torchvision_zoo
+from camcli.models import catalog
+from camcli.models.sources import torchvision as torchvision_zoo
+from camcli.models.weights import downloads
 
 Picture = Callable[..., Path]
 SMALL = "squeezenet1_1"

@@ -98,7 +98,7 @@ def test_results_come_a_batch_at_a_time(picture: Picture) -> None:
 
 
 def test_large_pictures_end_a_batch_early(picture: Picture, monkeypatch: pytest.MonkeyPatch) -> None:
-    monkeypatch.setattr("camcli.reading.MAX_BATCH_PIXELS", 2 * 64 * 48)
+    monkeypatch.setattr("camcli.inputs.reading.MAX_BATCH_PIXELS", 2 * 64 * 48)
     sizes: list[int] = []
     engine = Engine(Spec(methods=()))
     engine.model.net.register_forward_pre_hook(lambda net, args: sizes.append(len(args[0])))
@@ -158,7 +158,7 @@ def test_the_public_names_are_imported_when_used() -> None:
     assert set(camcli.__all__) <= set(dir(camcli))
     with pytest.raises(AttributeError, match="no attribute 'nothing'"):
         _ = camcli.nothing
-    assert "camcli.engine" in sys.modules
+    assert "camcli.running.engine" in sys.modules
 
 
 def test_python_users_get_the_same_answer_as_the_shell() -> None:

@@ -13,10 +13,10 @@ from torch.nn import functional
 
 from camcli import methods
 from camcli.errors import SetupError
-from camcli.evidence import Evidence
-from camcli.layer import Layer, Layout
-from camcli.needs import ALWAYS, COMBINES
-from camcli.tracing import trace
+from camcli.layers.tracing import trace
+from camcli.network.evidence import Evidence
+from camcli.network.layer import Layer, Layout
+from camcli.network.parts import ALWAYS, COMBINES
 
 CLASS = torch.tensor([1])
 

@@ -13,8 +13,9 @@ import pytest
 from PIL import Image
 from shell import SAMPLES, run
 
-from camcli import OutputSpec, Spec, expand, explain, images, open_sinks
+from camcli import OutputSpec, Spec, expand, explain, open_sinks
 from camcli.errors import SetupError
+from camcli.inputs import decoding
 from camcli.records import Frame, Ref
 
 Picture = Callable[..., Path]
@@ -257,13 +258,13 @@ def test_norm_run_reads_each_picture_once_more_and_draws_all_that_are_still_ther
 ) -> None:
     gone, kept = picture("gone.png"), picture("kept.png")
     read = []
-    original = images.read
+    original = decoding.read
 
     def counted(ref: Ref, *limits: Any, **options: Any) -> tuple[Frame, Image.Image | None]:
         read.append(ref.path)
         return original(ref, *limits, **options)
 
-    monkeypatch.setattr(images, "read", counted)
+    monkeypatch.setattr(decoding, "read", counted)
     where = OutputSpec(folder=Path("out"), norm="run", pictures=("overlay", "heatmap"))
 
     def explained_and_lost() -> None:

@@ -16,8 +16,10 @@ from torch.nn.utils import parametrize
 
 from camcli import models
 from camcli.errors import SetupError
-from camcli.models import Model, catalog, fitting, torchvision_zoo
-from camcli.models.fitting import Fit
+from camcli.models import Model, catalog
+from camcli.models.sources import torchvision as torchvision_zoo
+from camcli.models.weights import fitting
+from camcli.models.weights.fitting import Fit
 from camcli.records import ModelSpec, Sides
 
 State = dict[str, Tensor]

@@ -13,8 +13,9 @@ import torchvision
 from shell import SAMPLES, run
 from torchvision.models import ResNet18_Weights
 
-from camcli.classes import ClassId, OfFolder, TopN, of_folder, parse, select
-from camcli.models import fitting, labels
+from camcli.models import labels
+from camcli.models.weights import fitting
+from camcli.questions.classes import ClassId, OfFolder, TopN, of_folder, parse, select
 
 Picture = Callable[..., Path]
 

@@ -16,12 +16,13 @@ import torchvision
 from formulas import BLACK, IDS, NETS, SIZE, WEIGHTED, WHOLE, Picture, Pooled, Rectified, Signed
 from torch import Tensor, nn
 
-from camcli import methods, variants
-from camcli.evidence import Evidence
-from camcli.forward import Forward
-from camcli.network import Network
-from camcli.readout import PLAIN, Readout
-from camcli.targets import OfClass
+from camcli import methods
+from camcli.network import variants
+from camcli.network.evidence import Evidence
+from camcli.network.forward import Forward
+from camcli.network.network import Network
+from camcli.tasks.readout import PLAIN, Readout
+from camcli.tasks.targets import OfClass
 
 pytestmark = pytest.mark.usefixtures("one_thread")
 

@@ -18,8 +18,10 @@ from torch import Tensor, nn
 from torch.nn.utils import parametrizations
 
 from camcli.errors import SetupError
-from camcli.models import catalog, checkpoints, efficientnet_lite, fitting, guess
+from camcli.models import catalog, guess
 from camcli.models.model import Architecture
+from camcli.models.sources import bundled
+from camcli.models.weights import checkpoints, fitting
 
 SMALL = "squeezenet1_1"
 CLASSES = 7
@@ -87,7 +89,7 @@ def test_each_of_torchvisions_is_recognised_among_its_relatives(
 
 
 def test_the_bundled_models_own_file_is_recognised(built_once: None) -> None:
-    tensors = checkpoints.read(efficientnet_lite.packaged_weights()).tensors
+    tensors = checkpoints.read(bundled.packaged_weights()).tensors
     assert _found(dict(tensors)) == (catalog.BUNDLED, 1000)
 
 

@@ -10,7 +10,8 @@ import typer
 from shell import run
 
 from camcli import cli
-from camcli.cli import options
+from camcli.cli.flags.model import ModelFlags
+from camcli.cli.flags.pictures import PictureFlags
 
 COMMANDS = typer.main.get_command(cli.app).commands  # type: ignore[attr-defined]
 ASKING = ("explain", "classify", "compare", "bench", "layers", "classes")
@@ -45,6 +46,6 @@ def test_every_option_has_a_help_that_stands_alone(command: str) -> None:
 @pytest.mark.parametrize("command", ASKING)
 def test_all_commands_take_the_same_model_flags(command: str) -> None:
     taken = {parameter.name for parameter in COMMANDS[command].params}
-    assert {field.name for field in fields(options.ModelFlags)} <= taken
+    assert {field.name for field in fields(ModelFlags)} <= taken
     if command not in ("layers", "classes"):
-        assert {field.name for field in fields(options.PictureFlags)} <= taken
+        assert {field.name for field in fields(PictureFlags)} <= taken

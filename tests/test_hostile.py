@@ -19,9 +19,9 @@ from numpy.typing import NDArray
 from PIL import Image, ImageCms
 from shell import run
 
-from camcli import isolation
 from camcli.errors import InputError
-from camcli.images import read, read_frame
+from camcli.inputs import sandbox
+from camcli.inputs.decoding import read, read_frame
 from camcli.records import Decoding, Ref
 
 Picture = Callable[..., Path]
@@ -74,8 +74,8 @@ def test_a_file_without_end_is_refused_unread(name: str) -> None:
 
 
 def test_a_pipe_without_end_is_left(monkeypatch: pytest.MonkeyPatch) -> None:
-    monkeypatch.setattr("camcli.streams.MAX_FILE_BYTES", 10_000_000)
-    monkeypatch.setattr("camcli.images.MAX_FILE_BYTES", 10_000_000)
+    monkeypatch.setattr("camcli.storage.pipes.MAX_FILE_BYTES", 10_000_000)
+    monkeypatch.setattr("camcli.inputs.decoding.MAX_FILE_BYTES", 10_000_000)
     with subprocess.Popen(["cat", "/dev/zero"], stdout=subprocess.PIPE) as endless:
         assert endless.stdout is not None
         (row,) = run("classify", f"/dev/fd/{endless.stdout.fileno()}", "--json").rows
@@ -93,8 +93,8 @@ def test_a_socket_is_not_read() -> None:
 def test_a_process_gets_the_memory_that_its_picture_needs(monkeypatch: pytest.MonkeyPatch) -> None:
     data = saved("JPEG2000", (2000, 1500))
     assert read_frame(Ref(0, "a", data=data)).size == (2000, 1500)
-    monkeypatch.setattr(isolation, "MEMORY", 150_000_000)
-    monkeypatch.setattr(isolation, "BYTES_PER_PIXEL", 0)
+    monkeypatch.setattr(sandbox, "MEMORY", 150_000_000)
+    monkeypatch.setattr(sandbox, "BYTES_PER_PIXEL", 0)
     assert refusal(data)[0] in ("too-large", "broken")
 
 
@@ -106,13 +106,13 @@ def test_a_program_is_not_run() -> None:
 def isolations(monkeypatch: pytest.MonkeyPatch) -> list[int]:
     """How many bytes were decoded in processes of their own, one number each."""
     seen: list[int] = []
-    original = isolation.decoded
+    original = sandbox.decoded
 
     def counted(content: bytes, *asked: Any) -> Any:
         seen.append(len(content))
         return original(content, *asked)
 
-    monkeypatch.setattr(isolation, "decoded", counted)
+    monkeypatch.setattr(sandbox, "decoded", counted)
     return seen
 
 
@@ -155,7 +155,7 @@ def test_a_jpeg_of_many_scans_is_isolated(monkeypatch: pytest.MonkeyPatch) -> No
     few, many = (read_frame(Ref(0, "a", data=_of_many_scans((60, 40), times))).rgb for times in (2, 300))
     assert len(seen) == 1
     assert few.shape == many.shape
-    monkeypatch.setattr("camcli.images.MAX_SCANNED_PIXELS", 12 * 60 * 40)
+    monkeypatch.setattr("camcli.inputs.decoding.MAX_SCANNED_PIXELS", 12 * 60 * 40)
     read_frame(Ref(0, "a", data=_of_many_scans((60, 40), 1)))
     assert len(seen) == 1
     read_frame(Ref(0, "a", data=_of_many_scans((60, 40), 10)))
@@ -163,7 +163,7 @@ def test_a_jpeg_of_many_scans_is_isolated(monkeypatch: pytest.MonkeyPatch) -> No
 
 
 def test_what_takes_too_long_is_ended(monkeypatch: pytest.MonkeyPatch) -> None:
-    monkeypatch.setattr(isolation, "SECONDS", 1.0)
+    monkeypatch.setattr(sandbox, "SECONDS", 1.0)
     started = time.perf_counter()
     assert refusal(_of_many_scans((3000, 2000), 2000)) == ("too-slow", "it takes more than 1 s to decode")
     assert time.perf_counter() - started < 5
@@ -182,7 +182,7 @@ FLOODS = {
 @pytest.mark.parametrize("as_file", [False, True])
 def test_metadata_without_end_is_left(kind: str, as_file: bool, monkeypatch: pytest.MonkeyPatch) -> None:
     """Pillow goes through it in Python, or puts it together piece by piece: minutes for a large file."""
-    monkeypatch.setattr(isolation, "SECONDS", 0.3)
+    monkeypatch.setattr(sandbox, "SECONDS", 0.3)
     suffix, at, part = FLOODS[kind]
     buffer = io.BytesIO()
     Image.new("L", (60, 40)).save(buffer, suffix)

@@ -24,11 +24,11 @@ from torchvision import models
 from torchvision.transforms import functional, v2
 from torchvision.transforms._presets import ImageClassification
 
-import camcli.images
-from camcli import remote
 from camcli.errors import InputError
-from camcli.images import read_frame, view_of
+from camcli.inputs import decoding
+from camcli.inputs.decoding import read_frame, view_of
 from camcli.records import Fit, Frame, Preset, Ref
+from camcli.storage import uris
 
 RGB = NDArray[np.uint8]
 RNG = np.random.default_rng(7)
@@ -410,10 +410,10 @@ for capability in (1, 2):  # CAP_DAC_OVERRIDE and CAP_DAC_READ_SEARCH, gone afte
 os.execv(sys.executable, [sys.executable, *sys.argv[1:]])
 """
 READ = """
-import sys, pathlib, camcli.images, camcli.records
+import sys, pathlib, camcli.inputs.decoding, camcli.records
 try:
-    camcli.images.read_frame(camcli.records.Ref(0, "", path=pathlib.Path(sys.argv[1])))
-except camcli.images.InputError as error:
+    camcli.inputs.decoding.read_frame(camcli.records.Ref(0, "", path=pathlib.Path(sys.argv[1])))
+except camcli.inputs.decoding.InputError as error:
     print(error.stage, error.kind, error)
 """
 
@@ -474,7 +474,7 @@ def test_no_damage_is_more_than_a_refusal(kind: str) -> None:
     whole, rng = encoded(noise(24, 16), kind), np.random.default_rng(0)
     assert a_frame_or_one_refusal(whole, kind)
     # Each picture of the formats that are not linear starts a process.
-    for trial in range(60 if kind in camcli.images._LINEAR else 12):
+    for trial in range(60 if kind in decoding._LINEAR else 12):
         damaged = bytearray(whole)
         where = rng.integers(0, min(len(whole), 400) if trial % 2 else len(whole), 1 + trial % 5)
         for position in where:
@@ -599,7 +599,7 @@ def test_a_files_uri_may_be_percent_encoded(tmp_path: Path) -> None:
     odd = tmp_path / "50% off é.png"
     Image.fromarray(noise(8, 6)).save(odd)
     for uri in (odd.as_uri(), f"file://{odd}"):
-        assert remote.local_path(uri) == str(odd)
+        assert uris.local_path(uri) == str(odd)
         assert read_frame(Ref(0, uri, uri=uri)).size == (8, 6)
 
 

@@ -17,8 +17,8 @@ from hypothesis import strategies as st
 from PIL import Image, features
 
 from camcli.errors import InputError, RequestError
-from camcli.images import read_frame
-from camcli.inputs import IMAGE_SUFFIXES, expand, passed_over
+from camcli.inputs.decoding import read_frame
+from camcli.inputs.refs import IMAGE_SUFFIXES, expand, passed_over
 from camcli.records import Ref
 
 

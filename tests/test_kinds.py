@@ -14,10 +14,10 @@ from numpy.typing import NDArray
 from PIL import Image
 from shell import SAMPLES, run
 
-from camcli import kinds
 from camcli.errors import InputError
-from camcli.images import read_frame
-from camcli.inputs import expand
+from camcli.inputs import kinds
+from camcli.inputs.decoding import read_frame
+from camcli.inputs.refs import expand
 from camcli.records import Ref
 
 

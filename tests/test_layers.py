@@ -10,13 +10,14 @@ import torch
 import torchvision
 from torch import Tensor, nn
 
-from camcli import layers, models
+from camcli import models
 from camcli.errors import RequestError, SetupError
-from camcli.layer import Layer
+from camcli.layers import choosing
+from camcli.layers.tracing import trace
 from camcli.models import catalog
+from camcli.network.layer import Layer
 from camcli.records import ModelSpec
-from camcli.targets import OfClass
-from camcli.tracing import trace
+from camcli.tasks.targets import OfClass
 
 # By family: the layer's name, and the part inside it that makes the tensor; -1 is a module's last child.
 GOLDEN = {
@@ -78,7 +79,7 @@ def _check_golden(name: str) -> None:
     model.net.get_submodule(outer).register_forward_hook(keep("outer"))
     size = model.preset.view_size
     traced = trace(model.net, torch.zeros(1, 3, *size, device="meta"))
-    chosen = layers.choose(model.net, traced, name)
+    chosen = choosing.choose(model.net, traced, name)
     assert chosen.name == outer
     assert outputs["outer"] is outputs["inner"]
     assert chosen.to_map(outputs["inner"], size).shape[1:] == chosen.shape
@@ -97,7 +98,7 @@ def test_golden_layer_of_all_others(name: str) -> None:
 
 
 def _resolve(net: nn.Module, images: Tensor, *names: str) -> list[Layer]:
-    return layers.resolve(net, trace(net, images), names, "net")
+    return choosing.resolve(net, trace(net, images), names, "net")
 
 
 def test_channels_last_layer_named_on_swin() -> None:
@@ -166,7 +167,7 @@ def test_tokens_are_a_map_where_their_patches_reach_the_score(
 ) -> None:
     """Chosen on one size, on the meta device, and read at another: the grid follows the picture."""
     net = net.eval()
-    (layer,) = layers.resolve(net, trace(net, nets.noise(1, 3, *size)), (), "net")
+    (layer,) = choosing.resolve(net, trace(net, nets.noise(1, 3, *size)), (), "net")
     assert (layer.name, layer.shape) == (name, (channels, size[0] // 8, size[1] // 8))
     for height, width in ((32, 56), (56, 32), (40, 40)):
         images = nets.noise(1, 3, height, width)

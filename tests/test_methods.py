@@ -19,18 +19,19 @@ from shell import SAMPLES, refused, run
 from torch import Tensor, nn
 from torch.nn import functional
 
-from camcli import layers, methods
-from camcli import needs as parts
-from camcli.answers import Batch, Plan
+from camcli import methods
+from camcli.answers.batch import Batch, Plan
 from camcli.errors import RequestError
-from camcli.evidence import Evidence
-from camcli.forward import Forward
-from camcli.layer import Layer
+from camcli.layers import choosing
+from camcli.layers.tracing import trace
 from camcli.methods import Method
-from camcli.network import Network
-from camcli.tapes import Tape
-from camcli.targets import OfClass
-from camcli.tracing import trace
+from camcli.network import parts
+from camcli.network.evidence import Evidence
+from camcli.network.forward import Forward
+from camcli.network.layer import Layer
+from camcli.network.network import Network
+from camcli.network.tapes import Tape
+from camcli.tasks.targets import OfClass
 
 NAMES = methods.names()
 SIZE = (9, 14)
@@ -48,7 +49,7 @@ class Case:
     @property
     def layer(self) -> Layer:
         name = "norms.1" if isinstance(self.net, nets.Tokens) else "conv2"
-        return layers.resolve(self.net, trace(self.net, self.images[:1]), [name], "net")[0]
+        return choosing.resolve(self.net, trace(self.net, self.images[:1]), [name], "net")[0]
 
     def evidence(self, images: Tensor, class_ids: Tensor, needs: frozenset[str] | None = None) -> Evidence:
         """What the engine would hand over: no more than the method says it needs."""
@@ -56,7 +57,7 @@ class Case:
         layer = self.layer if needs & (parts.AT_LAYER | parts.AT_STAGES) else None
         stages = {}
         if layer and needs & parts.AT_STAGES:
-            stages = {layer.name: layers.stages(self.net, trace(self.net, images[:1]), layer)}
+            stages = {layer.name: choosing.stages(self.net, trace(self.net, images[:1]), layer)}
         forward = nets.run(self.net, images, [layer] if layer else [], needs, stages=stages)
         return Evidence(forward, nets.of_class(class_ids), layer)
 
@@ -462,4 +463,4 @@ def test_registry_and_method_files_leave_torch_out() -> None:
 
 
 def test_the_probe_would_notice_torch() -> None:
-    assert _torch_is_loaded_by("import camcli.evidence")
+    assert _torch_is_loaded_by("import camcli.network.evidence")

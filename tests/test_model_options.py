@@ -20,7 +20,7 @@ from torch import nn
 from torchvision.transforms import InterpolationMode
 from torchvision.transforms._presets import ImageClassification
 
-from camcli.models import fitting
+from camcli.models.weights import fitting
 
 Picture = Callable[..., Path]
 Row = dict[str, Any]
@@ -145,7 +145,7 @@ def test_as_many_names_as_classes_before_any_download(picture: Picture, monkeypa
     def fetched(*arguments: object, **options: object) -> None:
         raise AssertionError("fetched")
 
-    monkeypatch.setattr("camcli.models.downloads.fetch", fetched)
+    monkeypatch.setattr("camcli.models.weights.downloads.fetch", fetched)
     picture("a.png")
     assert refused("-m", "vgg16", "--labels", in_a_text()) == "fruit.txt names 5 classes, and the model has 1000"
 

@@ -20,10 +20,12 @@ from torch import Tensor
 from torch.nn import functional
 
 from camcli import Spec, models
-from camcli.engine import Engine
 from camcli.errors import RequestError, SetupError
-from camcli.models import catalog, efficientnet_lite, loading, torchvision_zoo
+from camcli.models import catalog, loading
+from camcli.models.sources import bundled
+from camcli.models.sources import torchvision as torchvision_zoo
 from camcli.records import Explained, ModelSpec, Ref
+from camcli.running.engine import Engine
 
 BUNDLED = catalog.BUNDLED
 SMALL = "squeezenet1_1"
@@ -115,12 +117,12 @@ def test_weights_that_choose_another_size_choose_another_network() -> None:
 
 
 def test_bundled_weights_are_the_packaged_file_and_fill_the_network_one_to_one() -> None:
-    path = efficientnet_lite.packaged_weights()
+    path = bundled.packaged_weights()
     assert hashlib.sha256(path.read_bytes()).hexdigest().startswith("57934424")
     state = torch.load(path, weights_only=True)
     net = models.load_model(ModelSpec(BUNDLED)).net
     assert sum(p.numel() for p in net.parameters()) == 4_652_008
-    renamed = {efficientnet_lite._rename(name): value for name, value in state.items()}
+    renamed = {bundled._rename(name): value for name, value in state.items()}
     own = net.state_dict()
     assert len(renamed) == len(state)
     assert set(renamed) == set(own)
@@ -159,7 +161,7 @@ def _slow_lite0(state: dict[str, Tensor], x: Tensor) -> Tensor:
 
 
 def test_bundled_network_is_lite0() -> None:
-    state = torch.load(efficientnet_lite.packaged_weights(), weights_only=True)
+    state = torch.load(bundled.packaged_weights(), weights_only=True)
     images = nets.noise(2, 3, 97, 130)
     torch.testing.assert_close(
         models.load_model(ModelSpec(BUNDLED)).net(images), _slow_lite0(state, images), rtol=1e-4, atol=1e-4
@@ -169,7 +171,7 @@ def test_bundled_network_is_lite0() -> None:
 @pytest.mark.parametrize(("kernel", "stride"), [(3, 2), (5, 2), (3, 1), (5, 1)])
 def test_same_padding_is_tensorflows(kernel: int, stride: int) -> None:
     """Output i reads input i * stride - before + 0 … kernel - 1; before = total // 2, zeros outside."""
-    conv = efficientnet_lite.SameConv2d(1, 1, kernel, stride, bias=False)
+    conv = bundled.SameConv2d(1, 1, kernel, stride, bias=False)
     weight = conv.weight.detach()[0, 0]
     for height, width in ((1, 2), (2, 5), (7, 4), (8, 9), (13, 6), (14, 15)):
         x = nets.noise(height, width)

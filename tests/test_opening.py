@@ -14,9 +14,10 @@ import torch
 from PIL import Image
 from shell import Outcome, run
 
-from camcli import Spec, expand, explain, images, load_model
+from camcli import Spec, expand, explain, load_model
 from camcli.errors import SetupError
-from camcli.images import NoRoomError
+from camcli.inputs import decoding
+from camcli.inputs.decoding import NoRoomError
 from camcli.records import Explained, ModelSpec, Ref
 
 Picture = Callable[..., Path]
@@ -63,7 +64,7 @@ def test_182_megapixels_are_read_outside_the_command_line() -> None:
     """Up to where they are decoded, which takes seconds: there is room for them or not."""
     Image.new("1", (14_000, 13_000)).save("large.png")
     with pytest.raises(NoRoomError):
-        images.read(Ref(0, "large.png", Path("large.png")), room=lambda pixels: pixels != 182_000_000)
+        decoding.read(Ref(0, "large.png", Path("large.png")), room=lambda pixels: pixels != 182_000_000)
 
 
 @pytest.mark.parametrize("command", ["explain", "compare", "bench"])
@@ -142,7 +143,7 @@ def broken_opencv(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> Callable[[
         monkeypatch.syspath_prepend(folder)
         for name in [name for name in sys.modules if name.split(".")[0] == "cv2"]:
             monkeypatch.delitem(sys.modules, name)
-        for name in ("camcli.pipeline", "camcli.measuring"):
+        for name in ("camcli.running.pipeline", "camcli.running.timing"):
             monkeypatch.delitem(sys.modules, name, raising=False)
 
     return broken
@@ -178,7 +179,7 @@ def test_python_says_what_opencv_lacks(rows: None, broken_opencv: Callable[[str]
 
 def test_an_opencv_that_is_not_there(monkeypatch: pytest.MonkeyPatch, rows: None) -> None:
     monkeypatch.setitem(sys.modules, "cv2", None)
-    monkeypatch.delitem(sys.modules, "camcli.pipeline", raising=False)
+    monkeypatch.delitem(sys.modules, "camcli.running.pipeline", raising=False)
     outcome = run(*WAYS["explain"])
     assert outcome.code == 3
     assert "`pip install opencv-python-headless`" in outcome.err

@@ -15,10 +15,10 @@ from torch.nn import functional
 
 from camcli import methods
 from camcli.errors import RequestError, SetupError
-from camcli.evidence import Evidence
-from camcli.probing import probe, probe_twice
-from camcli.readout import Readout
-from camcli.tables import NoTableError
+from camcli.network.evidence import Evidence
+from camcli.tasks.probing import probe, probe_twice
+from camcli.tasks.readout import Readout
+from camcli.tasks.tables import NoTableError
 
 IMAGES = nets.noise(3, 3, 12, 16)
 ONE = nets.noise(1, 3, 12, 16)

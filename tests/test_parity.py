@@ -21,9 +21,9 @@ from torch.nn import functional
 from torchcam.methods import GradCAM as TorchCamGradCAM
 
 from camcli import methods
-from camcli.evidence import Evidence
-from camcli.layer import Layer
 from camcli.models import catalog
+from camcli.network.evidence import Evidence
+from camcli.network.layer import Layer
 
 ALL = catalog.names()[1:]
 TODAY = random.Random(date.today().toordinal()).sample(ALL, 6)

@@ -16,12 +16,14 @@ from people import CLASSES, SIDE
 from shell import SAMPLES
 from torch import Tensor, nn
 
-from camcli import Engine, Explained, Failed, Spec, expand, images, placing
+from camcli import Engine, Explained, Failed, Spec, expand
 from camcli.errors import SetupError
-from camcli.inputs import ref_named
-from camcli.layers import choose
+from camcli.inputs import decoding
+from camcli.inputs.refs import ref_named
+from camcli.layers import placing
+from camcli.layers.choosing import choose
+from camcli.layers.tracing import trace
 from camcli.models import load_model
-from camcli.tracing import trace
 
 pytestmark = [
     pytest.mark.usefixtures("one_thread"),
@@ -53,8 +55,8 @@ def explained(asked: Spec, photos: list[str] = PHOTOS) -> list[Explained]:
 
 def views(net_of: Spec) -> Tensor:
     preset = load_model(net_of).preset
-    frames = [images.read_frame(ref_named(i, photo)) for i, photo in enumerate(PHOTOS)]
-    return torch.from_numpy(np.stack([images.view_of(frame, preset, "crop").pixels for frame in frames]))
+    frames = [decoding.read_frame(ref_named(i, photo)) for i, photo in enumerate(PHOTOS)]
+    return torch.from_numpy(np.stack([decoding.view_of(frame, preset, "crop").pixels for frame in frames]))
 
 
 def truth(name: str) -> tuple[nn.Module, list[Tensor]]:

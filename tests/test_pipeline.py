@@ -14,12 +14,14 @@ import pytest
 from PIL import Image
 from shell import SAMPLES, refused, run
 
-from camcli import Engine, OutputSpec, Spec, expand, images, open_sinks, pipeline
-from camcli.images import read_frame, view_of
-from camcli.inputs import shard
-from camcli.pools import ahead, pool_of
-from camcli.reading import Item, Reader
+from camcli import Engine, OutputSpec, Spec, expand, open_sinks
+from camcli.inputs import decoding
+from camcli.inputs.decoding import read_frame, view_of
+from camcli.inputs.reading import Item, Reader
+from camcli.inputs.refs import shard
+from camcli.machine.pools import ahead, pool_of
 from camcli.records import Decoding, Frame, Preset, Ref, Result, Row, View
+from camcli.running import pipeline
 
 Picture = Callable[..., Path]
 PRESET = Preset(32, 24, (0.5,) * 3, (0.5,) * 3, "bilinear")
@@ -85,17 +87,17 @@ def test_fail_fast_writes_nothing_behind_the_refusal(mixed: list[str]) -> None:
 
 def test_what_is_decoded_ahead_is_bounded(picture: Picture, monkeypatch: pytest.MonkeyPatch) -> None:
     """Two workers and pictures that count as large: at most two wait while the consumer holds one."""
-    monkeypatch.setattr("camcli.reading.MAX_AHEAD_PIXELS", 0)
-    monkeypatch.setattr("camcli.reading.MAX_BATCH_PIXELS", 1)
+    monkeypatch.setattr("camcli.inputs.reading.MAX_AHEAD_PIXELS", 0)
+    monkeypatch.setattr("camcli.inputs.reading.MAX_BATCH_PIXELS", 1)
     path = picture()
     read: list[int] = []
-    original = images.read
+    original = decoding.read
 
     def counted(ref: Ref, *limits: Any, **options: Any) -> Any:
         read.append(ref.index)
         return original(ref, *limits, **options)
 
-    monkeypatch.setattr(images, "read", counted)
+    monkeypatch.setattr(decoding, "read", counted)
     refs = (Ref(index, "a", path=path) for index in range(12))
     with pool_of(2) as pool:
         for done, batch in enumerate(Reader(PRESET, "crop").batches(refs, 12, pool, 2), 1):
@@ -106,19 +108,19 @@ def test_what_is_decoded_ahead_is_bounded(picture: Picture, monkeypatch: pytest.
 
 def test_large_pictures_wait_for_their_turn(picture: Picture, monkeypatch: pytest.MonkeyPatch) -> None:
     """Room for two: workers that could decode eight at once hold no more, and each comes in its place."""
-    monkeypatch.setattr("camcli.reading.MAX_ROOM", 2 * 64 * 48)
-    monkeypatch.setattr("camcli.reading.MAX_BATCH_PIXELS", 1)
+    monkeypatch.setattr("camcli.inputs.reading.MAX_ROOM", 2 * 64 * 48)
+    monkeypatch.setattr("camcli.inputs.reading.MAX_BATCH_PIXELS", 1)
     paths = [picture(f"{index}.png", (64, 48)) for index in range(12)]
     paths[5].write_bytes(b"no picture")
     held, most = [0], [0]
-    original = images.view_of
+    original = decoding.view_of
 
     def counted(frame: Frame, *options: Any) -> View:
         held[0] += 1
         most[0] = max(most[0], held[0])
         return original(frame, *options)
 
-    monkeypatch.setattr(images, "view_of", counted)
+    monkeypatch.setattr(decoding, "view_of", counted)
     refs = [Ref(index, path.name, path=path) for index, path in enumerate(paths)]
     order = []
     with pool_of(8) as pool:
@@ -132,7 +134,7 @@ def test_large_pictures_wait_for_their_turn(picture: Picture, monkeypatch: pytes
 
 def test_batches_are_those_of_whole_blocks(picture: Picture, monkeypatch: pytest.MonkeyPatch) -> None:
     """A batch that ends early for its pixels does not shift the ones behind it."""
-    monkeypatch.setattr("camcli.reading.MAX_BATCH_PIXELS", 3 * 64 * 48)
+    monkeypatch.setattr("camcli.inputs.reading.MAX_BATCH_PIXELS", 3 * 64 * 48)
     path = picture()
     refs = [Ref(index, "a", path=path) for index in range(10)]
     with pool_of(2) as pool:

@@ -12,7 +12,7 @@ PROBE = """
 import ctypes, resource, sys
 import numpy as np
 ctypes.CDLL(None).prctl(41, 1, 0, 0, 0)  # PR_SET_THP_DISABLE: huge pages come and go with the machine's load
-from camcli.process import tune
+from camcli.machine.process import tune
 tuned = tune()
 before = resource.getrusage(resource.RUSAGE_SELF).ru_minflt
 for _ in range(20):

@@ -18,13 +18,13 @@ import pytest
 import torch
 from shell import SAMPLES, Outcome, finish, refused, spawn
 
-from camcli import ray_engine
-from camcli.engine import Engine
 from camcli.errors import CamcliError, InputError, RequestError, SetupError
-from camcli.faults import machine_failures
-from camcli.models.pickles import UnsafeFileError
-from camcli.ray_engine import Job
+from camcli.machine.faults import machine_failures
+from camcli.models.weights.pickles import UnsafeFileError
 from camcli.records import OutputSpec, Ref, Row, Spec
+from camcli.running import cluster
+from camcli.running.cluster import Job
+from camcli.running.engine import Engine
 
 pytestmark = [
     pytest.mark.slow,
@@ -129,10 +129,10 @@ def job(model: str = "tiny.py:tiny", **asked: Any) -> Job:
 
 def received(given: Job, says: list[str] | None = None, blocks: int = 1) -> list[Row]:
     """The rows of blocks of one picture each, from one worker."""
-    worker = ray_engine._Worker(given, 1)
+    worker = cluster._Worker(given, 1)
     block = {"refs": pickle.dumps([Ref(0, "a.png", path=Path("a.png"))])}
     told = [record["told"] for _ in range(blocks) for record in worker(block)]
-    return list(ray_engine._received(told, (says if says is not None else []).append))
+    return list(cluster._received(told, (says if says is not None else []).append))
 
 
 def test_remarks_of_the_workers_are_said_once(tiny: Job) -> None:
@@ -182,7 +182,7 @@ class NeverPickledError(Exception):
     ],
     ids=lambda value: type(value).__name__ if isinstance(value, Exception) else None,
 )
-@pytest.mark.parametrize("where", ["camcli.engine.prepare", "camcli.engine.Engine.answer"])
+@pytest.mark.parametrize("where", ["camcli.running.engine.prepare", "camcli.running.engine.Engine.answer"])
 def test_errors_of_workers_end_the_run_with_their_code(
     tiny: Job,
     monkeypatch: pytest.MonkeyPatch,
@@ -224,7 +224,7 @@ def test_a_worker_finds_the_code_where_the_command_does(tiny: Job, monkeypatch: 
 
 
 def test_a_run_that_is_done_needs_no_cluster(tiny: Job) -> None:
-    assert list(ray_engine.rows(tiny, [], None, pytest.fail)) == []
+    assert list(cluster.rows(tiny, [], None, pytest.fail)) == []
 
 
 def test_without_ray_it_says_what_to_install() -> None:

@@ -16,10 +16,10 @@ from shell import refused, run
 from torch import nn
 from torchvision.transforms import v2
 
-from camcli.cli.verifying import Trusted, _spec
 from camcli.errors import RequestError
 from camcli.models import presets
 from camcli.records import Preset, spelled
+from camcli.running.verifying import Trusted, _spec
 
 Picture = Callable[..., Path]
 Row = dict[str, Any]

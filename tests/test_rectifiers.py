@@ -11,9 +11,9 @@ from torch import Tensor, nn
 from torch.nn import functional
 
 from camcli import methods, models
-from camcli.evidence import Evidence
+from camcli.layers.tracing import trace
+from camcli.network.evidence import Evidence
 from camcli.records import ModelSpec
-from camcli.tracing import trace
 
 CLASS = torch.tensor([1])
 

@@ -128,7 +128,7 @@ def test_a_file_that_cannot_be_made_is_refused_before_anything_runs(
     def engine(*arguments: object, **options: object) -> None:
         raise AssertionError
 
-    monkeypatch.setattr("camcli.pipeline.Engine", engine)
+    monkeypatch.setattr("camcli.running.pipeline.Engine", engine)
     Path("taken").write_text("a file")
     command, *rest = arguments
     assert "can't write to taken: taken is not a folder" in refused(2, command, PHOTO, *rest)
@@ -270,7 +270,7 @@ def test_a_bug_is_one_line_that_asks_for_a_report(monkeypatch: pytest.MonkeyPatc
     def broken(*arguments: object, **options: object) -> None:
         raise ZeroDivisionError("a bug")
 
-    monkeypatch.setattr("camcli.pipeline.Engine", broken)
+    monkeypatch.setattr("camcli.running.pipeline.Engine", broken)
     outcome = run("explain", PHOTO)
     assert outcome.code == 1
     (line,) = outcome.err.splitlines()

@@ -6,11 +6,11 @@ import pytest
 import torch
 from numpy.typing import ArrayLike, NDArray
 
-from camcli import render
+from camcli.drawing import overlays
+from camcli.drawing.overlays import Style, caption, heatmap, overlay, panel
 from camcli.maps.locating import locate
 from camcli.maps.scaling import top_of
 from camcli.records import COLORMAPS, Attribution, Box, ClassScore, Frame, Kind, Question, Ref
-from camcli.render import Style, caption, heatmap, overlay, panel
 
 GRAY = Style(colormap="gray")
 
@@ -245,7 +245,7 @@ def test_a_blank_answer_has_no_place_and_a_saliency_no_box() -> None:
 def test_drawing_leaves_the_raw_values_and_the_photo_alone() -> None:
     frame, own = frame_of(50, 40), noise_map(3, 4)
     before = frame.rgb.copy(), own.values.copy()
-    for draw in (render.overlay, render.heatmap, render.panel):
+    for draw in (overlays.overlay, overlays.heatmap, overlays.panel):
         draw(frame, (5, 0, 45, 40), own, Style(max_side=None))
     locate(own, (0, -20, 50, 60), frame.size)
     assert np.array_equal(frame.rgb, before[0])

@@ -14,7 +14,7 @@ from torch.nn.utils import parametrizations, parametrize, prune, spectral_norm, 
 from torch.optim.swa_utils import AveragedModel
 
 from camcli.errors import SetupError
-from camcli.models import fitting, reparametrised
+from camcli.models.weights import fitting, reparametrised
 
 
 class Small(nn.Module):

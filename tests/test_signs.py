@@ -11,11 +11,14 @@ from shell import SAMPLES, run
 from torch import Tensor, nn
 from torch.nn import functional
 
-from camcli import answers, diagnosis, layers, methods, models
-from camcli.network import Network
+from camcli import methods, models
+from camcli.answers import batch as answers
+from camcli.answers import diagnosis
+from camcli.layers import choosing
+from camcli.layers.tracing import trace
+from camcli.network.network import Network
 from camcli.records import ModelSpec
-from camcli.targets import OfClass
-from camcli.tracing import trace
+from camcli.tasks.targets import OfClass
 
 
 class Ends(nn.Module):
@@ -100,15 +103,15 @@ def test_what_cannot_be_negative_is_told_from_the_graph(how: str) -> None:
 def test_stages_end_at_their_last_map_that_cannot_be_negative(name: str, expected: list[str]) -> None:
     net = models.blueprint(ModelSpec(name)).net
     traced = trace(net, torch.zeros(1, 3, 224, 224, device="meta"))
-    stages = layers.stages(net, traced, layers.choose(net, traced, name))
+    stages = choosing.stages(net, traced, choosing.choose(net, traced, name))
     assert [stage.name for stage in stages] == expected
 
 
 def test_a_signed_layer_that_is_named_gives_way_to_the_map_before_it() -> None:
     net = models.blueprint(ModelSpec("mobilenet_v2")).net
     traced = trace(net, torch.zeros(1, 3, 224, 224, device="meta"))
-    (layer,) = layers.resolve(net, traced, ["features.6"], "mobilenet_v2")
-    assert [stage.name for stage in layers.stages(net, traced, layer)] == [
+    (layer,) = choosing.resolve(net, traced, ["features.6"], "mobilenet_v2")
+    assert [stage.name for stage in choosing.stages(net, traced, layer)] == [
         *("features.2.conv.0", "features.4.conv.0", "features.4.conv.1"),
     ]
 
@@ -117,12 +120,12 @@ def test_a_module_that_runs_more_than_once_ends_no_stage() -> None:
     """nets.Convolutional has one ReLU for both of its resolutions: its name would mean either."""
     net, images = nets.Convolutional().eval(), nets.noise(1, 3, 12, 16)
     (layer,) = nets.layers_of(net, images, "conv2")
-    assert [stage.name for stage in layers.stages(net, trace(net, images), layer)] == ["conv1", "conv2"]
+    assert [stage.name for stage in choosing.stages(net, trace(net, images), layer)] == ["conv1", "conv2"]
 
 
 def _answer(name: str, net: nn.Module, images: Tensor, layer_name: str) -> tuple[answers.Batch, answers.Answer]:
     found = nets.layers_of(net, images, layer_name)
-    stages = {layer_name: layers.stages(net, trace(net, images), found[0])}
+    stages = {layer_name: choosing.stages(net, trace(net, images), found[0])}
     batch = answers.Batch(answers.Plan(Network(net), [methods.get(name)], found, stages), images)
     (answer,) = batch.answers(OfClass((1,)))
     return batch, answer

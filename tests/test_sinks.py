@@ -17,10 +17,11 @@ from hypothesis import strategies as st
 from numpy.typing import ArrayLike
 from PIL import Image
 
-from camcli import render
+from camcli.drawing import overlays
+from camcli.drawing.overlays import Style
 from camcli.errors import InputError, RequestError, SetupError
-from camcli.images import read_frame
-from camcli.inputs import apart
+from camcli.inputs.decoding import read_frame
+from camcli.inputs.refs import apart
 from camcli.maps.fingerprints import fingerprint
 from camcli.maps.locating import locate
 from camcli.records import (
@@ -37,7 +38,6 @@ from camcli.records import (
     Ref,
     Truth,
 )
-from camcli.render import Style
 from camcli.sinks import as_row, dump, open_sinks
 from camcli.sinks.files import MAX_SLUG
 
@@ -284,13 +284,13 @@ def test_pictures_on_disk_are_the_rendered_ones() -> None:
     result = explained("a.png")
     own, style = result.attributions[0], Style("jet", 0.7, max_side=32)
     (paths,) = written(result, pictures=("overlay", "heatmap"), colormap="jet", opacity=0.7, max_side=32)
-    assert np.array_equal(rgb_of(paths["heatmap"]), render.heatmap(result.frame, result.box, own, style))
+    assert np.array_equal(rgb_of(paths["heatmap"]), overlays.heatmap(result.frame, result.box, own, style))
     with Image.open(paths["overlay"]) as jpeg:
         assert jpeg.format == "JPEG"
         # 4:4:4: every component sampled 1 by 1.
         assert [component[1:3] for component in jpeg.layer] == [(1, 1)] * 3  # type: ignore[attr-defined]
     (lossless,) = written(result, format="png", colormap="jet", opacity=0.7, max_side=32)
-    expected = render.overlay(result.frame, result.box, own, style)
+    expected = overlays.overlay(result.frame, result.box, own, style)
     assert np.array_equal(rgb_of(lossless["overlay"]), expected)
     assert np.abs(rgb_of(paths["overlay"]).astype(int) - expected).mean() < 8  # not blue for red
 
@@ -316,19 +316,19 @@ def test_one_scale_for_the_run_without_keeping_its_pixels(tmp_path: Path) -> Non
         assert not OUT.exists()
     for kinds, ref, drawn, top in zip(paths, [refs[0], *refs[1:] * 2], [weak, strong, other], [8, 8, 90], strict=True):
         frame = read_frame(ref)
-        expected = render.heatmap(frame, (8, 0, 32, 24), drawn, Style(top=top))
+        expected = overlays.heatmap(frame, (8, 0, 32, 24), drawn, Style(top=top))
         assert np.array_equal(rgb_of(Path(kinds["heatmap"])), expected)
         assert np.array_equal(
-            rgb_of(Path(kinds["overlay"])), render.overlay(frame, (8, 0, 32, 24), drawn, Style(top=top))
+            rgb_of(Path(kinds["overlay"])), overlays.overlay(frame, (8, 0, 32, 24), drawn, Style(top=top))
         )
 
 
 def test_a_fixed_scale_is_the_one_given() -> None:
     result = explained("a.png")
     (paths,) = written(result, pictures=("heatmap",), norm="fixed", norm_max=16.0)
-    expected = render.heatmap(result.frame, result.box, result.attributions[0], Style(top=16.0))
+    expected = overlays.heatmap(result.frame, result.box, result.attributions[0], Style(top=16.0))
     assert np.array_equal(rgb_of(paths["heatmap"]), expected)
-    assert not np.array_equal(expected, render.heatmap(result.frame, result.box, result.attributions[0], Style()))
+    assert not np.array_equal(expected, overlays.heatmap(result.frame, result.box, result.attributions[0], Style()))
 
 
 def test_the_row_of_an_answer() -> None:

@@ -13,12 +13,15 @@ import torch
 from shell import SAMPLES, run
 from torch import Tensor, nn
 
-from camcli import answers, diagnosis, methods, slopes
-from camcli.needs import ATTENTION, OF_TARGET
-from camcli.network import Network
-from camcli.readout import PLAIN, Outputs
+from camcli import methods
+from camcli.answers import batch as answers
+from camcli.answers import diagnosis
+from camcli.network import slopes
+from camcli.network.network import Network
+from camcli.network.parts import ATTENTION, OF_TARGET
 from camcli.records import Question
-from camcli.targets import Custom, Mixture, Negated, OfClass, Similarity, Target
+from camcli.tasks.readout import PLAIN, Outputs
+from camcli.tasks.targets import Custom, Mixture, Negated, OfClass, Similarity, Target
 
 CAT = SAMPLES / "cat_chelsea.jpg"
 

@@ -52,7 +52,7 @@ def test_the_probe_sees_what_is_imported() -> None:
 def test_what_torchvision_wanted_of_the_compiler_is_there_when_it_is_called() -> None:
     code = """
 import sys, torch
-from camcli.models import torchvision_zoo
+from camcli.models.sources import torchvision as torchvision_zoo
 from torchvision.ops.roi_align import is_compile_supported
 assert "torch._dynamo" not in sys.modules
 assert is_compile_supported("cpu") in (True, False)

@@ -9,12 +9,12 @@ import pytest
 import torch
 from torch import nn
 
-from camcli import layers
 from camcli.errors import SetupError
-from camcli.layer import Layer
-from camcli.models import fitting
-from camcli.targets import OfClass
-from camcli.tracing import trace
+from camcli.layers import choosing
+from camcli.layers.tracing import trace
+from camcli.models.weights import fitting
+from camcli.network.layer import Layer
+from camcli.tasks.targets import OfClass
 
 timm = pytest.importorskip("timm")
 
@@ -136,7 +136,7 @@ def _build(name: str, device: str) -> tuple[nn.Module, tuple[int, int]]:
 def _choose(name: str, net: nn.Module, images: torch.Tensor) -> Layer:
     with warnings.catch_warnings():
         warnings.simplefilter("ignore")
-        return layers.choose(net, trace(net, images), name)
+        return choosing.choose(net, trace(net, images), name)
 
 
 @pytest.mark.parametrize(("name", "layer", "shape"), GOLDEN)

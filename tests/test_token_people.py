@@ -13,9 +13,11 @@ from shell import SAMPLES
 from token_people import GRID, PATCHES, SIDE, STANDING
 from torch import Tensor, nn
 
-from camcli import Engine, Explained, Spec, expand, images, placing
+from camcli import Engine, Explained, Spec, expand
 from camcli.errors import SetupError
-from camcli.inputs import ref_named
+from camcli.inputs import decoding
+from camcli.inputs.refs import ref_named
+from camcli.layers import placing
 from camcli.models import load_model
 
 pytestmark = pytest.mark.usefixtures("one_thread")
@@ -34,8 +36,8 @@ def answer(asked: Spec) -> Explained:
 
 
 def view(asked: Spec) -> Tensor:
-    frame = images.read_frame(ref_named(0, PHOTO))
-    return torch.from_numpy(images.view_of(frame, load_model(asked).preset, "crop").pixels)[None]
+    frame = decoding.read_frame(ref_named(0, PHOTO))
+    return torch.from_numpy(decoding.view_of(frame, load_model(asked).preset, "crop").pixels)[None]
 
 
 def grad_cam(net: nn.Module, x: Tensor, layer: str, patches: list[int], class_id: int) -> NDArray[np.float32]:
@@ -122,7 +124,7 @@ def test_tokens_before_the_batch_and_in_tuples_say_the_same(
     photos = [str(SAMPLES / name) for name in ("cat_chelsea.jpg", "espresso.jpg")]
     for replayed in (True, False):
         if not replayed:
-            monkeypatch.setattr("camcli.variants.replays", lambda forward, layer: False)
+            monkeypatch.setattr("camcli.network.variants.replays", lambda forward, layer: False)
         both = [
             list(Engine(spec(name, methods=tuple(METHODS), exact=True)).explain(expand(photos)))
             for name in (odd, plain)

@@ -20,10 +20,11 @@ import torchvision
 from numpy.typing import NDArray
 from shell import SAMPLES, Outcome, run
 
-from camcli.cli.verifying import SAME_WITHIN, Trusted, _prediction, _spec
 from camcli.maps.fingerprints import deviation, fingerprint
-from camcli.models import efficientnet_lite, fitting
+from camcli.models.sources import bundled
+from camcli.models.weights import fitting
 from camcli.records import Spec
+from camcli.running.verifying import SAME_WITHIN, Trusted, _prediction, _spec
 
 Picture = Callable[..., Path]
 Row = dict[str, Any]
@@ -115,7 +116,7 @@ def test_maps_of_other_shapes_have_nothing_in_common() -> None:
 def test_a_row_says_what_it_was_made_with(picture: Picture) -> None:
     (row,) = run("classify", picture("a.png"), "--json").rows
     made = row["provenance"]
-    packaged = efficientnet_lite.packaged_weights().read_bytes()
+    packaged = bundled.packaged_weights().read_bytes()
     assert made["weights_sha256"] == hashlib.sha256(packaged).hexdigest()
     assert made["preset"] == {
         **{"resize": 256, "crop": 224, "mean": [0.5] * 3, "std": [0.5] * 3},

@@ -18,8 +18,9 @@ from fsspec import AbstractFileSystem, register_implementation
 from shell import Outcome, finish, run, spawn
 
 from camcli.errors import SetupError
-from camcli.sinks import open_sinks, open_table, writing
-from camcli.sinks.scratch import Scratch, sweep
+from camcli.sinks import open_sinks, open_table
+from camcli.storage import writing
+from camcli.storage.scratch import Scratch, sweep
 
 Picture = Callable[..., Path]
 
@@ -62,7 +63,7 @@ def killed(code: str) -> None:
     """Python that writes in this folder and is killed at its end."""
     script = (
         "import os, signal, tempfile; from pathlib import Path; tempfile.tempdir = 'temporary'\n"
-        "from camcli.sinks.scratch import Scratch; from camcli.sinks.writing import whole\n"
+        "from camcli.storage.scratch import Scratch; from camcli.storage.writing import whole\n"
         f"{code}\nos.kill(os.getpid(), signal.SIGKILL)"
     )
     assert subprocess.run([sys.executable, "-c", script], check=False).returncode == -signal.SIGKILL

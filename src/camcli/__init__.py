@@ -9,17 +9,17 @@ from typing import TYPE_CHECKING, Any
 from camcli._version import __version__
 
 if TYPE_CHECKING:
-    from camcli.engine import Engine, explain
-    from camcli.inputs import expand
+    from camcli.inputs.refs import expand
     from camcli.methods import get as method
     from camcli.models import Model, load_model
     from camcli.records import Explained, Failed, OutputSpec, Spec
+    from camcli.running.engine import Engine, explain
     from camcli.sinks import open_sinks
 
 _HOME = {
-    "Engine": ("camcli.engine", "Engine"),
-    "explain": ("camcli.engine", "explain"),
-    "expand": ("camcli.inputs", "expand"),
+    "Engine": ("camcli.running.engine", "Engine"),
+    "explain": ("camcli.running.engine", "explain"),
+    "expand": ("camcli.inputs.refs", "expand"),
     "method": ("camcli.methods", "get"),
     "Model": ("camcli.models", "Model"),
     "load_model": ("camcli.models", "load_model"),

@@ -16,11 +16,18 @@ from typing import Any
 import atheris
 
 with atheris.instrument_imports(
-    include=["PIL", "camcli.images", "camcli.colours", "camcli.deep", "camcli.tiffs", "camcli.isolation"]
+    include=[
+        "PIL",
+        "camcli.inputs.decoding",
+        "camcli.inputs.colours",
+        "camcli.inputs.deep",
+        "camcli.inputs.tiffs",
+        "camcli.inputs.sandbox",
+    ]
 ):
     from PIL import Image
 
-    from camcli import images, isolation
+    from camcli.inputs import decoding, sandbox
 
     Image.init()  # all of Pillow's plug-ins
 
@@ -42,7 +49,7 @@ def in_this_process(
     content: bytes, asked: Mapping[str, Any], pixels: int
 ) -> tuple[NDArray[np.uint8], tuple[int, int] | None, str | None]:
     """What `isolation.decoded` does, where the fuzzer sees it."""
-    frame, _ = images.read(Ref(0, "-", data=content), DRAFT, MAX_PIXELS, isolated=True)
+    frame, _ = decoding.read(Ref(0, "-", data=content), DRAFT, MAX_PIXELS, isolated=True)
     return frame.rgb, frame.full_size, frame.note
 
 
@@ -54,7 +61,7 @@ def check(frame: Frame) -> None:
     assert frame.bands is not None or height * width <= MAX_PIXELS
     for fit in ("crop", "pad", "squash", "full"):
         try:
-            view = images.view_of(frame, PRESET, fit)
+            view = decoding.view_of(frame, PRESET, fit)
         except InputError:
             continue
         assert np.isfinite(view.pixels).all()
@@ -66,7 +73,7 @@ def check(frame: Frame) -> None:
 
 def one_input(data: bytes) -> None:
     try:
-        frame, _ = images.read(Ref(0, "-", data=data), DRAFT, MAX_PIXELS)
+        frame, _ = decoding.read(Ref(0, "-", data=data), DRAFT, MAX_PIXELS)
     except InputError:
         return
     check(frame)
@@ -74,7 +81,7 @@ def one_input(data: bytes) -> None:
 
 def main(arguments: list[str]) -> None:
     Image.MAX_IMAGE_PIXELS = MAX_PIXELS
-    isolation.decoded = in_this_process
+    sandbox.decoded = in_this_process
     seeds.write(Path(arguments[1]))
     atheris.Setup(arguments, one_input)
     atheris.Fuzz()

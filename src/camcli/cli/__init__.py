@@ -11,7 +11,8 @@ import typer
 from typer.core import TyperGroup
 
 from camcli._version import __version__
-from camcli.cli import bench, compare, console, doctor, explain, inspect, listings, verify
+from camcli.cli import console
+from camcli.cli.commands import bench, compare, doctor, explain, inspect, listings, verify
 from camcli.errors import ExitCode
 
 
@@ -30,10 +31,11 @@ def _is_input(name: str) -> bool:
     """Whether it is what `explain` takes, or looks like a picture that isn't there."""
     import glob
 
-    from camcli import inputs, remote
+    from camcli.inputs import refs
+    from camcli.storage import uris
 
-    there = name == "-" or os.path.exists(name) or remote.is_uri(name) or glob.has_magic(name)
-    return there or Path(name).suffix.lower() in inputs.IMAGE_SUFFIXES
+    there = name == "-" or os.path.exists(name) or uris.is_uri(name) or glob.has_magic(name)
+    return there or Path(name).suffix.lower() in refs.IMAGE_SUFFIXES
 
 
 app = typer.Typer(

@@ -11,11 +11,18 @@ from functools import partial
 from pathlib import Path
 from typing import Any, get_args
 
-from camcli import conflicts, methods, models, remote
-from camcli.cli import destinations, options
+from camcli import methods, models
+from camcli.cli import destinations
+from camcli.cli.flags.computing import ComputeFlags
+from camcli.cli.flags.model import ModelFlags
+from camcli.cli.flags.pictures import PictureFlags
+from camcli.cli.flags.question import TargetFlags
+from camcli.cli.flags.run import ENGINES, RunFlags, shard_numbers
 from camcli.errors import RequestError
 from camcli.models import presets
+from camcli.questions import conflicts
 from camcli.records import Fit, Precision, Spec
+from camcli.storage import uris
 
 
 class Problems:
@@ -44,7 +51,7 @@ class Problems:
         except RequestError as error:
             self.add(str(error))
 
-    def of_model(self, flags: options.ModelFlags) -> dict[str, Any]:
+    def of_model(self, flags: ModelFlags) -> dict[str, Any]:
         """The model's part of a Spec."""
         if flags.model is not None:
             self.catch(partial(models.check_name, flags.model))
@@ -56,13 +63,13 @@ class Problems:
         self.catch(lambda: given.update(flags.for_spec()))
         return given
 
-    def of_pictures(self, pictured: options.PictureFlags) -> None:
+    def of_pictures(self, pictured: PictureFlags) -> None:
         """How a picture becomes the view."""
         self.choice("--fit", pictured.fit, get_args(Fit))
         if pictured.white is not None and not 0 < pictured.white < math.inf:
             self.add(f"--white {pictured.white:g}: a number above 0")
 
-    def of_asked(self, asked: options.TargetFlags, names: Iterable[str]) -> None:
+    def of_asked(self, asked: TargetFlags, names: Iterable[str]) -> None:
         """What is explained, by which methods."""
         for name in names:
             if methods.canonical(name) != methods.ALL:
@@ -78,16 +85,16 @@ class Problems:
                     "class that a picture's folder names, is compared with them. `camcli explain` takes any class"
                 )
 
-    def of_computing(self, computed: options.ComputeFlags) -> None:
+    def of_computing(self, computed: ComputeFlags) -> None:
         """How it is computed."""
         self.choice("--precision", computed.precision, get_args(Precision))
 
-    def of_flow(self, computed: options.ComputeFlags, flow: options.RunFlags) -> None:
+    def of_flow(self, computed: ComputeFlags, flow: RunFlags) -> None:
         """How it is computed, where, and where rows go."""
         self.of_computing(computed)
-        self.choice("--engine", flow.engine, options.ENGINES)
+        self.choice("--engine", flow.engine, ENGINES)
         if flow.shard is not None:
-            self.catch(partial(options.shard_numbers, flow.shard))
+            self.catch(partial(shard_numbers, flow.shard))
         if flow.results is not None:
             self.catch(partial(destinations.check_table, flow.results))
         if flow.ray_address is not None and flow.engine != "ray":
@@ -125,7 +132,7 @@ class Problems:
         """Whether the run keeps a journal: in a folder of this machine, of pictures that are there when rows are."""
         if retry_failed and not resume:
             self.add("--retry-failed goes on with a run, and --overwrite starts anew: leave one out")
-        if folder is None or norm == "run" or not remote.is_local(folder):
+        if folder is None or norm == "run" or not uris.is_local(folder):
             if not resume or retry_failed:
                 self.add("--overwrite and --retry-failed go with -o FOLDER of this machine, and not with --norm run")
             return False

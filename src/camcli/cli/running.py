@@ -13,22 +13,24 @@ from functools import partial
 from itertools import chain, islice
 from pathlib import Path
 
-from camcli import inputs as inputs_
-from camcli import remote, streams
-from camcli.cli import console, options, report
+from camcli.cli import console, report
 from camcli.cli.destinations import STDOUT, check_place
+from camcli.cli.flags.computing import ComputeFlags
+from camcli.cli.flags.run import RunFlags, shard_numbers
 from camcli.cli.stopping import Stop, stoppable
 from camcli.errors import ExitCode, RequestError
+from camcli.inputs import refs as inputs_
 from camcli.records import OutputSpec, Ref, Row, Spec
 from camcli.sinks import Files, Journal, JournalSpec, dump, open_journal, open_sinks, open_table
+from camcli.storage import pipes, uris
 
 
 def run(
     arguments: list[str],
     spec: Spec,
     where: OutputSpec,
-    computed: options.ComputeFlags,
-    flow: options.RunFlags,
+    computed: ComputeFlags,
+    flow: RunFlags,
     *,
     overwrite: bool = False,
     retry_failed: bool = False,
@@ -36,7 +38,7 @@ def run(
     """Explain the inputs and show what comes of it."""
     started = time.perf_counter()
     folder = os.fspath(where.folder) if where.folder is not None else None
-    shard = options.shard_numbers(flow.shard) if flow.shard is not None else None
+    shard = shard_numbers(flow.shard) if flow.shard is not None else None
     tally = _Tally()
     part = _listed(arguments, shard, folder, tally.passed, recursive=flow.recursive)
     if where.file is not None:
@@ -98,7 +100,7 @@ Part = Callable[[int], Iterator[Ref]]
 def _listed(
     arguments: list[str], shard: tuple[int, int] | None, folder: str | None, passed: Counter[str], *, recursive: bool
 ) -> Part:
-    local = remote.local_path(folder) if folder is not None else None
+    local = uris.local_path(folder) if folder is not None else None
 
     def listed(passed: Counter[str] | None = None) -> Iterator[Ref]:
         skip = Path(local) if local is not None else None
@@ -107,7 +109,7 @@ def _listed(
     refs = listed(passed)
     if shard is None:
         return partial(_same, refs)
-    if any(argument == "-" or streams.is_open(argument) for argument in arguments):
+    if any(argument == "-" or pipes.is_open(argument) for argument in arguments):
         names = list(refs)
         return lambda block: inputs_.shard(names, len(names), *shard, block)
     # Counted and then listed again: the names of a large run are not kept.
@@ -143,22 +145,22 @@ class _Source:
 def _source(
     spec: Spec,
     where: OutputSpec,
-    computed: options.ComputeFlags,
-    flow: options.RunFlags,
+    computed: ComputeFlags,
+    flow: RunFlags,
     inputs: _Inputs,
     files: Files,
     board: console.Board,
 ) -> Iterator[_Source]:
     """Seconds of imports: only once the request is known to be right."""
     if flow.engine == "ray":
-        from camcli import ray_engine
+        from camcli.running import cluster
 
-        job = ray_engine.Job(spec, where, computed.threads, flow.max_pixels)
-        with ray_engine.cluster(flow.ray_address):
-            computing = ray_engine.rows(job, inputs(job.block), computed.workers, console.say)
+        job = cluster.Job(spec, where, computed.threads, flow.max_pixels)
+        with cluster.cluster(flow.ray_address):
+            computing = cluster.rows(job, inputs(job.block), computed.workers, console.say)
             yield _Source(inputs.journal.rows(computing))
         return
-    from camcli import pipeline
+    from camcli.running import pipeline
 
     engine = pipeline.open_engine(
         spec,

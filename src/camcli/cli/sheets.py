@@ -9,18 +9,19 @@ from itertools import groupby
 from pathlib import Path
 from typing import TYPE_CHECKING
 
-from camcli import inputs as inputs_
-from camcli import montage, render
-from camcli.cli import console, options
+from camcli.cli import console
 from camcli.cli.destinations import check_place
+from camcli.cli.flags.computing import ComputeFlags
+from camcli.drawing import overlays, sheets
+from camcli.drawing.overlays import Style
+from camcli.drawing.sheets import Tile
 from camcli.errors import ExitCode
-from camcli.montage import Tile
+from camcli.inputs import refs as inputs_
 from camcli.records import Attribution, Explained, Failed, OutputSpec, Ref, Result, Spec
-from camcli.render import Style
 from camcli.sinks import as_row, dump, write_picture
 
 if TYPE_CHECKING:
-    from camcli.engine import Engine
+    from camcli.running.engine import Engine
 
 
 @dataclass(frozen=True, slots=True)
@@ -38,7 +39,7 @@ def draw(
     inputs: Sequence[str],
     specs: Sequence[Spec],
     sheet: Sheet,
-    computed: options.ComputeFlags,
+    computed: ComputeFlags,
     *,
     max_pixels: int,
     json: bool,
@@ -66,13 +67,13 @@ def draw(
                 board.line(dump(as_row(result, [])))
     if rows:
         titles, tiles = zip(*rows, strict=True)
-        write_picture(montage.sheet(tiles, titles), sheet.file)
+        write_picture(sheets.sheet(tiles, titles), sheet.file)
         console.say(f"{sum(tile is not None for row in tiles for tile in row)} pictures in {sheet.file}")
     return ExitCode.SOME_FAILED if refused else ExitCode.OK
 
 
-def _opened(spec: Spec, sheet: Sheet, computed: options.ComputeFlags, max_pixels: int, quiet: bool) -> Engine:
-    from camcli import pipeline
+def _opened(spec: Spec, sheet: Sheet, computed: ComputeFlags, max_pixels: int, quiet: bool) -> Engine:
+    from camcli.running import pipeline
 
     engine = pipeline.open_engine(
         spec,
@@ -97,9 +98,9 @@ def _explained(engine: Engine, refs: list[Ref], quiet: bool) -> Iterator[tuple[R
 
 def _rows(result: Explained, style: Style, columns: int) -> Iterator[tuple[str, list[Tile | None]]]:
     """A row for each question: the photo, then an answer for each method and layer; more than fit go on below."""
-    photo = Tile(render.photo(result.frame, style), (Path(result.ref.name).name,))
+    photo = Tile(overlays.photo(result.frame, style), (Path(result.ref.name).name,))
     for name, answers in groupby(result.attributions, key=lambda attribution: attribution.target.name):
-        tiles = [Tile(render.overlay(result.frame, result.box, a, style), _caption(a)) for a in answers]
+        tiles = [Tile(overlays.overlay(result.frame, result.box, a, style), _caption(a)) for a in answers]
         score = next(a.target.score for a in result.attributions if a.target.name == name)
         share = f"  p = {score.probability:.3f}" if score and score.probability is not None else ""
         yield f"{result.model}  ·  {name}{share}", [photo, *tiles[:columns]]

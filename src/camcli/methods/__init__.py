@@ -14,8 +14,8 @@ from importlib import import_module
 from pkgutil import iter_modules
 from typing import TYPE_CHECKING
 
-from camcli import needs as parts
 from camcli.errors import SetupError, unknown
+from camcli.network import parts
 from camcli.records import Kind
 
 if TYPE_CHECKING:
@@ -23,7 +23,7 @@ if TYPE_CHECKING:
 
     from torch import Tensor
 
-    from camcli.evidence import Evidence
+    from camcli.network.evidence import Evidence
 
 ENTRY_POINTS = "camcli.methods"
 Cost = int | str
@@ -38,10 +38,10 @@ PAPER = ("grad-cam", "guided-backprop", "guided-grad-cam")
 class Method:
     """What the engine must know of a method, and people before they choose it.
 
-    `needs` names the parts of Evidence that `function` reads (see `camcli.needs`). forwards, backwards: through the
-    whole network or from the layer on, for one target, the prediction's own forward included; heads: runs of what lies
-    behind the layer. Each a number, or a formula in C, the layer's channels. caveat: when not to use it.
-    signed: why activations below zero, where there are any, put its answer in doubt. rounding: why rounding does so
+    `needs` names the parts of Evidence that `function` reads (`camcli.network.parts`).
+    forwards, backwards: through the whole network or from the layer on, for one target, the prediction's own forward
+    included; heads: runs of what lies after the layer. Each a number, or a formula in C, the layer's channels.
+    caveat: when not to use it. signed: why activations below zero, where there are any, put its answer in doubt. rounding: why rounding does so
     always. A row says which of them holds for it.
     """
 

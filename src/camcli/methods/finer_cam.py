@@ -4,13 +4,13 @@ from typing import TYPE_CHECKING
 
 from camcli.methods import method
 from camcli.methods.grad_cam import grad_cam
-from camcli.targets import Mixture, OfClass, map_classes
+from camcli.tasks.targets import Mixture, OfClass, map_classes
 
 if TYPE_CHECKING:
     from torch import Tensor
 
-    from camcli.evidence import Evidence
-    from camcli.targets import Target
+    from camcli.network.evidence import Evidence
+    from camcli.tasks.targets import Target
 
 RIVALS = 3
 STRENGTH = 0.6

@@ -9,7 +9,7 @@ from camcli.methods.guided_backprop import guided_backprop
 if TYPE_CHECKING:
     from torch import Tensor
 
-    from camcli.evidence import Evidence
+    from camcli.network.evidence import Evidence
 
 
 @method(

@@ -8,7 +8,7 @@ from camcli.methods.score_cam import Masks
 if TYPE_CHECKING:
     from torch import Tensor
 
-    from camcli.evidence import Evidence
+    from camcli.network.evidence import Evidence
 
 STEPS = 10
 

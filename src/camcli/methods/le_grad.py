@@ -7,7 +7,7 @@ from camcli.methods import method
 if TYPE_CHECKING:
     from torch import Tensor
 
-    from camcli.evidence import Evidence
+    from camcli.network.evidence import Evidence
 
 
 @method(

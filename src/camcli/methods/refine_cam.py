@@ -8,7 +8,7 @@ from camcli.methods.grad_cam_pp import grad_cam_pp
 if TYPE_CHECKING:
     from torch import Tensor
 
-    from camcli.evidence import Evidence
+    from camcli.network.evidence import Evidence
 
 
 @method(

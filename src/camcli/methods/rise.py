@@ -3,14 +3,14 @@ from __future__ import annotations
 from typing import TYPE_CHECKING
 
 from camcli.methods import ROUNDING, method
-from camcli.targets import OfClass, map_classes
+from camcli.tasks.targets import OfClass, map_classes
 
 if TYPE_CHECKING:
     from collections.abc import Iterator
 
     from torch import Generator, Tensor
 
-    from camcli.evidence import Evidence
+    from camcli.network.evidence import Evidence
 
 MASKS = 4000
 CELLS = 7

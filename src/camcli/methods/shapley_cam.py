@@ -3,13 +3,13 @@ from __future__ import annotations
 from typing import TYPE_CHECKING
 
 from camcli.methods import method
-from camcli.targets import LogProbability, Mixture, OfClass, map_classes
+from camcli.tasks.targets import LogProbability, Mixture, OfClass, map_classes
 
 if TYPE_CHECKING:
     from torch import Tensor
 
-    from camcli.evidence import Evidence
-    from camcli.targets import Target
+    from camcli.network.evidence import Evidence
+    from camcli.tasks.targets import Target
 
 
 @method(

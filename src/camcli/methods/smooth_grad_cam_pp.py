@@ -8,7 +8,7 @@ from camcli.methods.smooth_grad import noisy_copies
 if TYPE_CHECKING:
     from torch import Tensor
 
-    from camcli.evidence import Evidence
+    from camcli.network.evidence import Evidence
 
 SAMPLES = 10
 NOISE = 0.1

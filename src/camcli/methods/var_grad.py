@@ -8,7 +8,7 @@ from camcli.methods.smooth_grad import NOISE, SAMPLES, noisy_copies
 if TYPE_CHECKING:
     from torch import Tensor
 
-    from camcli.evidence import Evidence
+    from camcli.network.evidence import Evidence
 
 
 @method(

@@ -17,11 +17,12 @@ import torch
 from torch import Tensor
 
 from camcli.errors import SetupError
-from camcli.models import catalog, causes, fitting, reparametrised
-from camcli.models.fitting import Fit
-from camcli.models.heads import Shape
+from camcli.models import catalog
 from camcli.models.model import Architecture
 from camcli.models.sources import architecture_of
+from camcli.models.weights import causes, fitting, reparametrised
+from camcli.models.weights.fitting import Fit
+from camcli.models.weights.heads import Shape
 from camcli.records import ModelSpec
 
 # RegNet's constructor computes its widths with tensors, which need values.

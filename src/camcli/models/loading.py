@@ -13,27 +13,17 @@ from typing import Any
 import torch
 from torch import nn
 
-from camcli import probing
 from camcli.errors import RequestError, SetupError
-from camcli.faults import machine_failures
-from camcli.models import (
-    checkpoints,
-    downloads,
-    fitting,
-    guess,
-    labels,
-    preset_words,
-    presets,
-    torchvision_zoo,
-    user_code,
-)
-from camcli.models.checkpoints import Checkpoint, Digest
+from camcli.machine.faults import machine_failures
+from camcli.models import guess, labels, preset_words, presets
 from camcli.models.model import Architecture, Model
-from camcli.models.sources import architecture_of
-from camcli.models.weights import weights_file, weights_url
-from camcli.readout import UNREAD, Readout
+from camcli.models.sources import architecture_of, torchvision, user_code
+from camcli.models.weights import checkpoints, downloads, fitting, weights_file, weights_url
+from camcli.models.weights.checkpoints import Checkpoint, Digest
 from camcli.records import ModelSpec, Preset, Spec, both, shortly, spelled
-from camcli.tables import NoTableError
+from camcli.tasks import probing
+from camcli.tasks.readout import UNREAD, Readout
+from camcli.tasks.tables import NoTableError
 
 # ImageNet's three means and deviations as one, for a network that takes grey pictures.
 _GREY_MEAN, _GREY_STD = (0.449,), (0.226,)
@@ -62,7 +52,7 @@ def load(spec: ModelSpec, *, progress: bool = False) -> Model:
         net=net,
         preset=preset,
         labels=(names := _labels(arch, spec, checkpoint, unnamed, remarks)),
-        wordnet_ids=labels.wordnet_ids() if names == torchvision_zoo.imagenet_labels() else None,
+        wordnet_ids=labels.wordnet_ids() if names == torchvision.imagenet_labels() else None,
         weights=checkpoint.path.absolute().name if checkpoint else arch.weights,
         readout=readout,
         device=device,
@@ -272,7 +262,7 @@ def _labels(
         remarks.append(f"{checkpoint and checkpoint.path} names {len(wrong)} classes, and the model has {classes}")
     if classes == 1000:
         remarks.append(f"{arch.name}: 1000 classes, taken to be ImageNet's; --labels otherwise")
-        return torchvision_zoo.imagenet_labels()
+        return torchvision.imagenet_labels()
     if unnamed == labels.NO_YES:
         remarks.append(f"{arch.name}: one logit, read as no or yes: --labels FILE gives them names")
     else:

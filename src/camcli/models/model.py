@@ -13,8 +13,8 @@ from camcli.records import Preset
 if TYPE_CHECKING:
     from torch import nn
 
-    from camcli.models.checkpoints import Digest
-    from camcli.readout import Readout
+    from camcli.models.weights.checkpoints import Digest
+    from camcli.tasks.readout import Readout
 
 Args = dict[str, Any]
 

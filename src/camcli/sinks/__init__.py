@@ -2,8 +2,8 @@
 
 from camcli.sinks.files import Files, open_sinks, write_picture
 from camcli.sinks.journal import Journal, JournalSpec, open_journal
-from camcli.sinks.jsonl import as_row, dump
 from camcli.sinks.parquet import open_table
+from camcli.sinks.rows import as_row, dump
 
 __all__ = [
     "Files",

@@ -1,7 +1,7 @@
 """Pictures and raw values to files: `<sub-folder>/<input file name>.<method>.<id>-<class>[.<layer>].<kind>.<ext>`.
 
-A file appears whole or not at all (`writing`). With `OutputSpec.durable` it is on the disk, not in the system's memory
-only, before that.
+A file appears whole or not at all (`storage.writing`). With `OutputSpec.durable` it is on the disk, not in the
+system's memory only, before that.
 """
 
 from __future__ import annotations
@@ -22,13 +22,15 @@ from typing import TYPE_CHECKING, TypeAlias
 
 import numpy as np
 
-from camcli import images, montage, remote, render
+from camcli.drawing import overlays, sheets
 from camcli.errors import InputError, SetupError
-from camcli.inputs import mirrored
+from camcli.inputs import decoding
+from camcli.inputs.refs import mirrored
 from camcli.maps import scaling
 from camcli.records import Attribution, Box, Decoding, Explained, Failed, Frame, OutputSpec, Picture, Ref, Result
-from camcli.sinks.scratch import Scratch, sweep
-from camcli.sinks.writing import check_file, check_folder, failing, put
+from camcli.storage import uris
+from camcli.storage.scratch import Scratch, sweep
+from camcli.storage.writing import check_file, check_folder, failing, put
 
 if TYPE_CHECKING:
     from numpy.typing import NDArray
@@ -42,10 +44,10 @@ _SPOOLED = ".waiting"
 Paths: TypeAlias = dict[Picture, str]
 
 DRAWN = {
-    "overlay": render.overlay,
-    "heatmap": render.heatmap,
-    "panel": render.panel,
-    "neurons": montage.neurons,
+    "overlay": overlays.overlay,
+    "heatmap": overlays.heatmap,
+    "panel": overlays.panel,
+    "neurons": sheets.neurons,
 }
 
 
@@ -78,7 +80,7 @@ class Files:
         self._folder: str | None = None  # where it is one of this machine
         if spec.folder is not None:
             check_folder(os.fspath(spec.folder))
-            self._folder = remote.local_path(os.fspath(spec.folder))
+            self._folder = uris.local_path(os.fspath(spec.folder))
         elif spec.file is not None:
             check_file(spec.file)
         with suppress(SetupError):
@@ -141,7 +143,7 @@ class Files:
                 try:
                     # The pixels were not kept: memory must not grow with the run. A picture's drawings come together.
                     if frame is None or frame.ref != drawing.ref:
-                        frame, _ = images.read(drawing.ref, drawing.decoding, drawing.pixels)
+                        frame, _ = decoding.read(drawing.ref, drawing.decoding, drawing.pixels)
                         if _version(drawing.ref) != drawing.version:
                             raise InputError("open", "changed", "it has changed meanwhile")
                 except InputError as error:
@@ -155,7 +157,7 @@ class Files:
             )
 
     def _draw(self, frame: Frame, box: Box, attribution: Attribution, paths: Paths, top: float | None) -> None:
-        style = render.Style(self._spec.colormap, self._spec.opacity, top, self._spec.max_side)
+        style = overlays.Style(self._spec.colormap, self._spec.opacity, top, self._spec.max_side)
         for kind, path in paths.items():
             if kind != "raw":
                 draw = DRAWN[kind]
@@ -163,7 +165,7 @@ class Files:
 
     def _put(self, content: bytes, path: str) -> None:
         folder = self._folder
-        local = remote.local_path(path) if folder is not None else None
+        local = uris.local_path(path) if folder is not None else None
         if folder is None or local is None:
             put(content, path)
             return
@@ -185,7 +187,7 @@ class Files:
         tail = f".{attribution.method}.{slug}{layer}.{kind}{suffix}"
         below = stem.with_name(_fitting(stem.name, tail))
         folder = os.fspath(self._spec.folder)
-        return f"{folder.rstrip('/')}/{below.as_posix()}" if remote.is_uri(folder) else os.fspath(Path(folder) / below)
+        return f"{folder.rstrip('/')}/{below.as_posix()}" if uris.is_uri(folder) else os.fspath(Path(folder) / below)
 
 
 @dataclass(frozen=True, slots=True)
@@ -288,7 +290,7 @@ def _npz(result: Explained, attribution: Attribution) -> bytes:
     return buffer.getvalue()
 
 
-def write_picture(pixels: render.Pixels, path: str) -> None:
+def write_picture(pixels: overlays.Pixels, path: str) -> None:
     """RGB pixels to a file, whole or not at all. Raises: SetupError: it can't be written."""
     put(encoded(pixels, Path(path).suffix), path)
 

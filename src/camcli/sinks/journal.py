@@ -22,13 +22,13 @@ from itertools import chain, islice, pairwise
 from pathlib import Path, PurePath
 from typing import Any, BinaryIO, Protocol
 
-from camcli import remote
 from camcli._version import __version__
 from camcli.errors import RequestError, SetupError
 from camcli.records import OutputSpec, Ref, Row, Spec
-from camcli.sinks import jsonl, schema
-from camcli.sinks.scratch import Scratch, sweep
-from camcli.sinks.writing import failing, put, whole
+from camcli.sinks import rows, schema
+from camcli.storage import uris
+from camcli.storage.scratch import Scratch, sweep
+from camcli.storage.writing import failing, put, whole
 
 ROWS, RUN = "rows", "run"
 SCHEMA = 1
@@ -77,7 +77,7 @@ def open_journal(asked: Spec, where: OutputSpec, spec: JournalSpec) -> Iterator[
 
     Raises: RequestError: what is recorded was asked otherwise.
     """
-    folder = remote.local_path(os.fspath(where.folder)) if where.folder is not None else None
+    folder = uris.local_path(os.fspath(where.folder)) if where.folder is not None else None
     journal: _Folder | _Nowhere = _Nowhere()
     if folder is not None and where.durable:
         journal = _Folder(Path(folder), _asked(asked, where), schema.text(os.fspath(where.folder or "")), spec)
@@ -192,7 +192,7 @@ class _Folder:
             yield [self._asked_for(ref) for ref in part]
 
     def _asked_for(self, ref: Ref) -> _Asked:
-        name = _digest(jsonl.key_of(ref))
+        name = _digest(rows.key_of(ref))
         found = self._places.get(name)
         if found is None or (found % 2 and self._spec.retry_failed) or ref.data is not None:
             return _Asked(ref, name)  # what came through a pipe may be another picture this time
@@ -251,7 +251,7 @@ class _Folder:
 
     def _add(self, name: bytes, row: Row) -> int:
         assert self._writer is not None
-        at, line = self._end, jsonl.dump(row).encode() + b"\n"
+        at, line = self._end, rows.dump(row).encode() + b"\n"
         try:
             self._writer.seek(at)
             if self._writer.write(line) < len(line):
@@ -304,7 +304,7 @@ class _Folder:
             row = _parsed(line)
             if row is None:
                 break  # torn, or behind what is: a power cut may leave a hole
-            self._places[_digest(jsonl.key(row))] = self._end * 2 + ("error" in row)
+            self._places[_digest(rows.key(row))] = self._end * 2 + ("error" in row)
             self._end += len(line)
             self._lines += 1
             self._weights = self._weights or _weights_of(row)

@@ -8,11 +8,11 @@ from contextlib import contextmanager, suppress
 from pathlib import Path
 from typing import Any, Protocol
 
-from camcli import remote
 from camcli.errors import RequestError, SetupError
 from camcli.records import Row
 from camcli.sinks import schema
-from camcli.sinks.writing import check_file, failing, whole
+from camcli.storage import uris
+from camcli.storage.writing import check_file, failing, whole
 
 # Rows in memory before they are written as one group.
 GROUP = 1024
@@ -92,9 +92,9 @@ def open_table(name: str | None) -> Iterator[Table]:
 
 @contextmanager
 def _opened(name: str) -> Iterator[Any]:
-    local = remote.local_path(name)
+    local = uris.local_path(name)
     if local is None:
-        with remote.opened(name) as file:
+        with uris.opened(name) as file:
             yield file
         return
     folder = Path(local).absolute().parent

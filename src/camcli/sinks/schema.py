@@ -1,6 +1,6 @@
 """A row, defined once: JSON rows, the columns of Parquet, what the journal and `verify` read, and the README's table.
 
-A new key is one line in `ANSWERED` (or below it) and its value in `jsonl`: its type, and a line of documentation.
+A new key is one line in `ANSWERED` (or below it) and its value in `rows`: its type, and a line of documentation.
 Optional keys are left out where there is nothing to say, and are null in a table.
 """
 

@@ -29,12 +29,12 @@ def architecture_of(spec: ModelSpec, tensors: Mapping[str, Tensor] | None = None
     name = spec.model or catalog.BUNDLED
     check_name(name)
     if catalog.is_timm(name):
-        source = "timm_zoo"
+        source = "timm"
     elif catalog.is_user_code(name):
         source = "user_code"
     else:
-        source = "efficientnet_lite" if name == catalog.BUNDLED else "torchvision_zoo"
-    module = import_module(f"camcli.models.{source}")
+        source = "bundled" if name == catalog.BUNDLED else "torchvision"
+    module = import_module(f"{__name__}.{source}")
     found: Architecture = module.architecture(name, spec.weights, parsed(spec.model_args), tensors)
     return found
 

@@ -6,9 +6,9 @@ import os
 import re
 from pathlib import Path
 
-from camcli import remote
 from camcli.errors import RequestError
 from camcli.records import ModelSpec
+from camcli.storage import uris
 
 
 def weights_url(spec: ModelSpec) -> str | None:
@@ -16,7 +16,7 @@ def weights_url(spec: ModelSpec) -> str | None:
 
     Raises: RequestError: one that nothing is fetched from, or with a sha256 that is none.
     """
-    if not remote.is_uri(spec.weights) or os.path.exists(spec.weights):
+    if not uris.is_uri(spec.weights) or os.path.exists(spec.weights):
         return None
     if not spec.weights.startswith("https://"):
         raise RequestError(f"--weights {spec.weights}: weights come by https:// only, or from a file")

@@ -1,0 +1,173 @@
+"""What is asked of one batch, method by method: averaged over augmentations, fused over layers where that is wanted."""
+
+from __future__ import annotations
+
+from collections.abc import Iterator, Mapping, Sequence
+from dataclasses import dataclass, field
+from itertools import product
+
+import numpy as np
+import torch
+from numpy.typing import NDArray
+from torch import Tensor
+from torch.nn.functional import interpolate
+
+from camcli.methods import Method
+from camcli.network.evidence import Evidence
+from camcli.network.forward import Forward
+from camcli.network.layer import Layer
+from camcli.network.network import Network
+from camcli.records import Fuse
+from camcli.tasks.targets import Target
+
+# One stride of 32 less and more than 224 pixels, so that the usual networks' maps stay on whole cells.
+SCALES = (1.0, 6 / 7, 8 / 7)
+
+
+@dataclass(frozen=True, slots=True)
+class Augmentation:
+    """A change of the images that the answer is brought back from."""
+
+    flip: bool = False
+    scale: float = 1.0
+
+    def of(self, images: Tensor) -> Tensor:
+        """(N, C, H', W') from (N, C, H, W)."""
+        if self.scale != 1:
+            size = [max(1, round(side * self.scale)) for side in images.shape[2:]]
+            images = interpolate(images, size, mode="bilinear", align_corners=False, antialias=True)
+        return images.flip(-1) if self.flip else images
+
+    def undone(self, values: Tensor, size: Sequence[int]) -> Tensor:
+        """The answer (N, …, h', w') to the changed images as one (N, …, *size) to the images themselves."""
+        values = values.flip(-1) if self.flip else values
+        return resized(values, size)
+
+
+def augmentations(names: Sequence[str]) -> list[Augmentation]:
+    """Every combination of the named changes, that of none first."""
+    flips = (False, True) if "flip" in names else (False,)
+    scales = SCALES if "scale" in names else (1.0,)
+    return [Augmentation(flip, scale) for scale, flip in product(scales, flips)]
+
+
+def resized(values: Tensor, size: Sequence[int]) -> Tensor:
+    """(N, h, w) or (N, C, h, w), bilinearly at another size."""
+    if list(values.shape[-2:]) == list(size):
+        return values
+    planes = values if values.ndim == 4 else values[:, None]
+    return interpolate(planes, list(size), mode="bilinear", align_corners=False).view(*values.shape[:-2], *size)
+
+
+def fused(maps: Sequence[Tensor], how: Fuse) -> Tensor:
+    """Maps (N, h, w) of several layers as one of the largest grid, each scaled to its own maximum."""
+    size = max((values.shape[1:] for values in maps), key=lambda shape: shape[0] * shape[1])
+    tops = [values.amax((1, 2), keepdim=True) for values in maps]
+    scaled = [values / top.where(top > 0, 1.0) for values, top in zip(maps, tops, strict=True)]
+    stacked = torch.stack([resized(values, size) for values in scaled])
+    if how == "mean":
+        return stacked.mean(0)
+    return stacked.amax(0) if how == "max" else stacked.prod(0)
+
+
+@dataclass(frozen=True, slots=True)
+class Plan:
+    """What every batch of a run is asked."""
+
+    network: Network
+    methods: Sequence[Method]
+    layers: Sequence[Layer] = ()
+    stages: Mapping[str, Sequence[Layer]] = field(default_factory=dict)
+    augment: Sequence[str] = ()
+    eigen_smooth: bool = False
+    fuse: Fuse | None = None
+
+
+@dataclass(frozen=True, slots=True, eq=False)
+class Answer:
+    """One method's raw values for a batch, (N, h, w) or (N, C, h, w); the layer that they were asked at, and all that
+    they were read at: fused layers, or the stages before the layer too."""
+
+    method: Method
+    layer: Layer | None
+    read_at: Sequence[Layer]
+    values: NDArray[np.float32]
+
+    @property
+    def layer_name(self) -> str | None:
+        return "+".join(layer.name for layer in self.read_at) or None
+
+
+class Batch:
+    """One batch of images (N, C, H, W), gone through the network once per augmentation."""
+
+    def __init__(self, plan: Plan, images: Tensor) -> None:
+        self._plan = plan
+        parts = frozenset().union(*(method.needs for method in plan.methods))
+        self._forwards = [
+            (change, Forward(plan.network, change.of(images), plan.layers, parts, plan.stages))
+            for change in augmentations(plan.augment)
+        ]
+
+    @property
+    def forward(self) -> Forward:
+        """That of the images as they are."""
+        return self._forwards[0][1]
+
+    def ask(self, targets: Sequence[Target]) -> None:
+        """Announce what will be asked."""
+        for _, forward in self._forwards:
+            forward.ask(targets)
+
+    def answers(self, target: Target) -> Iterator[Answer]:
+        """Each method's, at each of its layers or fused over them."""
+        for method in self._plan.methods:
+            yield from self.answers_of(method, target)
+
+    def answers_of(self, method: Method, target: Target) -> Iterator[Answer]:
+        """One method's."""
+        layers = self._plan.layers if method.at_layer else [None]
+        found = [self._values(method, target, layer) for layer in layers]
+        if self._plan.fuse is not None and method.at_layer and method.kind == "map":
+            yield Answer(method, layers[-1], self._plan.layers, _array(fused(found, self._plan.fuse)))
+            return
+        for layer, values in zip(layers, found, strict=True):
+            yield Answer(method, layer, self._read_at(method, layer), _array(values))
+
+    def _read_at(self, method: Method, layer: Layer | None) -> Sequence[Layer]:
+        if layer is None:
+            return ()
+        return self._plan.stages[layer.name] if method.at_stages else (layer,)
+
+    def _values(self, method: Method, target: Target, layer: Layer | None) -> Tensor:
+        smooth = self._plan.eigen_smooth
+        total = None
+        for change, forward in self._forwards:
+            values = method.function(Evidence(forward, target, layer, eigen_smooth=smooth)).float()
+            values = _more_than_rounding(values, method, forward, target, layer)
+            total = values if total is None else total + change.undone(values, total.shape[-2:])
+        assert total is not None
+        return total / len(self._forwards)
+
+
+def _more_than_rounding(
+    values: Tensor, method: Method, forward: Forward, target: Target, layer: Layer | None
+) -> Tensor:
+    """The values, with zeros for each picture where they are what rounding left of a sum that cancels."""
+    if layer is None or not method.sums_products:
+        return values
+    is_noise = values.amax((1, 2)) <= forward.rounding_of_sum(target, layer)
+    return values.masked_fill(is_noise[:, None, None], 0.0)
+
+
+def _array(values: Tensor) -> NDArray[np.float32]:
+    array: NDArray[np.float32] = values.cpu().numpy()
+    return array
+
+
+def batch_of(views: Sequence[NDArray[np.float32]], network: Network, device: str) -> Tensor:
+    """Views (C, h, w) of one shape as a batch on the device."""
+    stacked = torch.from_numpy(np.stack([view.transpose(1, 2, 0) for view in views])).permute(0, 3, 1, 2)
+    if device.startswith("cuda"):
+        stacked = stacked.pin_memory()  # copied while the host goes on
+    return network.arranged(stacked.to(device, non_blocking=True))

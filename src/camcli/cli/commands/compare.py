@@ -1,0 +1,143 @@
+"""`camcli compare`: one picture by methods, layers, classes and models, side by side on one sheet."""
+
+from __future__ import annotations
+
+from collections.abc import Sequence
+from dataclasses import replace
+from typing import Annotated
+
+import typer
+
+from camcli import methods
+from camcli.cli import console
+from camcli.cli.completion import complete_model
+from camcli.cli.flags.computing import ComputeFlags
+from camcli.cli.flags.drawing import ColormapOption, Opacity
+from camcli.cli.flags.model import ModelFlags
+from camcli.cli.flags.panels import MODEL, OUT
+from camcli.cli.flags.pictures import PictureFlags
+from camcli.cli.flags.question import Layers, Methods, TargetFlags
+from camcli.cli.flags.run import Debug, Inputs, Json, MaxPixels, Quiet
+from camcli.cli.flags.spread import spread
+from camcli.cli.problems import Problems
+from camcli.errors import ExitCode, RequestError
+from camcli.machine import process
+from camcli.records import COLORMAPS, MAX_PIXELS, Spec
+
+DEFAULT_METHODS = ["grad-cam", "hires-cam", "layer-cam", "eigen-cam"]
+
+ModelNames = Annotated[
+    list[str] | None,
+    typer.Option(
+        "--model",
+        "-m",
+        metavar="NAME",
+        help="Model, repeatable; default: what fits --weights FILE, else the bundled one.",
+        autocompletion=complete_model,
+        show_default=False,
+        rich_help_panel=MODEL,
+    ),
+]
+WeightFiles = Annotated[
+    list[str] | None,
+    typer.Option(
+        "--weights",
+        "-w",
+        metavar="FILE",
+        help="Weights, repeatable: of each --model in turn, or several of one.",
+        show_default=False,
+        rich_help_panel=MODEL,
+    ),
+]
+SheetFile = Annotated[
+    str,
+    typer.Option("--output", "-o", metavar="FILE", help="File of the sheet, .png or .jpg.", rich_help_panel=OUT),
+]
+Columns = Annotated[
+    int,
+    typer.Option(
+        "--columns",
+        metavar="N",
+        help="Answers in a line of the sheet, before it wraps.",
+        min=1,
+        rich_help_panel=OUT,
+    ),
+]
+Side = Annotated[
+    int,
+    typer.Option(
+        "--max-side",
+        metavar="N",
+        help="Longer side of each picture on the sheet, in pixels.",
+        min=32,
+        rich_help_panel=OUT,
+    ),
+]
+
+
+@console.guarded
+@spread
+def compare(
+    *,
+    inputs: Inputs,
+    method: Methods = DEFAULT_METHODS,
+    asked: TargetFlags,
+    layer: Layers = None,
+    model: ModelNames = None,
+    weights: WeightFiles = None,
+    flags: ModelFlags,
+    pictured: PictureFlags,
+    output: SheetFile = "compare.png",
+    columns: Columns = 8,
+    max_side: Side = 240,
+    colormap: ColormapOption = "turbo",
+    opacity: Opacity = 0.5,
+    computed: ComputeFlags,
+    max_pixels: MaxPixels = MAX_PIXELS,
+    json: Json = False,
+    quiet: Quiet = False,
+    debug: Debug = False,
+) -> ExitCode:
+    """Put methods, layers, classes and models side by side: one captioned sheet.
+
+    A row for each picture, model and class, a column for each method and layer.
+    """
+    process.tune()
+    problems = Problems()
+    problems.of_asked(asked, method)
+    pairs: list[tuple[str | None, str]] = []
+    problems.catch(lambda: pairs.extend(_pairs(model, weights)))
+    networks = [problems.of_model(replace(flags, model=named, weights=file)) for named, file in pairs]
+    problems.of_pictures(pictured)
+    problems.of_computing(computed)
+    problems.choice("--colormap", colormap, COLORMAPS)
+    problems.of_sheet(output)
+    problems.raise_any()
+    specs = [
+        Spec(
+            **network,
+            methods=methods.asked(method),
+            layers=tuple(layer or ()),
+            **pictured.for_spec(),
+            **asked.for_spec(),
+            **computed.for_spec(),
+        )
+        for network in networks
+    ]
+    from camcli.cli.sheets import Sheet, draw
+
+    sheet = Sheet(output, colormap, opacity, max_side, columns)
+    return draw(inputs, specs, sheet, computed, max_pixels=max_pixels, json=json, quiet=quiet)
+
+
+def _pairs(names: Sequence[str] | None, weights: Sequence[str] | None) -> list[tuple[str | None, str]]:
+    """(model, weights) of each network: lists go in step, one of one goes with all of the other.
+
+    Raises: RequestError: they can't be matched.
+    """
+    given: list[str | None] = [*names] if names else [None]
+    files = [*weights] if weights else ["DEFAULT"]
+    if len(given) != len(files) and min(len(given), len(files)) > 1:
+        raise RequestError(f"{len(given)} --model and {len(files)} --weights don't go in step: give one or as many")
+    count = max(len(given), len(files))
+    return list(zip(given * (count // len(given)), files * (count // len(files)), strict=True))

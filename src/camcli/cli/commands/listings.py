@@ -1,0 +1,241 @@
+"""`camcli models`, `layers`, `methods` and `classes`: what there is to choose from."""
+
+from __future__ import annotations
+
+import inspect
+import json as json_
+from dataclasses import replace
+from fnmatch import fnmatchcase
+from typing import TYPE_CHECKING, Annotated, Any
+
+import typer
+
+from camcli import methods as methods_
+from camcli.cli import console, report
+from camcli.cli.completion import complete_method
+from camcli.cli.flags.model import ModelArgument, ModelFlags
+from camcli.cli.flags.run import Debug, Json
+from camcli.cli.flags.spread import spread
+from camcli.cli.problems import Problems
+from camcli.errors import RequestError, SetupError
+from camcli.models import Model, catalog, check_name, typed, weights_file, weights_url
+from camcli.network import parts
+from camcli.records import ModelSpec, spelled
+
+if TYPE_CHECKING:
+    from camcli.layers.trace import Trace
+    from camcli.network.layer import Layer
+
+MethodName = Annotated[
+    str | None,
+    typer.Argument(
+        metavar="NAME",
+        help="Method to describe in full.",
+        autocompletion=complete_method,
+        show_default=False,
+    ),
+]
+Pattern = Annotated[str, typer.Argument(metavar="PATTERN", help="Name or wildcard, such as 'res*' or 'timm:conv*'.")]
+
+
+@console.guarded
+def models(pattern: Pattern = "*", json: Json = False, debug: Debug = False) -> None:
+    """List the models that can be asked for by name, and their weights; timm's with 'timm:*'."""
+    if catalog.is_timm(pattern):
+        from camcli.models.sources import timm
+
+        found = list(timm.listing(pattern))
+    else:
+        found = [entry for entry in catalog.entries().values() if fnmatchcase(entry.name, pattern.lower())]
+    if not found:
+        raise RequestError(
+            f"no model matches {pattern!r}: `camcli models` lists torchvision's, `camcli models 'timm:*'` timm's"
+        )
+    if json:
+        for entry in found:
+            console.out(json_.dumps({"name": entry.name, "family": entry.family, "weights": list(entry.weights)}))
+        return
+    rows = [(entry.name, entry.family, ", ".join(entry.weights)) for entry in found]
+    report.table(("model", "family", "weights"), rows)
+
+
+@console.guarded
+@spread
+def layers(
+    flags: ModelFlags,
+    name: ModelArgument = None,
+    json: Json = False,
+    debug: Debug = False,
+) -> None:
+    """Print a model's modules with their output shapes, and mark the layer that is explained.
+
+    Weights are not downloaded; a file named with --weights is read, because it
+    says what the network is.
+    """
+    spec = _spec(name, flags)
+    import torch
+
+    from camcli.layers.choosing import choose
+    from camcli.layers.tracing import trace
+    from camcli.models import blueprint, load_model
+
+    plan = load_model(spec) if _is_filled(spec) else blueprint(spec)
+    for remark in plan.remarks:
+        console.say(remark)
+    pictures = 1 if plan.alone else 2
+    grey = torch.zeros(pictures, len(plan.preset.mean), *plan.preset.view_size, device=plan.device)
+    traced = trace(plan.net, grey, plan.readout)
+    chosen, refusal = None, None
+    try:
+        chosen = choose(plan.net, traced, plan.name)
+    except SetupError as error:  # raised once it is listed which of the others can be named
+        refusal = error
+    modules: list[dict[str, Any]] = [
+        {"name": name, "type": type(module).__name__, "shape": list(run.shape[1:]) if run else None}
+        for name, module in plan.net.named_modules()
+        if name
+        for run in [traced.last(name)]
+    ]
+    if json:
+        top = {"layer": chosen.name, "shape": list(chosen.shape), "why": chosen.why} if chosen else {"layer": None}
+        console.out(json_.dumps({"model": plan.name, **top, "modules": modules}))
+    else:
+        _list_layers(plan, traced, modules, chosen)
+    if refusal is not None:
+        raise refusal
+
+
+def _list_layers(plan: Model, traced: Trace, modules: list[dict[str, Any]], chosen: Layer | None) -> None:
+    """A line a module, with marks, and what they mean."""
+    usable = {run.name for module in modules if (run := traced.last(module["name"])) and run.layout}
+    rows = []
+    for module in modules:
+        name = module["name"]
+        mark = "=>" if chosen and name == chosen.name else "*" if name in usable else ""
+        shape = "x".join(map(str, module["shape"])) if module["shape"] else "-"
+        rows.append((mark, "  " * name.count(".") + name, module["type"], shape))
+    report.table(("", "layer", "type", f"output at {spelled(plan.preset.crop)}"), rows)
+    said = f"=> {chosen.name} ({'x'.join(map(str, chosen.shape))}): {chosen.why}; " if chosen else ""
+    console.say(f"{said}* can be named with --layer")
+
+
+@console.guarded
+def methods(
+    name: MethodName = None,
+    json: Json = False,
+    debug: Debug = False,
+) -> None:
+    """List the methods, or say all about one: formula, paper, cost, needs, when not to use it."""
+    found = [methods_.get(name) for name in ([name] if name else methods_.names())]
+    if json:
+        for m in found:
+            console.out(json_.dumps(_described(m)))
+    elif name:
+        report.table(("", ""), [(title, _text(value)) for title, value in _described(found[0]).items() if value])
+    else:
+        rows = [(m.name, m.kind, m.paper, m.summary) for m in found]
+        report.table(("method", "kind", "paper", "what it is"), rows)
+
+
+def _described(method: methods_.Method) -> dict[str, object]:
+    return {
+        "name": method.name,
+        "kind": method.kind,
+        "paper": method.paper,
+        "formula": inspect.cleandoc(method.function.__doc__ or ""),
+        "forwards": method.forwards,
+        "backwards": method.backwards,
+        "heads": method.heads,
+        "needs": [words for part, words in NEEDS.items() if method.needs & part],
+        "caveat": method.caveat,
+    }
+
+
+def _text(value: object) -> str:
+    return "; ".join(value) if isinstance(value, list) else " ".join(str(value).split())
+
+
+# What the parts of Evidence that a method reads mean for its user.
+NEEDS = {
+    parts.AT_LAYER | parts.AT_STAGES: "a target layer that gives a map",
+    parts.AT_STAGES: "the ends of earlier stages too",
+    parts.TO_PIXELS: "gradients to the pixels",
+    parts.BENDS_RELU: "ReLU activations",
+    parts.ASKS_AGAIN: "many forwards, or runs of what lies behind the layer",
+    frozenset({"class_weights"}): "a network that ends in an average and one linear layer",
+    parts.ATTENTION: "self-attention over the layer's tokens (ViT)",
+}
+
+
+@console.guarded
+@spread
+def classes(
+    flags: ModelFlags,
+    name: ModelArgument = None,
+    query: Annotated[
+        str, typer.Argument(metavar="TEXT", help="Only classes whose name contains TEXT.", show_default=False)
+    ] = "",
+    json: Json = False,
+    debug: Debug = False,
+) -> None:
+    """List a model's classes with their ids.
+
+    Weights are not downloaded; a file named with --weights is read, because it
+    says which classes there are.
+    """
+    if name is not None and not query and _names_the_model(flags, name):
+        query, name = name, None
+    spec = _spec(name, flags)
+    from camcli.questions.classes import matching
+
+    labels = _labels(spec)
+    found = matching(query, labels) if query else list(range(len(labels)))
+    if not found:
+        raise RequestError(f"no class of {typed(spec)} contains {query!r}: `camcli classes {typed(spec)}` lists them")
+    if json:
+        for i in found:
+            console.out(json_.dumps({"id": i, "label": labels[i]}))
+        return
+    report.table(("id", "class"), [(i, labels[i]) for i in found], right=(0,))
+
+
+def _names_the_model(flags: ModelFlags, word: str) -> bool:
+    """Whether the flags say which model it is, so that a single word after them is a part of a class's name."""
+    if flags.model is not None or flags.weights in ("DEFAULT", "none"):
+        return flags.model is not None
+    try:
+        check_name(word)
+    except RequestError:
+        return True
+    return False
+
+
+def _spec(name: str | None, flags: ModelFlags) -> ModelSpec:
+    """The model that is named, as an argument or with --model.
+
+    Raises: RequestError: both, or wrong flags.
+    """
+    if name is not None and flags.model is not None:
+        raise RequestError(f"{name} and --model {flags.model} are two models: leave one out")
+    problems = Problems()
+    given = problems.of_model(replace(flags, model=name or flags.model))
+    problems.raise_any()
+    return ModelSpec(**given | {"device": "cpu"})  # names and shapes are the same on any
+
+
+def _is_filled(spec: ModelSpec) -> bool:
+    """Whether a file tells what the network is."""
+    return weights_url(spec) is not None or weights_file(spec) is not None
+
+
+def _labels(spec: ModelSpec) -> tuple[str, ...]:
+    from camcli.models import labels_of, load_model
+
+    if (known := labels_of(spec)) is not None:
+        return known
+    weights = spec.weights if _is_filled(spec) else "none"
+    mean, std = spec.mean or (0.0,), spec.std or (1.0,)  # nothing is normalised
+    model = load_model(replace(spec, weights=weights, mean=mean, std=std))
+    for remark in model.remarks:
+        console.say(remark)
+    return model.labels

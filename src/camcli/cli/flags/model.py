@@ -1,0 +1,202 @@
+"""Flags of the model: which network, its weights, and how pictures are made ready for it."""
+
+from __future__ import annotations
+
+from collections.abc import Sequence
+from dataclasses import dataclass, fields
+from typing import Annotated, Any
+
+import typer
+
+from camcli.cli.completion import complete_model
+from camcli.errors import RequestError
+from camcli.models import presets
+
+ModelName = Annotated[
+    str | None,
+    typer.Option(
+        "--model",
+        "-m",
+        metavar="NAME",
+        help="Name (see `camcli models`), timm:NAME, or your code: module:factory, FILE.py:factory. "
+        "Default: what fits --weights FILE, else the bundled model.",
+        autocompletion=complete_model,
+        show_default=False,
+    ),
+]
+
+Weights = Annotated[
+    str,
+    typer.Option(
+        "--weights",
+        "-w",
+        metavar="FILE",
+        help="FILE (.pth, .ckpt, .safetensors, an index of shards), https://URL (#sha256=HEX checks it), "
+        "DEFAULT, a name such as IMAGENET1K_V1, or none: random.",
+    ),
+]
+
+ModelArgs = Annotated[
+    list[str] | None,
+    typer.Option(
+        "--model-arg",
+        metavar="KEY=VALUE",
+        help="Argument of the model's constructor, repeatable: num_classes=5.",
+        show_default=False,
+    ),
+]
+
+WeightsKey = Annotated[
+    str | None,
+    typer.Option(
+        "--weights-key",
+        metavar="KEY",
+        help="State dict to take from a FILE that holds several, such as ema.",
+        show_default=False,
+    ),
+]
+
+TrustCheckpoint = Annotated[
+    bool, typer.Option("--trust-checkpoint", help="Let a pickled FILE run code. Only for files you made yourself.")
+]
+
+Labels = Annotated[
+    str | None,
+    typer.Option(
+        "--labels",
+        metavar="FILE",
+        help="Class names: text (one a line), JSON, or an ImageFolder's root.",
+        show_default=False,
+    ),
+]
+
+PresetFile = Annotated[
+    str | None,
+    typer.Option(
+        "--preset",
+        metavar="FILE",
+        help="Preprocessing from a JSON FILE (also read from beside the weights; none: not that): camcli's, timm's, "
+        "Hugging Face's.",
+        show_default=False,
+    ),
+]
+
+Resize = Annotated[
+    str | None,
+    typer.Option(
+        "--resize",
+        metavar="N|HxW",
+        help="Short side before the crop, or HEIGHTxWIDTH of the whole picture, aspect lost.",
+        show_default=False,
+    ),
+]
+
+Crop = Annotated[
+    str | None,
+    typer.Option(
+        "--crop",
+        metavar="N|HxW",
+        help="Side of the network's view, or HEIGHTxWIDTH: without --resize the whole picture, aspect lost.",
+        show_default=False,
+    ),
+]
+
+Mean = Annotated[
+    str | None,
+    typer.Option(
+        "--mean", metavar="M", help="Mean to subtract: one number, or one a channel: 0,0,0.", show_default=False
+    ),
+]
+
+Std = Annotated[
+    str | None,
+    typer.Option(
+        "--std",
+        metavar="S",
+        help="Deviation to divide by: one number, or one a channel: 1,1,1.",
+        show_default=False,
+    ),
+]
+
+Interpolation = Annotated[
+    str | None,
+    typer.Option(
+        "--interpolation",
+        metavar="NAME",
+        help="Resampling filter: bilinear, bicubic, nearest, box, hamming or lanczos.",
+        show_default=False,
+    ),
+]
+
+MultiLabel = Annotated[
+    bool, typer.Option("--multi-label", help="Several classes can be true at once: probabilities are sigmoids.")
+]
+
+OutputKey = Annotated[
+    str | None,
+    typer.Option(
+        "--output-key",
+        metavar="KEY",
+        help="Output that holds the scores, by key or index, of a network that returns several.",
+        show_default=False,
+    ),
+]
+
+Device = Annotated[str, typer.Option("--device", metavar="NAME", help="Device: auto, cpu, cuda, cuda:1 or mps.")]
+
+
+@dataclass(frozen=True, slots=True)
+class ModelFlags:
+    """The options that say which network is asked and how it is read; `spread` gives them to a command."""
+
+    model: ModelName = None
+    weights: Weights = "DEFAULT"
+    model_arg: ModelArgs = None
+    weights_key: WeightsKey = None
+    trust_checkpoint: TrustCheckpoint = False
+    labels: Labels = None
+    preset: PresetFile = None
+    resize: Resize = None
+    crop: Crop = None
+    mean: Mean = None
+    std: Std = None
+    interpolation: Interpolation = None
+    multi_label: MultiLabel = False
+    output_key: OutputKey = None
+    device: Device = "auto"
+
+    def for_spec(self) -> dict[str, Any]:
+        """The fields of a ModelSpec.
+
+        Raises: RequestError: an argument without "=", numbers that are none.
+        """
+        given = {field.name: getattr(self, field.name) for field in fields(self)}
+        given["model_args"] = pairs(given.pop("model_arg"))
+        for name in ("resize", "crop"):
+            given[name] = presets.sides(f"--{name}", given[name]) if given[name] is not None else None
+        for name in ("mean", "std"):
+            given[name] = presets.numbers(given[name]) if given[name] is not None else None
+        return given
+
+
+def pairs(arguments: Sequence[str] | None) -> tuple[tuple[str, str], ...]:
+    """`--model-arg` texts as (key, value).
+
+    Raises: RequestError: no "=" in one.
+    """
+    split = [argument.partition("=") for argument in arguments or ()]
+    for key, sign, _ in split:
+        if not sign or not key.isidentifier():
+            raise RequestError(f"--model-arg {key!r}: write KEY=VALUE")
+    return tuple((key, value) for key, _, value in split)
+
+
+ModelArgument = Annotated[
+    str | None,
+    typer.Argument(
+        metavar="MODEL",
+        help="Name, as with --model; default: the bundled model, or what fits --weights FILE.",
+        autocompletion=complete_model,
+        show_default=False,
+    ),
+]

@@ -1,0 +1,55 @@
+"""Flags of how a picture becomes what the network sees."""
+
+from __future__ import annotations
+
+from dataclasses import dataclass, fields
+from typing import Annotated, Any, get_args
+
+import typer
+
+from camcli.cli.completion import offer
+from camcli.records import Fit
+
+FitOption = Annotated[
+    str,
+    typer.Option(
+        "--fit",
+        help=f"How the picture becomes the view: {', '.join(get_args(Fit))}.",
+        autocompletion=offer(get_args(Fit)),
+    ),
+]
+
+Draft = Annotated[
+    int | None,
+    typer.Option(
+        "--draft",
+        metavar="SIDE",
+        help="Decode larger JPEGs at a reduced scale whose shorter side is at least SIDE, such as 512: faster, and "
+        "scores move a little.",
+        min=1,
+        show_default=False,
+    ),
+]
+
+White = Annotated[
+    float | None,
+    typer.Option(
+        "--white",
+        metavar="VALUE",
+        help="Value that is white, in pictures and arrays of more than 8 bits: 4095, 10000.",
+        show_default=False,
+    ),
+]
+
+
+@dataclass(frozen=True, slots=True)
+class PictureFlags:
+    """The options that say how a picture becomes the network's view; `spread` gives them to a command."""
+
+    fit: FitOption = "crop"
+    draft: Draft = None
+    white: White = None
+
+    def for_spec(self) -> dict[str, Any]:
+        """The fields of a Spec."""
+        return {field.name: getattr(self, field.name) for field in fields(self)}

@@ -1,0 +1,170 @@
+"""Flags of the question: by which methods, about which class, at which layer."""
+
+from __future__ import annotations
+
+from dataclasses import dataclass, field, fields
+from typing import Annotated, Any, get_args
+
+import typer
+
+from camcli.cli.completion import complete_layer, complete_method, offer
+from camcli.cli.flags.panels import WHAT
+from camcli.records import Fuse, Sanity
+
+Methods = Annotated[
+    list[str],
+    typer.Option(
+        "--method",
+        "-M",
+        metavar="NAME",
+        help="Method, repeatable; see `camcli methods`. all: every one that applies to the model.",
+        autocompletion=complete_method,
+        rich_help_panel=WHAT,
+    ),
+]
+
+Classes = Annotated[
+    list[str],
+    typer.Option(
+        "--class",
+        "-c",
+        metavar="CLASS",
+        help="Class to explain, repeatable: id, name, part of a name, top1, topN (the N best), or folder: the class "
+        "that the picture's folder names; id:2 or name:2 if a name is a number. See `camcli classes`.",
+    ),
+]
+
+TrueClass = Annotated[
+    list[str] | None,
+    typer.Option(
+        "--class",
+        "-c",
+        metavar="folder",
+        help="folder: the class that each picture's folder names is its true one; rows say truth and correct.",
+        show_default=False,
+    ),
+]
+
+Counterfactual = Annotated[
+    bool,
+    typer.Option("--counterfactual", help="Show what speaks against the class: negated gradients (paper, sec. 3.3)."),
+]
+
+Contrast = Annotated[
+    tuple[str, str] | None,
+    typer.Option("--contrast", metavar="A B", help="Show what speaks for class A rather than B.", show_default=False),
+]
+
+TargetOption = Annotated[
+    str,
+    typer.Option(
+        "--target",
+        metavar="WHAT",
+        help="Number that is explained: the logit, the softmax (probability), or your module:function of the output.",
+    ),
+]
+
+OutputIndex = Annotated[
+    int | None,
+    typer.Option(
+        "--output-index",
+        metavar="N",
+        help="Output to explain, from 0, of a model without classes.",
+        min=0,
+        show_default=False,
+    ),
+]
+
+SimilarTo = Annotated[
+    str | None,
+    typer.Option(
+        "--similar-to", metavar="PICTURE", help="Explain what makes an input like PICTURE.", show_default=False
+    ),
+]
+
+Neurons = Annotated[
+    bool,
+    typer.Option(
+        "--neurons",
+        help="Add the channels that weigh most for and against the class, with their maps.",
+        rich_help_panel=WHAT,
+    ),
+]
+
+SanityOption = Annotated[
+    str | None,
+    typer.Option(
+        "--sanity",
+        metavar="head|cascade",
+        help="Check that the answer changes with random weights: in the head, or part by part from it to the picture.",
+        autocompletion=offer(get_args(Sanity)),
+        rich_help_panel=WHAT,
+        show_default=False,
+    ),
+]
+
+Seed = Annotated[int, typer.Option("--seed", metavar="N", help="Seed for whatever a method draws at random.", min=0)]
+
+AugmentOption = Annotated[
+    str | None,
+    typer.Option(
+        "--augment",
+        metavar="HOW",
+        help="Average over changed pictures: flip, scale, or both: flip,scale.",
+        show_default=False,
+        rich_help_panel=WHAT,
+    ),
+]
+
+EigenSmooth = Annotated[
+    bool,
+    typer.Option(
+        "--eigen-smooth",
+        help="Take the weighted channels' first component in place of their sum.",
+        rich_help_panel=WHAT,
+    ),
+]
+
+FuseOption = Annotated[
+    str | None,
+    typer.Option(
+        "--fuse",
+        metavar="HOW",
+        help=f"Join the maps of several layers: {', '.join(get_args(Fuse))}.",
+        autocompletion=offer(get_args(Fuse)),
+        rich_help_panel=WHAT,
+        show_default=False,
+    ),
+]
+
+Layers = Annotated[
+    list[str] | None,
+    typer.Option(
+        "--layer",
+        "-l",
+        metavar="NAME",
+        help="Target layer, repeatable; default: chosen, see `camcli layers`.",
+        autocompletion=complete_layer,
+        rich_help_panel=WHAT,
+        show_default=False,
+    ),
+]
+
+
+@dataclass(frozen=True, slots=True)
+class TargetFlags:
+    """The options that say what is explained; `spread` gives them to a command."""
+
+    class_: Classes = field(default_factory=lambda: ["top1"])
+    counterfactual: Counterfactual = False
+    contrast: Contrast = None
+    target: TargetOption = "logit"
+    output_index: OutputIndex = None
+    similar_to: SimilarTo = None
+    seed: Seed = 0
+
+    def for_spec(self) -> dict[str, Any]:
+        """The fields of a Spec."""
+        given = {field.name: getattr(self, field.name) for field in fields(self)}
+        given["classes"] = tuple(given.pop("class_"))
+        return given

@@ -1,0 +1,1 @@
+"""Raw values -> pictures the size of the original."""

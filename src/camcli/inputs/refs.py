@@ -1,0 +1,209 @@
+"""Arguments, folders, globs, URIs and stdin -> Iterator[Ref], lazily and in a stable order."""
+
+import glob
+import os
+import re
+from collections import Counter
+from collections.abc import Iterable, Iterator, Sequence
+from dataclasses import dataclass, replace
+from hashlib import blake2b
+from itertools import chain, count, islice, takewhile
+from pathlib import Path
+from typing import BinaryIO
+
+from camcli.errors import RequestError
+from camcli.inputs import kinds, lists
+from camcli.records import Ref
+from camcli.storage import pipes, uris
+
+# What is picked up from a folder; a file named on the command line is tried whatever its name is.
+IMAGE_SUFFIXES = frozenset(
+    (
+        ".jpg .jpeg .jpe .jfif .png .apng .webp .gif .bmp .dib .tif .tiff "
+        ".ppm .pgm .pbm .pnm .jp2 .j2k .avif .mpo .ico .tga .npy"
+    ).split()
+)
+
+
+def expand(
+    arguments: Sequence[str],
+    *,
+    recursive: bool = True,
+    skip: Path | None = None,
+    stdin: BinaryIO | None = None,
+    passed: Counter[str] | None = None,
+) -> Iterator[Ref]:
+    """One Ref per picture, numbered from 0, in the order named; a folder's files sorted by name, then its folders.
+
+    `-` reads `stdin`: a picture's bytes, or paths separated by newlines (by NULs if one is seen in the first read), in
+    UTF-16 and UTF-32 too. `skip` is a folder never walked into: a run's own output. `passed` counts, by suffix, the
+    pictures of other kinds that folders hold.
+
+    Raises:
+        RequestError: a named path is missing, or there is nothing to explain. A path that comes from stdin
+            is not checked here: it is data, and refused as one `Failed` row.
+    """
+    if arguments.count("-") > 1:
+        raise RequestError("`-` can be given once: stdin has one end")
+    if not arguments:
+        raise RequestError("no inputs: name a picture, a folder, or `-` for stdin")
+    # os.path, not Path, where a name is tried: Path raises on names that are too long or behind a closed folder.
+    for argument in arguments:
+        there = os.path.exists(argument) or uris.is_uri(argument) or _glob(argument)
+        if argument != "-" and not there:
+            raise RequestError(f"no such file or folder: {_printable(argument)}")
+    passed = Counter() if passed is None else passed
+    walk = _Walk(recursive, skip.absolute().resolve() if skip is not None else None, passed)
+    numbers = count()
+    refs = chain.from_iterable(_refs(argument, numbers, walk, stdin) for argument in arguments)
+    first = next(refs, None)
+    if first is None:
+        what = "stdin is empty" if list(arguments) == ["-"] else f"no pictures in {_printable(' '.join(arguments))}"
+        raise RequestError(f"no inputs: {what}{_instead(passed)}")
+    return apart(chain([first], refs))
+
+
+def passed_over(passed: Counter[str]) -> str:
+    """What a walk has passed over, in one line."""
+    files = "1 file" if passed.total() == 1 else f"{passed.total()} files"
+    return f"{files} passed over: " + ", ".join(f"{count} {suffix}" for suffix, count in sorted(passed.items()))
+
+
+def _instead(passed: Counter[str]) -> str:
+    return f"; {passed_over(passed)} (name one, and it is tried or told why not)" if passed else ""
+
+
+@dataclass(frozen=True, slots=True)
+class _Walk:
+    """How folders are gone through."""
+
+    recursive: bool
+    skip: Path | None
+    passed: Counter[str]
+
+    def takes(self, name: str) -> bool:
+        """Whether a file is picked up; counts it where it is a picture of a kind that is not."""
+        suffix = os.path.splitext(name)[1].lower()  # noqa: PTH122
+        if suffix in kinds.UNREAD_SUFFIXES:
+            self.passed[suffix] += 1
+        return suffix in IMAGE_SUFFIXES
+
+
+def ref_named(index: int, name: str) -> Ref:
+    """The ref of one file: a path, or a URI where there is no such path."""
+    if uris.is_uri(name) and not os.path.exists(name):
+        return Ref(index, name, uri=name)
+    return Ref(index, name, path=Path(name))
+
+
+def mirrored(ref: Ref) -> Path:
+    """Where the input's files go below any output folder, less their tails: never outside, whatever it is called."""
+    named = Path(ref.uri) if ref.uri is not None else ref.path
+    if named is None:
+        parts = ["stdin" if ref.name == "-" else Path(ref.name).name]
+    else:
+        root = ref.root if ref.root is not None else named.parent
+        below = named.relative_to(root) if named.is_relative_to(root) else Path(named.name)
+        # An absolute path from a list has no folder to mirror.
+        parts = [below.name] if below.is_absolute() else [part for part in below.parts if part not in ("..", ".")]
+    parts = [re.sub(r"[\x00-\x1f\x7f/\\\ud800-\udfff]", "_", part) for part in parts] or ["_"]
+    if ref.again > 1:
+        parts[-1] += f"~{ref.again}"
+    return Path(*parts)
+
+
+def apart(refs: Iterable[Ref]) -> Iterator[Ref]:
+    """The same refs, numbered where several would share their files."""
+    # Of each name 8 bytes: two different ones that share them would cost a needless number, and nothing else.
+    taken: set[bytes] = set()
+    for ref in refs:
+        # Compared without case: two inputs must not share files on a file system that ignores it.
+        while (key := _digest(os.fspath(mirrored(ref)).casefold())) in taken:
+            ref = replace(ref, again=ref.again + 1)
+        taken.add(key)
+        yield ref
+
+
+def shard(refs: Iterable[Ref], count: int, number: int, of: int, block: int) -> Iterator[Ref]:
+    """The number-th (from 1) of so many parts of `count` refs, which follow each other; whole blocks but the last one,
+    so that batches are those of the whole run."""
+    blocks = -(-count // block)
+    first, last = blocks * (number - 1) // of, blocks * number // of
+    return islice(refs, first * block, last * block)
+
+
+def _digest(text: str) -> bytes:
+    return blake2b(text.encode("utf-8", "surrogatepass"), digest_size=8).digest()
+
+
+def _refs(argument: str, numbers: Iterator[int], walk: _Walk, stdin: BinaryIO | None) -> Iterator[Ref]:
+    if argument == "-":
+        if stdin is None:
+            raise RequestError("`-` needs a stdin to read")
+        yield from _from_stdin(stdin, numbers)
+        return
+    if uris.is_uri(argument) and not os.path.exists(argument):
+        yield from _remote(argument, numbers, walk)
+        return
+    for name in [argument] if os.path.exists(argument) else _glob(argument):
+        if os.path.isdir(name):
+            yield from _walk(Path(name), numbers, walk)
+        elif pipes.is_open(name):
+            yield _opened(next(numbers), name)
+        else:
+            yield Ref(next(numbers), name, path=Path(name), root=Path(name).parent)
+
+
+def _opened(index: int, name: str) -> Ref:
+    try:
+        with open(name, "rb") as stream:  # noqa: PTH123  no file of that path
+            return Ref(index, name, data=pipes.read(stream))
+    except OSError:  # a socket
+        return Ref(index, name, path=Path(name))  # refused where it is to be decoded
+
+
+def _remote(uri: str, numbers: Iterator[int], walk: _Walk) -> Iterator[Ref]:
+    for name in uris.walk(uri, recursive=walk.recursive):
+        if name == uri or walk.takes(name):
+            folder = glob.has_magic(uri) or name == uri
+            yield Ref(next(numbers), name, uri=name, root=Path(name).parent if folder else Path(uri))
+
+
+def _glob(pattern: str) -> list[str]:
+    found = sorted(glob.glob(pattern, recursive=True)) if glob.has_magic(pattern) else []
+    if "**" not in pattern:
+        return found
+    named = sum(1 for _ in takewhile(lambda part: not glob.has_magic(part), Path(pattern).parts))
+    return [name for name in found if not _through_a_link(Path(name), named)]
+
+
+def _through_a_link(path: Path, named: int) -> bool:
+    """Whether a linked folder is on the way, after so many parts that the user named: it may lead anywhere, and back.
+    In a folder that is walked it is not followed either."""
+    return any(parent.is_symlink() for parent in path.parents if len(parent.parts) > named)
+
+
+def _walk(root: Path, numbers: Iterator[int], walk: _Walk) -> Iterator[Ref]:
+    for folder, folders, files in os.walk(root):
+        here = Path(folder)
+        folders[:] = sorted(f for f in folders if walk.recursive and f[0] != "." and (here / f).resolve() != walk.skip)
+        if here.resolve() == walk.skip:
+            folders.clear()
+            continue
+        for file in sorted(files):
+            if file[0] != "." and walk.takes(file):
+                yield Ref(next(numbers), os.fspath(here / file), path=here / file, root=root)
+
+
+def _from_stdin(stdin: BinaryIO, numbers: Iterator[int]) -> Iterator[Ref]:
+    head = lists.read_head(stdin)
+    framed = None if kinds.is_picture(head) else lists.framing(head)
+    if framed is None:
+        yield Ref(next(numbers), "-", data=pipes.read(stdin, head))
+        return
+    for entry in lists.names(head, stdin, framed):
+        yield replace(ref_named(next(numbers), os.fsdecode(entry)), root=Path())
+
+
+def _printable(name: str) -> str:
+    return name.encode("utf-8", "replace").decode()

@@ -1,0 +1,1 @@
+"""Which layer a map is drawn from, and why."""

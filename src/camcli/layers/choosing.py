@@ -1,0 +1,249 @@
+"""Which layer a map is drawn from, and why.
+
+The rule, over one traced forward: the last module in execution order whose output is a spatial map larger than 1x1
+(tokens on a grid are one), is crossed by every path from the picture's positions to the score, and is neither a pool
+nor part of the head. Where the score is read from a class token (ViT), that is the input of the last attention: behind
+it the patches' gradient is exactly zero. A network whose only common map is near the picture is refused.
+"""
+
+from __future__ import annotations
+
+from collections.abc import Sequence
+from typing import TYPE_CHECKING
+
+from camcli.errors import SetupError, unknown
+from camcli.layers.layouts import fits
+from camcli.layers.trace import Run, Trace
+from camcli.network.layer import Layer
+
+if TYPE_CHECKING:
+    from torch import nn
+
+
+# Networks that split early and join at the score (EfficientViM, CoaT) have a last common map at a few per cent of their
+# depth, which shows edges and no objects; in torchvision's and timm's others it lies beyond 90 %.
+MIN_DEPTH = 0.25
+# As many as RefineCAM's paper fuses; what lies before them is the stem.
+MAX_STAGES = 4
+
+
+def resolve(net: nn.Module, trace: Trace, names: Sequence[str], model: str, typed: str | None = None) -> list[Layer]:
+    """The named layers, or the automatic one where none is named; `typed` as in `classes.parse`.
+
+    Raises:
+        RequestError: no module has that name.
+        SetupError: the module did not run, or gives no spatial map; or no automatic choice is right.
+    """
+    if not names:
+        return [choose(net, trace, model)]
+    return [_named(net, trace, name, model, typed or model) for name in dict.fromkeys(names)]
+
+
+def choose(net: nn.Module, trace: Trace, model: str) -> Layer:
+    """The automatic choice, with its reason."""
+    spatial = _maps_on_every_path(net, trace)
+    if not spatial:
+        raise SetupError(
+            f"no layer of {model} is a spatial map that every path to the score crosses: {_why_none(trace)}"
+        )
+    last = spatial[-1]
+    outermost = _outermost(trace, spatial, last)
+    if _depth(net, trace, last) < MIN_DEPTH:
+        raise SetupError(
+            f"the last map of {model} that every path to the score crosses is {outermost.name!r}, near the picture: "
+            "behind it the network splits into branches. Name the layer of one with --layer"
+        )
+    why = f"the last of {len({run.tensor for run in spatial})} spatial maps that every path to the score crosses"
+    if trace.narrowed and len(last.shape) == 3:
+        why += "; the score is read from a class token"
+    return _layer(net, trace, outermost, why)
+
+
+def _maps_on_every_path(net: nn.Module, trace: Trace) -> list[Run]:
+    """Ordered by when each tensor was made: modules may hand on what is older."""
+    head = _head(net, trace)
+    made = _made(trace)
+    found = [
+        run
+        for run in trace.runs
+        if run.on_every_path
+        and not run.in_attention
+        and not _within(run.name, head)
+        and not _only_hands_on(net, trace.runs[made[run.tensor]])
+        and run.layout is not None
+    ]
+    return sorted(found, key=lambda run: made[run.tensor])
+
+
+def _made(trace: Trace) -> dict[int, int]:
+    """Where in the trace each tensor comes first."""
+    places: dict[int, int] = {}
+    for place, run in enumerate(trace.runs):
+        places.setdefault(run.tensor, place)
+    return places
+
+
+def _only_hands_on(net: nn.Module, run: Run) -> bool:
+    """Whether the module is a pool or a dropout. One with weights is none, whatever it is called."""
+    named = any(word in run.kind for word in ("Pool", "Dropout"))
+    return named and next(net.get_submodule(run.name).parameters(), None) is None
+
+
+def _why_none(trace: Trace) -> str:
+    """What keeps it from having one, and what to type."""
+    if trace.cut:
+        return f"{trace.cut}, or name a layer after that with --layer"
+    twice = next((run for run in reversed(trace.runs) if run.call and run.layout is not None), None)
+    if twice is not None and not twice.on_every_path:
+        top = twice.name.split(".")[0]
+        count = len(trace.runs_of(top)) or twice.call + 1
+        return (
+            f"{top!r} runs {count} times in one forward, and each run sees a picture of its own; --layer names another"
+        )
+    if not any(run.reaches and run.layout is not None for run in trace.runs):
+        apart = next((run for run in reversed(trace.runs) if run.reaches and _gives_maps_apart(trace, run)), None)
+        return f"{_named_apart(trace, apart)}; {_WITHOUT}" if apart else f"none gives any; {_WITHOUT}"
+    return f"name one with --layer, or {_WITHOUT}"
+
+
+_WITHOUT = "use a method that looks at no layer (-M gradient, -M occlusion)"
+
+
+def _gives_maps_apart(trace: Trace, run: Run) -> bool:
+    """Whether it gives maps, but not one for each picture: networks may cut pictures into tiles."""
+    return len(run.shape) == 4 and run.shape[0] != trace.images[0]
+
+
+def _named_apart(trace: Trace, run: Run) -> str:
+    size = "x".join(map(str, run.shape[1:]))
+    return f"layer {run.name!r} gives {run.shape[0]} maps of {size} for {trace.images[0]} picture(s)"
+
+
+def _outermost(trace: Trace, runs: Sequence[Run], run: Run) -> Run:
+    """The name for a tensor that says most: containers hand on that of their last child, an Identity that before it.
+    A module that runs once comes before one whose name could mean several runs."""
+    same = [other for other in runs if other.tensor == run.tensor and other.shape == run.shape]
+    same = [other for other in same if other.kind != "Identity"] or same
+    same = [other for other in same if len(trace.runs_of(other.name)) == 1] or same
+    return min(same, key=lambda other: other.name.count("."))
+
+
+def stages(net: nn.Module, trace: Trace, layer: Layer) -> list[Layer]:
+    """The end of each resolution down to the layer's own: four at most, each the last map that every path crosses.
+
+    The last one that can't be negative, where there is one: a method that divides by a sum of activations is decided
+    by rounding where they cancel. Of a network with one resolution (ViT) the layer alone: the maps at the same place of
+    its blocks are not told apart.
+    """
+    own = trace.runs_of(layer.name)[layer.call]
+    before = {id(run) for run in trace.runs[: trace.runs.index(own)] if run.tensor != own.tensor}
+    # A stage is known by its module's name, which must mean one run.
+    spatial = [
+        run for run in _maps_on_every_path(net, trace) if id(run) in before and len(trace.runs_of(run.name)) == 1
+    ]
+    ends: dict[tuple[int, int], Run] = {}
+    for run in spatial:
+        assert run.layout is not None
+        size = run.layout.shape[1:]
+        if not fits(*size, (trace.images[2], trace.images[3])):  # MaxViT's windows are no picture
+            continue
+        if run.never_negative or size not in ends or not ends[size].never_negative:
+            ends[size] = run
+    last = ends.pop(layer.shape[1:], None)
+    earlier = [_stage(net, trace, _outermost(trace, spatial, run)) for run in ends.values()]
+    if last is not None and last.never_negative and not own.never_negative:
+        layer = _stage(net, trace, _outermost(trace, spatial, last))
+    return [*earlier[1 - MAX_STAGES :], layer]
+
+
+def _stage(net: nn.Module, trace: Trace, run: Run) -> Layer:
+    kept = "whose values can't be negative" if run.never_negative else "no map of which can't be negative"
+    return _layer(net, trace, run, f"the end of a stage, {kept}")
+
+
+def _depth(net: nn.Module, trace: Trace, run: Run) -> float:
+    """The share of the modules with weights on the way to the score that have run when this one has."""
+    own, places = _made(trace)[run.tensor], _weighted(net, trace)
+    return sum(place <= own for place in places) / max(1, len(places))
+
+
+def _weighted(net: nn.Module, trace: Trace) -> list[int]:
+    """Where in the trace a module with weights of its own gives a map, tokens or windows, on the way to the score."""
+    weighted = _with_weights(net)
+    return [i for i, run in enumerate(trace.runs) if run.name in weighted and run.reaches and len(run.shape) > 2]
+
+
+def _with_weights(net: nn.Module) -> set[str]:
+    """The modules that have weights of their own."""
+    return {name for name, part in net.named_modules() if next(part.parameters(recurse=False), None) is not None}
+
+
+def _named(net: nn.Module, trace: Trace, name: str, model: str, typed: str) -> Layer:
+    modules = dict(net.named_modules())
+    if name not in modules or not name:
+        raise unknown("layer", name, filter(None, modules), f"camcli layers {typed}")
+    runs = trace.runs_of(name)
+    see = f"`camcli layers {typed}` lists what can be explained"
+    if name in trace.scripted:
+        raise SetupError(f"layer {name!r} is compiled by TorchScript, where no output is seen: {see}")
+    if not runs:
+        raise SetupError(f"layer {name!r} does not run when {model} predicts: {see}")
+    maps = [run for run in runs if run.layout is not None]
+    if not maps and _gives_maps_apart(trace, runs[-1]):
+        raise SetupError(f"{_named_apart(trace, runs[-1])}, and a map is one picture's: {_WITHOUT}")
+    if not maps:
+        given = "x".join(map(str, runs[-1].shape[1:])) or "no tensor"
+        raise SetupError(f"layer {name!r} gives {given}, not a spatial map: {see}")
+    last = next((run for run in reversed(maps) if run.on_every_path), maps[-1])
+    if len(maps) > 1 and not last.on_every_path:
+        raise SetupError(
+            f"layer {name!r} runs {len(maps)} times in one forward, side by side, and a map is of one run: {see}"
+        )
+    if trace.cut and not last.reaches:
+        raise SetupError(f"no gradient of the score reaches layer {name!r}: {trace.cut}")
+    why = "named with --layer" + (f", run {last.call + 1} of {len(runs)}" if len(runs) > 1 else "")
+    return _layer(net, trace, last, why)
+
+
+def _layer(net: nn.Module, trace: Trace, run: Run, why: str) -> Layer:
+    found, *others = run.layouts
+    class_token = trace.read.get(run.shape[found.token_axis]) if len(run.shape) == 3 else None
+    return Layer(run.name, net.get_submodule(run.name), found, why, run.call, class_token, tuple(others))
+
+
+def _head(net: nn.Module, trace: Trace) -> str:
+    """The prefix of the last child with weights to finish, looked for inside what holds most of the maps: a wrapper, or
+    all that comes after a stem. "" where weights of no module are the head."""
+    weighted = {name for name, module in net.named_modules() if next(module.parameters(), None) is not None}
+    names = [run.name for run in trace.runs if run.name in weighted and run.reaches]
+    maps = _weighted(net, trace)
+    prefix = ""
+    while True:
+        inside = [name for name in names if name.startswith(prefix) and name != prefix[:-1]]
+        children = list(dict.fromkeys(name[len(prefix) :].split(".")[0] for name in inside))
+        if not children:
+            return prefix.rstrip(".")
+        last = inside[-1][len(prefix) :].split(".")[0]
+        prefix += last + "."
+        held = sum(trace.runs[place].name.startswith(prefix) for place in maps)
+        if len(children) > 1 and 2 * held <= len(maps):
+            found = prefix.rstrip(".")
+            return "" if _is_followed(trace, found) else found
+
+
+def _is_followed(trace: Trace, head: str) -> bool:
+    """Whether what would be the head gives a map of no class a channel: weights of no module make the scores of it."""
+    run = trace.last(head)
+    found = run.layout if run is not None else None
+    # One logit is read as two scores; a background may be left out.
+    return found is not None and bool(trace.scores) and found.shape[0] not in (trace.scores, trace.scores - 1)
+
+
+def last_weighted(net: nn.Module, trace: Trace) -> str:
+    """The module with weights of its own that ran last: what it reads is the picture's embedding."""
+    weighted = _with_weights(net)
+    return [run.name for run in trace.runs if run.name in weighted][-1]
+
+
+def _within(name: str, head: str) -> bool:
+    return name == head or name.startswith(head + ".")

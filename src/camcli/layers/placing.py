@@ -1,0 +1,347 @@
+"""Whether the map of a layer that nobody here has seen lies on the picture as the picture lies in the view: parts of a
+picture are changed, and what of the map changes with them tells."""
+
+from __future__ import annotations
+
+import math
+from collections import Counter
+from collections.abc import Sequence
+from contextlib import suppress
+from dataclasses import dataclass
+
+import torch
+from torch import Tensor
+
+from camcli.errors import SetupError
+from camcli.network.forward import Forward
+from camcli.network.layer import Layer
+from camcli.network.network import Network
+
+# The side of the patches that are put into the view's corners, as a share of its own: small, so that most crops leave
+# one out, and larger than the stride of any map.
+PATCH = 1 / 8
+# A share of the view's sides that strides and borders do not reach.
+ALONG = 1 / 16
+# Places that change by half as much as the one that changes most are where a patch is seen.
+SEEN = 0.5
+# A patch that is seen at more than this share of the map says nothing of where it lies.
+DIFFUSE = 0.3
+# Opposite corners of the view are about .8 of the map apart; networks with wide borders of their own bring them nearer.
+NEAREST = 0.5
+# So many cells of the map are changed first near its sides, and as many anywhere, one at a time. Where what changes
+# does not surely go with them, as many as there are, but no more than MANY.
+CELLS, MANY = 8, 64
+# Pearson's correlation between where cells lie and where most changes. Measured on 35 of timm's families with two kinds
+# of random weights, and on the same behind a roll, a jigsaw, a misread layout and frequencies (4 of each): of CELLS, of
+# right networks .98 as a rule, and of wrong ones up to .88; of MANY, of right ones .55 to 1, or nothing is to be seen;
+# of wrong ones up to .54, and on maps of 4x4 and 5x5 .84.
+SURELY, IN_STEP, BARELY = 0.9, 0.7, 0.5
+# By how much of the way between two cells those places are apart that change most with them: by .96 to 1.1 in right
+# networks, by .8 in a picture that has an eighth more on each side.
+SMALLER = 0.9
+# A cell tells where it is seen, if a place changes with it by so many times that place's average.
+SHARP = 3.0
+# What is noted on each map that was not seen to lie on the picture.
+UNSEEN = "nowhere seen: what changes on the map does not go with where the picture changes, as far as tried"
+CORNERS = ("top left", "top right", "bottom left", "bottom right")
+# Where the corners of the picture lie on the map of a network that moves it.
+_MOVES: dict[tuple[int, ...], str] = {
+    (1, 0, 3, 2): "mirrored, left to right",
+    (2, 3, 0, 1): "upside down",
+    (3, 2, 1, 0): "turned by 180 degrees",
+    (0, 2, 1, 3): "transposed",
+    (3, 1, 2, 0): "transposed along the other diagonal",
+    (1, 3, 0, 2): "turned by 90 degrees",
+    (2, 0, 3, 1): "turned by 270 degrees",
+}
+
+
+def placed(network: Network, layer: Layer, images: Tensor, model: str) -> tuple[Layer, bool]:
+    """The layer, in another of the layouts that its shape leaves where only so its map lies as the picture does; and
+    whether it may lie there, as far as was seen.
+
+    Raises: SetupError: as `check_place`, of the likeliest layout.
+    """
+    refusal, seen = None, None
+    try:
+        seen = check_place(network, layer, images, model)
+    except SetupError as error:
+        refusal = error
+    if refusal is None and seen is not False:
+        return layer, True
+    for other in layer.read_otherwise():
+        with suppress(SetupError):
+            if check_place(network, other, images, model):
+                return other, True
+    if refusal is not None:
+        raise refusal
+    return layer, False
+
+
+def check_place(network: Network, layer: Layer, images: Tensor, model: str) -> bool | None:
+    """Change parts of a picture and look at where the layer's map changes; `images` (2, C, H, W) are noise.
+
+    True: what changes goes with what is changed. False: it does not, and goes nowhere else either: the network may mix
+    all places before the layer, or know none. None: the map is too small to tell.
+
+    Raises: SetupError: the network moves, turns or crops the picture before the layer, or keeps its tokens in another
+        order than rows of the picture, so that the map would be painted in another place than it was read at.
+    """
+    seen, patch = _Seen(network, layer, images[:1] * 0.5), images[1:] * 3
+    if (how := _moved(seen, layer.shape[1:], patch)) is not None:
+        raise _misplaced(model, layer, how)
+    _, height, width = layer.shape
+    found = _found_cells(seen, height, width, patch, _some(height, width))
+    if not found:
+        return None
+    if _step(found) >= SURELY and not _shifted(found) and len(_far(found)) <= 1 and not _is_smaller(found, layer):
+        return True
+    found = _found_cells(seen, height, width, patch, _many(height, width))
+    if layer.layout.assumed:
+        if _step(found) < IN_STEP or _shifted(found):
+            raise _misplaced(
+                model, layer, "has tokens that, as far as tried, don't lie where a grid of the picture would"
+            )
+        return True
+    sharp, far = _sharp(found), _far(found)
+    # On a fine grid the places of a right network may wander by some cells, to all sides.
+    apart = _step(found) < SURELY and 2 * len(sharp) >= len(found) and 5 * len(far) >= 2 * len(sharp)
+    if _is_smaller(found, layer):
+        raise _misplaced(model, layer, "sees the picture smaller, on a wider ground")
+    if _in_step(found) and not apart and not (_shifted(found) and 3 * len(far) >= len(sharp)):
+        return True
+    if 4 * len(sharp) < len(found) or 3 * len(far) < len(sharp):
+        return False
+    if layer.layout.arrangement == "channels first":
+        raise _misplaced(model, layer, "changes, as far as tried, in other places than the picture does")
+    raise _misplaced(model, layer, "keeps its tokens in another order than the picture's rows")
+
+
+def _moved(seen: _Seen, grid: tuple[int, int], patch: Tensor) -> str | None:
+    """What the network does to the picture as a whole before the layer, in words; None: nothing, as far as is seen."""
+    changes = seen.corners(patch)
+    if any(change is None for change in changes):
+        if seen.change(patch, _MIDDLE) is None:
+            return None  # it may be blind to all that differs here
+        for other in _flat(patch):
+            again = seen.corners(other)
+            changes = [one if one is not None else other for one, other in zip(changes, again, strict=True)]
+    unseen = [corner for corner, change in zip(CORNERS, changes, strict=True) if change is None]
+    if unseen:
+        return f"never sees the view's {' and '.join(unseen)} corner"
+    if (side := seen.unseen_side(grid, patch)) is not None:
+        return f"never sees what lies along the view's {side} side"
+    places = [place for change in changes if change is not None and (place := _place(change)) is not None]
+    on_map = tuple(2 * (y > 0.5) + (x > 0.5) for y, x in places)
+    if how := _MOVES.get(on_map):
+        return f"sees the picture {how}"
+    near = False
+    if on_map == tuple(range(len(CORNERS))):
+        near = max(last - first for first, last in zip(places[0], places[-1], strict=True)) < NEAREST
+    return "sees the picture smaller, on a wider ground" if near or seen.wider_ground(patch) else None
+
+
+def _step(found: Sequence[_Cell]) -> float:
+    """How much what changes moves with the cells, along that side along which it does so less."""
+    return min(_correlation([(cell.at[axis], cell.middle[axis]) for cell in found]) for axis in (0, 1))
+
+
+def _in_step(found: Sequence[_Cell]) -> bool:
+    """Whether it moves with them, or barely so while most are seen where they lie."""
+    step = _step(found)
+    return step >= IN_STEP or (step >= BARELY and 2 * sum(cell.near for cell in found) >= len(found))
+
+
+def _sharp(found: Sequence[_Cell]) -> list[_Cell]:
+    """Those that tell where they are seen."""
+    return [cell for cell in found if cell.share >= SHARP]
+
+
+def _far(found: Sequence[_Cell]) -> list[_Cell]:
+    """Those of them that are seen elsewhere."""
+    return [cell for cell in _sharp(found) if not cell.near]
+
+
+def _is_smaller(found: Sequence[_Cell], layer: Layer) -> bool:
+    """Whether most are seen, and nearer to each other than they are: borders are mirrored, repeated or blurred."""
+    sharp = _sharp(found)
+    if 2 * len(sharp) < len(found) or min(layer.shape[1:]) < 5 or _step(found) < IN_STEP:
+        return False
+    at, token = (
+        torch.tensor(list(way), dtype=torch.float64)
+        for way in zip(*((cell.at, cell.token) for cell in sharp), strict=True)
+    )
+    at, token = at - at.mean(0), token - token.mean(0)
+    return bool(((at * token).sum(0) < SMALLER * at.square().sum(0)).any())
+
+
+def _shifted(found: Sequence[_Cell]) -> bool:
+    """Whether most are seen equally far from where they lie."""
+    move, times = Counter(cell.move for cell in found).most_common(1)[0]
+    return move != (0, 0) and 2 * times > len(found)
+
+
+@dataclass(frozen=True, slots=True)
+class _Cell:
+    """A cell of the grid (row, column) that was changed: the token that changed most, by how many times the average of
+    what that token changes by, and the middle of all that changed more than most, as shares of the sides."""
+
+    at: tuple[int, int]
+    token: tuple[int, int]
+    share: float
+    middle: tuple[float, float]
+
+    @property
+    def move(self) -> tuple[int, int]:
+        """By how many rows and columns the token is away from the cell."""
+        return self.token[0] - self.at[0], self.token[1] - self.at[1]
+
+    @property
+    def near(self) -> bool:
+        """Whether the token is the cell's, or one beside it."""
+        return max(map(abs, self.move)) <= 1
+
+
+def _some(height: int, width: int) -> list[tuple[int, int]]:
+    """A few cells near the sides, where rows that run the other way are farthest from where they should be; and as many
+    anywhere, for tokens that lie window by window."""
+    columns = (0, width - 1, 1, width - 2)
+    sides = [((2 * i + 1) * height // (2 * CELLS), columns[i % 4]) for i in range(CELLS)]
+    return list(dict.fromkeys([*sides, *_many(height, width)[:CELLS]]))
+
+
+def _many(height: int, width: int) -> list[tuple[int, int]]:
+    """All cells, or MANY in no order that a layout could have."""
+    cells = [(y, x) for y in range(height) for x in range(width)]
+    drawn = torch.randperm(len(cells), generator=torch.Generator().manual_seed(0))
+    return [cells[i] for i in drawn[:MANY].tolist()]
+
+
+def _found_cells(seen: _Seen, height: int, width: int, patch: Tensor, cells: Sequence[tuple[int, int]]) -> list[_Cell]:
+    """The cells, changed one at a time; none where there are too few.
+
+    Attention hands each change on to all tokens, and some change with anything: how much more than on average counts.
+    """
+    if min(height, width) < 3:
+        return []
+    tried = {at: seen.cell(patch, at, (height, width)) for at in cells}
+    changes = {at: change for at, change in tried.items() if change is not None}
+    if 2 * len(changes) < len(cells):
+        return []
+    usual = torch.stack([*changes.values()]).mean(0).clamp_min(torch.finfo(torch.float64).tiny)
+    return [_cell(at, change / usual) for at, change in changes.items()]
+
+
+def _cell(at: tuple[int, int], share: Tensor) -> _Cell:
+    row, column = divmod(int(share.argmax()), share.shape[1])
+    return _Cell(at, (row, column), float(share.max()), _middle((share - share.median()).clamp_min(0).square()))
+
+
+def _correlation(pairs: Sequence[tuple[float, float]]) -> float:
+    """Pearson's; 1 where either does not vary or is not finite: nothing is told then."""
+    found = float(torch.corrcoef(torch.tensor(pairs, dtype=torch.float64).T)[0, 1]) if len(pairs) > 1 else 1.0
+    return found if math.isfinite(found) else 1.0
+
+
+def _misplaced(model: str, layer: Layer, how: str) -> SetupError:
+    return SetupError(
+        f"layer {layer.name!r} of {model} {how}: its map would be painted in the wrong place. Name a layer before that "
+        "with --layer, take what moves the picture out of forward, or use a method that looks at no layer "
+        "(-M gradient, -M occlusion)"
+    )
+
+
+# Where a patch is put, as shares of the room that it leaves: (0, 0) is the top left corner.
+_MIDDLE = (0.5, 0.5)
+
+
+class _Seen:
+    """What the layer's map is of a plain picture (1, C, H, W), and how it changes with a part of it."""
+
+    def __init__(self, network: Network, layer: Layer, plain: Tensor) -> None:
+        self._network, self._layer, self._plain = network, layer, plain
+        self._before = self._map(plain)
+        self._cells: dict[tuple[int, int], Tensor | None] = {}
+
+    def corners(self, patch: Tensor) -> list[Tensor | None]:
+        """For each corner how much each place (h, w) of the map changes with it; None: not at all."""
+        return [self.change(patch, (y, x)) for y in (0.0, 1.0) for x in (0.0, 1.0)]
+
+    def unseen_side(self, grid: tuple[int, int], patch: Tensor) -> str | None:
+        """A side of the view along which nothing is seen; at the bottom and the right strides may leave out as much as
+        a cell of the grid."""
+        below, beside = (min(1.0, ALONG + 1 / cells) for cells in grid)
+        strips = {
+            "top": (0.0, (ALONG, 1.0)),
+            "bottom": (1.0, (below, 1.0)),
+            "left": (0.0, (1.0, ALONG)),
+            "right": (1.0, (1.0, beside)),
+        }
+        for side, (at, size) in strips.items():
+            if all(self.change(one, (at, at), size) is None for one in (patch, *_flat(patch))):
+                return side
+        return None
+
+    def wider_ground(self, patch: Tensor) -> bool:
+        """Whether a border of the map, of more than ALONG of its sides, is the same for every picture."""
+        tried = [self.change(one, _MIDDLE, (1.0, 1.0)) for one in (patch, *_flat(patch))]
+        changes = [change for change in tried if change is not None]
+        if not changes:
+            return False
+        changed = torch.stack([change > 1e-9 * change.max() for change in changes]).any(0)
+        for axis in (0, 1):
+            alive = changed.any(1 - axis).nonzero().flatten()
+            length = changed.shape[axis]
+            if max(int(alive[0]), length - 1 - int(alive[-1])) > ALONG * length:
+                return True
+        return False
+
+    def cell(self, patch: Tensor, at: tuple[int, int], grid: tuple[int, int]) -> Tensor | None:
+        """How much each place changes with that cell (row, column) of a grid; each is changed once."""
+        if at not in self._cells:
+            (y, x), (height, width) = at, grid
+            self._cells[at] = self.change(patch, (y / (height - 1), x / (width - 1)), (1 / height, 1 / width))
+        return self._cells[at]
+
+    def change(
+        self, patch: Tensor, at: tuple[float, float], size: tuple[float, float] = (PATCH, PATCH)
+    ) -> Tensor | None:
+        """How much each place (h, w) changes with a patch there, of such shares of the sides; None: not at all."""
+        sides = self._plain.shape[2:]
+        parts = [max(1, round(side * share)) for side, share in zip(sides, size, strict=True)]
+        starts = [round((side - part) * share) for side, part, share in zip(sides, parts, at, strict=True)]
+        rows, columns = (slice(start, start + side) for start, side in zip(starts, parts, strict=True))
+        patched = self._plain.clone()
+        patched[..., rows, columns] = patch[..., rows, columns]
+        change = (self._map(patched) - self._before).square().sum(0)
+        return change if float(change.max()) > 1e-12 * float(self._before.square().sum(0).max()) else None
+
+    def _map(self, image: Tensor) -> Tensor:
+        with torch.random.fork_rng():
+            torch.manual_seed(0)  # the same draw for each, of a network that draws
+            forward = Forward(self._network, self._network.arranged(image), [self._layer])
+        return forward.activations(self._layer)[0].double()
+
+
+def _flat(patch: Tensor) -> list[Tensor]:
+    """What else a part of a picture is changed to: a network of few units may be blind to one patch of noise."""
+    return [torch.full_like(patch, level) for level in (3.0, -3.0)]
+
+
+def _place(change: Tensor) -> tuple[float, float] | None:
+    """The (y, x) of a change on the map, as shares of its sides; None: it is all over the map."""
+    seen = change * (change >= SEEN * change.max())
+    if float((seen > 0).float().mean()) > DIFFUSE or not change.isfinite().all():
+        return None
+    return _middle(seen)
+
+
+def _middle(weights: Tensor) -> tuple[float, float]:
+    """The (y, x) of a map's centre of mass, as shares of its sides."""
+    shares = []
+    for axis in (1, 0):
+        along = weights.sum(axis)
+        # By whole numbers: on a 2x2 map corners are exactly NEAREST apart, and rounding must not bring them nearer.
+        index = (along * torch.arange(len(along), device=along.device)).sum() / along.sum()
+        shares.append((float(index) + 0.5) / len(along))
+    return shares[0], shares[1]

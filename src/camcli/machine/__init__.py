@@ -1,0 +1,1 @@
+"""This machine: what fails on it, its processes and threads, its arithmetic."""

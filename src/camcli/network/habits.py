@@ -1,0 +1,93 @@
+"""Whether a network that nobody here has seen answers of the picture alone: the same each time that it is asked, and
+whatever other pictures are in the batch."""
+
+from __future__ import annotations
+
+import pickle
+import random
+from collections.abc import Iterator
+from dataclasses import dataclass
+
+import numpy as np
+import torch
+from torch import Tensor, nn
+
+from camcli.tasks.frozen import frozen
+from camcli.tasks.readout import Outputs, Readout
+from camcli.tasks.tables import tensors_in
+
+# More than other rounding does, less than one unit that is dropped.
+SAME_WITHIN = 1e-3
+# How often a network is asked again that has drawn a random number.
+DRAWS = 16
+# What is noted on each answer of a network that chance has a part in.
+ONE_DRAW = "one draw: the network answers otherwise each time it is asked"
+
+
+@dataclass(frozen=True, slots=True)
+class Habits:
+    """What a network's answer depends on besides the picture: chance, or the company of other pictures. changes_input:
+    it writes into the pictures that it is given."""
+
+    chance: bool = False
+    company: bool = False
+    changes_input: bool = False
+
+    def remarks(self, model: str) -> Iterator[str]:
+        """What the user should know."""
+        if self.chance:
+            yield (
+                f"warning: {model} answers otherwise each time it is asked: something random is on in eval mode "
+                "(dropout without training=self.training?), so scores and maps are those of one draw"
+            )
+        elif self.company:
+            yield (
+                f"warning: what {model} says of a picture depends on the others of its batch (batch norm without "
+                "running statistics?): each is explained alone"
+            )
+
+
+def found_in(net: nn.Module, readout: Readout, images: Tensor, *, alone: bool) -> Habits:
+    """Ask the same twice and, unless the network takes pictures `alone`, in other company; `images` (3, C, H, W) are
+    noise."""
+    with torch.no_grad(), frozen(net):
+        given, before = images[:1].clone(), _generators(images.device)
+        first = _numbers(readout.outputs(net, given), 1)
+        changes_input = not torch.equal(given, images[:1])
+        # Two draws of few can be alike.
+        again = 1 if _generators(images.device) == before else DRAWS
+        chance = any(not _same(first, _numbers(readout.outputs(net, images[:1].clone()), 1)) for _ in range(again))
+        if chance or alone:
+            return Habits(chance, False, changes_input)
+        # Companions brighter and darker, of more and of less contrast: noise of one kind has the same statistics.
+        companions = (images[1:2] * 2 + 1, images[2:] * 0.5 - 1)
+        company = any(
+            not _same(first, _numbers(readout.outputs(net, torch.cat([images[:1], other])), 2)) for other in companions
+        )
+    return Habits(chance, company, changes_input)
+
+
+def _generators(device: torch.device) -> list[bytes]:
+    """The states of the generators that a network may draw from."""
+    numpy_state = np.random.get_state(legacy=False)
+    states = [torch.get_rng_state()] + ([torch.cuda.get_rng_state(device)] if device.type == "cuda" else [])
+    return [state.numpy().tobytes() for state in states] + [pickle.dumps((random.getstate(), numpy_state))]
+
+
+def _numbers(outputs: Outputs, pictures: int) -> Tensor:
+    """All that was said of the first picture."""
+    if outputs.readout.table:
+        return outputs.scores[0].float()
+    own = [tensor for tensor in tensors_in(outputs.raw) if tensor.shape[:1] == (pictures,)]
+    return torch.cat([tensor[0].flatten().float() for tensor in own]) if own else torch.zeros(1)
+
+
+def _same(one: Tensor, other: Tensor) -> bool:
+    if one.shape != other.shape:
+        return False
+    finite = one.isfinite() & other.isfinite()
+    if not torch.equal(one[~finite], other[~finite]):  # a class that is masked out has a score of minus infinity
+        return False
+    if not finite.any():
+        return True
+    return float((one - other)[finite].abs().max()) <= SAME_WITHIN * float(one[finite].abs().max())

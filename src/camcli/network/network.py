@@ -1,0 +1,117 @@
+"""A network and how it is asked: its readout, the size of a batch, and what of it runs in a lower precision."""
+
+from __future__ import annotations
+
+from collections.abc import Callable, Collection, Iterator
+from contextlib import ExitStack, contextmanager
+from dataclasses import dataclass, field, replace
+from itertools import count
+from typing import Any
+
+import torch
+from torch import Tensor, nn
+from torch.utils.hooks import RemovableHandle
+
+from camcli.errors import SetupError
+from camcli.network.layer import Layer
+from camcli.tasks.frozen import frozen
+from camcli.tasks.readout import PLAIN, Outputs, Readout
+from camcli.tasks.tables import carried, with_carried
+
+
+@dataclass(frozen=True, slots=True, eq=False)
+class Network:
+    """A network and how it is asked: what every forward of a run shares.
+
+    `batch_size` bounds the pictures of one forward; `black` (C, 1, 1) is a black pixel, normalised;
+    `embedder` is the module whose input is a picture's embedding;
+    `step` is told how many of how many variants are done. `precision` is that of all that runs before the layer `cut`.
+    `channels_last`: pictures lie so in memory. `changes_input`: the network writes into what it is given.
+    """
+
+    net: nn.Module
+    readout: Readout = PLAIN
+    batch_size: int = 16
+    seed: int = 0
+    black: Tensor | None = None
+    embedder: nn.Module | None = None
+    step: Callable[[int, int], None] = field(default=lambda done, of: None)
+    precision: torch.dtype = torch.float32
+    cut: Layer | None = None
+    channels_last: bool = False
+    changes_input: bool = False
+
+    def arranged(self, images: Tensor) -> Tensor:
+        """Images (N, C, H, W) as the network's kernels lie."""
+        return images.contiguous(memory_format=torch.channels_last if self.channels_last else torch.contiguous_format)
+
+    def outputs(self, images: Tensor) -> Outputs:
+        """One forward, with the embedding where the network has a module that is named as reading it.
+
+        Raises: SetupError: the network fails on pictures of this size, or gives no scores.
+        """
+        with self._lowered(images.device.type):
+            return self._outputs(images.clone() if self.changes_input else images)
+
+    @contextmanager
+    def _lowered(self, device: str) -> Iterator[None]:
+        if self.cut is None:
+            yield
+            return
+
+        def back(output: Tensor) -> Tensor:
+            torch.set_autocast_enabled(device, False)
+            return output.float()
+
+        # Before the hook that keeps the layer's output: what is kept, and all that is behind it, is fp32.
+        hook = on_run(self.cut, back)
+        try:
+            with torch.autocast(device, self.precision):
+                yield
+        finally:
+            hook.remove()
+
+    def _outputs(self, images: Tensor) -> Outputs:
+        if self.embedder is None:
+            return self.readout.outputs(self.net, images)
+        seen: list[Tensor] = []
+        hook = self.embedder.register_forward_pre_hook(lambda module, args: seen.append(args[0]))
+        try:
+            outputs = self.readout.outputs(self.net, images)
+        finally:
+            hook.remove()
+        embedding = seen[-1]
+        return replace(outputs, embedding=embedding.flatten(2).mean(2) if embedding.ndim > 2 else embedding)
+
+    def embedding(self, image: Tensor) -> Tensor:
+        """(D,): what the network's last layer with weights reads, of one picture (C, H, W)."""
+        with torch.no_grad(), frozen(self.net):
+            embedding = self.outputs(image[None]).embedding
+        assert embedding is not None
+        return embedding[0]
+
+
+def on_run(layer: Layer, change: Callable[[Tensor], Tensor]) -> RemovableHandle:
+    """Change what that run of the layer's module which gives the map hands on, before hooks of the network's own."""
+    runs = count()
+
+    def hook(module: nn.Module, args: Any, output: Any) -> Any:
+        if next(runs) != layer.call:
+            return output
+        tensor = carried(module, output)
+        if tensor is None:
+            raise SetupError(f"layer {layer.name!r} gives no tensor: choose another with --layer")
+        return with_carried(output, change(tensor))
+
+    return layer.module.register_forward_hook(hook, prepend=True)
+
+
+@contextmanager
+def watched(net: nn.Module, names: Collection[str]) -> Iterator[set[str]]:
+    """The names of those modules that run inside the block."""
+    ran: set[str] = set()
+    with ExitStack() as stack:
+        for name in names:
+            hook = net.get_submodule(name).register_forward_hook(lambda *_, name=name: ran.add(name))
+            stack.callback(hook.remove)
+        yield ran

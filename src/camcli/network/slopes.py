@@ -1,0 +1,122 @@
+"""Whether a target's slope is more than rounding.
+
+At its maximum a number has no slope: of a picture compared with itself, of a probability that float32 can't tell from
+1, of a function that is the same for every picture. What is computed then is rounding, and a map made of it is noise.
+"""
+
+from __future__ import annotations
+
+from collections.abc import Callable, Mapping, Sequence
+from contextlib import suppress
+from copy import copy
+from dataclasses import replace
+from typing import Any
+
+import torch
+from torch import Tensor
+
+from camcli.tasks.readout import Outputs
+from camcli.tasks.targets import LogProbability, Mixture, Negated, OfClass, Target
+
+# The share of a number that a network's own rounding may be: some bits more than float32's last.
+ROUNDING = 1e-6
+# What a network gives is moved by so much of itself, and the slope computed again with more digits...
+_MOVED = 10 * ROUNDING
+# ... and where that changes the slope by more than this share of it, rounding decides what it is.
+_DECIDES = 0.1
+# What a user's function raises that takes float32 alone, or no copy of what the network gave.
+_REFUSES = (RuntimeError, TypeError, ValueError, AttributeError, AssertionError, LookupError)
+
+
+def is_rounding(target: Target, outputs: Outputs) -> Tensor:
+    """(N,) of bool: whether d target / d outputs is another one for outputs that are moved as far as rounding does, or
+    so small that no change of the outputs by their own size would show in the target's last digit."""
+    if not is_steep(target):
+        for change in (_moved_precisely, _moved):
+            with suppress(*_REFUSES):
+                return _is_rounding(target, outputs, change)
+    return torch.zeros(len(outputs.scores), dtype=torch.bool, device=outputs.scores.device)
+
+
+def _is_rounding(target: Target, outputs: Outputs, change: Callable[[Tensor], Tensor]) -> Tensor:
+    slope, reach, value = _slope(target, outputs, Tensor.clone)
+    other, *_ = _slope(target, outputs, change)
+    size = slope.norm(dim=1)
+    # Also of a slope that has come out as zero, where the other has not.
+    decided = (other - slope).norm(dim=1) > _DECIDES * size
+    hidden = (size > 0) & (reach < torch.finfo(torch.float32).eps / 2 * value.abs())
+    found: Tensor = decided | hidden
+    return found
+
+
+def is_steep(target: Target) -> bool:
+    """Whether its slope is never rounding: so for a class's score, which nearly all runs ask about, alone or beside the
+    logarithm of its probability."""
+    if isinstance(target, Negated):
+        return is_steep(target.target)
+    if isinstance(target, Mixture):
+        return all(is_steep(term) for _, term in target.terms)
+    return isinstance(target, LogProbability) or (isinstance(target, OfClass) and not target.probability)
+
+
+def _slope(target: Target, outputs: Outputs, change: Callable[[Tensor], Tensor]) -> tuple[Tensor, Tensor, Tensor]:
+    """(d target / d everything that the network gave, changed before (N, …); its length times that of what was given
+    (N,); the target (N,)), in float64."""
+    leaves: list[Tensor] = []
+
+    def leaf(value: Tensor) -> Tensor:
+        if not value.is_floating_point():
+            return value
+        leaves.append(change(value.detach()).requires_grad_())
+        return leaves[-1]
+
+    pictures = len(outputs.scores)
+    given = replace(outputs, raw=_each(outputs.raw, leaf), scores=leaf(outputs.scores))
+    if outputs.embedding is not None:
+        given = replace(given, embedding=leaf(outputs.embedding))
+    with torch.enable_grad():
+        values = target(given)
+    gradients: Sequence[Tensor | None] = [None] * len(leaves)
+    if values.requires_grad:
+        gradients = torch.autograd.grad(values.sum(), leaves, allow_unused=True)
+    rows = [
+        ((torch.zeros_like(own) if gradient is None else gradient), own.detach())
+        for own, gradient in zip(leaves, gradients, strict=True)
+        if own.ndim and len(own) == pictures
+    ]
+    slopes, sizes = (
+        torch.cat([row.double().reshape(pictures, -1) for row in part], 1) for part in zip(*rows, strict=True)
+    )
+    return slopes, slopes.norm(dim=1) * sizes.norm(dim=1), values.detach().double()
+
+
+def _moved(value: Tensor) -> Tensor:
+    signs = torch.randint(0, 2, value.shape, generator=torch.Generator().manual_seed(0)) * 2 - 1
+    return value * (1 + _MOVED * signs.to(value))
+
+
+def _moved_precisely(value: Tensor) -> Tensor:
+    return _moved(value.double())
+
+
+def _each(value: Any, change: Callable[[Tensor], Tensor]) -> Any:
+    """What a network returned, of the same kind, with each tensor in it changed."""
+    if isinstance(value, Tensor):
+        return change(value)
+    if isinstance(value, tuple):
+        parts = [_each(part, change) for part in value]
+        return type(value)(*parts) if hasattr(value, "_fields") else tuple(parts)
+    if isinstance(value, list):
+        return [_each(part, change) for part in value]
+    if isinstance(value, Mapping):
+        changed: Any = copy(value)
+        for key, part in value.items():
+            changed[key] = _each(part, change)
+        return changed
+    if hasattr(value, "__dict__"):
+        changed = copy(value)
+        for name, part in vars(value).items():
+            if isinstance(part, Tensor):
+                setattr(changed, name, change(part))
+        return changed
+    return value

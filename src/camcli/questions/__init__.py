@@ -1,0 +1,1 @@
+"""Flags and predictions -> what is asked about each picture."""

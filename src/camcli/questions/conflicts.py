@@ -1,0 +1,108 @@
+"""What of a request excludes what: all that can be refused before a model is loaded, and what its model forbids."""
+
+from __future__ import annotations
+
+from collections.abc import Sequence
+from pathlib import Path
+
+from camcli import methods
+from camcli.errors import RequestError, SetupError
+from camcli.methods import Method
+from camcli.models import Model
+from camcli.network import parts
+from camcli.records import Spec, spelled
+from camcli.tasks.targets import QUANTITIES
+
+# What needs every operation before the layer to be seen, and compiled code is not.
+_SEEN_WHOLE = parts.TO_PIXELS | parts.ATTENTION | parts.RESUMES
+
+
+def methods_of(spec: Spec) -> tuple[list[Method], list[str]]:
+    """(the methods asked for, why others are left out); of all methods those that go with the other flags.
+
+    Raises:
+        RequestError: flags that exclude each other, numbers out of range, no such method or file.
+        SetupError: a method that does not load.
+    """
+    if (spec.batch_size is not None and spec.batch_size < 1) or spec.top < 1:
+        raise RequestError("batch size and top must be at least 1")
+    found: list[Method] = []
+    left_out: list[str] = []
+    for name in methods.names() if asks_all(spec) else methods.asked(spec.methods):
+        try:
+            found.append(_method(spec, name))
+        except (RequestError, SetupError) as error:
+            if not asks_all(spec):
+                raise
+            left_out.append(f"{name} is left out: {error}")
+    check_targets(spec)
+    _check_computing(spec, found)
+    if spec.fuse and len(dict.fromkeys(spec.layers)) < 2:
+        raise RequestError("--fuse joins the maps of several layers: name two or more with --layer")
+    return found, left_out
+
+
+def asks_all(spec: Spec) -> bool:
+    """Whether every method is asked for that applies."""
+    return methods.ALL in methods.asked(spec.methods)
+
+
+def check_model(spec: Spec, model: Model) -> None:
+    """Raises: SetupError: the model takes pictures of one size only, and others are asked for."""
+    if not model.fixed_size:
+        return
+    if "scale" in spec.augment:
+        raise SetupError(f"{model.name} takes pictures of one size only: use --augment flip")
+    if spec.fit == "full":
+        size = spelled(model.preset.crop)
+        raise SetupError(f"{model.name} takes {size} pictures only: use --fit crop, squash or pad")
+
+
+def _method(spec: Spec, name: str) -> Method:
+    found = methods.get(name)
+    if spec.eigen_smooth and "combine" not in found.needs:
+        raise RequestError(f"--eigen-smooth replaces a sum over channels, and {name} has none")
+    if asks_all(spec):
+        _check_computing(spec, [found])
+    return found
+
+
+def check_targets(spec: Spec) -> None:
+    """Look at what is to be explained. Raises: RequestError: flags that exclude each other, or no such file."""
+    ways = {
+        "--class": spec.classes not in ((), ("top1",)),
+        "--contrast": spec.contrast is not None,
+        "--target FUNCTION": spec.target not in QUANTITIES,
+        "--output-index": spec.output_index is not None,
+        "--similar-to": spec.similar_to is not None,
+    }
+    if len(given := [flag for flag, used in ways.items() if used]) > 1:
+        raise RequestError(f"{' and '.join(given)} each say what is explained: give one")
+    if spec.target not in QUANTITIES:
+        where, _, function = spec.target.rpartition(":")
+        if not where or not function:
+            raise RequestError(f"--target {spec.target!r} is none of {', '.join(QUANTITIES)}, module:function")
+        if where.endswith(".py") and not Path(where).is_file():
+            raise RequestError(f"no such file: {where}")
+    if spec.target == "softmax" and (spec.output_index is not None or spec.similar_to is not None):
+        raise RequestError("--target softmax goes with classes only")
+
+
+def _check_computing(spec: Spec, asked: Sequence[Method]) -> None:
+    if spec.exact and (spec.compile or spec.precision != "fp32"):
+        raise RequestError("--exact is plain fp32: leave --precision and --compile out")
+    for method in asked:
+        if spec.precision != "fp32" and method.needs & parts.TO_PIXELS:
+            raise RequestError(
+                f"--precision {spec.precision}: {method.name} differentiates through the whole network, and of so few "
+                "digits only noise would be left"
+            )
+    if not spec.compile:
+        return
+    for method in asked:
+        if method.needs & _SEEN_WHOLE:
+            raise RequestError(f"--compile: {method.name} looks at all of the network, and at compiled parts it can't")
+    if spec.sanity is not None:
+        raise RequestError("--compile: --sanity draws the network's weights anew, and compiled parts keep theirs")
+    if spec.fit == "full":
+        raise RequestError("--compile builds for views of one size: leave --fit full out")

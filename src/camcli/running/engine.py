@@ -1,0 +1,232 @@
+"""Refs in, results out: one result per ref, in order, a batch at a time.
+
+A bad request is raised by `Engine(spec)` before any picture is read; a bad picture becomes a `Failed` record.
+"""
+
+from __future__ import annotations
+
+import time
+from collections.abc import Callable, Iterable, Iterator, Sequence
+from concurrent.futures import Executor
+from dataclasses import fields, replace
+from functools import cached_property, partial
+from importlib.metadata import version
+from itertools import chain
+
+import numpy as np
+import torch
+
+from camcli import models
+from camcli._version import __version__
+from camcli.answers.attributing import attributions
+from camcli.answers.batch import Batch, batch_of
+from camcli.errors import SetupError
+from camcli.inputs.reading import Item, Reader
+from camcli.layers import placing
+from camcli.machine import faults
+from camcli.machine.faults import machine_failures
+from camcli.machine.fp32 import in_fp32
+from camcli.machine.pools import ahead, default_workers, pool_of
+from camcli.methods import Method
+from camcli.network import habits
+from camcli.network.layer import Layer
+from camcli.questions import asking, classes, conflicts
+from camcli.questions.asking import Asker, Prediction
+from camcli.questions.folders import FolderClasses
+from camcli.records import MAX_PIXELS, Attribution, Explained, Failed, Provenance, Ref, Result, Spec, Truth
+from camcli.running import tuning
+from camcli.running.preparing import prepare
+
+
+class Engine:
+    """A loaded model with the methods, layers and targets of one spec, that answers batches.
+
+    `workers` threads decode. A picture of more than `max_pixels` is refused.
+
+    Raises:
+        RequestError: an unknown model, weights, method, class or layer.
+        SetupError: weights unreachable, no device, one that has failed, too little memory, or a method that does not
+            apply to the model.
+    """
+
+    @machine_failures()
+    def __init__(
+        self,
+        spec: Spec,
+        *,
+        progress: bool = False,
+        workers: int | None = None,
+        max_pixels: int = MAX_PIXELS,
+    ) -> None:
+        self.spec = spec
+        self.workers = workers or default_workers()
+        # Told how many of how many forwards are done, by methods that take many.
+        self.on_step: Callable[[int, int], None] = lambda done, of: None
+        # Told what has to be said while the run goes on.
+        self.on_remark: Callable[[str], None] = lambda text: None
+        # Everything that can be refused without the weights is refused before they are fetched.
+        asked, left_out = conflicts.methods_of(spec)
+        if (known := models.labels_of(spec)) is not None:
+            for texts in (spec.classes, spec.contrast or ()):
+                classes.parse(texts, known, spec.model or models.catalog.BUNDLED, models.typed(spec))
+        model = models.load_model(spec, progress=progress)
+        if spec.output_index is not None:
+            model = asking.without_classes(model)
+        self.asker = Asker(spec, model)
+        conflicts.check_model(spec, model)
+        prepared = prepare(spec, model, asked, self.asker, lambda done, of: self.on_step(done, of))
+        self.model, self.plan = prepared.model, prepared.plan
+        self._prepared = prepared
+        self.remarks = [*model.remarks, *tuning.remarks(spec, model.device), *left_out, *prepared.remarks]
+        # The pictures of one forward: fewer than a batch once so many did not fit in memory.
+        self._most = self.batch_size
+        truth = FolderClasses(model, lambda text: self.on_remark(text)) if self.asker.by_folder else None
+        self.reader = Reader(model.preset, spec.fit, spec.decoding, truth, max_pixels)
+
+    @property
+    def methods(self) -> Sequence[Method]:
+        """Those that are asked for and apply."""
+        return self.plan.methods
+
+    @property
+    def layers(self) -> Sequence[Layer]:
+        """Where maps are read."""
+        return self.plan.layers
+
+    @property
+    def batch_size(self) -> int:
+        """The pictures of a batch."""
+        return self.plan.network.batch_size
+
+    @property
+    def overlaps(self) -> bool:
+        """Whether computing leaves cores idle."""
+        return self.model.device != "cpu"
+
+    def explain(self, refs: Iterable[Ref]) -> Iterator[Result]:
+        """One result per ref, in order. Memory is a few batches, whatever the number of refs."""
+        with pool_of(self.workers) as pool:
+            yield from chain.from_iterable(self.batches(refs, pool))
+
+    def batches(self, refs: Iterable[Ref], pool: Executor) -> Iterator[list[Result]]:
+        """`explain`, a batch at a time, with the pictures decoded by `pool`.
+
+        On a CPU decoding and computing take turns, each with all cores; on a GPU the next batch is decoded meanwhile.
+        """
+        batches = self.reader.batches(refs, self.batch_size, pool, self.workers)
+        # By map, no name here keeps a batch's pictures alive while the next one is decoded.
+        return map(self.answer, ahead(batches) if self.overlaps else batches)
+
+    @cached_property
+    def provenance(self) -> Provenance:
+        """What this engine's answers are made with; waits for the digest of the weights."""
+        model, spec = self.model, self.spec
+        packages = dict.fromkeys(("torch", "torchvision", model.package))
+        return Provenance(
+            weights_sha256=model.digest.hexdigest() if model.digest else None,
+            preset=model.preset,
+            device=model.device,
+            dtype=str(next((p.dtype for p in model.net.parameters()), torch.float32)).removeprefix("torch."),
+            versions={"camcli": __version__} | {package: version(package) for package in packages},
+            spec={f.name: value for f in fields(spec) if (value := getattr(spec, f.name)) or value != f.default},
+        )
+
+    @machine_failures()
+    @in_fp32()
+    def answer(self, batch: Sequence[Item]) -> list[Result]:
+        """What the network says of the items that were read, and their refusals of the others; in order.
+
+        Raises: SetupError: the device has failed, or memory does not suffice for the model.
+        """
+        by_shape: dict[tuple[int, ...], list[Item]] = {}
+        for item in batch:
+            if item.view is not None:
+                by_shape.setdefault(item.view.pixels.shape, []).append(item)
+        for same in by_shape.values():
+            try:
+                self._explain_same_shape(same)
+            except SetupError as error:  # views of this size, not all
+                for item in same:
+                    item.result = Failed(item.ref, "predict", "model", str(error))
+        return [item.result for item in batch if item.result is not None]
+
+    def _explain_same_shape(self, items: Sequence[Item]) -> None:
+        """Explains them together, or by halves where so many don't fit in memory."""
+        for start in range(0, len(items), self._most):
+            part = items[start : start + self._most]
+            if not faults.fits(partial(self._explain_together, part)):
+                if len(part) == 1:
+                    part[0].result = Failed(part[0].ref, "predict", "memory", "it does not fit in memory, alone")
+                    continue
+                self._most = (len(part) + 1) // 2
+                self.on_remark(f"{len(part)} pictures at once don't fit in memory: {self._most} from here on")
+                self._explain_same_shape(items[start:])
+                return
+
+    def _explain_together(self, items: Sequence[Item]) -> None:
+        started = time.perf_counter()
+        views = [item.view.pixels for item in items if item.view]
+        if self.spec.compile:  # built for batches of one size
+            views += [views[-1]] * (self._most - len(views))
+        batch = Batch(self.plan, batch_of(views, self.plan.network, self.model.device))
+        predictions = asking.predictions(batch.forward.logits, self.model)
+        predicted = time.perf_counter()
+        answered: list[list[Attribution] | str] = [[] for _ in items]
+        if self.methods:
+            truths = [item.truth for item in items]
+            asked = self.asker.ask(batch.forward, predictions, truths + truths[-1:] * (len(views) - len(items)))
+            randomised = [(part, Batch(plan, batch.forward.images)) for part, plan in self._prepared.randomised]
+            answered = attributions(batch, asked, predictions, randomised, neurons=self.spec.neurons)
+        shared = {
+            "forward": _ms(started, predicted) / len(items),
+            "explain": _ms(predicted, time.perf_counter()) / len(items),
+        }
+        answered = [self._noted(answers) for answers in answered]
+        for item, prediction, answers in zip(items, predictions, answered, strict=False):
+            item.result = self._result(item, prediction, answers, shared)
+
+    def _noted(self, answers: list[Attribution] | str) -> list[Attribution] | str:
+        """A picture's answers with what is known of all, on those that have no note."""
+        if isinstance(answers, str):
+            return answers
+        drawn = habits.ONE_DRAW if self._prepared.chance else None
+        unseen = self._prepared.unseen
+        return [replace(one, note=one.note or (placing.UNSEEN if one.layer in unseen else drawn)) for one in answers]
+
+    def _result(
+        self, item: Item, prediction: Prediction, answers: list[Attribution] | str, shared: dict[str, float]
+    ) -> Result:
+        assert item.frame is not None
+        assert item.view is not None
+        # A class that is masked out has a score of minus infinity.
+        if not (prediction.logits < np.inf).all():
+            return Failed(item.ref, "predict", "not-finite", "the model's scores are not finite (NaN or infinity)")
+        if isinstance(answers, str):
+            return Failed(item.ref, "explain", "not-finite", answers)
+        if masked := [one.target.name for one in answers if one.target.value == -np.inf]:
+            why = f"the model's score of {masked[0]} is minus infinity: it masks that class out"
+            return Failed(item.ref, "explain", "not-finite", why)
+        truth = None
+        if item.truth is not None:
+            truth = Truth(item.truth, self.model.labels[item.truth], correct=item.truth == prediction.ranking[0])
+        return Explained(
+            frame=item.frame,
+            box=item.view.box,
+            model=self.model.name,
+            weights=self.model.weights,
+            layer=self.layers[0].name if self.layers else None,
+            top=tuple(prediction.score(i) for i in prediction.ranking[: self.spec.top] if prediction.allows(i)),
+            attributions=tuple(answers),
+            ms={**item.ms, **shared},
+            provenance=self.provenance,
+            truth=truth,
+        )
+
+
+def explain(refs: Iterable[Ref], spec: Spec) -> Iterator[Result]:
+    """One result per ref, in order; see `Engine` for what is raised."""
+    yield from Engine(spec).explain(refs)
+
+
+def _ms(start: float, end: float) -> float:
+    return (end - start) * 1e3

@@ -1,0 +1,1 @@
+"""Bytes in and out, whole or not at all: paths, URIs and pipes."""

@@ -1,0 +1,122 @@
+"""What is explained: one number per picture, read off what the network gave. Methods differentiate or compare it.
+
+Targets are told apart by equality, so that what was computed for one is found again.
+"""
+
+from __future__ import annotations
+
+from collections.abc import Callable
+from dataclasses import dataclass
+from typing import TYPE_CHECKING, Any, Protocol
+
+from camcli.errors import SetupError
+
+if TYPE_CHECKING:
+    from torch import Tensor
+
+    from camcli.tasks.readout import Outputs
+
+
+class Target(Protocol):
+    """Gives (N,), one number per picture, for N pictures or for whole repeats of the batch."""
+
+    def __call__(self, outputs: Outputs) -> Tensor: ...
+
+
+@dataclass(frozen=True, slots=True)
+class OfClass:
+    """Each picture's own class: its score before the softmax, or with `probability` after it. arXiv:1610.02391 sec. 3.
+
+    Of a network without classes: one of its outputs.
+    """
+
+    ids: tuple[int, ...]
+    probability: bool = False
+
+    def __call__(self, outputs: Outputs) -> Tensor:
+        return _own(outputs.probabilities if self.probability else outputs.scores, self.ids)
+
+
+@dataclass(frozen=True, slots=True)
+class Mixture:
+    """A weighted sum of targets: one class less another is what speaks for the one rather than the other."""
+
+    terms: tuple[tuple[float, Target], ...]
+
+    def __call__(self, outputs: Outputs) -> Tensor:
+        first, *others = [weight * target(outputs) for weight, target in self.terms]
+        return sum(others, start=first)
+
+
+@dataclass(frozen=True, slots=True)
+class LogProbability:
+    """The logarithm of each picture's own class's probability."""
+
+    ids: tuple[int, ...]
+
+    def __call__(self, outputs: Outputs) -> Tensor:
+        return _own(outputs.log_probabilities, self.ids)
+
+
+@dataclass(frozen=True, slots=True)
+class Negated:
+    """What speaks against a target: the counterfactual explanation of arXiv:1610.02391 sec. 3.3."""
+
+    target: Target
+
+    def __call__(self, outputs: Outputs) -> Tensor:
+        return -self.target(outputs)
+
+
+@dataclass(frozen=True, slots=True)
+class Custom:
+    """A function of what the network returned, as the user wrote it.
+
+    Raises: SetupError: it gives something else than one number per picture.
+    """
+
+    name: str
+    function: Callable[[Any], Tensor]
+
+    def __call__(self, outputs: Outputs) -> Tensor:
+        values = self.function(outputs.raw)
+        pictures = len(outputs.scores)
+        if tuple(getattr(values, "shape", ())) != (pictures,):
+            given = "x".join(map(str, getattr(values, "shape", ()))) or type(values).__name__
+            raise SetupError(f"--target {self.name} gives {given} for {pictures} picture(s), not one number each")
+        return values
+
+
+@dataclass(frozen=True, slots=True, eq=False)
+class Similarity:
+    """The cosine between a picture's embedding and another's, `reference` (D,), in [-1, 1]."""
+
+    reference: Tensor
+
+    def __call__(self, outputs: Outputs) -> Tensor:
+        embedding = outputs.embedding
+        assert embedding is not None
+        reference = self.reference.to(embedding)
+        lengths = embedding.norm(dim=1) * reference.norm()
+        cosine: Tensor = (embedding @ reference) / lengths.clamp_min(1e-12)
+        return cosine
+
+
+QUANTITIES = ("logit", "softmax")
+
+
+def map_classes(target: Target, change: Callable[[OfClass], Target]) -> Target:
+    """The target with each class in it changed; one that is about no class stays as it is."""
+    if isinstance(target, OfClass):
+        return change(target)
+    if isinstance(target, Negated):
+        return Negated(map_classes(target.target, change))
+    if isinstance(target, Mixture):
+        return Mixture(tuple((weight, map_classes(term, change)) for weight, term in target.terms))
+    return target
+
+
+def _own(table: Tensor, ids: tuple[int, ...]) -> Tensor:
+    repeats = len(table) // len(ids)
+    columns = table.new_tensor(ids * repeats).long()
+    return table.gather(1, columns[:, None])[:, 0]
