@@ -21,8 +21,9 @@ from camcli.maps import likeness
 from camcli.network.evidence import Evidence
 from camcli.network.forward import Forward
 from camcli.network.network import Network
-from camcli.questions.asking import Asked, Prediction
+from camcli.questions.asking import Asked
 from camcli.records import Attribution, Question
+from camcli.tasks.classification import Prediction
 from camcli.tasks.targets import Custom, Mixture, Negated, OfClass
 
 BOTH = SAMPLES / "cat_and_espresso.jpg"

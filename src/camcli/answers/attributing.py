@@ -14,9 +14,10 @@ from camcli.answers.neurons import neurons_of
 from camcli.maps import likeness
 from camcli.network import parts
 from camcli.network.forward import Forward
-from camcli.questions.asking import Asked, Prediction
+from camcli.questions.asking import Asked
 from camcli.records import Attribution, SanityCheck
 from camcli.tasks import targets
+from camcli.tasks.classification import Prediction
 
 
 def attributions(

@@ -41,8 +41,8 @@ class Method:
     `needs` names the parts of Evidence that `function` reads (`camcli.network.parts`).
     forwards, backwards: through the whole network or from the layer on, for one target, the prediction's own forward
     included; heads: runs of what lies after the layer. Each a number, or a formula in C, the layer's channels.
-    caveat: when not to use it. signed: why activations below zero, where there are any, put its answer in doubt. rounding: why rounding does so
-    always. A row says which of them holds for it.
+    caveat: when not to use it. signed: why activations below zero, where there are any, put its answer in doubt.
+    rounding: why rounding does so always. A row says which of them holds for it.
     """
 
     name: str

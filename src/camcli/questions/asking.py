@@ -3,13 +3,10 @@
 from __future__ import annotations
 
 from collections.abc import Iterator, Sequence
-from dataclasses import dataclass, replace
+from dataclasses import dataclass
 from pathlib import Path
 
-import numpy as np
 import torch
-from numpy.typing import NDArray
-from torch import Tensor
 
 from camcli.errors import InputError, RequestError
 from camcli.inputs import decoding
@@ -22,36 +19,8 @@ from camcli.questions import classes
 from camcli.questions.classes import Selector
 from camcli.records import ClassScore, Question, Spec
 from camcli.tasks import targets
+from camcli.tasks.classification import Prediction
 from camcli.tasks.targets import Custom, Mixture, Negated, OfClass, Similarity, Target
-
-
-@dataclass(frozen=True, slots=True)
-class Prediction:
-    """One picture's scores: class ids best first, logits and probabilities float32 (K,) by id."""
-
-    labels: Sequence[str]
-    ranking: list[int]
-    logits: NDArray[np.float32]
-    probabilities: NDArray[np.float32] | None
-
-    def allows(self, class_id: int) -> bool:
-        """Whether the class is none that the network masks out, by a score of minus infinity."""
-        return bool(self.logits[class_id] > -np.inf)
-
-    def score(self, class_id: int) -> ClassScore:
-        probability = float(self.probabilities[class_id]) if self.probabilities is not None else None
-        return ClassScore(class_id, self.labels[class_id], probability, float(self.logits[class_id]))
-
-
-def predictions(logits: Tensor, model: Model) -> list[Prediction]:
-    """One per picture, from scores (N, K)."""
-    logits = logits.cpu().float()
-    probabilities = model.readout.probabilities(logits).numpy() if model.readout.activation != "none" else None
-    rankings = logits.argsort(dim=1, descending=True, stable=True).tolist()
-    return [
-        Prediction(model.labels, ranking, own, probabilities[i] if probabilities is not None else None)
-        for i, (ranking, own) in enumerate(zip(rankings, logits.numpy(), strict=True))
-    ]
 
 
 @dataclass(frozen=True, slots=True)
@@ -183,11 +152,3 @@ class Asker:
 
     def _signed(self, target: Target) -> Target:
         return Negated(target) if self._spec.counterfactual else target
-
-
-def without_classes(model: Model) -> Model:
-    """The model with its outputs read as numbers, none of them a class."""
-    readout = replace(model.readout, activation="none", given=0, binary=False)
-    outputs = 1 if model.readout.binary else len(model.labels)
-    named = model.labels if outputs == len(model.labels) else None
-    return replace(model, readout=readout, labels=named or tuple(f"output {i}" for i in range(outputs)))

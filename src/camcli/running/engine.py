@@ -30,12 +30,14 @@ from camcli.machine.pools import ahead, default_workers, pool_of
 from camcli.methods import Method
 from camcli.network import habits
 from camcli.network.layer import Layer
-from camcli.questions import asking, classes, conflicts
-from camcli.questions.asking import Asker, Prediction
+from camcli.questions import classes, conflicts
+from camcli.questions.asking import Asker
 from camcli.questions.folders import FolderClasses
 from camcli.records import MAX_PIXELS, Attribution, Explained, Failed, Provenance, Ref, Result, Spec, Truth
 from camcli.running import tuning
 from camcli.running.preparing import prepare
+from camcli.tasks import classification
+from camcli.tasks.classification import Prediction
 
 
 class Engine:
@@ -71,7 +73,8 @@ class Engine:
                 classes.parse(texts, known, spec.model or models.catalog.BUNDLED, models.typed(spec))
         model = models.load_model(spec, progress=progress)
         if spec.output_index is not None:
-            model = asking.without_classes(model)
+            labels, readout = classification.without_classes(model.labels, model.readout)
+            model = replace(model, labels=labels, readout=readout)
         self.asker = Asker(spec, model)
         conflicts.check_model(spec, model)
         prepared = prepare(spec, model, asked, self.asker, lambda done, of: self.on_step(done, of))
@@ -169,7 +172,7 @@ class Engine:
         if self.spec.compile:  # built for batches of one size
             views += [views[-1]] * (self._most - len(views))
         batch = Batch(self.plan, batch_of(views, self.plan.network, self.model.device))
-        predictions = asking.predictions(batch.forward.logits, self.model)
+        predictions = classification.predictions(batch.forward.logits, self.model.labels, self.model.readout)
         predicted = time.perf_counter()
         answered: list[list[Attribution] | str] = [[] for _ in items]
         if self.methods:

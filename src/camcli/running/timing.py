@@ -22,7 +22,6 @@ from camcli.inputs.reading import Item
 from camcli.machine.faults import machine_failures
 from camcli.machine.fp32 import in_fp32
 from camcli.machine.pools import pool_of
-from camcli.questions import asking
 from camcli.records import Explained, OutputSpec, Ref, Result, Row
 from camcli.running import pipeline
 from camcli.running.engine import Engine
@@ -30,6 +29,7 @@ from camcli.sinks import as_row, dump, open_sinks
 from camcli.sinks.files import DRAWN, encoded, suffix_of
 from camcli.storage.scratch import Scratch
 from camcli.storage.writing import put
+from camcli.tasks import classification
 
 BATCH_SIZES = (1, 2, 4, 8, 16, 32, 64)
 # A batch size is as good as the best where it is so near to it: the smallest such needs the least memory.
@@ -194,7 +194,7 @@ def _computed(engine: Engine, batch: Sequence[Item], clock: _Clock) -> list[Resu
     shapes = {view.shape for view in views}
     if len(shapes) == 1 and engine.methods:
         gone = clock("forward", lambda: Batch(engine.plan, batch_of(views, engine.plan.network, engine.model.device)))
-        found = asking.predictions(gone.forward.logits, engine.model)
+        found = classification.predictions(gone.forward.logits, engine.model.labels, engine.model.readout)
 
         def backward() -> Any:
             asked = engine.asker.ask(gone.forward, found, [item.truth for item in batch])
