@@ -29,7 +29,7 @@ from torch import nn
 
 from camcli import Engine, Explained, Spec, expand, methods
 from camcli.errors import SetupError
-from camcli.inputs import decoding
+from camcli.inputs import decoding, preprocessing
 from camcli.models import load_model
 from camcli.models.sources import torchvision as torchvision_zoo
 from camcli.records import Attribution, Ref
@@ -124,7 +124,7 @@ def main() -> None:
             spec = Spec(model, "none", model_args=arguments, resize=options.side, crop=options.side, methods=())
             preset = load_model(spec).preset
             frames = [decoding.read_frame(Ref(0, str(path), path)) for path in photos]
-            views = np.stack([decoding.view_of(frame, preset, "crop").pixels for frame in frames])
+            views = np.stack([preprocessing.view_of(frame, preset, "crop").pixels for frame in frames])
             file = Path(folder) / f"{model}.pt"
             torch.save(lively(model, torch.from_numpy(views)).state_dict(), file)
             spec = replace(spec, weights=str(file))

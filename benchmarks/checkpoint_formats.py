@@ -21,8 +21,8 @@ from torch import Tensor, nn
 
 from camcli.errors import CamcliError
 from camcli.models import catalog, guess, load_model
-from camcli.models.weights import checkpoints, fitting
-from camcli.records import ModelSpec
+from camcli.models.weights import checkpoints, filling
+from camcli.specs import ModelSpec
 
 FORMS = ("plain", "DDP", "Lightning", "torch.compile", "safetensors", "7 classes")
 CLASSES = 7
@@ -31,7 +31,7 @@ CLASSES = 7
 def network(name: str, classes: int) -> nn.Module:
     """The architecture with seeded normal weights, scaled by fan-in so that nothing overflows."""
     options = {"init_weights": False, "aux_logits": False} if name in ("googlenet", "inception_v3") else {}
-    with fitting.no_initialisation():
+    with filling.no_initialisation():
         net: nn.Module = torchvision.models.get_model(name, weights=None, num_classes=classes, **options)
     generator = torch.Generator().manual_seed(0)
     for parameter in net.parameters():

@@ -42,8 +42,9 @@ def own_arms(name: str) -> dict[str, dict[str, object]]:
 def camcli(name: str, batch: int, asked: dict[str, object], device: str) -> Callable[[], object]:
     from camcli.inputs.reading import Item
     from camcli.machine import process
-    from camcli.records import Frame, Ref, Spec, View
+    from camcli.records import Frame, Ref, View
     from camcli.running.engine import Engine
+    from camcli.specs import Spec
 
     process.tune()
     engine = Engine(Spec(**{"model": name, "weights": "none", "device": device, "batch_size": batch} | asked))  # type: ignore[arg-type]
@@ -59,7 +60,7 @@ def stock(name: str, batch: int, how: str, device: str) -> Callable[[], object]:
     import torch
 
     from camcli.models import load_model
-    from camcli.records import ModelSpec
+    from camcli.specs import ModelSpec
 
     net = load_model(ModelSpec(name, "none", device)).net
     images = torch.randn(batch, 3, SIDE, SIDE, generator=torch.Generator().manual_seed(0)).to(device)

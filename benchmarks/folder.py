@@ -60,9 +60,9 @@ def enlarged(source: list[Path], into: Path) -> None:
 def camcli(model: str, side: int | None, device: str) -> Callable[[Path, int], None]:
     from camcli.inputs.refs import expand
     from camcli.machine import process
-    from camcli.records import OutputSpec, Spec
     from camcli.running import pipeline
     from camcli.sinks import dump, open_sinks
+    from camcli.specs import OutputSpec, Spec
 
     process.tune()
     weights = "DEFAULT" if model == "efficientnet_lite0" else "none"
@@ -89,7 +89,7 @@ def script(arm: str, model: str, device: str) -> Callable[[Path, int], None]:
     from camcli.layers import choosing
     from camcli.layers.tracing import trace
     from camcli.models import load_model
-    from camcli.records import ModelSpec
+    from camcli.specs import ModelSpec
 
     weights = "DEFAULT" if model == "efficientnet_lite0" else "none"
     loaded = load_model(ModelSpec(model, weights, device))

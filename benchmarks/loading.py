@@ -21,12 +21,12 @@ import torchvision
 from torch import nn
 
 from camcli.models import load_model
-from camcli.models.weights import fitting
-from camcli.records import ModelSpec
+from camcli.models.weights import filling
+from camcli.specs import ModelSpec
 
 
 def by_hand(name: str, path: Path) -> nn.Module:
-    with fitting.no_initialisation():
+    with filling.no_initialisation():
         net: nn.Module = torchvision.models.get_model(name, weights=None)
     net.load_state_dict(torch.load(path, mmap=True, weights_only=True), assign=True)
     return net.eval().requires_grad_(False)

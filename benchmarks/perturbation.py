@@ -24,7 +24,7 @@ from numpy.typing import NDArray
 from torch import Tensor, nn
 
 from camcli import methods
-from camcli.inputs import decoding
+from camcli.inputs import decoding, preprocessing
 from camcli.layers import choosing
 from camcli.layers.tracing import trace
 from camcli.machine import process
@@ -33,7 +33,8 @@ from camcli.network.evidence import Evidence
 from camcli.network.forward import Forward
 from camcli.network.layer import Layer
 from camcli.network.network import Network
-from camcli.records import ModelSpec, Ref
+from camcli.records import Ref
+from camcli.specs import ModelSpec
 from camcli.tasks.targets import OfClass
 
 SAMPLE = Path(__file__).parents[1] / "sample_images" / "cat_and_espresso.jpg"
@@ -48,7 +49,7 @@ def prepared(options: argparse.Namespace) -> tuple[Model, Layer, Tensor, int]:
     torch.manual_seed(0)
     model = load_model(ModelSpec(options.model, options.weights, "cpu"))
     frame = decoding.read_frame(Ref(0, str(options.image), options.image))
-    picture = torch.from_numpy(decoding.view_of(frame, model.preset, "crop").pixels)[None]
+    picture = torch.from_numpy(preprocessing.view_of(frame, model.preset, "crop").pixels)[None]
     if options.weights == "none":
         norms = [module for module in model.net.modules() if isinstance(module, nn.BatchNorm2d)]
         for norm in norms:

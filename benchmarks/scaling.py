@@ -28,7 +28,7 @@ def operations(model: str) -> float:
     from torch.utils.flop_counter import FlopCounterMode
 
     from camcli.models import load_model
-    from camcli.records import ModelSpec
+    from camcli.specs import ModelSpec
 
     loaded = load_model(ModelSpec(model, "DEFAULT" if model == "efficientnet_lite0" else "none", "cpu"))
     with FlopCounterMode(display=False) as counter, torch.no_grad():

@@ -23,7 +23,7 @@ from torch import Tensor, nn
 from camcli.errors import SetupError
 from camcli.layers import choosing
 from camcli.layers.tracing import trace
-from camcli.models.weights import fitting
+from camcli.models.weights import filling
 from camcli.network.forward import Forward
 from camcli.network.layer import Layer
 from camcli.network.network import Network
@@ -63,7 +63,7 @@ def choose(name: str) -> Choice:
 
 def liveness(choice: Choice) -> str:
     """On noise and small random weights: the share of positions with a gradient, and the corners in their place."""
-    with fitting.no_initialisation():
+    with filling.no_initialisation():
         net = timm.create_model(choice.name).eval()
     scatter(net)
     images = torch.randn(1, *choice.size, generator=torch.Generator().manual_seed(0))

@@ -12,7 +12,7 @@ from camcli.layers import choosing
 from camcli.layers.tracing import trace
 from camcli.models import catalog
 from camcli.models.sources import torchvision as torchvision_zoo
-from camcli.models.weights import fitting
+from camcli.models.weights import filling
 from camcli.network.forward import Forward
 from camcli.network.layer import Layer
 from camcli.network.network import Network
@@ -262,7 +262,7 @@ def zoo(name: str) -> tuple[nn.Module, Tensor]:
     height, width = 64, 96
     if family == "vision_transformer":
         height = width = 4 * int(name.rsplit("_", 1)[1])
-        with fitting.no_initialisation():
+        with filling.no_initialisation():
             net: nn.Module = torchvision.models.get_model(name, weights=None, image_size=height)
     else:
         net = torchvision_zoo.architecture(name, "none", {}, None).build(False)

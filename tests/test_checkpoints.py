@@ -38,8 +38,8 @@ from torch import Tensor, nn
 from camcli import models
 from camcli.errors import RequestError, SetupError
 from camcli.models import catalog
-from camcli.models.weights import checkpoints, fitting
-from camcli.records import ModelSpec
+from camcli.models.weights import checkpoints, contents, filling
+from camcli.specs import ModelSpec
 
 BUNDLED = catalog.BUNDLED
 SMALL = "squeezenet1_1"
@@ -69,7 +69,7 @@ OLD = ("googlenet", "inception_v3", "densenet121", "mnasnet1_0", "squeezenet1_1"
 )
 def test_files_load_bit_for_bit_as_torchvision_loads_them(name: str, suffix: str) -> None:
     options = WITH_AUXILIARY_HEADS if name in ("googlenet", "inception_v3") else {}
-    with fitting.no_initialisation():
+    with filling.no_initialisation():
         theirs = torchvision.models.get_model(name, weights=None, **options).eval()
     nets.fill(theirs)
     for buffer_name, buffer in theirs.named_buffers():
@@ -129,7 +129,7 @@ def test_no_initialisation_draws_nothing_and_ends_with_its_block() -> None:
     layer = nn.Linear(4, 3)
     drawn = layer.weight.detach().clone()
     state = torch.random.get_rng_state()
-    with fitting.no_initialisation():
+    with filling.no_initialisation():
         layer.reset_parameters()
         torchvision.models.resnet18(weights=None)
     assert torch.equal(layer.weight, drawn)
@@ -253,10 +253,10 @@ def test_a_zip_bomb_is_refused_before_it_is_unpacked(names: dict[str, bytes], re
 
 def test_more_tensors_than_networks_have_are_refused(monkeypatch: pytest.MonkeyPatch) -> None:
     torch.save({f"layers.{i}.weight": torch.zeros(2, 2) for i in range(30)}, "weights.pth")
-    monkeypatch.setattr(checkpoints, "_MAX_TENSORS", 29)
+    monkeypatch.setattr(contents, "_MAX_TENSORS", 29)
     with pytest.raises(SetupError, match=r"weights\.pth holds 30 tensors: no classifier has so many"):
         checkpoints.read(Path("weights.pth"))
-    monkeypatch.setattr(checkpoints, "_MAX_RECORDS", 29)
+    monkeypatch.setattr(contents, "_MAX_RECORDS", 29)
     with pytest.raises(SetupError, match=r"weights\.pth holds 3\d records: no checkpoint has so many tensors"):
         checkpoints.read(Path("weights.pth"))
 
@@ -289,7 +289,7 @@ CLASSES = 7
 @pytest.fixture
 def tuned() -> nn.Module:
     """A network of seven classes whose head tells it from another's."""
-    with fitting.no_initialisation():
+    with filling.no_initialisation():
         net: nn.Module = torchvision.models.get_model(SMALL, weights=None, num_classes=CLASSES)
     nets.fill(net)
     return net.eval().requires_grad_(False)

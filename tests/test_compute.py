@@ -22,8 +22,8 @@ from camcli.layers.tracing import trace
 from camcli.machine.faults import power_of_two
 from camcli.models import load_model
 from camcli.network.network import Network
-from camcli.records import ModelSpec
 from camcli.running.tuning import tuned
+from camcli.specs import ModelSpec
 
 Picture = Callable[..., Path]
 PHOTOS = sorted(SAMPLES.glob("*.jpg"))[:4]

@@ -18,9 +18,10 @@ from camcli import models
 from camcli.errors import SetupError
 from camcli.models import Model, catalog
 from camcli.models.sources import torchvision as torchvision_zoo
-from camcli.models.weights import fitting
+from camcli.models.weights import filling, fitting, misfits
 from camcli.models.weights.fitting import Fit
-from camcli.records import ModelSpec, Sides
+from camcli.records import Sides
+from camcli.specs import ModelSpec
 
 State = dict[str, Tensor]
 CLASSES = 7
@@ -87,7 +88,7 @@ WRAPPERS_WITHIN: dict[str, Callable[[str], str]] = {
 @pytest.mark.parametrize("prefix", PREFIXES)
 def test_a_prefix_is_taken_off(prefix: str, trained: nn.Module, empty: nn.Module) -> None:
     state = {prefix + name: value for name, value in trained.state_dict().items()}
-    fit = fitting.fill(empty, state, "it does not fit")
+    fit = filling.fill(empty, state, "it does not fit")
     assert (fit.problems, fit.heads, fit.aside) == (0, (), ())
     _assert_same(empty, trained)
 
@@ -95,7 +96,7 @@ def test_a_prefix_is_taken_off(prefix: str, trained: nn.Module, empty: nn.Module
 @pytest.mark.parametrize("kind", WRAPPERS_WITHIN)
 def test_wrappers_within_a_name_are_taken_out(kind: str, trained: nn.Module, empty: nn.Module) -> None:
     state = {WRAPPERS_WITHIN[kind](name): value for name, value in trained.state_dict().items()}
-    fitting.fill(empty, state, "it does not fit")
+    filling.fill(empty, state, "it does not fit")
     _assert_same(empty, trained)
 
 
@@ -104,7 +105,7 @@ def test_a_prefix_is_put_on_where_the_network_is_the_wrapped_one(
     prefix: str, trained: nn.Module, empty: nn.Module
 ) -> None:
     wrapped = nets.Wrapped(empty)
-    fitting.fill(wrapped, {prefix + name: value for name, value in trained.state_dict().items()}, "it does not fit")
+    filling.fill(wrapped, {prefix + name: value for name, value in trained.state_dict().items()}, "it does not fit")
     _assert_same(wrapped, trained)
 
 
@@ -121,7 +122,7 @@ def test_a_wrappers_name_that_is_the_networks_own_stays(prefix: str, trained: nn
             return scores
 
     first, second = _drawn(Own(trained), seed=7), _drawn(Own(empty), seed=200)
-    fitting.fill(second, {prefix + name: value for name, value in first.state_dict().items()}, "it does not fit")
+    filling.fill(second, {prefix + name: value for name, value in first.state_dict().items()}, "it does not fit")
     _assert_same(second, first)
 
 
@@ -139,7 +140,7 @@ def test_the_prefix_with_the_right_shapes_wins(trained: nn.Module, empty: nn.Mod
     """A student and its larger teacher in one file have the same names."""
     teacher = {f"teacher.{name}": value for name, value in _drawn(Wide(), seed=300).state_dict().items()}
     student = {f"student.{name}": value for name, value in trained.state_dict().items()}
-    fit = fitting.fill(empty, teacher | student, "it does not fit")
+    fit = filling.fill(empty, teacher | student, "it does not fit")
     assert fit.prefix == "student."
     assert set(fit.aside) == set(teacher)
     _assert_same(empty, trained)
@@ -158,32 +159,32 @@ def test_of_two_networks_alike_the_user_says_which(
     state = {f"{name}.{key}": v for name, net in nets_by_name.items() for key, v in net.state_dict().items()}
     said = " or ".join(name.removesuffix(".module") for name in sorted(names, key=list(names).index))
     with pytest.raises(SetupError, match=rf"as it is: it holds 2 networks .*--weights-key {said}") as refused:
-        fitting.fill(empty, state, "two.pth does not fit Trunk")
+        filling.fill(empty, state, "two.pth does not fit Trunk")
     chosen = str(refused.value).rpartition("--weights-key ")[2].split(" or ")
     for name, (own, net) in zip(chosen, nets_by_name.items(), strict=True):
         assert own.startswith(name)
         fresh = _drawn(Trunk(), seed=100)
-        fitting.fill(fresh, fitting.below(state, name), "it does not fit")
+        filling.fill(fresh, fitting.below(state, name), "it does not fit")
         _assert_same(fresh, net)
 
 
 def test_two_names_of_one_network_are_one(trained: nn.Module, empty: nn.Module) -> None:
     state = {f"{name}.{key}": v for name in ("model", "attacker.model") for key, v in trained.state_dict().items()}
-    fitting.fill(empty, state, "it does not fit")
+    filling.fill(empty, state, "it does not fit")
     _assert_same(empty, trained)
 
 
 def test_a_tensor_that_is_there_twice_under_wrapped_names_is_left_over(trained: nn.Module, empty: nn.Module) -> None:
     state = dict(trained.state_dict())
     with pytest.raises(SetupError, match=r"left over .module\.fc\.weight"):
-        fitting.fill(empty, state | {"module.fc.weight": state["fc.weight"] + 1}, "it does not fit")
+        filling.fill(empty, state | {"module.fc.weight": state["fc.weight"] + 1}, "it does not fit")
 
 
 @pytest.mark.parametrize("counter", ["n_averaged", "num_updates", "module.n_averaged"])
 def test_the_counter_of_an_averaged_network_is_ignored(counter: str, trained: nn.Module, empty: nn.Module) -> None:
     """torch.optim.swa_utils.AveragedModel, as torchvision's reference script saves it."""
     state = {f"module.{name}": value for name, value in trained.state_dict().items()}
-    fitting.fill(empty, {counter: torch.tensor(7)} | state, "it does not fit")
+    filling.fill(empty, {counter: torch.tensor(7)} | state, "it does not fit")
     _assert_same(empty, trained)
 
 
@@ -191,13 +192,13 @@ def test_the_counter_of_an_averaged_network_is_ignored(counter: str, trained: nn
 def test_what_profilers_leave_is_ignored(prefix: str, trained: nn.Module, empty: nn.Module) -> None:
     left = {f"{place}{name}": torch.zeros(1) for place in ("", "stem.0.") for name in ("total_ops", "total_params")}
     state = {prefix + name: value for name, value in (left | trained.state_dict()).items()}
-    fitting.fill(empty, state, "it does not fit")
+    filling.fill(empty, state, "it does not fit")
     _assert_same(empty, trained)
 
 
 def test_a_missing_batch_count_becomes_zero(trained: nn.Module, empty: nn.Module) -> None:
     state = {name: value for name, value in trained.state_dict().items() if "num_batches" not in name}
-    fitting.fill(empty, state, "it does not fit")
+    filling.fill(empty, state, "it does not fit")
     counts = [value for name, value in empty.state_dict().items() if "num_batches" in name]
     assert [count.item() for count in counts] == [0, 0]
     _assert_same(empty, trained)
@@ -208,7 +209,7 @@ def test_a_missing_batch_count_becomes_zero(trained: nn.Module, empty: nn.Module
 
 def _network(name: str, change: Callable[[nn.Module], object] = lambda net: None, **options: object) -> nn.Module:
     """torchvision's own, changed as a training script would, with weights and trained statistics."""
-    with fitting.no_initialisation():
+    with filling.no_initialisation():
         net: nn.Module = torchvision.models.get_model(name, weights=None, **options)
         change(net)
     nets.fill(net)
@@ -309,7 +310,7 @@ def test_a_head_gets_a_bias_that_the_network_has_not(classes: int) -> None:
         return _drawn(net, seed)
 
     trained, empty = trunk(classes, True, 1), trunk(5, False, 100)
-    fit = fitting.fill(empty, trained.state_dict(), "it does not fit")
+    fit = filling.fill(empty, trained.state_dict(), "it does not fit")
     assert [(head.path, head.bias, head.shape) for head in fit.heads] == [("fc", "fc.bias", (classes, 6))]
     _assert_same(empty, trained)
 
@@ -477,7 +478,7 @@ def test_a_head_that_is_no_linear_is_refused_by_name(
     trained.fc = make()
     state = {prefix + name: value for name, value in trained.state_dict().items()}
     with pytest.raises(SetupError) as refused:
-        fitting.fill(empty, state, "tuned.pth does not fit Trunk")
+        filling.fill(empty, state, "tuned.pth does not fit Trunk")
     assert all(name in str(refused.value) for name in named), str(refused.value)
 
 
@@ -504,9 +505,9 @@ def test_a_head_that_is_a_linear_gives_its_scores_and_a_moved_one_is_told(
 ) -> None:
     make, said = LINEAR[kind]
     trained.fc = make().requires_grad_(False)
-    fit = fitting.fill(empty, trained.state_dict(), "it does not fit")
+    fit = filling.fill(empty, trained.state_dict(), "it does not fit")
     _assert_same(empty, trained.float().eval())
-    remarks = fitting.remarks(fit, "tuned.pth")
+    remarks = misfits.remarks(fit, "tuned.pth")
     assert [said in remark for remark in remarks] == ([True] if said else [])
 
 
@@ -531,10 +532,10 @@ def test_a_head_of_another_name_is_taken_and_told_or_refused(
     }
     for beside in BESIDE.values():
         with pytest.raises(SetupError, match=next(iter(beside)).replace(".", r"\.")):
-            fitting.fill(_drawn(Trunk(), seed=100), state | beside, "it does not fit")
-    fit = fitting.fill(empty, state, "it does not fit")
+            filling.fill(_drawn(Trunk(), seed=100), state | beside, "it does not fit")
+    fit = filling.fill(empty, state, "it does not fit")
     _assert_same(empty, trained)
-    assert fitting.remarks(fit, "x.pth")[0].startswith(f"x.pth: {name}.weight is taken for the head fc, a plain Linear")
+    assert misfits.remarks(fit, "x.pth")[0].startswith(f"x.pth: {name}.weight is taken for the head fc, a plain Linear")
 
 
 # Layers beside a network that has its head -> what is named.
@@ -563,8 +564,8 @@ def test_a_layer_beside_the_network_is_asked_about(
     with pytest.raises(
         SetupError, match=rf"Beside the network stands {named}.*--weights-key {prefix} takes the network"
     ):
-        fitting.fill(empty, whole, "it does not fit")
-    fitting.fill(empty, fitting.below(whole, prefix), "it does not fit")
+        filling.fill(empty, whole, "it does not fit")
+    filling.fill(empty, fitting.below(whole, prefix), "it does not fit")
     _assert_same(empty, trained)
 
 
@@ -572,8 +573,8 @@ def test_a_layer_beside_the_network_is_asked_about(
 def test_a_factor_of_the_scores_is_told(name: str, trained: nn.Module, empty: nn.Module) -> None:
     """Temperature scaling keeps one number beside the network."""
     state = {f"net.{key}": value for key, value in trained.state_dict().items()} | {name: torch.ones(1)}
-    fit = fitting.fill(empty, state, "it does not fit")
-    assert f"x.pth: the scores may have been scaled by {name}, and are reported without" in fitting.remarks(
+    fit = filling.fill(empty, state, "it does not fit")
+    assert f"x.pth: the scores may have been scaled by {name}, and are reported without" in misfits.remarks(
         fit, "x.pth"
     )
 
@@ -596,7 +597,7 @@ def test_a_layer_of_ones_own_is_not_replaced_by_a_linear(trained: nn.Module, emp
     with pytest.raises(
         SetupError, match=r"the head fc is a Own, which a plain Linear .fc\.weight 7x6. can't stand in for"
     ):
-        fitting.fill(empty, trained.state_dict(), "it does not fit")
+        filling.fill(empty, trained.state_dict(), "it does not fit")
 
 
 # The children of a known network, numbered.
@@ -641,7 +642,7 @@ NUMBERED: dict[str, Callable[[nn.Module], nn.Module]] = {
 @pytest.mark.parametrize("spread", [False, True], ids=["children", "grandchildren"])
 def test_children_of_other_families_fit_by_their_numbers(name: str, spread: bool) -> None:
     """All of them, with their own heads; and those of Sequentials one level higher."""
-    with torch.device("meta"), fitting.no_initialisation():
+    with torch.device("meta"), filling.no_initialisation():
         net: nn.Module = torchvision.models.get_model(name, num_classes=CLASSES)
         wanted = fitting.shapes_of(torchvision.models.get_model(name).state_dict())
     children = list(net.children())
@@ -686,7 +687,7 @@ OTHER_HEADS: dict[str, tuple[str, list[nn.Module]]] = {
 def test_a_head_of_as_many_layers_with_others_between_is_refused(kind: str, whole: bool) -> None:
     """The shapes are the same, in the same order; the activations need not be."""
     name, head = OTHER_HEADS[kind]
-    with torch.device("meta"), fitting.no_initialisation():
+    with torch.device("meta"), filling.no_initialisation():
         net: nn.Module = torchvision.models.get_model(name)
         wanted = fitting.shapes_of(net.state_dict())
         net.set_submodule("classifier", nn.Sequential(*head))
@@ -758,7 +759,7 @@ def test_a_difference_amid_the_network_is_refused_and_nothing_is_loaded(
     spoil, said = AMID[kind]
     before = {name: value.clone() for name, value in empty.state_dict().items()}
     with pytest.raises(SetupError) as refused:
-        fitting.fill(empty, spoil(dict(trained.state_dict())), "tuned.pth does not fit Trunk")
+        filling.fill(empty, spoil(dict(trained.state_dict())), "tuned.pth does not fit Trunk")
     assert str(refused.value) == f"tuned.pth does not fit Trunk: {said}; see `camcli inspect`"
     assert refused.value.exit_code == 3
     after = empty.state_dict()
@@ -769,9 +770,9 @@ def test_a_difference_amid_the_network_is_refused_and_nothing_is_loaded(
 def test_a_long_list_of_differences_is_cut_and_inspects_is_not(trained: nn.Module, empty: nn.Module) -> None:
     state = trained.state_dict() | {f"stem.{i}.scale": torch.ones(1) for i in range(9)}
     with pytest.raises(SetupError, match=r"9 left over .stem\.0\.scale, .*stem\.5\.scale, ….; see"):
-        fitting.fill(empty, state, "it does not fit")
+        filling.fill(empty, state, "it does not fit")
     fit = fitting.match(fitting.shapes_of(empty.state_dict()), fitting.shapes_of(state))
-    assert fitting.differences(fit).count(".scale") == 9
+    assert misfits.differences(fit).count(".scale") == 9
 
 
 def test_folded_batch_norms_are_called_so(trained: nn.Module, empty: nn.Module) -> None:
@@ -780,7 +781,7 @@ def test_folded_batch_norms_are_called_so(trained: nn.Module, empty: nn.Module) 
     with pytest.raises(
         SetupError, match=r"left over .stem\.0\.bias.\. Its batch norms seem to be folded into the conv"
     ):
-        fitting.fill(empty, state, "it does not fit")
+        filling.fill(empty, state, "it does not fit")
 
 
 @pytest.mark.parametrize(
@@ -791,14 +792,14 @@ def test_a_network_that_normalises_its_pictures_is_told(
 ) -> None:
     state = {f"net.{name}": value for name, value in trained.state_dict().items()}
     colours = torch.tensor([0.1, 0.2, 0.25]).view(1, 3, 1, 1)
-    fit = fitting.fill(empty, {names[0]: colours, names[1]: 2 * colours} | state, "it does not fit")
+    fit = filling.fill(empty, {names[0]: colours, names[1]: 2 * colours} | state, "it does not fit")
     said = f"normalise its pictures itself ({names[0]} 0.1,0.2,0.25, {names[1]} 0.2,0.4,0.5): check --mean and --std"
-    assert said in fitting.remarks(fit, "x.pth")[-1]
+    assert said in misfits.remarks(fit, "x.pth")[-1]
 
 
 def test_another_network_altogether() -> None:
     fit = fitting.match({"conv.weight": (4, 3, 3, 3)}, {"embed.proj.kernel": (8, 3, 16, 16)})
-    assert fitting.differences(fit) == "not one of its tensors is known there"
+    assert misfits.differences(fit) == "not one of its tensors is known there"
 
 
 def test_a_fit_names_each_tensor_of_the_network_once(trained: nn.Module) -> None:

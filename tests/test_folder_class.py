@@ -14,7 +14,7 @@ from shell import SAMPLES, run
 from torchvision.models import ResNet18_Weights
 
 from camcli.models import labels
-from camcli.models.weights import fitting
+from camcli.models.weights import filling
 from camcli.questions.classes import ClassId, OfFolder, TopN, of_folder, parse, select
 
 Picture = Callable[..., Path]
@@ -202,7 +202,7 @@ def test_the_set_that_names_the_classes_is_the_set_that_is_explained(picture: Pi
     folders = ("apple", "fig", "Kiwi", "pear", "red_plum")
     for folder in folders:
         picture(f"val/{folder}/a.png")
-    with fitting.no_initialisation():
+    with filling.no_initialisation():
         net = torchvision.models.squeezenet1_1(num_classes=5)
     nets.fill(net)
     torch.save(net.state_dict(), "weights.pth")

@@ -21,7 +21,7 @@ from camcli.errors import SetupError
 from camcli.models import catalog, guess
 from camcli.models.model import Architecture
 from camcli.models.sources import bundled
-from camcli.models.weights import checkpoints, fitting
+from camcli.models.weights import checkpoints, filling, fitting
 
 SMALL = "squeezenet1_1"
 CLASSES = 7
@@ -50,7 +50,7 @@ def built_once() -> Iterator[None]:
 def _shapes(name: str, **options: Any) -> dict[str, Tensor]:
     """A network's tensors of seven classes without their numbers, but for those that are looked at."""
     on = "cpu" if name.startswith("regnet") else "meta"
-    with torch.device(on), fitting.no_initialisation():
+    with torch.device(on), filling.no_initialisation():
         # Of the module itself, past the networks that are remembered.
         net = torchvision.models.get_model_builder(name)(weights=None, num_classes=CLASSES, **options)
         state = net.state_dict()
@@ -202,7 +202,7 @@ UNLIKE: dict[str, tuple[str, Callable[[nn.Module], object]]] = {
 def test_no_network_is_ruled_out_that_a_file_fits(kind: str) -> None:
     """As far from its architecture as a file may be."""
     name, change = UNLIKE[kind]
-    with fitting.no_initialisation():
+    with filling.no_initialisation():
         net: nn.Module = torchvision.models.get_model(name, weights=None, num_classes=CLASSES)
         change(net)
     assert _found({f"model.{key}": value for key, value in net.state_dict().items()}) == (name, CLASSES)
@@ -228,7 +228,7 @@ def test_another_torchvision_costs_time_and_no_answer(monkeypatch: pytest.Monkey
 
 @pytest.fixture
 def tuned() -> dict[str, Tensor]:
-    with fitting.no_initialisation():
+    with filling.no_initialisation():
         net: nn.Module = torchvision.models.squeezenet1_1(weights=None, num_classes=CLASSES)
     nets.fill(net)
     return dict(net.state_dict())
@@ -299,7 +299,7 @@ def test_inspect_for_people_is_a_table(tuned: dict[str, Tensor], built_once: Non
 
 def test_inspect_says_what_explain_says(picture: Callable[..., Path]) -> None:
     """A head that was moved, weights that are computed, a head without bias; and refuses what explain refuses."""
-    with fitting.no_initialisation():
+    with filling.no_initialisation():
         net: nn.Module = torchvision.models.squeezenet1_1(weights=None)
     nets.fill(net)
     net.set_submodule("classifier.1", nn.Sequential(nn.Dropout(), nn.Conv2d(512, CLASSES, 1, bias=False)))

@@ -155,7 +155,7 @@ def test_a_jpeg_of_many_scans_is_isolated(monkeypatch: pytest.MonkeyPatch) -> No
     few, many = (read_frame(Ref(0, "a", data=_of_many_scans((60, 40), times))).rgb for times in (2, 300))
     assert len(seen) == 1
     assert few.shape == many.shape
-    monkeypatch.setattr("camcli.inputs.decoding.MAX_SCANNED_PIXELS", 12 * 60 * 40)
+    monkeypatch.setattr("camcli.inputs.guards.MAX_SCANNED_PIXELS", 12 * 60 * 40)
     read_frame(Ref(0, "a", data=_of_many_scans((60, 40), 1)))
     assert len(seen) == 1
     read_frame(Ref(0, "a", data=_of_many_scans((60, 40), 10)))

@@ -26,7 +26,8 @@ from torchvision.transforms._presets import ImageClassification
 
 from camcli.errors import InputError
 from camcli.inputs import decoding
-from camcli.inputs.decoding import read_frame, view_of
+from camcli.inputs.decoding import read_frame
+from camcli.inputs.preprocessing import view_of
 from camcli.records import Fit, Frame, Preset, Ref
 from camcli.storage import uris
 

@@ -16,7 +16,7 @@ from camcli.layers import choosing
 from camcli.layers.tracing import trace
 from camcli.models import catalog
 from camcli.network.layer import Layer
-from camcli.records import ModelSpec
+from camcli.specs import ModelSpec
 from camcli.tasks.targets import OfClass
 
 # By family: the layer's name, and the part inside it that makes the tensor; -1 is a module's last child.

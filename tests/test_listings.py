@@ -11,7 +11,7 @@ from shell import SAMPLES, refused, run
 
 from camcli import methods
 from camcli.models import typed
-from camcli.records import ModelSpec
+from camcli.specs import ModelSpec
 
 
 def test_models_by_wildcard() -> None:

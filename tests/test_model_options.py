@@ -20,7 +20,7 @@ from torch import nn
 from torchvision.transforms import InterpolationMode
 from torchvision.transforms._presets import ImageClassification
 
-from camcli.models.weights import fitting
+from camcli.models.weights import filling
 
 Picture = Callable[..., Path]
 Row = dict[str, Any]
@@ -54,7 +54,7 @@ DIALECTS: dict[str, Row] = {
 
 def small(classes: int = 5) -> nn.Module:
     """squeezenet1_1 with seeded weights and a head of its own."""
-    with fitting.no_initialisation():
+    with filling.no_initialisation():
         net: nn.Module = torchvision.models.squeezenet1_1(num_classes=classes)
     nets.fill(net)
     return net.eval().requires_grad_(False)

@@ -24,8 +24,9 @@ from camcli.errors import RequestError, SetupError
 from camcli.models import catalog, loading
 from camcli.models.sources import bundled
 from camcli.models.sources import torchvision as torchvision_zoo
-from camcli.records import Explained, ModelSpec, Ref
+from camcli.records import Explained, Ref
 from camcli.running.engine import Engine
+from camcli.specs import ModelSpec
 
 BUNDLED = catalog.BUNDLED
 SMALL = "squeezenet1_1"

@@ -17,8 +17,9 @@ from shell import Outcome, run
 from camcli import Spec, expand, explain, load_model
 from camcli.errors import SetupError
 from camcli.inputs import decoding
-from camcli.inputs.decoding import NoRoomError
-from camcli.records import Explained, ModelSpec, Ref
+from camcli.inputs.guards import NoRoomError
+from camcli.records import Explained, Ref
+from camcli.specs import ModelSpec
 
 Picture = Callable[..., Path]
 NET = ("-m", "squeezenet1_1", "-w", "none")

@@ -18,9 +18,9 @@ from torch import Tensor, nn
 
 from camcli import Engine, Explained, Failed, Spec, expand
 from camcli.errors import SetupError
-from camcli.inputs import decoding
+from camcli.inputs import decoding, preprocessing
 from camcli.inputs.refs import ref_named
-from camcli.layers import placing
+from camcli.layers import changes
 from camcli.layers.choosing import choose
 from camcli.layers.tracing import trace
 from camcli.models import load_model
@@ -56,7 +56,7 @@ def explained(asked: Spec, photos: list[str] = PHOTOS) -> list[Explained]:
 def views(net_of: Spec) -> Tensor:
     preset = load_model(net_of).preset
     frames = [decoding.read_frame(ref_named(i, photo)) for i, photo in enumerate(PHOTOS)]
-    return torch.from_numpy(np.stack([decoding.view_of(frame, preset, "crop").pixels for frame in frames]))
+    return torch.from_numpy(np.stack([preprocessing.view_of(frame, preset, "crop").pixels for frame in frames]))
 
 
 def truth(name: str) -> tuple[nn.Module, list[Tensor]]:
@@ -370,7 +370,7 @@ def test_rounding_does_not_bring_the_places_of_a_small_map_nearer() -> None:
     for value in torch.rand(200, dtype=torch.float64, generator=torch.Generator().manual_seed(0)):
         first, last = torch.zeros(2, 2, dtype=torch.float64), torch.zeros(2, 2, dtype=torch.float64)
         first[0, 0] = last[1, 1] = value
-        assert (placing._place(first), placing._place(last)) == ((0.25, 0.25), (0.75, 0.75))
+        assert (changes.place_of(first), changes.place_of(last)) == ((0.25, 0.25), (0.75, 0.75))
 
 
 def test_all_methods_go_on_without_those_that_look_at_a_layer() -> None:

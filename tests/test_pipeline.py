@@ -15,8 +15,9 @@ from PIL import Image
 from shell import SAMPLES, refused, run
 
 from camcli import Engine, OutputSpec, Spec, expand, open_sinks
-from camcli.inputs import decoding
-from camcli.inputs.decoding import read_frame, view_of
+from camcli.inputs import decoding, preprocessing
+from camcli.inputs.decoding import read_frame
+from camcli.inputs.preprocessing import view_of
 from camcli.inputs.reading import Item, Reader
 from camcli.inputs.refs import shard
 from camcli.machine.pools import ahead, pool_of
@@ -113,7 +114,7 @@ def test_large_pictures_wait_for_their_turn(picture: Picture, monkeypatch: pytes
     paths = [picture(f"{index}.png", (64, 48)) for index in range(12)]
     paths[5].write_bytes(b"no picture")
     held, most = [0], [0]
-    original = decoding.view_of
+    original = preprocessing.view_of
 
     def counted(frame: Frame, *options: Any) -> View:
         held[0] += 1

@@ -12,7 +12,7 @@ from hypothesis import strategies as st
 from PIL import Image
 
 from camcli.errors import RequestError
-from camcli.models import preset_words, presets
+from camcli.models import preset_values, presets
 from camcli.records import Preset, both
 
 MEAN, STD = (0.485, 0.456, 0.406), (0.229, 0.224, 0.225)
@@ -295,7 +295,7 @@ def test_a_long_wrong_value_is_not_all_shown() -> None:
 def test_a_file_without_preprocessing_is_told_what_is_understood(data: object) -> None:
     message = refusal(data)
     assert message.startswith("no preprocessing in it: give an object with some of resize, crop, mean, std, ")
-    assert all(f" {key}" in message for key in preset_words.UNDERSTOOD)
+    assert all(f" {key}" in message for key in preset_values.UNDERSTOOD)
 
 
 @pytest.mark.parametrize(
@@ -607,7 +607,7 @@ nested = values | st.lists(values, max_size=4) | st.dictionaries(
 
 
 @settings(max_examples=200, deadline=None)
-@given(data=st.dictionaries(st.sampled_from(preset_words.UNDERSTOOD), nested, max_size=6))
+@given(data=st.dictionaries(st.sampled_from(preset_values.UNDERSTOOD), nested, max_size=6))
 def test_any_object_is_a_preset_or_a_refusal(data: dict[str, Any]) -> None:
     try:
         preset = presets.changed(IMAGENET, fields_in(data))
@@ -616,7 +616,7 @@ def test_any_object_is_a_preset_or_a_refusal(data: dict[str, Any]) -> None:
     sides = zip(both(preset.crop), both(preset.resize), strict=True)
     assert all(1 <= crop <= resize <= 4096 for crop, resize in sides)
     assert len(preset.mean) == len(preset.std)
-    assert preset.interpolation in preset_words.INTERPOLATIONS
+    assert preset.interpolation in preset_values.INTERPOLATIONS
 
 
 @pytest.mark.parametrize(

@@ -21,10 +21,11 @@ from shell import SAMPLES, Outcome, finish, refused, spawn
 from camcli.errors import CamcliError, InputError, RequestError, SetupError
 from camcli.machine.faults import machine_failures
 from camcli.models.weights.pickles import UnsafeFileError
-from camcli.records import OutputSpec, Ref, Row, Spec
+from camcli.records import Ref, Row
 from camcli.running import cluster
 from camcli.running.cluster import Job
 from camcli.running.engine import Engine
+from camcli.specs import OutputSpec, Spec
 
 pytestmark = [
     pytest.mark.slow,

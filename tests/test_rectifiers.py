@@ -13,7 +13,7 @@ from torch.nn import functional
 from camcli import methods, models
 from camcli.layers.tracing import trace
 from camcli.network.evidence import Evidence
-from camcli.records import ModelSpec
+from camcli.specs import ModelSpec
 
 CLASS = torch.tensor([1])
 

@@ -10,7 +10,8 @@ from camcli.drawing import overlays
 from camcli.drawing.overlays import Style, caption, heatmap, overlay, panel
 from camcli.maps.locating import locate
 from camcli.maps.scaling import top_of
-from camcli.records import COLORMAPS, Attribution, Box, ClassScore, Frame, Kind, Question, Ref
+from camcli.records import Attribution, Box, ClassScore, Frame, Kind, Question, Ref
+from camcli.specs import COLORMAPS
 
 GRAY = Style(colormap="gray")
 

@@ -14,7 +14,7 @@ from torch.nn.utils import parametrizations, parametrize, prune, spectral_norm, 
 from torch.optim.swa_utils import AveragedModel
 
 from camcli.errors import SetupError
-from camcli.models.weights import fitting, reparametrised
+from camcli.models.weights import filling, misfits, reparametrised
 
 
 class Small(nn.Module):
@@ -87,12 +87,12 @@ def test_a_weight_is_computed_from_its_parts(kind: str, classes: int, prefix: st
         change(made)
     made.eval()
     state = {prefix + name: value.clone() for name, value in made.state_dict().items()}
-    fit = fitting.fill(empty, state, "it does not fit")
+    fit = filling.fill(empty, state, "it does not fit")
     images = nets.noise(2, 3, 9, 9)
     with torch.no_grad():
         assert torch.allclose(empty.eval()(images), made(images), rtol=1e-5, atol=1e-6)
         assert made(images).std() > 0
-    assert fitting.remarks(fit, "x.pth")[0].startswith(f"x.pth: {said}")
+    assert misfits.remarks(fit, "x.pth")[0].startswith(f"x.pth: {said}")
 
 
 def test_an_averaged_network_of_parts_is_read() -> None:
@@ -101,7 +101,7 @@ def test_an_averaged_network_of_parts_is_read() -> None:
     parametrizations.weight_norm(made.fc)
     averaged = AveragedModel(made).eval()
     empty = Small()
-    fitting.fill(empty, averaged.state_dict(), "it does not fit")
+    filling.fill(empty, averaged.state_dict(), "it does not fit")
     images = nets.noise(2, 3, 9, 9)
     with torch.no_grad():
         assert torch.allclose(empty(images), averaged(images), rtol=1e-5, atol=1e-6)
@@ -114,7 +114,7 @@ def test_a_network_that_has_the_parts_itself_gets_them_as_they_are(change: Calla
     change(made.fc)
     empty = copy.deepcopy(made)
     nets.fill(empty)
-    fit = fitting.fill(empty, made.state_dict(), "it does not fit")
+    fit = filling.fill(empty, made.state_dict(), "it does not fit")
     assert fit.computed == {}
     assert all(torch.equal(empty.state_dict()[name], value) for name, value in made.state_dict().items())
 
@@ -181,7 +181,7 @@ REFUSED: dict[str, tuple[Callable[[], dict[str, Tensor]], str]] = {
 def test_what_cannot_be_computed_is_called_by_its_name(kind: str) -> None:
     make, said = REFUSED[kind]
     with pytest.raises(SetupError, match=said):
-        fitting.fill(Small(), make(), "tuned.pth does not fit Small")
+        filling.fill(Small(), make(), "tuned.pth does not fit Small")
 
 
 def test_names_that_only_look_like_parts_stay_as_they_are() -> None:

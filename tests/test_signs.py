@@ -17,7 +17,7 @@ from camcli.answers import diagnosis
 from camcli.layers import choosing
 from camcli.layers.tracing import trace
 from camcli.network.network import Network
-from camcli.records import ModelSpec
+from camcli.specs import ModelSpec
 from camcli.tasks.targets import OfClass
 
 

@@ -30,7 +30,6 @@ from camcli.records import (
     Explained,
     Failed,
     Frame,
-    OutputSpec,
     Picture,
     Preset,
     Provenance,
@@ -39,7 +38,8 @@ from camcli.records import (
     Truth,
 )
 from camcli.sinks import as_row, dump, open_sinks
-from camcli.sinks.files import MAX_SLUG
+from camcli.sinks.naming import MAX_SLUG
+from camcli.specs import OutputSpec
 
 OUT = Path("out")
 BOXER = ClassScore(242, "boxer", 0.75, 9.5)

@@ -16,10 +16,11 @@ from shell import Outcome, finish, refused, run, spawn
 from torch import Tensor, nn
 
 from camcli import Engine, Spec
-from camcli.inputs import decoding
+from camcli.inputs import decoding, preprocessing
 from camcli.models import architecture_of, labels
 from camcli.models.sources import timm as timm_zoo
-from camcli.records import ModelSpec, Preset, Ref
+from camcli.records import Preset, Ref
+from camcli.specs import ModelSpec
 
 timm = pytest.importorskip("timm")
 
@@ -93,7 +94,7 @@ def test_every_method_runs_on_a_timm_model_with_relu(picture: Picture) -> None:
 def test_the_pixels_are_those_of_timms_transform(picture: Picture, name: str, size: tuple[int, int]) -> None:
     photo = picture("a.png", size)
     preset = architecture_of(ModelSpec(f"timm:{name}", "none")).preset
-    pixels = decoding.view_of(decoding.read_frame(Ref(0, "a.png", path=photo)), preset, "crop").pixels
+    pixels = preprocessing.view_of(decoding.read_frame(Ref(0, "a.png", path=photo)), preset, "crop").pixels
     assert torch.equal(torch.from_numpy(pixels), pixels_by_timm(name, photo))
 
 
@@ -116,7 +117,7 @@ def test_a_rectangles_pixels_are_those_of_timms_transform(
     preset = timm_zoo.preset_of(asked)
     assert preset.view_size == sides
     photo = picture("a.png", size)
-    pixels = decoding.view_of(decoding.read_frame(Ref(0, "a.png", path=photo)), preset, "crop").pixels
+    pixels = preprocessing.view_of(decoding.read_frame(Ref(0, "a.png", path=photo)), preset, "crop").pixels
     with Image.open(photo) as opened:
         expected = timm.data.create_transform(**asked, is_training=False)(opened.convert("RGB"))
     assert torch.equal(torch.from_numpy(pixels), expected)
@@ -235,7 +236,7 @@ def test_a_fine_tuned_file_gives_timms_own_scores(picture: Picture, name: str, a
     torch.save(net.state_dict(), "tuned.pth")
     arguments = (("num_classes", "5"),) if argued else ()
     engine = Engine(Spec(model=f"timm:{name}", weights="tuned.pth", model_args=arguments, exact=True))
-    pixels = decoding.view_of(decoding.read_frame(Ref(0, "a.png", path=photo)), engine.model.preset, "crop").pixels
+    pixels = preprocessing.view_of(decoding.read_frame(Ref(0, "a.png", path=photo)), engine.model.preset, "crop").pixels
     assert torch.equal(torch.from_numpy(pixels), pixels_by_timm(name, photo))
     ours = engine.model.readout.outputs(engine.model.net, torch.from_numpy(pixels)[None]).scores
     assert ours.shape == (1, 5)

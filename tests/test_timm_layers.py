@@ -12,7 +12,7 @@ from torch import nn
 from camcli.errors import SetupError
 from camcli.layers import choosing
 from camcli.layers.tracing import trace
-from camcli.models.weights import fitting
+from camcli.models.weights import filling
 from camcli.network.layer import Layer
 from camcli.tasks.targets import OfClass
 
@@ -126,7 +126,7 @@ FOLDED = [
 
 
 def _build(name: str, device: str) -> tuple[nn.Module, tuple[int, int]]:
-    with warnings.catch_warnings(), torch.device(device), fitting.no_initialisation():
+    with warnings.catch_warnings(), torch.device(device), filling.no_initialisation():
         warnings.simplefilter("ignore")  # of timm's own: deprecated aliases, meshgrid
         net: nn.Module = timm.create_model(name).eval()
     _, height, width = timm.get_pretrained_cfg(name).input_size

@@ -15,7 +15,7 @@ from torch import Tensor, nn
 
 from camcli import Engine, Explained, Spec, expand
 from camcli.errors import SetupError
-from camcli.inputs import decoding
+from camcli.inputs import decoding, preprocessing
 from camcli.inputs.refs import ref_named
 from camcli.layers import placing
 from camcli.models import load_model
@@ -37,7 +37,7 @@ def answer(asked: Spec) -> Explained:
 
 def view(asked: Spec) -> Tensor:
     frame = decoding.read_frame(ref_named(0, PHOTO))
-    return torch.from_numpy(decoding.view_of(frame, load_model(asked).preset, "crop").pixels)[None]
+    return torch.from_numpy(preprocessing.view_of(frame, load_model(asked).preset, "crop").pixels)[None]
 
 
 def grad_cam(net: nn.Module, x: Tensor, layer: str, patches: list[int], class_id: int) -> NDArray[np.float32]:

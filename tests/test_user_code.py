@@ -18,7 +18,7 @@ from shell import Outcome, refused, run
 from torchvision import transforms
 
 from camcli import Engine, Explained, Spec
-from camcli.inputs import decoding
+from camcli.inputs import decoding, preprocessing
 from camcli.models import catalog
 from camcli.records import Fit, Preset, Ref
 
@@ -460,7 +460,7 @@ def test_one_channel_is_grey(picture: Picture, flags: list[str], mean: float, st
     assert ("pictures become grey" in outcome.err) == (not flags)
 
     preset = Preset(64, 48, (mean,), (std,), "bilinear")
-    pixels = decoding.view_of(decoding.read_frame(Ref(0, "a.png", path=photo)), preset, "crop").pixels
+    pixels = preprocessing.view_of(decoding.read_frame(Ref(0, "a.png", path=photo)), preset, "crop").pixels
     steps = [transforms.Grayscale(), transforms.Resize(64), transforms.CenterCrop(48), transforms.ToTensor()]
     expected = transforms.Compose([*steps, transforms.Normalize((mean,), (std,))])(Image.open(photo).convert("RGB"))
     assert pixels.shape == (1, 48, 48)
@@ -476,7 +476,7 @@ def test_grey_first_or_grey_last_differ_by_rounding_only(picture: Picture) -> No
     """Grayscale after Resize, as some write it: both steps round to whole numbers, so at most 2 of 255 apart."""
     photo = picture("a.png", (130, 90))
     preset = Preset(64, 48, (0.0,), (1.0,), "bilinear")
-    pixels = decoding.view_of(decoding.read_frame(Ref(0, "a.png", path=photo)), preset, "crop").pixels
+    pixels = preprocessing.view_of(decoding.read_frame(Ref(0, "a.png", path=photo)), preset, "crop").pixels
     steps = [transforms.Resize(64), transforms.CenterCrop(48), transforms.Grayscale(), transforms.ToTensor()]
     expected = transforms.Compose(steps)(Image.open(photo).convert("RGB")).numpy()
     np.testing.assert_allclose(pixels, expected, atol=2.01 / 255)

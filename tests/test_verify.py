@@ -22,9 +22,9 @@ from shell import SAMPLES, Outcome, run
 
 from camcli.maps.fingerprints import deviation, fingerprint
 from camcli.models.sources import bundled
-from camcli.models.weights import fitting
-from camcli.records import Spec
+from camcli.models.weights import filling
 from camcli.running.verifying import SAME_WITHIN, Trusted, _prediction, _spec
+from camcli.specs import Spec
 
 Picture = Callable[..., Path]
 Row = dict[str, Any]
@@ -205,7 +205,7 @@ def weights() -> Path:
 
 
 def save_small(*, other: bool = False) -> Path:
-    with fitting.no_initialisation():
+    with filling.no_initialisation():
         net = torchvision.models.squeezenet1_1(num_classes=5)
     nets.fill(net)
     state = {name: value.flip(0) if other and value.ndim > 1 else value for name, value in net.state_dict().items()}
@@ -643,7 +643,7 @@ def test_rows_alone_run_no_code(picture: Picture, code: str) -> None:
 
 
 def test_rows_alone_trust_no_pickle(picture: Picture) -> None:
-    with fitting.no_initialisation():
+    with filling.no_initialisation():
         net = torchvision.models.squeezenet1_1(num_classes=5)
     nets.fill(net)
     torch.save(net, "weights.pth")

@@ -204,7 +204,7 @@ def test_a_table_at_a_uri_is_there_when_the_run_is_over() -> None:
 def test_a_run_that_fails_under_norm_run_draws_nothing(picture: Picture) -> None:
     from test_sinks import explained
 
-    from camcli.records import OutputSpec
+    from camcli.specs import OutputSpec
 
     spec = OutputSpec("there", norm="run")
 
@@ -268,7 +268,7 @@ def test_what_a_run_does_once_it_does_not_do_for_each_picture(
     picture: Picture, monkeypatch: pytest.MonkeyPatch
 ) -> None:
     """Folders are read a few times a run; a recorded row is parsed twice, and its files are looked at once."""
-    from camcli.sinks import journal
+    from camcli.sinks import lines, recorded
 
     for number in range(40):
         picture(f"in/{number:02}.png", (32, 32))
@@ -277,7 +277,7 @@ def test_what_a_run_does_once_it_does_not_do_for_each_picture(
     read: list[object] = []
     parsed: list[object] = []
     looked_for: list[str] = []
-    scandir, loads, file = os.scandir, json.loads, journal._Folder._file
+    scandir, loads, file = os.scandir, json.loads, recorded.Folder._file
 
     def scanned(*arguments: Any) -> Any:
         read.append(arguments)
@@ -291,13 +291,14 @@ def test_what_a_run_does_once_it_does_not_do_for_each_picture(
             parsed.append(text)
             return loads(text)
 
-    def found(self: journal._Folder, named: str) -> Path:
+    def found(self: recorded.Folder, named: str) -> Path:
         looked_for.append(named)
         return file(self, named)
 
     monkeypatch.setattr(os, "scandir", scanned)
-    monkeypatch.setattr(journal, "json", Json)
-    monkeypatch.setattr(journal._Folder, "_file", found)
+    for module in (lines, recorded):
+        monkeypatch.setattr(module, "json", Json)
+    monkeypatch.setattr(recorded.Folder, "_file", found)
     assert run(*command).code == 0
     assert len(read) < 20
     assert len(parsed) < 5

@@ -12,9 +12,10 @@ if TYPE_CHECKING:
     from camcli.inputs.refs import expand
     from camcli.methods import get as method
     from camcli.models import Model, load_model
-    from camcli.records import Explained, Failed, OutputSpec, Spec
+    from camcli.records import Explained, Failed
     from camcli.running.engine import Engine, explain
     from camcli.sinks import open_sinks
+    from camcli.specs import OutputSpec, Spec
 
 _HOME = {
     "Engine": ("camcli.running.engine", "Engine"),
@@ -25,8 +26,8 @@ _HOME = {
     "load_model": ("camcli.models", "load_model"),
     "Explained": ("camcli.records", "Explained"),
     "Failed": ("camcli.records", "Failed"),
-    "OutputSpec": ("camcli.records", "OutputSpec"),
-    "Spec": ("camcli.records", "Spec"),
+    "OutputSpec": ("camcli.specs", "OutputSpec"),
+    "Spec": ("camcli.specs", "Spec"),
     "open_sinks": ("camcli.sinks", "open_sinks"),
 }
 

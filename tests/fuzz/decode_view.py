@@ -19,6 +19,8 @@ with atheris.instrument_imports(
     include=[
         "PIL",
         "camcli.inputs.decoding",
+        "camcli.inputs.guards",
+        "camcli.inputs.preprocessing",
         "camcli.inputs.colours",
         "camcli.inputs.deep",
         "camcli.inputs.tiffs",
@@ -27,7 +29,7 @@ with atheris.instrument_imports(
 ):
     from PIL import Image
 
-    from camcli.inputs import decoding, sandbox
+    from camcli.inputs import decoding, preprocessing, sandbox
 
     Image.init()  # all of Pillow's plug-ins
 
@@ -48,7 +50,7 @@ DRAFT = Decoding(draft=64)
 def in_this_process(
     content: bytes, asked: Mapping[str, Any], pixels: int
 ) -> tuple[NDArray[np.uint8], tuple[int, int] | None, str | None]:
-    """What `isolation.decoded` does, where the fuzzer sees it."""
+    """What `sandbox.decoded` does, where the fuzzer sees it."""
     frame, _ = decoding.read(Ref(0, "-", data=content), DRAFT, MAX_PIXELS, isolated=True)
     return frame.rgb, frame.full_size, frame.note
 
@@ -61,7 +63,7 @@ def check(frame: Frame) -> None:
     assert frame.bands is not None or height * width <= MAX_PIXELS
     for fit in ("crop", "pad", "squash", "full"):
         try:
-            view = decoding.view_of(frame, PRESET, fit)
+            view = preprocessing.view_of(frame, PRESET, fit)
         except InputError:
             continue
         assert np.isfinite(view.pixels).all()

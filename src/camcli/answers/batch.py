@@ -17,7 +17,7 @@ from camcli.network.evidence import Evidence
 from camcli.network.forward import Forward
 from camcli.network.layer import Layer
 from camcli.network.network import Network
-from camcli.records import Fuse
+from camcli.specs import Fuse
 from camcli.tasks.targets import Target
 
 # One stride of 32 less and more than 224 pixels, so that the usual networks' maps stay on whole cells.

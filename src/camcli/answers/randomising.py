@@ -15,7 +15,7 @@ from torch import Tensor, nn
 from camcli.answers.batch import Plan
 from camcli.layers.choosing import last_weighted
 from camcli.layers.trace import Trace
-from camcli.records import Sanity
+from camcli.specs import Sanity
 
 
 def randomised(plan: Plan, trace: Trace, how: Sanity) -> Iterator[tuple[str, Plan]]:

@@ -23,7 +23,7 @@ def complete_layer(context: typer.Context, incomplete: str) -> list[str]:
     """The one completion that must build a network, and so import torch."""
     from camcli.errors import CamcliError
     from camcli.models import blueprint
-    from camcli.records import ModelSpec
+    from camcli.specs import ModelSpec
 
     model = context.params.get("model")
     try:

@@ -57,8 +57,8 @@ def check_table(text: str) -> None:
 
 def check_place(file: str) -> None:
     """Look whether a file can be made there, before anything is computed. Raises: RequestError: it can't."""
-    from camcli.records import OutputSpec
     from camcli.sinks import open_sinks
+    from camcli.specs import OutputSpec
 
     if file != STDOUT:
         with open_sinks(OutputSpec(folder=os.path.dirname(file) or ".")):  # noqa: PTH120  a path or a URI

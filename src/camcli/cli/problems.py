@@ -21,7 +21,8 @@ from camcli.cli.flags.run import ENGINES, RunFlags, shard_numbers
 from camcli.errors import RequestError
 from camcli.models import presets
 from camcli.questions import conflicts
-from camcli.records import Fit, Precision, Spec
+from camcli.records import Fit
+from camcli.specs import Precision, Spec
 from camcli.storage import uris
 
 

@@ -20,8 +20,9 @@ from camcli.cli.flags.run import RunFlags, shard_numbers
 from camcli.cli.stopping import Stop, stoppable
 from camcli.errors import ExitCode, RequestError
 from camcli.inputs import refs as inputs_
-from camcli.records import OutputSpec, Ref, Row, Spec
+from camcli.records import Ref, Row
 from camcli.sinks import Files, Journal, JournalSpec, dump, open_journal, open_sinks, open_table
+from camcli.specs import OutputSpec, Spec
 from camcli.storage import pipes, uris
 
 

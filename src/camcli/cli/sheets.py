@@ -17,8 +17,9 @@ from camcli.drawing.overlays import Style
 from camcli.drawing.sheets import Tile
 from camcli.errors import ExitCode
 from camcli.inputs import refs as inputs_
-from camcli.records import Attribution, Explained, Failed, OutputSpec, Ref, Result, Spec
+from camcli.records import Attribution, Explained, Failed, Ref, Result
 from camcli.sinks import as_row, dump, write_picture
+from camcli.specs import OutputSpec, Spec
 
 if TYPE_CHECKING:
     from camcli.running.engine import Engine

@@ -11,8 +11,8 @@ from itertools import islice
 from threading import Lock
 
 from camcli.errors import of_input
-from camcli.inputs import decoding
-from camcli.inputs.decoding import NoRoomError
+from camcli.inputs import decoding, preprocessing
+from camcli.inputs.guards import NoRoomError
 from camcli.records import AS_IT_IS, MAX_PIXELS, Decoding, Failed, Fit, Frame, Preset, Ref, Result, View
 
 # A batch ends early when its decoded frames hold this many pixels (3 bytes each), so that memory does not
@@ -67,7 +67,7 @@ class Reader:
                 item.truth = self.truth(ref)
             item.frame, image = decoding.read(ref, self.decoding, self.max_pixels, room=taken)
             decoded = time.perf_counter()
-            item.view = decoding.view_of(item.frame, self.preset, self.fit, image)
+            item.view = preprocessing.view_of(item.frame, self.preset, self.fit, image)
             item.ms = {"decode": (decoded - started) * 1e3, "preprocess": (time.perf_counter() - decoded) * 1e3}
         except NoRoomError:
             item.postponed = True

@@ -13,19 +13,10 @@ import torch
 from torch import Tensor
 
 from camcli.errors import SetupError
-from camcli.network.forward import Forward
+from camcli.layers.changes import MIDDLE, Changes, flat_patches, middle_of, place_of
 from camcli.network.layer import Layer
 from camcli.network.network import Network
 
-# The side of the patches that are put into the view's corners, as a share of its own: small, so that most crops leave
-# one out, and larger than the stride of any map.
-PATCH = 1 / 8
-# A share of the view's sides that strides and borders do not reach.
-ALONG = 1 / 16
-# Places that change by half as much as the one that changes most are where a patch is seen.
-SEEN = 0.5
-# A patch that is seen at more than this share of the map says nothing of where it lies.
-DIFFUSE = 0.3
 # Opposite corners of the view are about .8 of the map apart; networks with wide borders of their own bring them nearer.
 NEAREST = 0.5
 # So many cells of the map are changed first near its sides, and as many anywhere, one at a time. Where what changes
@@ -87,7 +78,7 @@ def check_place(network: Network, layer: Layer, images: Tensor, model: str) -> b
     Raises: SetupError: the network moves, turns or crops the picture before the layer, or keeps its tokens in another
         order than rows of the picture, so that the map would be painted in another place than it was read at.
     """
-    seen, patch = _Seen(network, layer, images[:1] * 0.5), images[1:] * 3
+    seen, patch = Changes(network, layer, images[:1] * 0.5), images[1:] * 3
     if (how := _moved(seen, layer.shape[1:], patch)) is not None:
         raise _misplaced(model, layer, how)
     _, height, width = layer.shape
@@ -117,13 +108,13 @@ def check_place(network: Network, layer: Layer, images: Tensor, model: str) -> b
     raise _misplaced(model, layer, "keeps its tokens in another order than the picture's rows")
 
 
-def _moved(seen: _Seen, grid: tuple[int, int], patch: Tensor) -> str | None:
+def _moved(seen: Changes, grid: tuple[int, int], patch: Tensor) -> str | None:
     """What the network does to the picture as a whole before the layer, in words; None: nothing, as far as is seen."""
     changes = seen.corners(patch)
     if any(change is None for change in changes):
-        if seen.change(patch, _MIDDLE) is None:
+        if seen.change(patch, MIDDLE) is None:
             return None  # it may be blind to all that differs here
-        for other in _flat(patch):
+        for other in flat_patches(patch):
             again = seen.corners(other)
             changes = [one if one is not None else other for one, other in zip(changes, again, strict=True)]
     unseen = [corner for corner, change in zip(CORNERS, changes, strict=True) if change is None]
@@ -131,7 +122,7 @@ def _moved(seen: _Seen, grid: tuple[int, int], patch: Tensor) -> str | None:
         return f"never sees the view's {' and '.join(unseen)} corner"
     if (side := seen.unseen_side(grid, patch)) is not None:
         return f"never sees what lies along the view's {side} side"
-    places = [place for change in changes if change is not None and (place := _place(change)) is not None]
+    places = [place for change in changes if change is not None and (place := place_of(change)) is not None]
     on_map = tuple(2 * (y > 0.5) + (x > 0.5) for y, x in places)
     if how := _MOVES.get(on_map):
         return f"sees the picture {how}"
@@ -217,7 +208,9 @@ def _many(height: int, width: int) -> list[tuple[int, int]]:
     return [cells[i] for i in drawn[:MANY].tolist()]
 
 
-def _found_cells(seen: _Seen, height: int, width: int, patch: Tensor, cells: Sequence[tuple[int, int]]) -> list[_Cell]:
+def _found_cells(
+    seen: Changes, height: int, width: int, patch: Tensor, cells: Sequence[tuple[int, int]]
+) -> list[_Cell]:
     """The cells, changed one at a time; none where there are too few.
 
     Attention hands each change on to all tokens, and some change with anything: how much more than on average counts.
@@ -234,7 +227,7 @@ def _found_cells(seen: _Seen, height: int, width: int, patch: Tensor, cells: Seq
 
 def _cell(at: tuple[int, int], share: Tensor) -> _Cell:
     row, column = divmod(int(share.argmax()), share.shape[1])
-    return _Cell(at, (row, column), float(share.max()), _middle((share - share.median()).clamp_min(0).square()))
+    return _Cell(at, (row, column), float(share.max()), middle_of((share - share.median()).clamp_min(0).square()))
 
 
 def _correlation(pairs: Sequence[tuple[float, float]]) -> float:
@@ -249,99 +242,3 @@ def _misplaced(model: str, layer: Layer, how: str) -> SetupError:
         "with --layer, take what moves the picture out of forward, or use a method that looks at no layer "
         "(-M gradient, -M occlusion)"
     )
-
-
-# Where a patch is put, as shares of the room that it leaves: (0, 0) is the top left corner.
-_MIDDLE = (0.5, 0.5)
-
-
-class _Seen:
-    """What the layer's map is of a plain picture (1, C, H, W), and how it changes with a part of it."""
-
-    def __init__(self, network: Network, layer: Layer, plain: Tensor) -> None:
-        self._network, self._layer, self._plain = network, layer, plain
-        self._before = self._map(plain)
-        self._cells: dict[tuple[int, int], Tensor | None] = {}
-
-    def corners(self, patch: Tensor) -> list[Tensor | None]:
-        """For each corner how much each place (h, w) of the map changes with it; None: not at all."""
-        return [self.change(patch, (y, x)) for y in (0.0, 1.0) for x in (0.0, 1.0)]
-
-    def unseen_side(self, grid: tuple[int, int], patch: Tensor) -> str | None:
-        """A side of the view along which nothing is seen; at the bottom and the right strides may leave out as much as
-        a cell of the grid."""
-        below, beside = (min(1.0, ALONG + 1 / cells) for cells in grid)
-        strips = {
-            "top": (0.0, (ALONG, 1.0)),
-            "bottom": (1.0, (below, 1.0)),
-            "left": (0.0, (1.0, ALONG)),
-            "right": (1.0, (1.0, beside)),
-        }
-        for side, (at, size) in strips.items():
-            if all(self.change(one, (at, at), size) is None for one in (patch, *_flat(patch))):
-                return side
-        return None
-
-    def wider_ground(self, patch: Tensor) -> bool:
-        """Whether a border of the map, of more than ALONG of its sides, is the same for every picture."""
-        tried = [self.change(one, _MIDDLE, (1.0, 1.0)) for one in (patch, *_flat(patch))]
-        changes = [change for change in tried if change is not None]
-        if not changes:
-            return False
-        changed = torch.stack([change > 1e-9 * change.max() for change in changes]).any(0)
-        for axis in (0, 1):
-            alive = changed.any(1 - axis).nonzero().flatten()
-            length = changed.shape[axis]
-            if max(int(alive[0]), length - 1 - int(alive[-1])) > ALONG * length:
-                return True
-        return False
-
-    def cell(self, patch: Tensor, at: tuple[int, int], grid: tuple[int, int]) -> Tensor | None:
-        """How much each place changes with that cell (row, column) of a grid; each is changed once."""
-        if at not in self._cells:
-            (y, x), (height, width) = at, grid
-            self._cells[at] = self.change(patch, (y / (height - 1), x / (width - 1)), (1 / height, 1 / width))
-        return self._cells[at]
-
-    def change(
-        self, patch: Tensor, at: tuple[float, float], size: tuple[float, float] = (PATCH, PATCH)
-    ) -> Tensor | None:
-        """How much each place (h, w) changes with a patch there, of such shares of the sides; None: not at all."""
-        sides = self._plain.shape[2:]
-        parts = [max(1, round(side * share)) for side, share in zip(sides, size, strict=True)]
-        starts = [round((side - part) * share) for side, part, share in zip(sides, parts, at, strict=True)]
-        rows, columns = (slice(start, start + side) for start, side in zip(starts, parts, strict=True))
-        patched = self._plain.clone()
-        patched[..., rows, columns] = patch[..., rows, columns]
-        change = (self._map(patched) - self._before).square().sum(0)
-        return change if float(change.max()) > 1e-12 * float(self._before.square().sum(0).max()) else None
-
-    def _map(self, image: Tensor) -> Tensor:
-        with torch.random.fork_rng():
-            torch.manual_seed(0)  # the same draw for each, of a network that draws
-            forward = Forward(self._network, self._network.arranged(image), [self._layer])
-        return forward.activations(self._layer)[0].double()
-
-
-def _flat(patch: Tensor) -> list[Tensor]:
-    """What else a part of a picture is changed to: a network of few units may be blind to one patch of noise."""
-    return [torch.full_like(patch, level) for level in (3.0, -3.0)]
-
-
-def _place(change: Tensor) -> tuple[float, float] | None:
-    """The (y, x) of a change on the map, as shares of its sides; None: it is all over the map."""
-    seen = change * (change >= SEEN * change.max())
-    if float((seen > 0).float().mean()) > DIFFUSE or not change.isfinite().all():
-        return None
-    return _middle(seen)
-
-
-def _middle(weights: Tensor) -> tuple[float, float]:
-    """The (y, x) of a map's centre of mass, as shares of its sides."""
-    shares = []
-    for axis in (1, 0):
-        along = weights.sum(axis)
-        # By whole numbers: on a 2x2 map corners are exactly NEAREST apart, and rounding must not bring them nearer.
-        index = (along * torch.arange(len(along), device=along.device)).sum() / along.sum()
-        shares.append((float(index) + 0.5) / len(along))
-    return shares[0], shares[1]

@@ -6,7 +6,7 @@ from camcli.models import catalog
 from camcli.models.model import Architecture, Model
 from camcli.models.sources import architecture_of, check_name, typed
 from camcli.models.weights import weights_file, weights_url
-from camcli.records import ModelSpec
+from camcli.specs import ModelSpec
 
 __all__ = [
     "Architecture",

@@ -20,10 +20,10 @@ from camcli.errors import SetupError
 from camcli.models import catalog
 from camcli.models.model import Architecture
 from camcli.models.sources import architecture_of
-from camcli.models.weights import causes, fitting, reparametrised
+from camcli.models.weights import causes, fitting, misfits, reparametrised
 from camcli.models.weights.fitting import Fit
 from camcli.models.weights.heads import Shape
-from camcli.records import ModelSpec
+from camcli.specs import ModelSpec
 
 # RegNet's constructor computes its widths with tensors, which need values.
 _NEEDS_VALUES = ("regnet",)
@@ -52,8 +52,8 @@ def candidate(architecture: Architecture, tensors: Mapping[str, Tensor]) -> Cand
     wanted = fitting.shapes_of(_state(architecture))
     fit, whole = fitting.meet(wanted, tensors, architecture.rename)
     own = next((shape[0] for shape in reversed(wanted.values()) if shape), 0)
-    hint = fitting.hint(fit, wanted, fitting.shapes_of(whole)) if fit.problems else ""
-    obstacle = "" if fit.problems else fitting.in_the_way(fit, whole)
+    hint = misfits.hint(fit, wanted, fitting.shapes_of(whole)) if fit.problems else ""
+    obstacle = "" if fit.problems else misfits.in_the_way(fit, whole)
     return Candidate(architecture.name, fit, fit.heads[0].shape[0] if fit.heads else own, hint, obstacle)
 
 
@@ -83,7 +83,7 @@ def only(candidates: Sequence[Candidate], file: str, made_for: str = "") -> Cand
     if made_for:
         raise SetupError(f"{said}. {made_for}")
     near = candidates[:_NEAREST] if candidates[0].fit.names else ()
-    nearest = "; ".join(f"{c.name}: {fitting.differences(c.fit, limit=2)}" for c in near)
+    nearest = "; ".join(f"{c.name}: {misfits.differences(c.fit, limit=2)}" for c in near)
     said += f". Nearest: {nearest}" if near else ": not one of its tensors is known in any"
     raise SetupError(said + way_on(candidates))
 

@@ -15,12 +15,13 @@ from torch import nn
 
 from camcli.errors import RequestError, SetupError
 from camcli.machine.faults import machine_failures
-from camcli.models import guess, labels, preset_words, presets
+from camcli.models import guess, labels, preset_values, presets
 from camcli.models.model import Architecture, Model
 from camcli.models.sources import architecture_of, torchvision, user_code
-from camcli.models.weights import checkpoints, downloads, fitting, weights_file, weights_url
+from camcli.models.weights import checkpoints, downloads, filling, misfits, weights_file, weights_url
 from camcli.models.weights.checkpoints import Checkpoint, Digest
-from camcli.records import ModelSpec, Preset, Spec, both, shortly, spelled
+from camcli.records import Preset, both, shortly, spelled
+from camcli.specs import ModelSpec, Spec
 from camcli.tasks import probing
 from camcli.tasks.readout import UNREAD, Readout
 from camcli.tasks.tables import NoTableError
@@ -127,14 +128,14 @@ def _filled(
     if checkpoint is not None and spec.model is None:  # the network that was pickled, which has them
         return net, checkpoint.files
     if checkpoint is not None:
-        fit = fitting.fill(net, checkpoint.tensors, f"{spec.weights} does not fit {arch.name}", arch.rename)
-        remarks += fitting.remarks(fit, spec.weights)
+        fit = filling.fill(net, checkpoint.tensors, f"{spec.weights} does not fit {arch.name}", arch.rename)
+        remarks += misfits.remarks(fit, spec.weights)
         return net, checkpoint.files
     if arch.fetch is None:
         path = arch.cached() if arch.cached else None
         return net, (path,) if path else ()
     path = arch.fetch(progress)
-    fitting.fill(net, checkpoints.read(path).tensors, f"{path} does not fit {arch.name}", arch.rename)
+    filling.fill(net, checkpoints.read(path).tensors, f"{path} does not fit {arch.name}", arch.rename)
     return net, (path,)
 
 
@@ -179,7 +180,7 @@ def _input_channels(arch: Architecture, net: nn.Module, size: tuple[int, int]) -
     if usual == 3 or not arch.foreign:
         return usual
     # The usual pictures first: code may make them grey itself, and then runs on grey ones as well.
-    likely = [count for count in (given, usual, 1) if count <= preset_words.MAX_CHANNELS]
+    likely = [count for count in (given, usual, 1) if count <= preset_values.MAX_CHANNELS]
     device = next((parameter.device for parameter in net.parameters()), None)
     tried = (count for count in likely if probing.takes(net, torch.zeros(2, count, *size, device=device)))
     return next(tried, min(usual, *likely))

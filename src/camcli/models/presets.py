@@ -12,8 +12,8 @@ from pathlib import Path
 from typing import Any
 
 from camcli.errors import RequestError
-from camcli.models import labels, preset_words
-from camcli.models.preset_words import WordError
+from camcli.models import labels, preset_values, preset_words
+from camcli.models.preset_values import WordError
 from camcli.records import Preset, Sides, both, shortly
 
 # What `--preset` says to leave the files beside the weights alone.
@@ -30,7 +30,7 @@ def read(path: Path) -> dict[str, Any]:
     """
     fields = _given_by(path, _parsed(path))
     if not fields:
-        understood = ", ".join(preset_words.UNDERSTOOD)
+        understood = ", ".join(preset_values.UNDERSTOOD)
         raise RequestError(f"{path}: no preprocessing in it: give an object with some of {understood}")
     return fields
 
@@ -167,7 +167,7 @@ def numbers(text: str) -> tuple[float, ...]:
 
 def _checked(fields: Mapping[str, Any]) -> dict[str, Any]:
     try:
-        return {key: preset_words.checked(key, value) for key, value in fields.items()}
+        return {key: preset_values.checked(key, value) for key, value in fields.items()}
     except WordError as error:
         raise RequestError(str(error)) from None
 

@@ -9,7 +9,7 @@ from pathlib import Path
 import torch
 
 from camcli.errors import InputError, RequestError
-from camcli.inputs import decoding
+from camcli.inputs import decoding, preprocessing
 from camcli.inputs.refs import expand
 from camcli.models import Model, typed
 from camcli.models.sources import user_code
@@ -17,7 +17,8 @@ from camcli.network.forward import Forward
 from camcli.network.network import Network
 from camcli.questions import classes
 from camcli.questions.classes import Selector
-from camcli.records import ClassScore, Question, Spec
+from camcli.records import ClassScore, Question
+from camcli.specs import Spec
 from camcli.tasks import targets
 from camcli.tasks.classification import Prediction
 from camcli.tasks.targets import Custom, Mixture, Negated, OfClass, Similarity, Target
@@ -86,7 +87,9 @@ class Asker:
             return
         try:
             (ref,) = expand([self._spec.similar_to])
-            view = decoding.view_of(decoding.read_frame(ref, self._spec.decoding), self._model.preset, self._spec.fit)
+            view = preprocessing.view_of(
+                decoding.read_frame(ref, self._spec.decoding), self._model.preset, self._spec.fit
+            )
         except (InputError, ValueError) as error:
             raise RequestError(f"--similar-to {self._spec.similar_to}: {error}") from None
         pixels = torch.from_numpy(view.pixels).to(self._model.device)

@@ -10,7 +10,8 @@ from camcli.errors import RequestError, SetupError
 from camcli.methods import Method
 from camcli.models import Model
 from camcli.network import parts
-from camcli.records import Spec, spelled
+from camcli.records import spelled
+from camcli.specs import Spec
 from camcli.tasks.targets import QUANTITIES
 
 # What needs every operation before the layer to be seen, and compiled code is not.

@@ -20,8 +20,9 @@ from traceback import format_exc
 from typing import Any
 
 from camcli.errors import SetupError, of_code, of_run
-from camcli.records import MAX_PIXELS, OutputSpec, Ref, Row, Spec
+from camcli.records import MAX_PIXELS, Ref, Row
 from camcli.sinks import dump, open_sinks
+from camcli.specs import OutputSpec, Spec
 
 # Pictures of a block where the spec does not say: as on a single CPU.
 BLOCK = 16

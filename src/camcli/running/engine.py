@@ -33,9 +33,10 @@ from camcli.network.layer import Layer
 from camcli.questions import classes, conflicts
 from camcli.questions.asking import Asker
 from camcli.questions.folders import FolderClasses
-from camcli.records import MAX_PIXELS, Attribution, Explained, Failed, Provenance, Ref, Result, Spec, Truth
+from camcli.records import MAX_PIXELS, Attribution, Explained, Failed, Provenance, Ref, Result, Truth
 from camcli.running import tuning
 from camcli.running.preparing import prepare
+from camcli.specs import Spec
 from camcli.tasks import classification
 from camcli.tasks.classification import Prediction
 

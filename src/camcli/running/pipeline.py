@@ -12,9 +12,10 @@ import torch
 from camcli.inputs.reading import refused
 from camcli.machine.faults import machine_failures
 from camcli.machine.pools import ahead, pool_of
-from camcli.records import MAX_PIXELS, Failed, OutputSpec, Ref, Result, Row, Spec
+from camcli.records import MAX_PIXELS, Failed, Ref, Result, Row
 from camcli.running.engine import Engine
 from camcli.sinks import Files, as_row
+from camcli.specs import OutputSpec, Spec
 
 
 @machine_failures()

@@ -26,9 +26,9 @@ from camcli.network.layer import Layer
 from camcli.network.network import Network
 from camcli.questions import conflicts
 from camcli.questions.asking import Asker
-from camcli.records import Spec
 from camcli.running import tuning
 from camcli.running.tuning import Tuned
+from camcli.specs import Spec
 
 # Pictures per forward on a CPU: more are no faster.
 BATCH_SIZE = 16

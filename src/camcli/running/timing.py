@@ -17,16 +17,19 @@ from camcli.answers.attributing import attributions
 from camcli.answers.batch import Batch, batch_of
 from camcli.drawing import overlays
 from camcli.errors import RequestError, SetupError
-from camcli.inputs import decoding
+from camcli.inputs import decoding, preprocessing
 from camcli.inputs.reading import Item
 from camcli.machine.faults import machine_failures
 from camcli.machine.fp32 import in_fp32
 from camcli.machine.pools import pool_of
-from camcli.records import Explained, OutputSpec, Ref, Result, Row
+from camcli.records import Explained, Ref, Result, Row
 from camcli.running import pipeline
 from camcli.running.engine import Engine
 from camcli.sinks import as_row, dump, open_sinks
-from camcli.sinks.files import DRAWN, encoded, suffix_of
+from camcli.sinks.encoding import encoded
+from camcli.sinks.files import DRAWN
+from camcli.sinks.naming import suffix_of
+from camcli.specs import OutputSpec
 from camcli.storage.scratch import Scratch
 from camcli.storage.writing import put
 from camcli.tasks import classification
@@ -160,7 +163,9 @@ def _stages(engine: Engine, where: OutputSpec, refs: Sequence[Ref], items: list[
     )
     clock(
         "preprocess",
-        lambda: list(pool.map(lambda pair: decoding.view_of(pair[0], reader.preset, reader.fit, pair[1]), decoded)),
+        lambda: list(
+            pool.map(lambda pair: preprocessing.view_of(pair[0], reader.preset, reader.fit, pair[1]), decoded)
+        ),
     )
     results: list[Result] = []
     for batch in _batches(items, engine.batch_size):

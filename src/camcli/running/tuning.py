@@ -24,7 +24,7 @@ from camcli.methods import Method
 from camcli.models import Model
 from camcli.network.layer import Layer
 from camcli.network.network import watched
-from camcli.records import Spec
+from camcli.specs import Spec
 from camcli.tasks.frozen import frozen
 from camcli.tasks.readout import Outputs
 from camcli.tasks.tables import tensors_in

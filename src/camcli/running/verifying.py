@@ -16,8 +16,9 @@ from camcli.errors import RequestError
 from camcli.inputs.refs import ref_named
 from camcli.maps.fingerprints import deviation
 from camcli.models import catalog, weights_url
-from camcli.records import Result, Row, Spec
+from camcli.records import Result, Row
 from camcli.sinks import as_row, dump, schema
+from camcli.specs import Spec
 from camcli.storage import pipes
 from camcli.tasks.targets import QUANTITIES
 

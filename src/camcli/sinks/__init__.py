@@ -1,9 +1,10 @@
 """Where results go: pictures to files, rows to a stream, a table, or the journal of a folder."""
 
 from camcli.sinks.files import Files, open_sinks, write_picture
-from camcli.sinks.journal import Journal, JournalSpec, open_journal
+from camcli.sinks.journal import Journal, open_journal
 from camcli.sinks.parquet import open_table
 from camcli.sinks.rows import as_row, dump
+from camcli.specs import JournalSpec
 
 __all__ = [
     "Files",

@@ -21,7 +21,8 @@ from camcli.cli.flags.spread import spread
 from camcli.cli.problems import Problems
 from camcli.errors import ExitCode
 from camcli.machine import process
-from camcli.records import MAX_PIXELS, OutputSpec, Picture, Row, Spec
+from camcli.records import MAX_PIXELS, Picture, Row
+from camcli.specs import OutputSpec, Spec
 
 Images = Annotated[
     int, typer.Option("--images", "-n", metavar="N", help="Inputs that are timed, from the first.", min=1)

@@ -22,7 +22,8 @@ from camcli.cli.flags.spread import spread
 from camcli.cli.problems import Problems
 from camcli.errors import ExitCode, RequestError
 from camcli.machine import process
-from camcli.records import COLORMAPS, MAX_PIXELS, Spec
+from camcli.records import MAX_PIXELS
+from camcli.specs import COLORMAPS, Spec
 
 DEFAULT_METHODS = ["grad-cam", "hires-cam", "layer-cam", "eigen-cam"]
 

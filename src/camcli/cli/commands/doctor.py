@@ -82,8 +82,9 @@ def _explains() -> bool:
 
     from PIL import Image
 
-    from camcli.records import Explained, Ref, Spec
+    from camcli.records import Explained, Ref
     from camcli.running.engine import explain
+    from camcli.specs import Spec
 
     picture = io.BytesIO()
     Image.new("RGB", (64, 48), "grey").save(picture, "PNG")

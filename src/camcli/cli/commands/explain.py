@@ -26,7 +26,8 @@ from camcli.cli.flags.spread import spread
 from camcli.cli.problems import Problems
 from camcli.errors import ExitCode
 from camcli.machine import process
-from camcli.records import COLORMAPS, Augment, Fuse, Norm, OutputSpec, Picture, PictureFormat, Sanity, Spec
+from camcli.records import Picture
+from camcli.specs import COLORMAPS, Augment, Fuse, Norm, OutputSpec, PictureFormat, Sanity, Spec
 
 
 @console.guarded

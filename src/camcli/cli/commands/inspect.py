@@ -16,7 +16,7 @@ from camcli.cli.flags.panels import MODEL
 from camcli.cli.flags.run import Debug, Json
 from camcli.errors import ExitCode, RequestError, SetupError
 from camcli.models import architecture_of, catalog, check_name, presets
-from camcli.records import ModelSpec
+from camcli.specs import ModelSpec
 
 if TYPE_CHECKING:
     from camcli.models.weights.checkpoints import Checkpoint
@@ -110,7 +110,7 @@ def _preset(checkpoint: Checkpoint) -> str | None:
 def _fit(checkpoint: Checkpoint, file: str, model: str | None, key: str | None) -> dict[str, Any]:
     """Which architecture it is, or what keeps it from the one named or the nearest."""
     from camcli.models import guess
-    from camcli.models.weights import fitting
+    from camcli.models.weights import misfits
 
     if model is None and checkpoint.network is not None:
         return _itself(checkpoint, file)
@@ -121,7 +121,7 @@ def _fit(checkpoint: Checkpoint, file: str, model: str | None, key: str | None) 
     fits = guess.fitting_ones(candidates)
     if not fits:
         wanted = model or f"any of {len(catalog.names())} architectures"
-        nearest = {c.name: fitting.differences(c.fit, None if model else 4) for c in candidates[:_NEAREST]}
+        nearest = {c.name: misfits.differences(c.fit, None if model else 4) for c in candidates[:_NEAREST]}
         why = candidates[0].hint if model else guess.way_on(candidates)
         why = f". {checkpoint.made_for}" if checkpoint.made_for else why
         problem = f"{file} does not fit {wanted}{why}"
@@ -141,7 +141,7 @@ def _fit(checkpoint: Checkpoint, file: str, model: str | None, key: str | None) 
         "prefix": fit.prefix,
         "head": [f"{head.weight} {'x'.join(map(str, head.shape))}" for head in fit.heads],
         "left aside": list(fit.aside),
-        "remarks": fitting.remarks(fit, file),
+        "remarks": misfits.remarks(fit, file),
         "problem": f"{file}: {fits[0].obstacle}" if fits[0].obstacle else None,
     }
 

@@ -20,7 +20,8 @@ from camcli.cli.problems import Problems
 from camcli.errors import RequestError, SetupError
 from camcli.models import Model, catalog, check_name, typed, weights_file, weights_url
 from camcli.network import parts
-from camcli.records import ModelSpec, spelled
+from camcli.records import spelled
+from camcli.specs import ModelSpec
 
 if TYPE_CHECKING:
     from camcli.layers.trace import Trace

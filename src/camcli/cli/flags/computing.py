@@ -8,7 +8,7 @@ from typing import Annotated, Any, get_args
 import typer
 
 from camcli.cli.completion import offer
-from camcli.records import Precision
+from camcli.specs import Precision
 
 BatchSize = Annotated[
     int | None,

@@ -9,7 +9,8 @@ import typer
 from camcli.cli import destinations
 from camcli.cli.completion import offer
 from camcli.cli.flags.panels import OUT
-from camcli.records import COLORMAPS, Norm, Picture
+from camcli.records import Picture
+from camcli.specs import COLORMAPS, Norm
 
 # The neurons' strip comes with --neurons.
 SAVED = tuple(kind for kind in get_args(Picture) if kind != "neurons")

@@ -9,7 +9,7 @@ import typer
 
 from camcli.cli.completion import complete_layer, complete_method, offer
 from camcli.cli.flags.panels import WHAT
-from camcli.records import Fuse, Sanity
+from camcli.specs import Fuse, Sanity
 
 Methods = Annotated[
     list[str],

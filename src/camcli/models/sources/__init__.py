@@ -13,7 +13,7 @@ from typing import TYPE_CHECKING
 from camcli.errors import CamcliError, RequestError, SetupError, unknown
 from camcli.models import catalog
 from camcli.models.model import Architecture, parsed
-from camcli.records import ModelSpec
+from camcli.specs import ModelSpec
 
 if TYPE_CHECKING:
     from collections.abc import Mapping

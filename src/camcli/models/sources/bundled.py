@@ -19,7 +19,7 @@ from camcli.errors import RequestError, SetupError
 from camcli.models import catalog
 from camcli.models.model import Architecture, Args
 from camcli.models.sources import torchvision
-from camcli.models.weights import fitting
+from camcli.models.weights import filling
 from camcli.records import Preset
 
 # Loaded after camcli's own torchvision, which explains a torchvision that does not fit torch.
@@ -97,7 +97,7 @@ def build(initialise: bool = False) -> nn.Module:
     """The network, its weights not yet set unless told to `initialise`."""
     stages = [MBConvConfig(*stage, block=_WITHOUT_SQUEEZE) for stage in _STAGES]
     norm = partial(nn.BatchNorm2d, eps=1e-3, momentum=0.01)
-    with nullcontext() if initialise else fitting.no_initialisation():
+    with nullcontext() if initialise else filling.no_initialisation():
         net = EfficientNet(stages, dropout=0.2, stochastic_depth_prob=0.0, norm_layer=norm, last_channel=1280)
         _to_lite(net)
     return net  # type: ignore[no-any-return]

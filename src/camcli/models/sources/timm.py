@@ -12,10 +12,10 @@ from typing import Any
 from torch import Tensor, nn
 
 from camcli.errors import RequestError, SetupError, unknown
-from camcli.models import catalog, preset_words, presets
+from camcli.models import catalog, preset_values, preset_words, presets
 from camcli.models.model import USUAL_PRESET, Architecture, Args
 from camcli.models.sources import torchvision
-from camcli.models.weights import fitting
+from camcli.models.weights import filling
 from camcli.records import Preset
 
 
@@ -44,7 +44,7 @@ def architecture(name: str, weights: str, args: Args, tensors: Mapping[str, Tens
     known_config = config.to_dict() if config is not None else {}
 
     def build(initialise: bool) -> nn.Module:
-        with nullcontext() if initialise or pretrained else fitting.no_initialisation(), _building(name):
+        with nullcontext() if initialise or pretrained else filling.no_initialisation(), _building(name):
             net: nn.Module = timm.create_model(bare, pretrained=pretrained, **args)
         if not getattr(net, "num_classes", 1):
             raise SetupError(f"{name} gives features without a classifier: nothing to explain")
@@ -87,7 +87,7 @@ def preset_of(config: Mapping[str, Any]) -> Preset:
     try:
         fields, _ = presets.in_unit_range(preset_words.fields_of({**silent, **config}))
         return presets.changed(USUAL_PRESET, fields)
-    except preset_words.WordError as error:
+    except preset_values.WordError as error:
         raise RequestError(f"timm's preprocessing of {config.get('architecture')}: {error}; see --preset") from None
 
 

@@ -20,7 +20,7 @@ from camcli.errors import RequestError, SetupError
 from camcli.models import catalog
 from camcli.models.model import Architecture, Args
 from camcli.models.sources.uncompiled import without_compiler
-from camcli.models.weights import downloads, fitting
+from camcli.models.weights import downloads, filling
 from camcli.records import Preset
 
 try:
@@ -66,7 +66,7 @@ def architecture(name: str, weights: str, args: Args, tensors: Mapping[str, Tens
             )
 
     def build(initialise: bool) -> nn.Module:
-        with nullcontext() if initialise else fitting.no_initialisation():
+        with nullcontext() if initialise else filling.no_initialisation():
             try:
                 net: nn.Module = torchvision.models.get_model(name, weights=None, **options | args)
             except (TypeError, ValueError) as error:

@@ -7,7 +7,7 @@ import re
 from pathlib import Path
 
 from camcli.errors import RequestError
-from camcli.records import ModelSpec
+from camcli.specs import ModelSpec
 from camcli.storage import uris
 
 

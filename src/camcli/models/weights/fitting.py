@@ -8,17 +8,14 @@ another network, and a half-loaded network is never explained.
 from __future__ import annotations
 
 from collections import Counter, OrderedDict
-from collections.abc import Callable, Collection, Iterable, Iterator, Mapping
-from contextlib import ExitStack, contextmanager
+from collections.abc import Callable, Collection, Iterable, Mapping
 from dataclasses import dataclass, field, replace
 from itertools import product
-from unittest.mock import patch
 
 import torch
-from torch import Tensor, nn
+from torch import Tensor
 
-from camcli.errors import SetupError
-from camcli.models.weights import causes, children, heads, reparametrised
+from camcli.models.weights import children, heads, reparametrised
 from camcli.models.weights.heads import Head, Meeting, Shape, under
 
 Rename = Callable[[str], str | None]
@@ -33,7 +30,7 @@ _IGNORED = frozenset(
     }
 )
 _MAX_PREFIX_PARTS = 4
-_MAX_LISTED = 6
+MAX_LISTED = 6
 # Under another prefix lies another network if it has at least this share of the tensors.
 _ALIKE = 0.9
 
@@ -114,137 +111,6 @@ def match(wanted: Mapping[str, Shape], given: Mapping[str, Shape], rename: Renam
     return replace(fit, rivals=rivals)
 
 
-def fill(net: nn.Module, tensors: Mapping[str, Tensor], what: str, rename: Rename = str) -> Fit:
-    """Hand each tensor of a file to the network, all of them, the head rebuilt where the file's is another.
-
-    `what` starts the error: "weights.pth does not fit resnet18".
-
-    Raises:
-        SetupError: a tensor is missing, left over or of another shape, beyond a rebuilt head; or it is not known which
-            of several networks in the file is meant.
-    """
-    own = net.state_dict()
-    fit, tensors = meet(shapes_of(own), tensors, rename)
-    if fit.problems:
-        found = differences(fit, limit=_MAX_LISTED) + hint(fit, own, shapes_of(tensors))
-        raise SetupError(f"{what}: {found}; see `camcli inspect`")
-    if obstacle := in_the_way(fit, tensors):
-        raise SetupError(f"{what} as it is: {obstacle}")
-    for head in fit.heads:
-        if not _can_stand_in(net.get_submodule(head.path), head):
-            kind = type(net.get_submodule(head.path)).__name__
-            raise SetupError(
-                f"{what}: the head {head.path} is a {kind}, which a plain Linear ({head.weight} {_x(head.shape)}) "
-                "can't stand in for: make the network with the file's number of classes (--model-arg)"
-            )
-    for head in fit.heads:
-        _put(net, head)
-    if fit.stem is not None:
-        _widen(net.get_submodule(fit.stem.rpartition(".")[0]), tensors[fit.names[fit.stem]])
-    state = OrderedDict((name, tensors[theirs]) for name, theirs in fit.names.items())
-    state.update(
-        (name, torch.zeros_like(v))
-        for name, v in own.items()
-        if _last(name) == "num_batches_tracked" and name not in state
-    )
-    state._metadata = _versions(net, tensors, fit.prefix)  # type: ignore[attr-defined]
-    net.load_state_dict(state, strict=True, assign=True)
-    net.float()  # half-precision files; a no-op otherwise
-    return fit
-
-
-def differences(fit: Fit, limit: int | None = None) -> str:
-    """What keeps a file and a network apart, in words: at most `limit` names of each kind."""
-    if not fit.names:
-        return "not one of its tensors is known there"
-    parts = [
-        f"{len(names)} {word} ({', '.join(names[:limit])}{', …' if limit and len(names) > limit else ''})"
-        for names, word in (
-            (fit.missing, "missing"),
-            (fit.unexpected, "left over"),
-            (fit.mismatched, "of another shape"),
-        )
-        if names
-    ]
-    return "; ".join(parts)
-
-
-def hint(fit: Fit, own: Iterable[str], given: Mapping[str, Shape]) -> str:
-    """Why, as far as the names tell, and the way on; starts with ". ", or is "" if they tell nothing."""
-    left_over = (*fit.unexpected, *fit.aside)
-    if told := causes.told(given, left_over):
-        return f". {told}"
-    if fit.further:
-        listed = (
-            ", ".join(f"{name} {_x(given[name])}" for name in fit.further if len(given[name]) > 1) or fit.further[0]
-        )
-        return (
-            f". Beside the network stands {listed}: if that takes no part in the scores, "
-            f"--weights-key {fit.prefix.removesuffix('.')} takes the network alone, with the head that it has; else "
-            + causes.AS_CODE
-        )
-    if fit.unexpected and _are_folded(fit):
-        return ". Its batch norms seem to be folded into the convolutions: " + causes.AS_CODE
-    return _of_several_layers(fit, own, given)
-
-
-def in_the_way(fit: Fit, tensors: Mapping[str, Tensor]) -> str:
-    """Why a file whose names and shapes fit can't be taken all the same; "" if it can."""
-    for name, theirs in fit.names.items():
-        if _last(name) in ("weight", "bias") and not tensors[theirs].is_floating_point():
-            return f"{theirs} is {str(tensors[theirs].dtype).removeprefix('torch.')}. {causes.INTEGERS}"
-    if not fit.rivals:
-        return ""
-    found = [prefix.removesuffix(".") for prefix in (fit.prefix, *fit.rivals)]
-    return f"it holds {len(found)} networks ({', '.join(found)}): say which, --weights-key {' or '.join(found)}"
-
-
-def remarks(fit: Fit, file: str) -> list[str]:
-    """What was done to make a file fit, where that is more than names and a head of another size."""
-    said = [f"{file}: {head.weight} is the whole head" for head in fit.heads if head.flattened]
-    said += [
-        f"{file}: {head.weight} is taken for the head {head.path}, a plain Linear; no file tells what stood around it"
-        for head in fit.heads
-        if head.moved
-    ]
-    said += [
-        f"{file}: the head has no bias, and is taken for a plain Linear; one that compares directions "
-        "(cosine, ArcFace) needs its code, --model FILE.py:factory"
-        for head in fit.heads
-        if head.bare
-    ]
-    if fit.ordered:
-        said.append(f"{file}: its {len(fit.names)} tensors have numbers for names, and are taken in their order")
-    for made_by, count in Counter(fit.computed.values()).items():
-        said.append(f"{file}: {count} weight{'s' * (count > 1)} computed from the parts that {made_by} keeps")
-    if fit.aside:
-        count, first = len(fit.aside), ", ".join(fit.aside[:3])
-        said.append(
-            f"{file}: {count} tensor{'s' * (count > 1)} beside the network left aside ({first}{', …' * (count > 3)})"
-        )
-    said += [
-        f"{file}: the scores may have been scaled by {name}, and are reported without"
-        for name in fit.aside
-        if heads.is_factor(name)
-    ]
-    if fit.colours:
-        listed = ", ".join(
-            f"{name} {','.join(f'{value:g}' for value in values)}" for name, values in fit.colours.items()
-        )
-        said.append(f"{file}: the network seems to normalise its pictures itself ({listed}): check --mean and --std")
-    return said
-
-
-@contextmanager
-def no_initialisation() -> Iterator[None]:
-    """Construct networks without drawing random weights that `fill` would throw away (seconds for VGG)."""
-    with ExitStack() as stack:
-        for name in dir(nn.init):
-            if name.endswith("_") and not name.startswith("_"):
-                stack.enter_context(patch.object(nn.init, name, _unchanged))
-        yield
-
-
 def _met(
     wanted: Mapping[str, Shape],
     given: Mapping[str, Shape],
@@ -258,9 +124,9 @@ def _met(
     for theirs, own in renamed.items():
         if own in wanted and own not in names:
             names[own] = theirs
-        elif own and _last(theirs) not in _IGNORED:
+        elif own and last_part(theirs) not in _IGNORED:
             unexpected.append(theirs)
-    missing = [name for name in wanted if name not in names and _last(name) != "num_batches_tracked"]
+    missing = [name for name in wanted if name not in names and last_part(name) != "num_batches_tracked"]
     mismatched = [own for own, theirs in names.items() if wanted[own] != given[theirs]]
     aside = [name for name in given if name not in renamed]
     elsewhere = [name for name in aside if _unwrapped(name, _WRAPPERS).startswith(rivals)]
@@ -274,14 +140,16 @@ def _met(
         missing += [own for own, theirs in kept.items() if head.holds(theirs)]  # one tensor has one place
         names = {own: theirs for own, theirs in kept.items() if not head.holds(theirs)} | head.names
         mismatched = [name for name in mismatched if not under(name, head.path)]
-        lost = [name for name in heads.displaced(head, meeting) if _last(name) not in _IGNORED]
+        lost = [name for name in heads.displaced(head, meeting) if last_part(name) not in _IGNORED]
         lost = [name for name in lost if name not in elsewhere]
         unexpected = [name for name in dict.fromkeys([*unexpected, *lost]) if not head.holds(name)]
         aside = [name for name in aside if not head.holds(name) and name not in lost]
     further = _further(wanted, given, names, [name for name in aside if name not in elsewhere], prefix)
     unexpected += further
     aside = [name for name in aside if name not in further]
-    described = [f"{names[name]} {_x(given[names[name]])}, wanted {_x(wanted[name])}" for name in mismatched]
+    described = [
+        f"{names[name]} {sizes_in(given[names[name]])}, wanted {sizes_in(wanted[name])}" for name in mismatched
+    ]
     return Fit(
         names=names,
         prefix=prefix,
@@ -295,7 +163,7 @@ def _met(
     )
 
 
-def _are_folded(fit: Fit) -> bool:
+def are_folded(fit: Fit) -> bool:
     """Whether all that is missing are batch norms, and all that is left over are biases."""
     norms = {name.rpartition(".")[0] for name in fit.missing if name.endswith(".running_mean")}
     within = all(name.rpartition(".")[0] in norms for name in fit.missing)
@@ -384,70 +252,13 @@ def _prefixes(names: Iterable[str]) -> list[str]:
     return ["", *(prefix for prefix, count in counts.items() if count > len(names) / 4)]
 
 
-def _of_several_layers(fit: Fit, own: Iterable[str], given: Mapping[str, Shape]) -> str:
-    """The commonest reason of all: a new head of two or more layers, whose activations no file records."""
-    root = list(own)[-1].split(".")[0]
-    linear = [name for name, shape in given.items() if len(shape) == 2]
-    layers = [name for name in linear if under(name.removeprefix(fit.prefix), root)]
-    if fit.missing:
-        layers = layers or [name for name in linear if name in fit.aside or name in fit.unexpected]
-    if len(layers) < 2 or any(not under(name, root) for name in fit.missing):
-        return ""
-    listed = ", ".join(f"{name} {_x(given[name])}" for name in layers[:_MAX_LISTED])
-    return (
-        f". Its head has layers of its own ({listed}), and what lies between them is not in the file: "
-        "give the network as code, --model FILE.py:factory"
-    )
-
-
-def _can_stand_in(module: nn.Module, head: Head) -> bool:
-    """Whether a plain Linear, or 1x1 convolution, computes what the module there does but for its weights.
-
-    A class of the user's own may compute anything with a weight of that shape.
-    """
-    if head.flattened:
-        return type(module) is nn.Sequential
-    ours = type(module).__module__.startswith(("torch.", "timm."))
-    return ours and isinstance(module, nn.Conv2d if len(head.shape) == 4 else nn.Linear)
-
-
-def _put(net: nn.Module, head: Head) -> None:
-    """The module that the head's tensors belong in, empty."""
-    classes, features = head.shape[:2]
-    with no_initialisation():
-        module: nn.Module = nn.Linear(features, classes, bias=head.bias is not None)
-        if len(head.shape) == 4:
-            module = nn.Conv2d(features, classes, 1, bias=head.bias is not None)
-    net.set_submodule(head.path, nn.Sequential(nn.Flatten(1), module) if head.flattened else module)
-
-
-def _widen(stem: nn.Module, weight: Tensor) -> None:
-    assert isinstance(stem, nn.Conv2d)
-    stem.in_channels = weight.shape[1] * stem.groups
-    stem.weight = nn.Parameter(torch.empty_like(weight), requires_grad=False)
-
-
 def _without_channels(shape: Shape) -> Shape:
     return shape[:1] + shape[2:]
 
 
-def _versions(net: nn.Module, tensors: Mapping[str, Tensor], prefix: str) -> dict[str, dict[str, int]]:
-    """Modules that changed over the years read their file's version here; a file without it is of today's."""
-    today: dict[str, dict[str, int]] = getattr(net.state_dict(), "_metadata", {})
-    saved: dict[str, dict[str, int]] = getattr(tensors, "_metadata", {})
-    below = prefix.removesuffix(".")
-    return today | {
-        name.removeprefix(below).removeprefix("."): value for name, value in saved.items() if name.startswith(below)
-    }
-
-
-def _last(name: str) -> str:
+def last_part(name: str) -> str:
     return name.rpartition(".")[2]
 
 
-def _x(shape: Shape) -> str:
+def sizes_in(shape: Shape) -> str:
     return "x".join(map(str, shape)) or "one number"
-
-
-def _unchanged(tensor: Tensor, *args: object, **kwargs: object) -> Tensor:
-    return tensor

@@ -1,0 +1,135 @@
+"""What keeps one file from stopping a run: time and scans that are counted, and refusals in words of their own."""
+
+from __future__ import annotations
+
+import io
+import time
+import warnings
+from collections.abc import Iterator
+from contextlib import contextmanager
+from pathlib import Path
+from threading import Lock
+from typing import TypeAlias
+
+from PIL import Image, UnidentifiedImageError
+
+from camcli.errors import InputError
+from camcli.inputs import kinds, lists, sandbox, tiffs
+
+# What is decoded: a file, or bytes.
+Source: TypeAlias = bytes | Path
+# Ghostscript and Windows would run what these hold.
+PROGRAMS = frozenset({"EPS", "WMF"})
+# Pillow knows these by name, and can't read them.
+NAMES_ONLY = frozenset({"HDF5", "GRIB", "BUFR", "MPEG"})
+# Each scan of a JPEG goes over all of its pixels; cameras and encoders make up to a dozen.
+MAX_SCANS = 100
+MAX_SCANNED_PIXELS = 2_500_000_000
+# Five times what a large PNG takes.
+SECONDS_PER_PIXEL = 2e-7
+SCAN = b"\xff\xda"
+
+
+class NoRoomError(Exception):
+    """There is no room for so many pixels now."""
+
+
+class _Timed:
+    """A file for one thread, whose reads fail when that has computed for too long: Pillow goes through metadata in
+    Python, and a file may hold millions of parts. A disk that is slow costs nothing."""
+
+    deadline = 0.0
+
+    def read(self, size: int | None = -1, /) -> bytes:
+        if time.thread_time() > self.deadline:
+            raise sandbox.too_slow()
+        return super().read(size)  # type: ignore[misc,no-any-return]
+
+
+class _TimedBytes(_Timed, io.BytesIO):
+    pass
+
+
+class _TimedFile(_Timed, io.BufferedReader):
+    pass
+
+
+def timed(source: Source) -> _TimedBytes | _TimedFile:
+    file = _TimedBytes(source) if isinstance(source, bytes) else _TimedFile(io.FileIO(source))
+    file.deadline = time.thread_time() + sandbox.SECONDS
+    return file
+
+
+@contextmanager
+def refusing(source: Source, head: bytes) -> Iterator[None]:
+    """Whatever a decoder raises, as a refusal in our own words: Pillow's messages carry object addresses."""
+    try:
+        yield
+    except UnidentifiedImageError:
+        raise _unidentified(source, head) from None
+    except Image.DecompressionBombError:
+        limit = (Image.MAX_IMAGE_PIXELS or 0) * 2
+        raise InputError("decode", "too-large", f"larger than {limit / 1e6:.0f} megapixels") from None
+    except PermissionError:
+        raise InputError("open", "permission", "no permission to read it") from None
+    except MemoryError:
+        raise InputError("decode", "too-large", "it doesn't fit in memory") from None
+    except (InputError, NoRoomError):
+        raise
+    except Exception as error:  # noqa: BLE001  a decoder may raise anything on bytes that were made to break it
+        raise InputError("decode", "broken", _in_own_words(error)) from None
+
+
+def _unidentified(source: Source, head: bytes) -> InputError:
+    kind = kinds.named(head)
+    if head.startswith(kinds.TIFFS):
+        with timed(source) as file:
+            kind = tiffs.unread(file)
+    if kind is None:
+        listed = ": names of files come through stdin, `camcli explain - < LIST`" if lists.names_files(head) else ""
+        return InputError("decode", "not-a-picture", f"not a picture that Pillow can read{listed}")
+    return InputError("decode", "unsupported" if kind.pictured else "not-a-picture", str(kind))
+
+
+class _Pillow:
+    """Pillow without its warnings (at half its limit, about odd metadata), and with a limit that leaves ours to decide.
+
+    Both are the process's: the first of several threads sets them and the last one sets them back. Pillow refuses twice
+    its limit, and that inside containers too, whose headers tell nothing.
+    """
+
+    def __init__(self) -> None:
+        self._lock = Lock()
+        self._inside = 0
+        self._filters = warnings.catch_warnings()
+        self._limit: int | None = None
+
+    @contextmanager
+    def __call__(self, max_pixels: int) -> Iterator[None]:
+        with self._lock:
+            if self._inside == 0:
+                self._filters = warnings.catch_warnings()
+                self._filters.__enter__()
+                warnings.simplefilter("ignore")
+                self._limit = Image.MAX_IMAGE_PIXELS
+            if Image.MAX_IMAGE_PIXELS is not None:
+                Image.MAX_IMAGE_PIXELS = max(Image.MAX_IMAGE_PIXELS, max_pixels)
+            self._inside += 1
+        try:
+            yield
+        finally:
+            with self._lock:
+                self._inside -= 1
+                if self._inside == 0:
+                    self._filters.__exit__(None, None, None)
+                    Image.MAX_IMAGE_PIXELS = self._limit
+
+
+pillow = _Pillow()
+
+
+def _in_own_words(error: BaseException) -> str:
+    text = str(error).lower()
+    if "truncated" in text or "not enough" in text or isinstance(error, EOFError):
+        return "truncated: the picture ends too early"
+    return f"broken: its data can't be decoded ({type(error).__name__})"

@@ -1,0 +1,114 @@
+"""Parts of a picture are changed, and where the map of a layer changes with them."""
+
+from __future__ import annotations
+
+import torch
+from torch import Tensor
+
+from camcli.network.forward import Forward
+from camcli.network.layer import Layer
+from camcli.network.network import Network
+
+# The side of the patches that are put into the view's corners, as a share of its own: small, so that most crops leave
+# one out, and larger than the stride of any map.
+PATCH = 1 / 8
+# A share of the view's sides that strides and borders do not reach.
+ALONG = 1 / 16
+# Places that change by half as much as the one that changes most are where a patch is seen.
+SEEN = 0.5
+# A patch that is seen at more than this share of the map says nothing of where it lies.
+DIFFUSE = 0.3
+# Where a patch is put, as shares of the room that it leaves: (0, 0) is the top left corner.
+MIDDLE = (0.5, 0.5)
+
+
+class Changes:
+    """What the layer's map is of a plain picture (1, C, H, W), and how it changes with a part of it."""
+
+    def __init__(self, network: Network, layer: Layer, plain: Tensor) -> None:
+        self._network, self._layer, self._plain = network, layer, plain
+        self._before = self._map(plain)
+        self._cells: dict[tuple[int, int], Tensor | None] = {}
+
+    def corners(self, patch: Tensor) -> list[Tensor | None]:
+        """For each corner how much each place (h, w) of the map changes with it; None: not at all."""
+        return [self.change(patch, (y, x)) for y in (0.0, 1.0) for x in (0.0, 1.0)]
+
+    def unseen_side(self, grid: tuple[int, int], patch: Tensor) -> str | None:
+        """A side of the view along which nothing is seen; at the bottom and the right strides may leave out as much as
+        a cell of the grid."""
+        below, beside = (min(1.0, ALONG + 1 / cells) for cells in grid)
+        strips = {
+            "top": (0.0, (ALONG, 1.0)),
+            "bottom": (1.0, (below, 1.0)),
+            "left": (0.0, (1.0, ALONG)),
+            "right": (1.0, (1.0, beside)),
+        }
+        for side, (at, size) in strips.items():
+            if all(self.change(one, (at, at), size) is None for one in (patch, *flat_patches(patch))):
+                return side
+        return None
+
+    def wider_ground(self, patch: Tensor) -> bool:
+        """Whether a border of the map, of more than ALONG of its sides, is the same for every picture."""
+        tried = [self.change(one, MIDDLE, (1.0, 1.0)) for one in (patch, *flat_patches(patch))]
+        changes = [change for change in tried if change is not None]
+        if not changes:
+            return False
+        changed = torch.stack([change > 1e-9 * change.max() for change in changes]).any(0)
+        for axis in (0, 1):
+            alive = changed.any(1 - axis).nonzero().flatten()
+            length = changed.shape[axis]
+            if max(int(alive[0]), length - 1 - int(alive[-1])) > ALONG * length:
+                return True
+        return False
+
+    def cell(self, patch: Tensor, at: tuple[int, int], grid: tuple[int, int]) -> Tensor | None:
+        """How much each place changes with that cell (row, column) of a grid; each is changed once."""
+        if at not in self._cells:
+            (y, x), (height, width) = at, grid
+            self._cells[at] = self.change(patch, (y / (height - 1), x / (width - 1)), (1 / height, 1 / width))
+        return self._cells[at]
+
+    def change(
+        self, patch: Tensor, at: tuple[float, float], size: tuple[float, float] = (PATCH, PATCH)
+    ) -> Tensor | None:
+        """How much each place (h, w) changes with a patch there, of such shares of the sides; None: not at all."""
+        sides = self._plain.shape[2:]
+        parts = [max(1, round(side * share)) for side, share in zip(sides, size, strict=True)]
+        starts = [round((side - part) * share) for side, part, share in zip(sides, parts, at, strict=True)]
+        rows, columns = (slice(start, start + side) for start, side in zip(starts, parts, strict=True))
+        patched = self._plain.clone()
+        patched[..., rows, columns] = patch[..., rows, columns]
+        change = (self._map(patched) - self._before).square().sum(0)
+        return change if float(change.max()) > 1e-12 * float(self._before.square().sum(0).max()) else None
+
+    def _map(self, image: Tensor) -> Tensor:
+        with torch.random.fork_rng():
+            torch.manual_seed(0)  # the same draw for each, of a network that draws
+            forward = Forward(self._network, self._network.arranged(image), [self._layer])
+        return forward.activations(self._layer)[0].double()
+
+
+def flat_patches(patch: Tensor) -> list[Tensor]:
+    """What else a part of a picture is changed to: a network of few units may be blind to one patch of noise."""
+    return [torch.full_like(patch, level) for level in (3.0, -3.0)]
+
+
+def place_of(change: Tensor) -> tuple[float, float] | None:
+    """The (y, x) of a change on the map, as shares of its sides; None: it is all over the map."""
+    seen = change * (change >= SEEN * change.max())
+    if float((seen > 0).float().mean()) > DIFFUSE or not change.isfinite().all():
+        return None
+    return middle_of(seen)
+
+
+def middle_of(weights: Tensor) -> tuple[float, float]:
+    """The (y, x) of a map's centre of mass, as shares of its sides."""
+    shares = []
+    for axis in (1, 0):
+        along = weights.sum(axis)
+        # By whole numbers: on a 2x2 map corners are exactly NEAREST apart, and rounding must not bring them nearer.
+        index = (along * torch.arange(len(along), device=along.device)).sum() / along.sum()
+        shares.append((float(index) + 0.5) / len(along))
+    return shares[0], shares[1]

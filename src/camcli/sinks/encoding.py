@@ -1,0 +1,54 @@
+"""Pixels and raw values -> the bytes of a file."""
+
+from __future__ import annotations
+
+import io
+from typing import TYPE_CHECKING
+
+import numpy as np
+
+from camcli.records import Attribution, Explained
+
+if TYPE_CHECKING:
+    from numpy.typing import NDArray
+
+
+JPEG_QUALITY = 92
+
+
+def encoded(picture: NDArray[np.uint8], suffix: str) -> bytes:
+    """RGB or RGBA pixels as a file of that kind."""
+    import cv2
+
+    if picture.shape[2] == 4:
+        bgr = cv2.cvtColor(picture, cv2.COLOR_RGBA2BGRA)
+    else:
+        bgr = cv2.cvtColor(picture, cv2.COLOR_RGB2BGR)
+    # 4:4:4: halved colour would smear the colour-coded values over their edges.
+    options = (
+        [
+            cv2.IMWRITE_JPEG_QUALITY,
+            JPEG_QUALITY,
+            cv2.IMWRITE_JPEG_SAMPLING_FACTOR,
+            cv2.IMWRITE_JPEG_SAMPLING_FACTOR_444,
+        ]
+        if suffix.lower() in (".jpg", ".jpeg")
+        else []
+    )
+    return bytes(cv2.imencode(suffix or ".png", bgr, options)[1])
+
+
+def npz(result: Explained, attribution: Attribution) -> bytes:
+    """float32 `values`: map (h, w) at the layer or saliency (3, h, w) on the view; `box`, `size`; what they answer."""
+    buffer = io.BytesIO()
+    np.savez_compressed(
+        buffer,
+        values=attribution.values,
+        box=np.asarray(result.box),
+        size=np.asarray(result.frame.size),
+        target=np.asarray(attribution.target.score.id if attribution.target.score else -1),
+        label=np.asarray(attribution.target.label),
+        method=np.asarray(attribution.method),
+        layer=np.asarray(attribution.layer or ""),
+    )
+    return buffer.getvalue()

@@ -1,0 +1,141 @@
+"""The file of a journal's rows, a line of JSON each: added to, found again, and put in order at the end."""
+
+from __future__ import annotations
+
+import json
+import os
+import time
+from collections.abc import Sequence
+from contextlib import suppress
+from errno import ENOSPC
+from hashlib import blake2b
+from io import FileIO
+from itertools import pairwise
+from pathlib import Path
+from typing import BinaryIO
+
+from camcli.errors import SetupError
+from camcli.records import Row
+from camcli.sinks import rows, schema
+from camcli.storage.scratch import Scratch
+from camcli.storage.writing import failing, whole
+
+# The journal itself is forced to the disk so often; its rows' files always are, before a row is added.
+SYNC_SECONDS = 5.0
+
+
+class Lines:
+    """Rows by their input's digest: where each is, in bytes from the beginning. A later row of an input replaces it.
+
+    weights: the sha256 of those that the rows were made with, None if none tells. ended: when the last row was added
+    before this run, in nanoseconds.
+    """
+
+    def __init__(self, path: Path) -> None:
+        self.path = path
+        self.weights: str | None = None
+        self.ended = 0
+        self._reader: BinaryIO | None = None
+        self._writer: FileIO | None = None
+        # Of each row where it is, times two, plus one for a refusal.
+        self._places: dict[bytes, int] = {}
+        self._count = 0
+        self._end = 0
+        self._synced = 0.0
+
+    def open(self) -> None:
+        """Make the file, or read what is there; a torn line and all that comes after it is cut off. Raises: OSError."""
+        self.path.open("ab").close()
+        self.ended = self.path.stat().st_mtime_ns
+        self._reader = self.path.open("rb")
+        self._writer = self.path.open("r+b", buffering=0)
+        for line in self._reader:
+            row = parsed(line)
+            if row is None:
+                break  # torn, or after what is: a power cut may leave a hole
+            self._keep(digest(rows.key(row)), row, len(line))
+        if self._end < self.path.stat().st_size:
+            self._writer.truncate(self._end)
+        self._synced = time.monotonic()
+
+    def close(self) -> None:
+        """Let go of the file, once it is on the disk."""
+        if self._reader is not None:
+            self._reader.close()
+        if self._writer is not None:
+            with suppress(OSError):
+                os.fsync(self._writer.fileno())
+            self._writer.close()
+
+    def find(self, name: bytes) -> tuple[int | None, bool]:
+        """(where the row of that digest is, whether it is a refusal); None: there is none."""
+        found = self._places.get(name)
+        return (None, False) if found is None else (found // 2, bool(found % 2))
+
+    def at(self, place: int) -> Row:
+        """The row that begins there."""
+        row: Row = json.loads(self._line_at(place))
+        return row
+
+    def add(self, name: bytes, row: Row) -> int:
+        """Where the row now is. Raises: SetupError: it can't be written; nothing of it is left then."""
+        assert self._writer is not None
+        at, line = self._end, rows.dump(row).encode() + b"\n"
+        try:
+            self._writer.seek(at)
+            if self._writer.write(line) < len(line):
+                raise OSError(ENOSPC, os.strerror(ENOSPC))
+            if time.monotonic() - self._synced > SYNC_SECONDS:
+                os.fsync(self._writer.fileno())
+                self._synced = time.monotonic()
+        except OSError as error:
+            with suppress(OSError):
+                self._writer.truncate(at)
+            raise SetupError(f"can't write {self.path}: {error.strerror}") from None
+        self._keep(name, row, len(line))
+        return at
+
+    def put_in_order(self, order: Sequence[int], scratch: Scratch) -> None:
+        """Leave one row for each input: first those that are not in `order`, then these. Raises: SetupError."""
+        if self._count == len(self._places) and all(a < b for a, b in pairwise(order)):
+            return
+        others = sorted({place // 2 for place in self._places.values()}.difference(order))
+        with whole(self.path, scratch, durable=True) as file, failing(self.path):
+            for place in (*others, *order):
+                file.write(self._line_at(place))
+
+    def _keep(self, name: bytes, row: Row, size: int) -> None:
+        self._places[name] = self._end * 2 + ("error" in row)
+        self._end += size
+        self._count += 1
+        self.weights = self.weights or weights_of(row)
+
+    def _line_at(self, place: int) -> bytes:
+        assert self._reader is not None
+        self._reader.seek(place)
+        return self._reader.readline()
+
+
+def parsed(line: bytes) -> Row | None:
+    """A line of the journal; None: it is no whole row."""
+    if not line.endswith(b"\n"):
+        return None
+    try:
+        row = json.loads(line)
+    except (ValueError, RecursionError):
+        return None
+    if schema.wrong(row) is not None or "input" not in row or ("error" in row) == ("top" in row):
+        return None
+    found: Row = row
+    return found
+
+
+def weights_of(row: Row) -> str | None:
+    """The sha256 of the weights that a row was made with, None if it does not tell."""
+    provenance = row.get("provenance")
+    return provenance.get("weights_sha256") if isinstance(provenance, dict) else None
+
+
+def digest(key: tuple[str, int]) -> bytes:
+    """Of an input's `rows.key`: 12 bytes that no other input of a run has."""
+    return blake2b(f"{key[0]}\0{key[1]}".encode("utf-8", "surrogatepass"), digest_size=12).digest()

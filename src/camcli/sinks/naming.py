@@ -1,0 +1,29 @@
+"""What the files of an answer are called."""
+
+from __future__ import annotations
+
+import hashlib
+import os
+from typing import TypeAlias
+
+from camcli.records import Picture
+from camcli.specs import OutputSpec
+
+MAX_NAME_BYTES = 255
+MAX_SLUG = 80
+# Of one answer's pictures: paths, URIs or "-" for stdout.
+Paths: TypeAlias = dict[Picture, str]
+
+
+def suffix_of(kind: Picture, spec: OutputSpec) -> str:
+    """Of a file of that kind."""
+    return "." + {"raw": "npz", "heatmap": "png", "neurons": "png"}.get(kind, spec.format)
+
+
+def fitting(name: str, tail: str) -> str:
+    """name + tail within the file system's limit; a name that must be cut keeps a hash of the whole."""
+    if len(os.fsencode(name + tail)) <= MAX_NAME_BYTES:
+        return name + tail
+    digest = "~" + hashlib.sha256(os.fsencode(name)).hexdigest()[:8]
+    room = MAX_NAME_BYTES - len(os.fsencode(digest + tail))
+    return os.fsencode(name)[:room].decode("utf-8", "ignore") + digest + tail

@@ -1,0 +1,121 @@
+"""What was asked of a run, and where its files go: all that decides its values, in types that can be pickled."""
+
+from __future__ import annotations
+
+from dataclasses import dataclass, field
+from pathlib import Path
+from typing import Literal
+
+from camcli.records import Decoding, Fit, Picture, Sides
+
+COLORMAPS = ("turbo", "jet", "viridis", "inferno", "magma", "plasma", "cividis", "hot", "bone", "gray")
+Norm = Literal["image", "run", "fixed"]
+Fuse = Literal["mean", "max", "product"]
+Augment = Literal["flip", "scale"]
+Sanity = Literal["head", "cascade"]
+Precision = Literal["fp32", "bf16", "fp16"]
+PictureFormat = Literal["jpg", "png"]
+
+
+@dataclass(frozen=True, slots=True)
+class ModelSpec:
+    """Which network with which weights, and how its pictures and answers are to be read.
+
+    model: a torchvision name, `timm:NAME`, `module:factory` or `path/to/file.py:factory`; None: the bundled one, or
+    where `weights` is a file the architecture that fits it. weights: DEFAULT, a member of the architecture's weights,
+    "none" (random, seeded), or a file. `model_args` go to the constructor. `resize` to `interpolation` change the
+    preset, which `preset` (a JSON file) gives in place of the architecture's own; "none": what lies beside the weights
+    is left alone.
+    """
+
+    model: str | None = None
+    weights: str = "DEFAULT"
+    device: str = "auto"
+    model_args: tuple[tuple[str, str], ...] = ()
+    weights_key: str | None = None
+    trust_checkpoint: bool = False
+    labels: str | None = None
+    preset: str | None = None
+    resize: Sides | None = None
+    crop: Sides | None = None
+    mean: tuple[float, ...] | None = None
+    std: tuple[float, ...] | None = None
+    interpolation: str | None = None
+    multi_label: bool = False
+    output_key: str | None = None
+
+
+@dataclass(frozen=True, slots=True)
+class Spec(ModelSpec):
+    """Everything that decides a run's values: a model and what is asked of it. No methods: classify only.
+
+    target: "logit", "softmax", or the user's `module:function`. Of classes, contrast, output_index, similar_to and a
+    function one says what is explained; counterfactual: what speaks against it. augment: answers averaged over flips
+    and scales; eigen_smooth: sums over channels replaced by their first component; fuse: several layers as one map;
+    neurons: the channels that weigh most; sanity: what is left when weights are randomised. seed: of whatever is drawn
+    at random. batch_size: pictures per forward, None: what suits the device. precision: of all that runs before the
+    layer; compile: torch.compile builds that; exact: nothing is rearranged to be faster, so that every bit is the one
+    of a plain forward. draft, white: see `Decoding`.
+    """
+
+    methods: tuple[str, ...] = ("grad-cam",)
+    classes: tuple[str, ...] = ("top1",)
+    layers: tuple[str, ...] = ()
+    fit: Fit = "crop"
+    top: int = 5
+    batch_size: int | None = None
+    counterfactual: bool = False
+    contrast: tuple[str, str] | None = None
+    target: str = "logit"
+    output_index: int | None = None
+    similar_to: str | None = None
+    augment: tuple[str, ...] = ()
+    eigen_smooth: bool = False
+    fuse: Fuse | None = None
+    neurons: bool = False
+    sanity: Sanity | None = None
+    seed: int = 0
+    precision: Precision = "fp32"
+    compile: bool = False
+    exact: bool = False
+    draft: int | None = None
+    white: float | None = None
+
+    @property
+    def decoding(self) -> Decoding:
+        return Decoding(self.draft, self.white)
+
+    @property
+    def asks_function(self) -> bool:
+        """Whether the target is the user's function, which needs no scores."""
+        return ":" in self.target
+
+
+@dataclass(frozen=True, slots=True)
+class OutputSpec:
+    """Where pictures go and how they are drawn. `folder` is a path or a URI; None keeps everything in the rows.
+
+    `file` names the one picture of a run that makes one; "-" is stdout. `norm_max` is the value drawn as the
+    top of the colour map under norm "fixed", in the units of the raw values. `durable`: files survive a power cut from
+    the moment that they are there.
+    """
+
+    folder: str | Path | None = None
+    file: str | None = None
+    pictures: tuple[Picture, ...] = field(default=("overlay",))
+    colormap: str = "turbo"
+    opacity: float = 0.5
+    norm: Norm = "image"
+    norm_max: float | None = None
+    max_side: int | None = None
+    format: PictureFormat = "jpg"
+    durable: bool = False
+
+
+@dataclass(frozen=True, slots=True)
+class JournalSpec:
+    """What to do with a journal that is there already; `part` of a run in shards, as (number, of)."""
+
+    overwrite: bool = False
+    retry_failed: bool = False
+    part: tuple[int, int] | None = None
