@@ -10,8 +10,8 @@ from typing import Any
 
 import numpy as np
 import pytest
+from results import BOXER, MASTIFF, attributed, explained
 from shell import ROOT
-from test_sinks import BOXER, MASTIFF, attributed, explained
 
 from camcli.records import Failed, Neuron, Question, Ref, Result, Row, SanityCheck, Truth
 from camcli.sinks import as_row, dump, open_table, schema

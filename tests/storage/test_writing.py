@@ -202,7 +202,7 @@ def test_a_table_at_a_uri_is_there_when_the_run_is_over() -> None:
 
 
 def test_a_run_that_fails_under_norm_run_draws_nothing(picture: Picture) -> None:
-    from test_sinks import explained
+    from results import explained
 
     from camcli.specs import OutputSpec
 
