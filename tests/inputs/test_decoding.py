@@ -25,7 +25,7 @@ from torchvision.transforms import functional, v2
 from torchvision.transforms._presets import ImageClassification
 
 from camcli.errors import InputError
-from camcli.inputs import decoding
+from camcli.inputs import guards
 from camcli.inputs.decoding import read_frame
 from camcli.inputs.preprocessing import view_of
 from camcli.records import Fit, Frame, Preset, Ref
@@ -475,7 +475,7 @@ def test_no_damage_is_more_than_a_refusal(kind: str) -> None:
     whole, rng = encoded(noise(24, 16), kind), np.random.default_rng(0)
     assert a_frame_or_one_refusal(whole, kind)
     # Each picture of the formats that are not linear starts a process.
-    for trial in range(60 if kind in decoding._LINEAR else 12):
+    for trial in range(60 if kind in guards.LINEAR else 12):
         damaged = bytearray(whole)
         where = rng.integers(0, min(len(whole), 400) if trial % 2 else len(whole), 1 + trial % 5)
         for position in where:

@@ -14,7 +14,7 @@ import pytest
 import torch
 from shell import Outcome, finish, run, spawn
 
-from camcli.inputs import decoding, preprocessing
+from camcli.inputs import preprocessing
 from camcli.running import pipeline
 from camcli.running.engine import Engine
 from camcli.sinks import files
@@ -59,7 +59,7 @@ def failing(original: Callable[..., Any], width: int, error: Exception) -> Calla
 def test_what_fails_for_one_picture_stops_no_other(
     error: Exception, kind: str, photos: list[str], monkeypatch: pytest.MonkeyPatch
 ) -> None:
-    monkeypatch.setattr(decoding, "view_of", failing(preprocessing.view_of, 66, error))
+    monkeypatch.setattr(preprocessing, "view_of", failing(preprocessing.view_of, 66, error))
     monkeypatch.setitem(files.DRAWN, "overlay", failing(files.DRAWN["overlay"], 69, error))
     outcome = run(*COMMAND)
     assert refusals(outcome) == [(photos[2], "read", kind), (photos[5], "write", kind)]

@@ -121,7 +121,7 @@ def test_large_pictures_wait_for_their_turn(picture: Picture, monkeypatch: pytes
         most[0] = max(most[0], held[0])
         return original(frame, *options)
 
-    monkeypatch.setattr(decoding, "view_of", counted)
+    monkeypatch.setattr(preprocessing, "view_of", counted)
     refs = [Ref(index, path.name, path=path) for index, path in enumerate(paths)]
     order = []
     with pool_of(8) as pool:

@@ -15,17 +15,18 @@ from camcli.errors import InputError
 from camcli.inputs import colours, deep, kinds, sandbox, tiffs
 from camcli.inputs.deep import Samples
 from camcli.inputs.guards import (
-    MAX_SCANNED_PIXELS,
-    MAX_SCANS,
     NAMES_ONLY,
     PROGRAMS,
-    SCAN,
     SECONDS_PER_PIXEL,
     NoRoomError,
     Source,
+    bytes_of,
+    is_linear,
     pillow,
     refusing,
     timed,
+    too_long,
+    whole,
 )
 from camcli.inputs.preprocessing import sides_of
 from camcli.inputs.tiffs import Tags
@@ -47,8 +48,6 @@ _UPRIGHT = {
 }
 # Of these, what turns width to height.
 _LYING = frozenset(_UPRIGHT[orientation] for orientation in (5, 6, 7, 8))
-# What decodes in C, in a time that its pixels bound; Python's own decoders and the other formats' may take any.
-_LINEAR = frozenset({"JPEG", "MPO", "PNG", "GIF", "WEBP", "AVIF", "TIFF", "BMP", "DIB", "PPM"})
 _JPEG_SUFFIXES = frozenset({".jpg", ".jpeg", ".jpe", ".jfif"})
 
 
@@ -81,7 +80,7 @@ def read(
     source = _source(ref)
     head = _head(source)
     if head.startswith(kinds.ARRAY):
-        if not room(_bytes_of(source) // 3):
+        if not room(bytes_of(source) // 3):
             raise NoRoomError
         return _frame_of_array(ref, source, decoding), None
     with pillow(max_pixels), refusing(source, head), timed(source) as file, Image.open(file) as opened:
@@ -96,9 +95,9 @@ def read(
         drafted = opened.size != size
         if not room(opened.width * opened.height):
             raise NoRoomError
-        if not isolated and not _is_linear(opened, pixels, source):
+        if not isolated and not is_linear(opened, pixels, source):
             asked = {"decoding": asdict(decoding), "max_pixels": max_pixels}
-            rgb, full_size, note = sandbox.decoded(_whole(source), asked, pixels)
+            rgb, full_size, note = sandbox.decoded(whole(source), asked, pixels)
             return Frame(ref, rgb, full_size=full_size, note=note, decoding=decoding), None
         file.deadline += pixels * SECONDS_PER_PIXEL
         tags = tiffs.tags_of(opened)
@@ -141,16 +140,6 @@ def _whitened(
         return deep.whitened(opened, again, white)
 
 
-def _is_linear(opened: Image.Image, pixels: int, source: Source) -> bool:
-    """Whether its number of pixels bounds the time that its decoder takes."""
-    if opened.format not in _LINEAR or any(tile[0] in Image.DECODERS for tile in getattr(opened, "tile", ())):
-        return False
-    if opened.format not in ("JPEG", "MPO"):
-        return True
-    scans = _whole(source).count(SCAN)
-    return scans <= MAX_SCANS and scans * pixels <= MAX_SCANNED_PIXELS
-
-
 def _source(ref: Ref) -> Source:
     """What to decode from: the bytes of a JPEG, which are gone through twice."""
     data = uris.read(ref.uri) if ref.uri is not None else ref.data
@@ -159,32 +148,14 @@ def _source(ref: Ref) -> Source:
         if path.suffix.lower() not in _JPEG_SUFFIXES:
             return path
         try:
-            data = _whole(path)
+            data = whole(path)
         except OSError:
             return path  # said in full where it is decoded
     if data == b"":
         raise InputError("open", "empty", "the file is empty")
     if len(data) > MAX_FILE_BYTES:
-        raise _too_long(len(data))
+        raise too_long(len(data))
     return data
-
-
-def _bytes_of(source: Source) -> int:
-    return len(source) if isinstance(source, bytes) else source.stat().st_size
-
-
-def _whole(source: Source) -> bytes:
-    """Its bytes. Raises: InputError: more than `MAX_FILE_BYTES`."""
-    if isinstance(source, bytes):
-        return source
-    if (size := _bytes_of(source)) > MAX_FILE_BYTES:
-        raise _too_long(size)
-    return source.read_bytes()
-
-
-def _too_long(size: int) -> InputError:
-    limit = MAX_FILE_BYTES / 1e9
-    return InputError("decode", "too-large", f"{size / 1e9:.1f} GB: at most {limit:g} GB are read of such a file")
 
 
 def _head(source: Source) -> bytes:

@@ -15,6 +15,7 @@ from PIL import Image, UnidentifiedImageError
 
 from camcli.errors import InputError
 from camcli.inputs import kinds, lists, sandbox, tiffs
+from camcli.records import MAX_FILE_BYTES
 
 # What is decoded: a file, or bytes.
 Source: TypeAlias = bytes | Path
@@ -133,3 +134,35 @@ def _in_own_words(error: BaseException) -> str:
     if "truncated" in text or "not enough" in text or isinstance(error, EOFError):
         return "truncated: the picture ends too early"
     return f"broken: its data can't be decoded ({type(error).__name__})"
+
+
+# What decodes in C, in a time that its pixels bound; Python's own decoders and the other formats' may take any.
+LINEAR = frozenset({"JPEG", "MPO", "PNG", "GIF", "WEBP", "AVIF", "TIFF", "BMP", "DIB", "PPM"})
+
+
+def is_linear(opened: Image.Image, pixels: int, source: Source) -> bool:
+    """Whether its number of pixels bounds the time that its decoder takes."""
+    if opened.format not in LINEAR or any(tile[0] in Image.DECODERS for tile in getattr(opened, "tile", ())):
+        return False
+    if opened.format not in ("JPEG", "MPO"):
+        return True
+    scans = whole(source).count(SCAN)
+    return scans <= MAX_SCANS and scans * pixels <= MAX_SCANNED_PIXELS
+
+
+def whole(source: Source) -> bytes:
+    """Its bytes. Raises: InputError: more than `MAX_FILE_BYTES`."""
+    if isinstance(source, bytes):
+        return source
+    if (size := bytes_of(source)) > MAX_FILE_BYTES:
+        raise too_long(size)
+    return source.read_bytes()
+
+
+def too_long(size: int) -> InputError:
+    limit = MAX_FILE_BYTES / 1e9
+    return InputError("decode", "too-large", f"{size / 1e9:.1f} GB: at most {limit:g} GB are read of such a file")
+
+
+def bytes_of(source: Source) -> int:
+    return len(source) if isinstance(source, bytes) else source.stat().st_size
