@@ -1,6 +1,23 @@
-"""See where an image model looked: Grad-CAM, Guided Backprop and Guided Grad-CAM for torchvision classifiers.
+"""See where an image model looked: Grad-CAM, Guided Backprop and Guided Grad-CAM for any classifier.
 
-The names below are imported when first used, so that `import camcli` costs nothing (PEP 562).
+    import camcli
+
+    answer = camcli.explain("cat.jpg", model="resnet50")
+    answer.overlay()
+
+`explain` and `explain_many` are for people who hold a network, pictures or a loader; `Engine` runs what a `Spec` says,
+as the command line does. The names below are imported when first used, so that `import camcli` costs nothing (PEP 562).
+
+What can go wrong, by who can mend it:
+
+    Exception
+    └── CamcliError           anything that the user can act on
+        ├── RequestError      the request is wrong: an argument, a name, a path; nothing was run
+        ├── SetupError        this machine or this model can't serve it
+        └── InputError        one picture can't be explained
+
+    UserWarning
+    └── CamcliWarning         an answer may mean something else than it seems to
 """
 
 from importlib import import_module
@@ -9,38 +26,59 @@ from typing import TYPE_CHECKING, Any
 from camcli._version import __version__
 
 if TYPE_CHECKING:
+    from camcli.api.answer import Answer, Explanation
+    from camcli.api.explaining import CamcliWarning, explain, explain_many
+    from camcli.errors import CamcliError, InputError, RequestError, SetupError
     from camcli.inputs.refs import expand
     from camcli.methods import get as method
     from camcli.models import Model, load_model
-    from camcli.records import Explained, Failed
-    from camcli.running.engine import Engine, explain
+    from camcli.records import Explained, Failed, Preset
+    from camcli.running.engine import Engine
     from camcli.sinks import open_sinks
     from camcli.specs import OutputSpec, Spec
 
 _HOME = {
+    "Answer": ("camcli.api.answer", "Answer"),
+    "Explanation": ("camcli.api.answer", "Explanation"),
+    "CamcliWarning": ("camcli.api.explaining", "CamcliWarning"),
+    "explain": ("camcli.api.explaining", "explain"),
+    "explain_many": ("camcli.api.explaining", "explain_many"),
+    "CamcliError": ("camcli.errors", "CamcliError"),
+    "InputError": ("camcli.errors", "InputError"),
+    "RequestError": ("camcli.errors", "RequestError"),
+    "SetupError": ("camcli.errors", "SetupError"),
     "Engine": ("camcli.running.engine", "Engine"),
-    "explain": ("camcli.running.engine", "explain"),
     "expand": ("camcli.inputs.refs", "expand"),
     "method": ("camcli.methods", "get"),
     "Model": ("camcli.models", "Model"),
     "load_model": ("camcli.models", "load_model"),
     "Explained": ("camcli.records", "Explained"),
     "Failed": ("camcli.records", "Failed"),
+    "Preset": ("camcli.records", "Preset"),
     "OutputSpec": ("camcli.specs", "OutputSpec"),
     "Spec": ("camcli.specs", "Spec"),
     "open_sinks": ("camcli.sinks", "open_sinks"),
 }
 
 __all__ = [
+    "Answer",
+    "CamcliError",
+    "CamcliWarning",
     "Engine",
     "Explained",
+    "Explanation",
     "Failed",
+    "InputError",
     "Model",
     "OutputSpec",
+    "Preset",
+    "RequestError",
+    "SetupError",
     "Spec",
     "__version__",
     "expand",
     "explain",
+    "explain_many",
     "load_model",
     "method",
     "open_sinks",

@@ -5,7 +5,7 @@ Coordinates are pixels, origin top left, x to the right, y down. Boxes are (x0, 
 
 from __future__ import annotations
 
-from dataclasses import dataclass
+from dataclasses import dataclass, field
 from itertools import takewhile
 from pathlib import Path
 from typing import TYPE_CHECKING, Any, Literal, TypeAlias
@@ -32,7 +32,8 @@ Picture = Literal["overlay", "heatmap", "panel", "raw", "neurons"]
 
 @dataclass(frozen=True, slots=True)
 class Ref:
-    """One input as it was named: a file (`path` or `uri`) or the picture's own bytes (`data`), one of them.
+    """One input as it was named: a file (`path` or `uri`), the picture's own bytes (`data`) or what is in memory
+    (`held`: a picture of Pillow's, an array (H, W, C), or `inputs.memory.Normalised`), one of them.
 
     `root` is the folder the user named; a sink mirrors the path below it. `again` tells apart inputs whose files
     would be called the same: 1 for the first of them.
@@ -45,6 +46,7 @@ class Ref:
     root: Path | None = None
     uri: str | None = None
     again: int = 1
+    held: Any = field(default=None, compare=False, repr=False)
 
 
 @dataclass(frozen=True, slots=True)

@@ -13,7 +13,7 @@ import pytest
 from PIL import Image
 from shell import SAMPLES, run
 
-from camcli import OutputSpec, Spec, expand, explain, open_sinks
+from camcli import Engine, OutputSpec, Spec, expand, open_sinks
 from camcli.errors import SetupError
 from camcli.inputs import decoding
 from camcli.records import Frame, Ref
@@ -269,7 +269,7 @@ def test_norm_run_reads_each_picture_once_more_and_draws_all_that_are_still_ther
 
     def explained_and_lost() -> None:
         with open_sinks(where) as files:
-            for result in explain(expand([str(gone), str(kept)]), Spec(methods=("grad-cam", "gradient"))):
+            for result in Engine(Spec(methods=("grad-cam", "gradient"))).explain(expand([str(gone), str(kept)])):
                 files.write(result)
             gone.unlink()
 

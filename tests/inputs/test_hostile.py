@@ -75,7 +75,8 @@ def test_a_file_without_end_is_refused_unread(name: str) -> None:
 
 def test_a_pipe_without_end_is_left(monkeypatch: pytest.MonkeyPatch) -> None:
     monkeypatch.setattr("camcli.storage.pipes.MAX_FILE_BYTES", 10_000_000)
-    monkeypatch.setattr("camcli.inputs.guards.MAX_FILE_BYTES", 10_000_000)
+    for module in ("decoding", "guards"):
+        monkeypatch.setattr(f"camcli.inputs.{module}.MAX_FILE_BYTES", 10_000_000)
     with subprocess.Popen(["cat", "/dev/zero"], stdout=subprocess.PIPE) as endless:
         assert endless.stdout is not None
         (row,) = run("classify", f"/dev/fd/{endless.stdout.fileno()}", "--json").rows

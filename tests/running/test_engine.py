@@ -15,7 +15,7 @@ import pytest
 import torch
 from shell import SAMPLES
 
-from camcli import Engine, Explained, Failed, Spec, expand, explain
+from camcli import Engine, Explained, Failed, Spec, expand
 from camcli.records import Ref
 
 Picture = Callable[..., Path]
@@ -32,7 +32,7 @@ def test_one_result_per_ref_in_order_whatever_fails(tmp_path: Path) -> None:
     bad.write_bytes(b"no picture")
     paths = [bad, SAMPLES / PHOTOS[0], tmp_path / "missing.png", SAMPLES / PHOTOS[1], bad]
     for batch_size in (1, 2, 3, 16):
-        results = list(explain(refs(*paths), Spec(batch_size=batch_size)))
+        results = list(Engine(Spec(batch_size=batch_size)).explain(refs(*paths)))
         assert [result.ref.path for result in results] == paths
         assert [type(result) for result in results] == [Failed, Explained, Failed, Explained, Failed]
 
@@ -41,9 +41,9 @@ def test_a_batch_gives_what_single_pictures_give() -> None:
     """Each picture explains its own best classes; pictures of different shapes (--fit full) share a batch too."""
     spec = Spec(methods=("grad-cam", "guided-grad-cam"), classes=("top2",), fit="full")
     paths = [SAMPLES / name for name in PHOTOS]
-    together = list(explain(refs(*paths), spec))
+    together = list(Engine(spec).explain(refs(*paths)))
     for path, batched in zip(paths, together, strict=True):
-        (alone,) = explain(refs(path), spec)
+        (alone,) = Engine(spec).explain(refs(path))
         assert isinstance(alone, Explained)
         assert isinstance(batched, Explained)
         assert [a.target.name.split()[0] for a in alone.attributions] == [
@@ -55,7 +55,7 @@ def test_a_batch_gives_what_single_pictures_give() -> None:
 
 def test_pictures_with_fewer_classes_are_answered_once_per_class() -> None:
     """`-c espresso -c top1` is one class where espresso is the best one, and two elsewhere."""
-    results = explain(refs(SAMPLES / PHOTOS[1], SAMPLES / PHOTOS[2]), Spec(classes=("espresso", "top1")))
+    results = Engine(Spec(classes=("espresso", "top1"))).explain(refs(SAMPLES / PHOTOS[1], SAMPLES / PHOTOS[2]))
     asked = [
         [a.target.name.split()[0] for a in result.attributions] for result in results if isinstance(result, Explained)
     ]
@@ -63,8 +63,8 @@ def test_pictures_with_fewer_classes_are_answered_once_per_class() -> None:
 
 
 def test_rows_are_the_same_with_and_without_methods() -> None:
-    (classified,) = explain(refs(SAMPLES / PHOTOS[0]), Spec(methods=()))
-    (explained,) = explain(refs(SAMPLES / PHOTOS[0]), Spec())
+    (classified,) = Engine(Spec(methods=())).explain(refs(SAMPLES / PHOTOS[0]))
+    (explained,) = Engine(Spec()).explain(refs(SAMPLES / PHOTOS[0]))
     assert isinstance(classified, Explained)
     assert isinstance(explained, Explained)
     assert [s.id for s in classified.top] == [s.id for s in explained.top]
@@ -162,7 +162,7 @@ def test_the_public_names_are_imported_when_used() -> None:
 
 
 def test_python_users_get_the_same_answer_as_the_shell() -> None:
-    (result,) = explain(expand([str(SAMPLES / "honey_bee.jpg")]), Spec(classes=("bee",)))
+    (result,) = Engine(Spec(classes=("bee",))).explain(expand([str(SAMPLES / "honey_bee.jpg")]))
     assert isinstance(result, Explained)
     assert result.attributions[0].target.label == "bee"
     assert result.attributions[0].values.shape == (7, 7)

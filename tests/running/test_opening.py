@@ -14,7 +14,7 @@ import torch
 from PIL import Image
 from shell import Outcome, run
 
-from camcli import Spec, expand, explain, load_model
+from camcli import Engine, Spec, expand, load_model
 from camcli.errors import SetupError
 from camcli.inputs import decoding
 from camcli.inputs.guards import NoRoomError
@@ -56,7 +56,7 @@ def test_a_picture_that_pillow_alone_would_refuse(way: str, rows: None, monkeypa
 
 def test_python_takes_what_the_command_line_takes(rows: None, monkeypatch: pytest.MonkeyPatch) -> None:
     monkeypatch.setattr(Image, "MAX_IMAGE_PIXELS", 55_000)
-    (result,) = explain(expand(["a.png"]), Spec("squeezenet1_1", "none", methods=()))
+    (result,) = Engine(Spec("squeezenet1_1", "none", methods=())).explain(expand(["a.png"]))
     assert isinstance(result, Explained)
     assert Image.MAX_IMAGE_PIXELS == 55_000
 
@@ -114,7 +114,7 @@ def test_a_device_that_fails_is_this_machines_and_no_bug(
 def test_python_is_told_of_a_device_that_fails(after: int, rows: None, monkeypatch: pytest.MonkeyPatch) -> None:
     cuda_fails(monkeypatch, after)
     with pytest.raises(SetupError, match="the device has failed"):
-        list(explain(expand(["a.png"]), Spec("squeezenet1_1", "none")))
+        list(Engine(Spec("squeezenet1_1", "none")).explain(expand(["a.png"])))
 
 
 def test_loading_alone_is_guarded(monkeypatch: pytest.MonkeyPatch) -> None:
@@ -175,7 +175,7 @@ def test_every_command_says_what_opencv_lacks(way: str, rows: None, broken_openc
 def test_python_says_what_opencv_lacks(rows: None, broken_opencv: Callable[[str], None]) -> None:
     broken_opencv(next(iter(LIBRARIES)))
     with pytest.raises(SetupError, match=r"libGL\.so\.1.*apt-get install libgl1"):
-        list(explain(expand(["a.png"]), Spec("squeezenet1_1", "none")))
+        list(Engine(Spec("squeezenet1_1", "none")).explain(expand(["a.png"])))
 
 
 def test_an_opencv_that_is_not_there(monkeypatch: pytest.MonkeyPatch, rows: None) -> None:

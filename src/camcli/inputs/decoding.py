@@ -7,8 +7,10 @@ import stat
 from collections.abc import Callable
 from dataclasses import asdict
 from pathlib import Path
+from typing import Any
 
 import numpy as np
+from numpy.typing import NDArray
 from PIL import Image
 
 from camcli.errors import InputError
@@ -77,6 +79,8 @@ def read(
         InputError: as there, more than `max_pixels`, or too slow.
         NoRoomError: `room` said no.
     """
+    if ref.held is not None:
+        return _in_memory(ref, decoding, max_pixels)
     source = _source(ref)
     head = _head(source)
     if head.startswith(kinds.ARRAY):
@@ -169,6 +173,20 @@ def _head(source: Source) -> bytes:
         return b""  # said in full where it is decoded
 
 
+def _in_memory(ref: Ref, decoding: Decoding, max_pixels: int) -> tuple[Frame, Image.Image | None]:
+    """A picture of Pillow's, treated as its file would be, or an array (H, W, C) as one of NumPy's files."""
+    if not isinstance(ref.held, Image.Image):
+        return _of_array(ref, np.asarray(ref.held), decoding), None
+    opened: Image.Image = ref.held
+    if (pixels := opened.width * opened.height) > max_pixels:
+        raise InputError("decode", "too-large", f"{pixels / 1e6:g} million pixels are more than --max-pixels")
+    with refusing(b"", b""):
+        samples = deep.samples_of(opened, None, b"")
+        turn = _turn(opened)
+        image, note = colours.to_rgb(opened if turn is None else opened.transpose(turn), samples, None, decoding.white)
+        return Frame(ref, np.array(image), note=note, decoding=decoding), None
+
+
 def _frame_of_array(ref: Ref, source: Source, decoding: Decoding) -> Frame:
     """A NumPy file (H, W, C) or (H, W): uint8, uint16, or float in [0, 1]; any numbers, if it is said what is white."""
     with refusing(source, b""):
@@ -180,7 +198,12 @@ def _frame_of_array(ref: Ref, source: Source, decoding: Decoding) -> Frame:
             array = np.load(source, mmap_mode="r", allow_pickle=False)
         if array.size * array.itemsize > MAX_ARRAY_BYTES:
             raise InputError("decode", "too-large", f"an array larger than {MAX_ARRAY_BYTES / 1e9:.0f} GB")
-        bands = np.array(array[..., None] if array.ndim == 2 else array)
+        array = np.array(array)
+    return _of_array(ref, array, decoding)
+
+
+def _of_array(ref: Ref, array: NDArray[Any], decoding: Decoding) -> Frame:
+    bands = array[..., None] if array.ndim == 2 else array
     if bands.ndim != 3 or 0 in bands.shape:
         raise InputError(
             "decode", "not-a-picture", f"an array of {sides_of(array.shape)}, not (height, width, channels)"

@@ -11,8 +11,9 @@ from itertools import islice
 from threading import Lock
 
 from camcli.errors import of_input
-from camcli.inputs import decoding, preprocessing
+from camcli.inputs import decoding, memory, preprocessing
 from camcli.inputs.guards import NoRoomError
+from camcli.inputs.memory import Normalised
 from camcli.records import AS_IT_IS, MAX_PIXELS, Decoding, Failed, Fit, Frame, Preset, Ref, Result, View
 
 # A batch ends early when its decoded frames hold this many pixels (3 bytes each), so that memory does not
@@ -65,6 +66,9 @@ class Reader:
         try:
             if self.truth is not None:
                 item.truth = self.truth(ref)
+            if isinstance(ref.held, Normalised):
+                item.frame, item.view = memory.seen(ref, ref.held, self.preset)
+                return item
             item.frame, image = decoding.read(ref, self.decoding, self.max_pixels, room=taken)
             decoded = time.perf_counter()
             item.view = preprocessing.view_of(item.frame, self.preset, self.fit, image)

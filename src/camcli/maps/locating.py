@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import numpy as np
+from numpy.typing import NDArray
 
 from camcli.maps import scaling
 from camcli.records import Attribution, Box
@@ -50,3 +51,19 @@ def locate(attribution: Attribution, box: Box, size: tuple[int, int]) -> tuple[t
         min(size[1], round(y0 + (up + height) * step_y)),
     )
     return peak, bbox
+
+
+def at_size(values: NDArray[np.float32], box: Box, size: tuple[int, int]) -> NDArray[np.float32]:
+    """Values (h, w) or (C, h, w) that lie in a box of a picture of (width, height), in its pixels; 0 elsewhere.
+
+    Bilinear (align_corners=False), as overlays are.
+    """
+    import cv2
+
+    x0, y0, x1, y1 = box
+    planes = values if values.ndim == 3 else values[None]
+    fine = [cv2.resize(plane, (x1 - x0, y1 - y0), interpolation=cv2.INTER_LINEAR) for plane in planes]
+    left, top, right, bottom = max(0, x0), max(0, y0), min(size[0], x1), min(size[1], y1)
+    placed = np.zeros((len(planes), size[1], size[0]), dtype=np.float32)
+    placed[:, top:bottom, left:right] = np.stack(fine)[:, top - y0 : bottom - y0, left - x0 : right - x0]
+    return placed if values.ndim == 3 else placed[0]

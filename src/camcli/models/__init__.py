@@ -2,11 +2,17 @@
 
 from __future__ import annotations
 
+from collections.abc import Mapping, Sequence
+from typing import TYPE_CHECKING, Any
+
 from camcli.models import catalog
 from camcli.models.model import Architecture, Model
 from camcli.models.sources import architecture_of, check_name, typed
 from camcli.models.weights import weights_file, weights_url
 from camcli.specs import ModelSpec
+
+if TYPE_CHECKING:
+    from torch import nn
 
 __all__ = [
     "Architecture",
@@ -16,9 +22,11 @@ __all__ = [
     "check_name",
     "labels_of",
     "load_model",
+    "of_network",
     "typed",
     "weights_file",
     "weights_url",
+    "with_labels",
 ]
 
 
@@ -32,6 +40,31 @@ def load_model(spec: ModelSpec, *, progress: bool = False) -> Model:
     from camcli.models import loading
 
     return loading.load(spec, progress=progress)
+
+
+def of_network(
+    net: nn.Module,
+    spec: ModelSpec,
+    *,
+    preset: Mapping[str, Any] | None = None,
+    names: Sequence[str] | None = None,
+) -> Model:
+    """A network that is in memory, as it is: `preset` are fields of its `Preset`, `names` its classes'.
+
+    Raises:
+        RequestError: not as many names as classes, or a preset that does not suit.
+        SetupError: its layers can't be looked into, or it fails on pictures of the preset's size.
+    """
+    from camcli.models import loading
+
+    return loading.of_network(net, spec, preset, names)
+
+
+def with_labels(model: Model, names: Sequence[str]) -> Model:
+    """The model with other names for its classes. Raises: RequestError: not as many as it has."""
+    from camcli.models import loading
+
+    return loading.with_labels(model, names)
 
 
 def labels_of(spec: ModelSpec) -> tuple[str, ...] | None:

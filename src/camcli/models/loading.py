@@ -17,7 +17,7 @@ from camcli.errors import RequestError, SetupError
 from camcli.machine.faults import machine_failures
 from camcli.models import guess, labels, preset_values, presets
 from camcli.models.model import Architecture, Model
-from camcli.models.sources import architecture_of, torchvision, user_code
+from camcli.models.sources import architecture_of, in_memory, torchvision, user_code
 from camcli.models.weights import checkpoints, downloads, filling, misfits, weights_file, weights_url
 from camcli.models.weights.checkpoints import Checkpoint, Digest
 from camcli.records import Preset, both, shortly, spelled
@@ -64,6 +64,46 @@ def load(spec: ModelSpec, *, progress: bool = False) -> Model:
         package=arch.package,
         remarks=tuple(remarks),
     )
+
+
+@machine_failures()
+def of_network(
+    given: nn.Module, spec: ModelSpec, preset: Mapping[str, Any] | None, names: Sequence[str] | None
+) -> Model:
+    """See `camcli.models.of_network`."""
+    arch = in_memory.architecture(given)
+    net = arch.build(False)
+    device = str(in_memory.device_of(net))
+    remarks = [*arch.remarks]
+    if preset is not None:
+        own, brought = presets.in_unit_range(preset)
+        arch = replace(arch, preset=presets.changed(arch.preset, own), assumed_preset=False)
+        remarks += brought
+    made_for = _preset(arch, net, spec, None, remarks)
+    readout, classes, alone = _readout(arch, net, made_for, spec, device, remarks)
+    unnamed = labels.NO_YES if readout.binary else labels.numbered(classes)
+    model = Model(
+        name=arch.name,
+        net=net,
+        preset=made_for,
+        labels=_labels(arch, spec, None, unnamed, remarks if names is None else []),
+        weights=arch.weights,
+        readout=readout,
+        device=device,
+        fixed_size=arch.fixed_size,
+        alone=alone,
+        foreign=arch.foreign,
+        package=arch.package,
+        remarks=tuple(remarks),
+    )
+    return with_labels(model, names) if names is not None else model
+
+
+def with_labels(model: Model, names: Sequence[str]) -> Model:
+    """The model with other names for its classes. Raises: RequestError: not as many as it has."""
+    if len(names) != len(model.labels):
+        raise RequestError(f"{len(names)} labels, and the model has {len(model.labels)} classes")
+    return replace(model, labels=tuple(names), wordnet_ids=None)
 
 
 def blueprint(spec: ModelSpec) -> Model:

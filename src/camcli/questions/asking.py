@@ -2,11 +2,13 @@
 
 from __future__ import annotations
 
-from collections.abc import Iterator, Sequence
+from collections.abc import Callable, Iterator, Sequence
 from dataclasses import dataclass
 from pathlib import Path
+from typing import Any
 
 import torch
+from torch import Tensor
 
 from camcli.errors import InputError, RequestError
 from camcli.inputs import decoding, preprocessing
@@ -46,7 +48,7 @@ class Asker:
         SetupError: the user's function can't be loaded.
     """
 
-    def __init__(self, spec: Spec, model: Model) -> None:
+    def __init__(self, spec: Spec, model: Model, function: Callable[[Any], Tensor] | None = None) -> None:
         self._spec = spec
         self._model = model
         self._selectors: list[Selector] = []
@@ -57,7 +59,7 @@ class Asker:
             if spec.output_index not in range(len(model.labels)):
                 raise RequestError(f"--output-index {spec.output_index}: the model has {len(model.labels)} outputs")
         elif spec.target not in targets.QUANTITIES:
-            self._custom = Custom(spec.target, user_code.guarded(spec.target))
+            self._custom = Custom(spec.target, function or user_code.guarded(spec.target))
         elif spec.contrast is not None:
             self._pair = classes.parse(spec.contrast, model.labels, model.name, typed(spec))
             if any(isinstance(selector, classes.TopN) and selector.n > 1 for selector in self._pair):

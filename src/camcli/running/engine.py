@@ -12,9 +12,11 @@ from dataclasses import fields, replace
 from functools import cached_property, partial
 from importlib.metadata import version
 from itertools import chain
+from typing import Any
 
 import numpy as np
 import torch
+from torch import Tensor
 
 from camcli import models
 from camcli._version import __version__
@@ -28,6 +30,7 @@ from camcli.machine.faults import machine_failures
 from camcli.machine.fp32 import in_fp32
 from camcli.machine.pools import ahead, default_workers, pool_of
 from camcli.methods import Method
+from camcli.models import Model
 from camcli.network import habits
 from camcli.network.layer import Layer
 from camcli.questions import classes, conflicts
@@ -44,7 +47,8 @@ from camcli.tasks.classification import Prediction
 class Engine:
     """A loaded model with the methods, layers and targets of one spec, that answers batches.
 
-    `workers` threads decode. A picture of more than `max_pixels` is refused.
+    `model` is taken in place of the one that the spec names, and `function` in place of its target function. `workers`
+    threads decode. A picture of more than `max_pixels` is refused.
 
     Raises:
         RequestError: an unknown model, weights, method, class or layer.
@@ -57,6 +61,8 @@ class Engine:
         self,
         spec: Spec,
         *,
+        model: Model | None = None,
+        function: Callable[[Any], Tensor] | None = None,
         progress: bool = False,
         workers: int | None = None,
         max_pixels: int = MAX_PIXELS,
@@ -69,14 +75,15 @@ class Engine:
         self.on_remark: Callable[[str], None] = lambda text: None
         # Everything that can be refused without the weights is refused before they are fetched.
         asked, left_out = conflicts.methods_of(spec)
-        if (known := models.labels_of(spec)) is not None:
-            for texts in (spec.classes, spec.contrast or ()):
-                classes.parse(texts, known, spec.model or models.catalog.BUNDLED, models.typed(spec))
-        model = models.load_model(spec, progress=progress)
+        if model is None:
+            if (known := models.labels_of(spec)) is not None:
+                for texts in (spec.classes, spec.contrast or ()):
+                    classes.parse(texts, known, spec.model or models.catalog.BUNDLED, models.typed(spec))
+            model = models.load_model(spec, progress=progress)
         if spec.output_index is not None:
             labels, readout = classification.without_classes(model.labels, model.readout)
             model = replace(model, labels=labels, readout=readout)
-        self.asker = Asker(spec, model)
+        self.asker = Asker(spec, model, function)
         conflicts.check_model(spec, model)
         prepared = prepare(spec, model, asked, self.asker, lambda done, of: self.on_step(done, of))
         self.model, self.plan = prepared.model, prepared.plan
@@ -225,11 +232,6 @@ class Engine:
             provenance=self.provenance,
             truth=truth,
         )
-
-
-def explain(refs: Iterable[Ref], spec: Spec) -> Iterator[Result]:
-    """One result per ref, in order; see `Engine` for what is raised."""
-    yield from Engine(spec).explain(refs)
 
 
 def _ms(start: float, end: float) -> float:

@@ -83,12 +83,12 @@ def _explains() -> bool:
     from PIL import Image
 
     from camcli.records import Explained, Ref
-    from camcli.running.engine import explain
+    from camcli.running.engine import Engine
     from camcli.specs import Spec
 
     picture = io.BytesIO()
     Image.new("RGB", (64, 48), "grey").save(picture, "PNG")
-    (result,) = explain([Ref(0, "grey.png", data=picture.getvalue())], Spec())
+    (result,) = Engine(Spec()).explain([Ref(0, "grey.png", data=picture.getvalue())])
     if not isinstance(result, Explained):
         raise SetupError(f"the bundled model can't explain a picture: {result.message}")
     return True

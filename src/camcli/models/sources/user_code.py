@@ -38,7 +38,7 @@ def architecture(name: str, weights: str, args: Args, tensors: Mapping[str, Tens
     with _running(name):
         made = factory if isinstance(factory, nn.Module) else factory(**args)
     weights = "own" if weights == "DEFAULT" and tensors is None else weights
-    return _of(unwrapped(made, name), name, weights)
+    return of_network(unwrapped(made, name), name, weights)
 
 
 def pickled(made: nn.Module, file: Path) -> Architecture:
@@ -49,11 +49,12 @@ def pickled(made: nn.Module, file: Path) -> Architecture:
     """
     net = unwrapped(made, str(file))
     kind = f"{type(net).__module__}.{type(net).__qualname__}"
-    found = _of(net, type(net).__name__, file.name)
+    found = of_network(net, type(net).__name__, file.name)
     return replace(found, remarks=(f"{file} is a whole pickled network ({kind}), used as it is", *found.remarks))
 
 
-def _of(net: nn.Module, name: str, weights: str) -> Architecture:
+def of_network(net: nn.Module, name: str, weights: str) -> Architecture:
+    """What is known of a network that is ours to change: it becomes float32, and no part of it stays compiled."""
     _uncompile(net)
     others = _other_precisions(net)
     net.float()
@@ -71,6 +72,14 @@ def _of(net: nn.Module, name: str, weights: str) -> Architecture:
         assumed_preset=preset is None,
         remarks=(f"{name} is made in {_spelled(others)}: computed in float32",) if others else (),
     )
+
+
+def is_plain(net: nn.Module) -> bool:
+    """True of a network that `of_network` would leave as it is: float32 throughout, no part of it compiled."""
+    compiled = any(
+        hasattr(part, "_orig_mod") or hasattr(part.forward, "_torchdynamo_orig_callable") for part in net.modules()
+    )
+    return not compiled and not _other_precisions(net)
 
 
 def _other_precisions(net: nn.Module) -> frozenset[torch.dtype]:

@@ -1,0 +1,1 @@
+"""Python's own face: `explain` and `explain_many`, for people who already hold a network."""

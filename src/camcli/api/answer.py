@@ -1,0 +1,197 @@
+"""An answer about one picture, as Python and Jupyter show it."""
+
+from __future__ import annotations
+
+import io
+import os
+from dataclasses import dataclass
+from pathlib import Path
+from typing import Literal
+
+import numpy as np
+from numpy.typing import NDArray
+from PIL import Image
+
+from camcli.drawing import overlays, sheets
+from camcli.drawing.overlays import Pixels, Style
+from camcli.drawing.sheets import Tile
+from camcli.errors import RequestError
+from camcli.maps import locating
+from camcli.records import Attribution, Box, ClassScore, Explained, Row
+from camcli.sinks import as_row, write_picture
+from camcli.sinks.encoding import npz
+from camcli.storage.writing import put
+
+Drawn = Literal["overlay", "heatmap", "panel"]
+# Of one explanation in a notebook.
+_SHOWN_SIDE = 640
+
+
+@dataclass(frozen=True, slots=True, eq=False)
+class Explanation:
+    """One method's answer to one question about a picture."""
+
+    attribution: Attribution
+    result: Explained
+
+    @property
+    def method(self) -> str:
+        """Its name, as in `camcli methods`."""
+        return self.attribution.method
+
+    @property
+    def layer(self) -> str | None:
+        """The target layer's name; None if the method looks at none."""
+        return self.attribution.layer
+
+    @property
+    def target(self) -> str:
+        """What is explained: a class's id and name, or a function's name."""
+        return self.attribution.target.name
+
+    @property
+    def value(self) -> float:
+        """The number that is explained: a score before any activation, unless something else was asked."""
+        return self.attribution.target.value
+
+    @property
+    def note(self) -> str | None:
+        """What is wrong with the answer, if anything is: blank, flat, another class's too."""
+        return self.attribution.note
+
+    @property
+    def map(self) -> NDArray[np.float32]:
+        """Raw values: a map (h, w) >= 0 at the layer's resolution, or a saliency (C, h, w), signed, on the view."""
+        return self.attribution.values
+
+    @property
+    def map_at_size(self) -> NDArray[np.float32]:
+        """Raw values in the picture's own pixels, (H, W) or (C, H, W): bilinear (align_corners=False), 0 outside the
+        view, which the network never saw."""
+        return locating.at_size(self.map, self.result.box, self.result.frame.size)
+
+    @property
+    def peak(self) -> tuple[int, int] | None:
+        """(x, y) of the largest value, in the picture's pixels; None of a blank answer."""
+        return locating.locate(self.attribution, self.result.box, self.result.frame.size)[0]
+
+    @property
+    def bbox(self) -> Box | None:
+        """(x0, y0, x1, y1) of the largest part of a map above 15 % of its maximum (arXiv:1610.02391 sec. 4.1)."""
+        return locating.locate(self.attribution, self.result.box, self.result.frame.size)[1]
+
+    def overlay(
+        self, *, colormap: str = "turbo", opacity: float = 0.5, top: float | None = None, max_side: int | None = None
+    ) -> Image.Image:
+        """The map over the picture, what the network never saw dimmed. `top`: the raw value that ends the scale; None:
+        its own largest."""
+        return Image.fromarray(self._drawn("overlay", Style(colormap, opacity, top, max_side)))
+
+    def heatmap(self, *, colormap: str = "turbo", top: float | None = None) -> Image.Image:
+        """The map alone (RGBA), transparent where the network did not look."""
+        return Image.fromarray(self._drawn("heatmap", Style(colormap, top=top)))
+
+    def panel(self, *, colormap: str = "turbo", opacity: float = 0.5, max_side: int | None = None) -> Image.Image:
+        """The picture and its overlay side by side, over a caption."""
+        return Image.fromarray(self._drawn("panel", Style(colormap, opacity, max_side=max_side)))
+
+    def save(self, path: str | os.PathLike[str], drawn: Drawn = "overlay") -> None:
+        """Write it, whole or not at all: a picture as the path's ending says, or the raw values as `.npz`.
+
+        Raises: RequestError: an ending that nothing is written as; SetupError: it can't be written.
+        """
+        name = os.fspath(path)
+        suffix = Path(name).suffix.lower()
+        if suffix == ".npz":
+            put(npz(self.result, self.attribution), name)
+        elif suffix in (".jpg", ".jpeg", ".png", ".webp"):
+            write_picture(self._drawn(drawn, Style()), name)
+        else:
+            raise RequestError(f"{name}: give it the ending .jpg, .png, .webp or .npz")
+
+    def _drawn(self, kind: Drawn, style: Style) -> Pixels:
+        draw = {"overlay": overlays.overlay, "heatmap": overlays.heatmap, "panel": overlays.panel}[kind]
+        return draw(self.result.frame, self.result.box, self.attribution, style)
+
+    def __repr__(self) -> str:
+        return f"<{overlays.caption(self.attribution)}>"
+
+
+@dataclass(frozen=True, slots=True, eq=False)
+class Answer:
+    """What the network said of one picture, and where it looked.
+
+    One that holds one explanation has its `map`, `overlay` and so on; of several, each of `explanations` has.
+    """
+
+    result: Explained
+
+    @property
+    def name(self) -> str:
+        """The picture, as it was named."""
+        return self.result.ref.name
+
+    @property
+    def top(self) -> tuple[ClassScore, ...]:
+        """The best classes first: `id`, `label`, `probability`, `logit`."""
+        return self.result.top
+
+    @property
+    def layer(self) -> str | None:
+        """The (first) target layer's name; None if no method looks at one."""
+        return self.result.layer
+
+    @property
+    def explanations(self) -> tuple[Explanation, ...]:
+        """One for each method, class and layer, in the order asked for."""
+        return tuple(Explanation(own, self.result) for own in self.result.attributions)
+
+    @property
+    def explanation(self) -> Explanation:
+        """The only one. Raises: RequestError: there are several, or none."""
+        found = self.explanations
+        if len(found) != 1:
+            held = ", ".join(f"{own.method} of {own.target}" for own in found) or "none"
+            raise RequestError(f"this answer holds {len(found)} explanations ({held}): choose one of .explanations")
+        return found[0]
+
+    @property
+    def map(self) -> NDArray[np.float32]:
+        """See `Explanation.map`."""
+        return self.explanation.map
+
+    @property
+    def map_at_size(self) -> NDArray[np.float32]:
+        """See `Explanation.map_at_size`."""
+        return self.explanation.map_at_size
+
+    def overlay(
+        self, *, colormap: str = "turbo", opacity: float = 0.5, top: float | None = None, max_side: int | None = None
+    ) -> Image.Image:
+        """See `Explanation.overlay`."""
+        return self.explanation.overlay(colormap=colormap, opacity=opacity, top=top, max_side=max_side)
+
+    def save(self, path: str | os.PathLike[str], drawn: Drawn = "overlay") -> None:
+        """See `Explanation.save`."""
+        self.explanation.save(path, drawn)
+
+    def row(self) -> Row:
+        """All of it as JSON-ready data: the row that `camcli explain --json` prints."""
+        return as_row(self.result)
+
+    def __repr__(self) -> str:
+        best = self.top[0] if self.top else None
+        said = f"{best.id} {best.label}" if best else "no classes"
+        return f"<Answer about {self.name}: {said}; {', '.join(map(repr, self.explanations))}>"
+
+    def _repr_png_(self) -> bytes:
+        """What a notebook shows: the picture, and every overlay with its caption."""
+        result, style = self.result, Style(max_side=_SHOWN_SIDE)
+        best = [f"{score.label} {score.probability or score.logit:.3g}" for score in self.top[:1]]
+        tiles = [Tile(overlays.photo(result.frame, style), (self.name, *best))]
+        for own in result.attributions:
+            caption = (own.target.name, own.method + (f" at {own.layer}" if own.layer else ""), own.note or "")
+            tiles.append(Tile(overlays.overlay(result.frame, result.box, own, style), caption))
+        buffer = io.BytesIO()
+        Image.fromarray(sheets.sheet([tiles], [result.model])).save(buffer, "PNG")
+        return buffer.getvalue()

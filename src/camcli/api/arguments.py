@@ -1,0 +1,117 @@
+"""The arguments of `explain`, and what of them a `Spec` holds."""
+
+from __future__ import annotations
+
+import os
+from collections.abc import Callable, Mapping, Sequence
+from typing import Any, Literal, TypeAlias, TypedDict
+
+from torch import Tensor, nn
+
+from camcli.errors import RequestError
+from camcli.models import Model
+from camcli.records import Fit
+from camcli.specs import Augment, Fuse, Precision, Sanity
+
+# One class or several: an id, a name, "top1", "top3", …; or a function of what the network returned, (N,).
+Target: TypeAlias = "str | int | Sequence[str | int] | Callable[[Any], Tensor]"
+# By id, or a file of them.
+Labels: TypeAlias = "Sequence[str] | Mapping[int, str] | str | os.PathLike[str] | None"
+Network: TypeAlias = "str | nn.Module | Model | None"
+
+
+class Options(TypedDict, total=False):
+    """Further options, as in `camcli.Spec`.
+
+    device: where a network that is named by its name is computed. model_args: of its constructor. multi_label: each
+    class has a sigmoid of its own. output_key: which of several outputs holds the scores. quantity: "softmax": the
+    probability, not the score. counterfactual: what speaks against the class. contrast: two classes, what speaks for
+    the first rather than the second. similar_to: a picture's file that each picture is compared with. augment, fuse,
+    eigen_smooth, neurons, sanity, seed, precision, exact: see `Spec`.
+    """
+
+    device: str
+    model_args: Mapping[str, Any]
+    weights_key: str
+    trust_checkpoint: bool
+    multi_label: bool
+    output_key: str
+    quantity: Literal["logit", "softmax"]
+    counterfactual: bool
+    contrast: tuple[str | int, str | int]
+    output_index: int
+    similar_to: str | os.PathLike[str]
+    augment: Sequence[Augment]
+    eigen_smooth: bool
+    fuse: Fuse
+    neurons: bool
+    sanity: Sanity
+    seed: int
+    precision: Precision
+    exact: bool
+    draft: int
+    white: float
+
+
+class How(Options, total=False):
+    """All arguments of `explain` but the pictures and the model."""
+
+    method: str | Sequence[str]
+    target: Target
+    layer: str | nn.Module | Sequence[str | nn.Module] | None
+    preset: Any
+    labels: Labels
+    weights: str
+    top: int
+    fit: Fit
+    batch_size: int | None
+
+
+def spec_fields(target: Target, options: Options) -> dict[str, Any]:
+    """What of the arguments a `Spec` holds, in its own types."""
+    fields: dict[str, Any] = dict(options)
+    if unknown := fields.keys() - Options.__annotations__.keys():
+        raise TypeError(f"explain() got an unexpected keyword argument {min(unknown)!r}")
+    fields["target"] = fields.pop("quantity", "logit")
+    if callable(target):
+        fields["target"] = f"{target.__module__}:{getattr(target, '__qualname__', type(target).__qualname__)}"
+    elif not {"contrast", "output_index", "similar_to"} & fields.keys():
+        chosen = [target] if isinstance(target, (str, int)) else list(target)
+        fields["classes"] = tuple(map(_class, chosen))
+    if "contrast" in fields:
+        fields["contrast"] = tuple(map(_class, fields["contrast"]))
+    if "model_args" in fields:
+        fields["model_args"] = tuple((key, str(value)) for key, value in fields["model_args"].items())
+    if "similar_to" in fields:
+        fields["similar_to"] = os.fspath(fields["similar_to"])
+    if "augment" in fields:
+        fields["augment"] = tuple(fields["augment"])
+    return fields
+
+
+def _class(asked: str | int) -> str:
+    return asked if isinstance(asked, str) else f"id:{int(asked)}"
+
+
+def names(labels: Sequence[str] | Mapping[int, str]) -> tuple[str, ...]:
+    if isinstance(labels, Mapping):
+        ids = {int(key): str(name) for key, name in labels.items()}
+        if sorted(ids) != list(range(len(ids))):
+            raise RequestError("labels: ids from 0 on, each once, are to be given names")
+        return tuple(ids[i] for i in range(len(ids)))
+    return tuple(map(str, labels))
+
+
+def layers(asked: Any, net: nn.Module) -> tuple[str, ...]:
+    if asked is None:
+        return ()
+    return tuple(_layer_name(one, net) for one in ([asked] if isinstance(asked, (str, nn.Module)) else asked))
+
+
+def _layer_name(layer: str | nn.Module, net: nn.Module) -> str:
+    if isinstance(layer, str):
+        return layer
+    name: str | None = next((name for name, module in net.named_modules() if module is layer), None)
+    if not name:
+        raise RequestError(f"layer: {type(layer).__name__} is no module of the network")
+    return name

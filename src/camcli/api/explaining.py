@@ -1,0 +1,209 @@
+"""`camcli.explain`: where a network looked, for people who already hold the network, the pictures or a loader."""
+
+from __future__ import annotations
+
+import logging
+import os
+import warnings
+from collections.abc import Iterable, Iterator, Sequence
+from dataclasses import replace
+from typing import TYPE_CHECKING, Any, Unpack, overload
+
+from PIL import Image
+from torch import Tensor, nn
+
+from camcli import models
+from camcli.api.answer import Answer
+from camcli.api.arguments import How, Labels, Network, Options, Target, layers, names, spec_fields
+from camcli.api.given import Pictures, are_many
+from camcli.api.guarding import Versions, in_python, in_words_of_python, plain_torch, untouched
+from camcli.errors import InputError
+from camcli.inputs.memory import Normalised
+from camcli.models import Model, presets, transforms
+from camcli.models.sources import in_memory
+from camcli.records import Failed, Fit, Preset
+from camcli.running.engine import Engine
+from camcli.specs import Spec
+
+if TYPE_CHECKING:
+    from numpy.typing import NDArray
+
+
+_log = logging.getLogger("camcli")
+
+
+class CamcliWarning(UserWarning):
+    """What can make an answer mean something else than it seems to."""
+
+
+@overload
+def explain(pictures: Image.Image | bytes | NDArray[Any], model: Network = None, **how: Unpack[How]) -> Answer: ...
+@overload
+def explain(
+    pictures: Sequence[Image.Image] | Sequence[os.PathLike[str]] | Sequence[NDArray[Any]] | Sequence[Tensor],
+    model: Network = None,
+    **how: Unpack[How],
+) -> list[Answer]: ...
+@overload
+def explain(
+    pictures: str | os.PathLike[str] | Tensor | Iterable[Any], model: Network = None, **how: Unpack[How]
+) -> Any: ...
+
+
+def explain(
+    pictures: Any,
+    model: Network = None,
+    *,
+    method: str | Sequence[str] = "grad-cam",
+    target: Target = "top1",
+    layer: str | nn.Module | Sequence[str | nn.Module] | None = None,
+    preset: Any = None,
+    labels: Labels = None,
+    weights: str = "DEFAULT",
+    top: int = 5,
+    fit: Fit = "crop",
+    batch_size: int | None = None,
+    **options: Unpack[Options],
+) -> Any:
+    """Where the network looked: an `Answer` for one picture, a list of them for several or a folder.
+
+    pictures: a file, folder or URI, a file's bytes, a picture of Pillow's, an array (H, W, 3) of uint8, or what the
+        network is given, a normalised tensor (C, H, W); any number of them; a tensor (N, C, H, W) is N pictures.
+    model: a network in memory, on any device and in any mode, which is left as it was; or a name, as `camcli models`
+        lists them; None: the bundled one.
+    method: names as in `camcli methods`. target: see `Target`. layer: names, or modules of the network; None: found.
+    preset: how pictures are made ready: a torchvision transform, a timm or Hugging Face config or processor, a dict,
+        a JSON file. Tensors are taken as they are.
+    labels: the classes' names by id, or a file of them. weights: of a model that is named by its name.
+    top: the classes in `Answer.top`. fit: what of a picture the network sees, as `--fit`. options: see `Options`.
+
+    Raises:
+        InputError: a picture can't be read, or explained.
+        RequestError: an unknown name, or arguments that exclude each other.
+        SetupError: the network fails on such pictures, has no layer that is a map, or a method does not apply to it.
+    """
+    asked = {"method": method, "target": target, "layer": layer, "preset": preset, "labels": labels}
+    found = list(_answers(pictures, model, weights, top, fit, batch_size, options, stacklevel=4, **asked))
+    for one in found:
+        if isinstance(one, Failed):
+            raise InputError(one.stage, one.kind, f"{one.ref.name}: {one.message}")
+    return found if are_many(pictures) else found[0]
+
+
+def explain_many(
+    pictures: Iterable[Any],
+    model: Network = None,
+    *,
+    method: str | Sequence[str] = "grad-cam",
+    target: Target = "top1",
+    layer: str | nn.Module | Sequence[str | nn.Module] | None = None,
+    preset: Any = None,
+    labels: Labels = None,
+    weights: str = "DEFAULT",
+    top: int = 5,
+    fit: Fit = "crop",
+    batch_size: int | None = None,
+    **options: Unpack[Options],
+) -> Iterator[Answer | Failed]:
+    """`explain`, of any number of pictures, in order and a batch at a time: memory does not grow with them.
+
+    pictures: as `explain` takes them, or a DataLoader or Dataset: of batches and samples that are tuples the first
+        part counts, of dicts "pixel_values" or "image". A picture that can't be explained is a `Failed` in its place.
+
+    Raises: as `explain`, but no InputError; SetupError: the network's parameters have changed meanwhile.
+    """
+    asked = {"method": method, "target": target, "layer": layer, "preset": preset, "labels": labels}
+    return _answers(pictures, model, weights, top, fit, batch_size, options, stacklevel=3, **asked)
+
+
+def _answers(
+    pictures: Any,
+    model: Network,
+    weights: str,
+    top: int,
+    fit: Fit,
+    batch_size: int | None,
+    options: Options,
+    *,
+    method: str | Sequence[str],
+    target: Target,
+    layer: Any,
+    preset: Any,
+    labels: Any,
+    stacklevel: int,
+) -> Iterator[Answer | Failed]:
+    """See `explain_many`; warnings name the line that is so many calls up."""
+    with in_python():
+        named = Pictures(pictures)
+        first = named.first()
+        spec = Spec(
+            weights=weights,
+            methods=(method,) if isinstance(method, str) else tuple(method),
+            top=top,
+            fit=fit,
+            batch_size=batch_size,
+            **spec_fields(target, options),
+        )
+        if isinstance(first.held, Normalised):
+            size = first.held.pixels.shape[1:]
+            spec = replace(spec, resize=size, crop=size)
+        with plain_torch(), untouched(model):
+            engine = _engine(model, spec, target, layer, preset, labels)
+    _tell(engine, first.held, stacklevel)
+    watched = Versions(model)
+    results = engine.explain(named.refs())
+    while True:
+        with in_python(), plain_torch(), untouched(model):
+            watched.check()
+            result = next(results, None)
+        if result is None:
+            return
+        yield result if isinstance(result, Failed) else Answer(result)
+
+
+def _engine(given: Network, spec: Spec, target: Target, layer: Any, preset: Any, labels: Any) -> Engine:
+    named = None if isinstance(labels, (str, os.PathLike)) or labels is None else names(labels)
+    if isinstance(labels, (str, os.PathLike)):
+        spec = replace(spec, labels=os.fspath(labels))
+    fields = None
+    if isinstance(preset, (str, os.PathLike)):
+        spec = replace(spec, preset=os.fspath(preset))
+    elif isinstance(preset, Preset):
+        fields = {field: getattr(preset, field) for field in Preset.__slots__}
+    elif preset is not None:
+        fields = transforms.fields_of(preset)
+    if isinstance(given, nn.Module):
+        kind = type(given)
+        spec = replace(spec, model=f"{kind.__module__}:{kind.__qualname__}", weights=in_memory.WEIGHTS)
+        model = models.of_network(given, spec, preset=fields, names=named)
+    elif isinstance(given, Model):
+        spec = replace(spec, model=given.name, weights=given.weights)
+        model = given
+    else:
+        spec = replace(spec, model=given)
+        model = models.load_model(spec)
+    if not isinstance(given, nn.Module):
+        if fields is not None:
+            model = replace(model, preset=presets.changed(model.preset, fields))
+        if named is not None:
+            model = models.with_labels(model, named)
+    spec = replace(spec, layers=layers(layer, model.net), device=model.device)
+    return Engine(spec, model=model, function=target if callable(target) else None)
+
+
+def _tell(engine: Engine, first: Any, stacklevel: int) -> None:
+    """Say what can make the answers mean something else; all other remarks go to the logger "camcli"."""
+    seen_by_eye = not isinstance(first, Normalised)
+    for remark in engine.remarks:
+        if remark.startswith("warning:") or (seen_by_eye and "no preset is known" in remark):
+            warnings.warn(in_words_of_python(remark.removeprefix("warning: ")), CamcliWarning, stacklevel=stacklevel)
+        else:
+            _log.info(in_words_of_python(remark))
+    engine.on_remark = lambda text: _log.info(in_words_of_python(text))
+    plain = all(number == 0 for number in engine.model.preset.mean)
+    if isinstance(first, Normalised) and not plain and first.pixels.min() >= 0 and first.pixels.max() <= 1:
+        warnings.warn(
+            "tensors are given to the network as they are, and these lie in [0, 1]: were they normalised?",
+            CamcliWarning,
+            stacklevel=stacklevel,
+        )

@@ -1,0 +1,118 @@
+"""What is to be explained -> refs, one picture at a time: files, pictures, arrays, tensors, and loaders of them."""
+
+from __future__ import annotations
+
+import os
+from collections.abc import Iterable, Iterator, Mapping
+from dataclasses import replace
+from itertools import chain, count
+from typing import TYPE_CHECKING, Any, TypeAlias
+
+import numpy as np
+import torch
+from PIL import Image
+from torch import Tensor
+
+from camcli.errors import RequestError
+from camcli.inputs import refs
+from camcli.inputs.memory import Normalised
+from camcli.records import Ref
+
+if TYPE_CHECKING:
+    from numpy.typing import NDArray
+
+# A file, folder or URI, a file's bytes, a picture of Pillow's, an array (H, W, 3) of uint8, or what a network is given:
+# a normalised tensor (C, H, W).
+OnePicture: TypeAlias = "str | os.PathLike[str] | bytes | Image.Image | NDArray[Any] | Tensor"
+# Under which of these a loader's batch holds its pictures.
+_KEYS = ("pixel_values", "image", "images", "pixels", "img")
+
+
+class Pictures:
+    """What is to be explained, as refs; the first one is looked at before the others are asked for."""
+
+    def __init__(self, pictures: Any) -> None:
+        numbers = count()
+        each = _each(pictures if are_many(pictures) else [pictures])
+        self._refs = refs.apart(ref for given in each for ref in _refs(given, numbers))
+
+    def first(self) -> Ref:
+        """Raises: RequestError: there is none."""
+        first = next(self._refs, None)
+        if first is None:
+            raise RequestError("no pictures are given")
+        self._refs = chain([first], self._refs)
+        return first
+
+    def refs(self) -> Iterator[Ref]:
+        return self._refs
+
+
+def are_many(pictures: Any) -> bool:
+    """True of a batch, a loader, a list or a folder of them."""
+    if isinstance(pictures, Tensor):
+        return pictures.ndim == 4
+    if _is_folder(pictures):
+        return True
+    return not isinstance(pictures, (str, os.PathLike, bytes, Image.Image, np.ndarray)) or (
+        isinstance(pictures, np.ndarray) and pictures.ndim == 4
+    )
+
+
+def _is_folder(pictures: Any) -> bool:
+    return isinstance(pictures, (str, os.PathLike)) and os.path.isdir(pictures)
+
+
+def _each(pictures: Iterable[Any]) -> Iterator[Any]:
+    """One picture at a time, of batches and samples of loaders and datasets too."""
+    whole = isinstance(pictures, (Tensor, np.ndarray)) or _is_folder(pictures)
+    for given in [pictures] if whole else pictures:
+        part = given
+        if isinstance(given, Mapping):
+            key = next((key for key in _KEYS if key in given), None)
+            if key is None:
+                raise RequestError(f"a batch of {', '.join(map(str, given))} holds none of {', '.join(_KEYS)}")
+            part = given[key]
+        elif isinstance(given, (tuple, list)):
+            part = given[0]
+        if are_many(part) and not _is_folder(part):
+            yield from part
+        else:
+            yield part
+
+
+def _refs(given: Any, numbers: Iterator[int]) -> Iterator[Ref]:
+    if isinstance(given, (str, os.PathLike)):
+        name = os.fspath(given)
+        if _is_folder(given):
+            yield from (replace(ref, index=next(numbers)) for ref in refs.expand([name]))
+        else:
+            yield refs.ref_named(next(numbers), name)
+        return
+    number = next(numbers)
+    name = f"picture {number}"
+    if isinstance(given, bytes):
+        yield Ref(number, name, data=given)
+    elif isinstance(given, Image.Image):
+        file = getattr(given, "filename", "")
+        yield Ref(number, os.fspath(file) if isinstance(file, (str, os.PathLike)) and file else name, held=given)
+    elif isinstance(given, np.ndarray):
+        yield Ref(number, name, held=given)
+    elif isinstance(given, Tensor):
+        yield Ref(number, name, held=_of_tensor(given))
+    else:
+        raise RequestError(
+            f"a {type(given).__name__} is no picture: give a file, bytes, a PIL image, an array (H, W, 3) of uint8 or "
+            "a normalised tensor (C, H, W)"
+        )
+
+
+def _of_tensor(given: Tensor) -> Normalised | NDArray[np.uint8]:
+    """A tensor of floats is what the network is given; one of bytes, as torchvision.io reads them, is a picture."""
+    if given.ndim != 3:
+        raise RequestError(f"a tensor of {tuple(given.shape)} is no picture (C, H, W)")
+    if given.dtype == torch.uint8:
+        return np.ascontiguousarray(given.permute(1, 2, 0).cpu().numpy())
+    if not given.is_floating_point():
+        raise RequestError(f"a tensor of {given.dtype} is no picture: give uint8, or normalised floats")
+    return Normalised(given.detach().float().cpu().numpy())

@@ -1,0 +1,35 @@
+"""Pictures that are in memory already, and what a network is given in the place of one."""
+
+from __future__ import annotations
+
+from dataclasses import dataclass
+
+import numpy as np
+from numpy.typing import NDArray
+
+from camcli.errors import InputError
+from camcli.records import Frame, Preset, Ref, View
+
+
+@dataclass(frozen=True, slots=True, eq=False)
+class Normalised:
+    """A view without a picture: float32 (C, h, w), as the network is given it."""
+
+    pixels: NDArray[np.float32]
+
+
+def seen(ref: Ref, held: Normalised, preset: Preset) -> tuple[Frame, View]:
+    """(what it shows, once the preset's normalisation is undone; the view, which is all of it).
+
+    Raises: InputError: as many channels as the preset has no numbers for.
+    """
+    channels, height, width = held.pixels.shape
+    if channels != len(preset.mean):
+        raise InputError(
+            "preprocess", "channels", f"it has {channels} channels, and the network takes {len(preset.mean)}"
+        )
+    mean, std = (np.asarray(numbers, dtype=np.float32)[:, None, None] for numbers in (preset.mean, preset.std))
+    shares = np.nan_to_num(held.pixels * std + mean).clip(0, 1)
+    shown = shares[:3] if channels >= 3 else shares[:1].repeat(3, axis=0)
+    rgb = np.ascontiguousarray(np.rint(shown * 255).astype(np.uint8).transpose(1, 2, 0))
+    return Frame(ref, rgb), View(held.pixels, (0, 0, width, height))
