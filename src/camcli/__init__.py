@@ -14,6 +14,8 @@ What can go wrong, by who can mend it:
     └── CamcliError           anything that the user can act on
         ├── RequestError      the request is wrong: an argument, a name, a path; nothing was run
         ├── SetupError        this machine or this model can't serve it
+        │   ├── NoTableError      what the network returned holds no scores of classes
+        │   └── UnsafeFileError   a file of weights asks for code to be run
         └── InputError        one picture can't be explained
 
     UserWarning
@@ -32,10 +34,12 @@ if TYPE_CHECKING:
     from camcli.inputs.refs import expand
     from camcli.methods import get as method
     from camcli.models import Model, load_model
+    from camcli.models.weights.pickles import UnsafeFileError
     from camcli.records import Explained, Failed, Preset
     from camcli.running.engine import Engine
     from camcli.sinks import open_sinks
     from camcli.specs import OutputSpec, Spec
+    from camcli.tasks.tables import NoTableError
 
 _HOME = {
     "Answer": ("camcli.api.answer", "Answer"),
@@ -47,6 +51,8 @@ _HOME = {
     "InputError": ("camcli.errors", "InputError"),
     "RequestError": ("camcli.errors", "RequestError"),
     "SetupError": ("camcli.errors", "SetupError"),
+    "NoTableError": ("camcli.tasks.tables", "NoTableError"),
+    "UnsafeFileError": ("camcli.models.weights.pickles", "UnsafeFileError"),
     "Engine": ("camcli.running.engine", "Engine"),
     "expand": ("camcli.inputs.refs", "expand"),
     "method": ("camcli.methods", "get"),
@@ -70,11 +76,13 @@ __all__ = [
     "Failed",
     "InputError",
     "Model",
+    "NoTableError",
     "OutputSpec",
     "Preset",
     "RequestError",
     "SetupError",
     "Spec",
+    "UnsafeFileError",
     "__version__",
     "expand",
     "explain",

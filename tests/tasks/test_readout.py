@@ -483,6 +483,16 @@ def test_scores_without_a_sign_are_doubted(head: Head, unsigned: bool) -> None:
     assert read(headed(head))[0].unsigned is unsigned
 
 
+@pytest.mark.parametrize("last", [nn.Linear(8, 5), nn.Conv2d(8, 5, 1)], ids=["linear", "convolution"])
+def test_what_a_linear_layer_gives_are_logits_of_whatever_sign(last: nn.Module) -> None:
+    assert isinstance(last.bias, Tensor)
+    nn.init.constant_(last.bias, 100.0)
+    body = [nn.Conv2d(3, 8, 3), nn.AdaptiveAvgPool2d(1)]
+    net = nn.Sequential(*body, *([nn.Flatten()] if isinstance(last, nn.Linear) else []), last, nn.Flatten())
+    assert bool((net(IMAGES) > 0).all())
+    assert probe(net.eval().requires_grad_(False), ONE, None, False) == (Readout(), 5)
+
+
 @pytest.mark.parametrize("turned", [lambda z: z.T.softmax(0).T, lambda z: z.T.sigmoid().T], ids=["softmax", "sigmoid"])
 def test_a_table_that_is_turned_for_its_activation_is_turned_back(turned: Head) -> None:
     """Also for as many pictures as classes."""

@@ -54,9 +54,10 @@ def are_many(pictures: Any) -> bool:
         return pictures.ndim == 4
     if _is_folder(pictures):
         return True
-    return not isinstance(pictures, (str, os.PathLike, bytes, Image.Image, np.ndarray)) or (
-        isinstance(pictures, np.ndarray) and pictures.ndim == 4
-    )
+    if isinstance(pictures, np.ndarray):
+        return pictures.ndim == 4
+    held_in = hasattr(pictures, "__iter__") or hasattr(pictures, "__getitem__")
+    return held_in and not isinstance(pictures, (str, os.PathLike, bytes, Image.Image))
 
 
 def _is_folder(pictures: Any) -> bool:

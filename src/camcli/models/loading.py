@@ -277,7 +277,7 @@ def _readout(
         remarks.append(f"{arch.name} gives {given}: they are reported as they are, and their {scores} explained")
     if readout.scaled:
         remarks.append(f"{arch.name} gives numbers made of its {readout.activation}'s: what entered that is read")
-    if readout.unsigned:
+    if readout.unsigned and arch.foreign:
         remarks.append(
             f"warning: {arch.name} gives numbers of one sign only: they are read as scores, of which the largest "
             f"is the best, probabilities are their {readout.activation}. Let it give logits, if they mean more"

@@ -108,7 +108,10 @@ def _side(step: Any, size: Any) -> int | tuple[int, int]:
 
 
 def _numbers(values: Any) -> tuple[float, ...]:
-    return tuple(float(value) for value in values)
+    """Python's own; a tensor of float32 holds no more digits than these."""
+    if hasattr(values, "tolist"):
+        return tuple(float(f"{value:.7g}") for value in values.tolist())
+    return tuple(map(float, values))
 
 
 def _unread(step: Any, what: str) -> RequestError:

@@ -19,6 +19,11 @@ _SOFTMAX = frozenset(
 )
 _SIGMOID = frozenset({torch.sigmoid, Tensor.sigmoid, torch.special.expit, functional.logsigmoid})
 _IN_PLACE = frozenset({torch.sigmoid_, Tensor.sigmoid_})
+# What a head of logits ends in.
+_LINEAR = frozenset(
+    {functional.linear, functional.bilinear, functional.conv2d, torch.addmm, torch.baddbmm}
+    | {getattr(owner, name) for owner in (torch, Tensor) for name in ("matmul", "mm", "bmm")}
+)
 # What gives scores in the order of their size, and beside them whose they are.
 _RANKING = frozenset(getattr(owner, name) for owner in (torch, Tensor) for name in ("topk", "sort", "max"))
 # Any two points lie on a line, and two classes' probabilities mirror each other.
@@ -26,12 +31,14 @@ _ON_A_LINE = 4
 
 
 class Activations(TorchFunctionMode):
-    """Remembers what entered and left each softmax, log-softmax or sigmoid that could be a head's, and all rankings."""
+    """Remembers what entered and left each softmax, log-softmax or sigmoid that could be a head's, all rankings, and
+    what products with weights gave."""
 
     def __init__(self) -> None:
         super().__init__()
         self._seen: list[tuple[Tensor, Tensor, Activation]] = []
         self._ranked: list[tuple[Tensor, Tensor]] = []
+        self._products: list[Tensor] = []
 
     def __torch_function__(self, func: Any, types: Any, args: Any = (), kwargs: dict[str, Any] | None = None) -> Any:
         kind = _kind(func)
@@ -39,12 +46,13 @@ class Activations(TorchFunctionMode):
             after = func(*args, **(kwargs or {}))
             if func in _RANKING and isinstance(after, tuple) and args and args[0].ndim == 2:
                 self._ranked.append((after[0], after[1]))
+            if func in _LINEAR and _is_like_a_head(after):
+                self._products.append(after)
             return after
         before = args[0] if args else (kwargs or {})["input"]
         kept = before.clone() if func in _IN_PLACE else before
         after = func(*args, **(kwargs or {}))
-        # Attention's are large and never the head's: what is kept has one axis beside the batch, or none at all.
-        if not after.ndim or max(after.shape[1:], default=1) * len(after) == after.numel():
+        if _is_like_a_head(after):
             self._seen.append((kept, after, kind))
         return after
 
@@ -90,6 +98,10 @@ class Activations(TorchFunctionMode):
             if values.shape[1:].numel() > 1 or ids.data_ptr() in told
         )
 
+    def is_product(self, output: Tensor) -> bool:
+        """True of the very output of a linear layer or a convolution: those are logits, of whatever sign."""
+        return any(one.data_ptr() == output.data_ptr() and one.numel() == output.numel() for one in self._products)
+
     def before(self, output: Tensor, *, scaled: bool = False) -> Tensor:
         """What entered the activation that gave this output, or the numbers that it is `scaled` from, in the output's
         shape."""
@@ -108,6 +120,11 @@ class Activations(TorchFunctionMode):
             if after.data_ptr() == output.data_ptr() and after.numel() == output.numel():
                 return before, after, kind
         return None
+
+
+def _is_like_a_head(after: Tensor) -> bool:
+    """Attention's are large and never the head's, which has one axis beside the batch, or none at all."""
+    return not after.ndim or max(after.shape[1:], default=1) * len(after) == after.numel()
 
 
 def _kind(func: Any) -> Activation | None:

@@ -69,7 +69,8 @@ def probe(net: nn.Module, images: Tensor, key: str | None, multi_label: bool) ->
             if (kind := _probabilities_of(table, seen, whole)) is not None:
                 return readout(table.shape[1], multi_label, kind, key, given=whole)
     found, classes = readout(table.shape[1], multi_label, ended_in, key)
-    return replace(found, unsigned=ended_in is None and classes >= _SEVERAL and _is_unsigned(table)), classes
+    doubtful = ended_in is None and classes >= _SEVERAL and not seen.is_product(output)
+    return replace(found, unsigned=doubtful and _is_unsigned(table)), classes
 
 
 def probe_twice(net: nn.Module, images: Tensor, key: str | None, multi_label: bool) -> tuple[Readout, int, bool]:
