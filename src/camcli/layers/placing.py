@@ -30,6 +30,8 @@ SURELY, IN_STEP, BARELY = 0.9, 0.7, 0.5
 # By how much of the way between two cells those places are apart that change most with them: by .96 to 1.1 in right
 # networks, by .8 in a picture that has an eighth more on each side.
 SMALLER = 0.9
+# Cells a side of a map that are too few to tell that.
+FEW = 5
 # A cell tells where it is seen, if a place changes with it by so many times that place's average.
 SHARP = 3.0
 # What is noted on each map that was not seen to lie on the picture.
@@ -127,7 +129,8 @@ def _moved(seen: Changes, grid: tuple[int, int], patch: Tensor) -> str | None:
     if how := _MOVES.get(on_map):
         return f"sees the picture {how}"
     near = False
-    if on_map == tuple(range(len(CORNERS))):
+    # Dilation and borders that wrap bring corners nearer too: on a map of more cells what lies between them tells.
+    if on_map == tuple(range(len(CORNERS))) and min(grid) < FEW:
         near = max(last - first for first, last in zip(places[0], places[-1], strict=True)) < NEAREST
     return "sees the picture smaller, on a wider ground" if near or seen.wider_ground(patch) else None
 
@@ -156,13 +159,20 @@ def _far(found: Sequence[_Cell]) -> list[_Cell]:
 def _is_smaller(found: Sequence[_Cell], layer: Layer) -> bool:
     """Whether most are seen, and nearer to each other than they are: borders are mirrored, repeated or blurred."""
     sharp = _sharp(found)
-    if 2 * len(sharp) < len(found) or min(layer.shape[1:]) < 5 or _step(found) < IN_STEP:
+    if 2 * len(sharp) < len(found) or min(layer.shape[1:]) < FEW or _step(found) < IN_STEP:
         return False
-    at, token = (
-        torch.tensor(list(way), dtype=torch.float64)
-        for way in zip(*((cell.at, cell.token) for cell in sharp), strict=True)
-    )
-    at, token = at - at.mean(0), token - token.mean(0)
+    sides = torch.tensor(layer.shape[1:])
+    at, move = (torch.tensor(list(way)) for way in zip(*((cell.at, cell.move) for cell in sharp), strict=True))
+    # Round a border that wraps, what lies beside the last column is the first one.
+    token = at + (move + sides // 2) % sides - sides // 2
+    # Near the sides what dilated kernels reach lies inwards alone.
+    inner = ((4 * at >= sides) & (4 * at < 3 * sides)).all(1)
+    return _shrinks(at, token) and (int(inner.sum()) < FEW or _shrinks(at[inner], token[inner]))
+
+
+def _shrinks(at: Tensor, token: Tensor) -> bool:
+    """Whether tokens (N, 2) are nearer to each other than the cells (N, 2) that they were changed by."""
+    at, token = at - at.double().mean(0), token - token.double().mean(0)
     return bool(((at * token).sum(0) < SMALLER * at.square().sum(0)).any())
 
 
