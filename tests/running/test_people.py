@@ -368,7 +368,7 @@ class Net(nn.Module):
 @pytest.mark.parametrize("seed", ["0", "1", "2", "3"])
 def test_kernels_that_reach_far_are_not_suspected(kind: str, seed: str) -> None:
     Path("large.py").write_text(FAR_KERNELS)
-    asked = Spec("large.py:Net", "none", model_args=(("kind", kind), ("seed", seed)), resize=SIDE, crop=SIDE)
+    asked = Spec("large.py:Net", "none", model_args=(("kind", kind), ("seed", seed)), resize=64, crop=64)
     assert not [remark for remark in Engine(asked).remarks if "warning" in remark]
 
 

@@ -23,12 +23,16 @@ MIDDLE = (0.5, 0.5)
 
 
 class Changes:
-    """What the layer's map is of a plain picture (1, C, H, W), and how it changes with a part of it."""
+    """What the layer's map is of a plain picture (1, C, H, W), and how it changes with a part of it.
+
+    circular: some convolution sees past one border what lies at the other.
+    """
 
     def __init__(self, network: Network, layer: Layer, plain: Tensor) -> None:
         self._network, self._layer, self._plain = network, layer, plain
         self._before = self._map(plain)
         self._cells: dict[tuple[int, int], Tensor | None] = {}
+        self.circular = any(getattr(part, "padding_mode", None) == "circular" for part in network.net.modules())
 
     def corners(self, patch: Tensor) -> list[Tensor | None]:
         """For each corner how much each place (h, w) of the map changes with it; None: not at all."""

@@ -137,7 +137,10 @@ def _moved(seen: Changes, grid: tuple[int, int], patch: Tensor) -> str | None:
 
 def _step(found: Sequence[_Cell]) -> float:
     """How much what changes moves with the cells, along that side along which it does so less."""
-    return min(_correlation([(cell.at[axis], cell.middle[axis]) for cell in found]) for axis in (0, 1))
+    # What is seen at both ends of a side has its middle nowhere.
+    whole = [cell for cell in found if not cell.wraps]
+    told = whole if 2 * len(whole) >= len(found) else found
+    return min(_correlation([(cell.at[axis], cell.middle[axis]) for cell in told]) for axis in (0, 1))
 
 
 def _in_step(found: Sequence[_Cell]) -> bool:
@@ -163,8 +166,7 @@ def _is_smaller(found: Sequence[_Cell], layer: Layer) -> bool:
         return False
     sides = torch.tensor(layer.shape[1:])
     at, move = (torch.tensor(list(way)) for way in zip(*((cell.at, cell.move) for cell in sharp), strict=True))
-    # Round a border that wraps, what lies beside the last column is the first one.
-    token = at + (move + sides // 2) % sides - sides // 2
+    token = at + move
     # Near the sides what dilated kernels reach lies inwards alone.
     inner = ((4 * at >= sides) & (4 * at < 3 * sides)).all(1)
     return _shrinks(at, token) and (int(inner.sum()) < FEW or _shrinks(at[inner], token[inner]))
@@ -184,18 +186,15 @@ def _shifted(found: Sequence[_Cell]) -> bool:
 
 @dataclass(frozen=True, slots=True)
 class _Cell:
-    """A cell of the grid (row, column) that was changed: the token that changed most, by how many times the average of
-    what that token changes by, and the middle of all that changed more than most, as shares of the sides."""
+    """A cell of the grid (row, column) that was changed: by how many rows and columns the token is away that changed
+    most, by how many times the average of what that token changes by, and the middle of all that changed more than
+    most, as shares of the sides. wraps: the way there leads round a border."""
 
     at: tuple[int, int]
-    token: tuple[int, int]
+    move: tuple[int, int]
     share: float
     middle: tuple[float, float]
-
-    @property
-    def move(self) -> tuple[int, int]:
-        """By how many rows and columns the token is away from the cell."""
-        return self.token[0] - self.at[0], self.token[1] - self.at[1]
+    wraps: bool
 
     @property
     def near(self) -> bool:
@@ -232,12 +231,17 @@ def _found_cells(
     if 2 * len(changes) < len(cells):
         return []
     usual = torch.stack([*changes.values()]).mean(0).clamp_min(torch.finfo(torch.float64).tiny)
-    return [_cell(at, change / usual) for at, change in changes.items()]
+    return [_cell(at, change / usual, circular=seen.circular) for at, change in changes.items()]
 
 
-def _cell(at: tuple[int, int], share: Tensor) -> _Cell:
-    row, column = divmod(int(share.argmax()), share.shape[1])
-    return _Cell(at, (row, column), float(share.max()), middle_of((share - share.median()).clamp_min(0).square()))
+def _cell(at: tuple[int, int], share: Tensor, *, circular: bool) -> _Cell:
+    token = divmod(int(share.argmax()), share.shape[1])
+    straight = move = token[0] - at[0], token[1] - at[1]
+    if circular:
+        rows, columns = ((way + side // 2) % side - side // 2 for way, side in zip(straight, share.shape, strict=True))
+        move = rows, columns
+    middle = middle_of((share - share.median()).clamp_min(0).square())
+    return _Cell(at, move, float(share.max()), middle, wraps=move != straight)
 
 
 def _correlation(pairs: Sequence[tuple[float, float]]) -> float:
