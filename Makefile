@@ -5,16 +5,19 @@ BIN := $(VENV)/bin
 # A test on each core, each on one thread: threads of several processes on the same cores slow each other down.
 PYTEST := OMP_NUM_THREADS=1 $(BIN)/pytest --numprocesses auto --dist worksteal
 
-.PHONY: demo test quick lint format bench clean
+.PHONY: demo test exhaustive quick lint format bench clean
 
 demo: $(VENV)/.installed  ## explain sample_images/ with the bundled model into camcli_out/
 	$(BIN)/camcli explain sample_images/ -o camcli_out
 
-test: $(VENV)/.installed-dev lint  ## the whole gate
+test: $(VENV)/.installed-dev lint  ## the gate: style, types, imports, and the tests, a tenth of the exhaustive ones among them
 	$(PYTEST)
 
+exhaustive: $(VENV)/.installed-dev  ## all exhaustive tests: architectures, formats, a real cluster, the whole README
+	$(PYTEST) -m exhaustive --exhaustive
+
 quick: $(VENV)/.installed-dev  ## the tests without the exhaustive ones
-	$(PYTEST) -m "not slow"
+	$(PYTEST) -m "not exhaustive"
 
 lint: $(VENV)/.installed-dev
 	$(BIN)/ruff format --check .

@@ -1,13 +1,41 @@
 from __future__ import annotations
 
+import os
 from collections.abc import Callable, Iterator
+from datetime import date
 from pathlib import Path
+from zlib import crc32
 
 import numpy as np
 import pytest
 import shell
 import torch
 from PIL import Image
+
+# Set once and inherited by every worker, so that all of them agree on the day.
+_TENTH = "CAMCLI_TESTS_TENTH"
+
+
+def pytest_addoption(parser: pytest.Parser) -> None:
+    parser.addoption("--exhaustive", action="store_true", help="run all exhaustive tests, not a tenth a day")
+
+
+def pytest_configure(config: pytest.Config) -> None:
+    os.environ.setdefault(_TENTH, str(date.today().toordinal() % 10))
+
+
+def pytest_collection_modifyitems(config: pytest.Config, items: list[pytest.Item]) -> None:
+    """Of what is exhaustive a tenth is kept, another one each day."""
+    if config.getoption("--exhaustive"):
+        return
+    today = int(os.environ[_TENTH])
+    kept = [item for item in items if item.get_closest_marker("exhaustive") is None or _tenth_of(item) == today]
+    config.hook.pytest_deselected(items=[item for item in items if item not in set(kept)])
+    items[:] = kept
+
+
+def _tenth_of(item: pytest.Item) -> int:
+    return crc32(item.nodeid.encode()) % 10
 
 
 @pytest.fixture(autouse=True)

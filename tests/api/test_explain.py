@@ -69,7 +69,7 @@ def explained(pictures: Any, model: Any, **how: Any) -> Any:
 # As the command does.
 
 
-@pytest.mark.parametrize("name", TWELVE)
+@pytest.mark.parametrize("name", [pytest.param(name, marks=pytest.mark.exhaustive) for name in TWELVE])
 def test_a_network_in_memory_is_explained_bit_for_bit_as_by_its_name(name: str) -> None:
     assert run("explain", CAT, BEE, "-m", name, "-w", "none", "-o", "out", "--save", "raw").code == 0
     known = camcli.load_model(camcli.Spec(name, "none"))

@@ -433,7 +433,7 @@ def answers(*arguments: object, pictures: tuple[Path, ...]) -> list[Row]:
 
 
 @pytest.mark.parametrize(
-    "model", [("-m", "mobilenet_v2"), pytest.param((), marks=pytest.mark.slow)], ids=["named", "guessed"]
+    "model", [("-m", "mobilenet_v2"), pytest.param((), marks=pytest.mark.exhaustive)], ids=["named", "guessed"]
 )
 def test_birds(shared: Path, model: tuple[str, ...]) -> None:
     """964 birds, and "background" for a cat."""
@@ -472,7 +472,7 @@ def test_paintings(shared: Path) -> None:
     ("file", "model"),
     [
         ("squeezenet1_1_imagenet1k_v1_from_fp16.pth", "squeezenet1_1"),
-        pytest.param("mobilenet_v2_imagenet_tf2ptq_tvnorm.pth", "mobilenet_v2", marks=pytest.mark.slow),
+        pytest.param("mobilenet_v2_imagenet_tf2ptq_tvnorm.pth", "mobilenet_v2", marks=pytest.mark.exhaustive),
     ],
 )
 def test_a_file_alone_says_its_architecture(shared: Path, file: str, model: str) -> None:

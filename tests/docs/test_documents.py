@@ -11,7 +11,9 @@ from concurrent.futures import ThreadPoolExecutor
 from pathlib import Path
 
 import pytest
+import torch
 import typer
+from PIL import Image
 from shell import ROOT, SAMPLES, run
 
 from camcli import cli, methods
@@ -51,7 +53,7 @@ def test_every_link_into_the_repository_leads_somewhere() -> None:
         assert (ROOT / target).exists(), target
 
 
-@pytest.mark.slow
+@pytest.mark.exhaustive
 def test_the_readme_runs(tmp_path: Path) -> None:
     """All ```sh blocks in real shells, two at a time, on the samples, with the installed command."""
     shutil.copytree(SAMPLES, tmp_path / "sample_images")
@@ -77,3 +79,21 @@ def test_the_python_example_runs(monkeypatch: pytest.MonkeyPatch, capsys: pytest
     exec(compile(example, "README", "exec"), {})
     assert "bee (7, 7)" in capsys.readouterr().out
     assert "def hires_cam" in plugin
+
+
+def test_the_python_guide_runs_and_counts_its_lines_rightly(
+    tmp_path: Path, monkeypatch: pytest.MonkeyPatch, capsys: pytest.CaptureFixture[str]
+) -> None:
+    shutil.copytree(SAMPLES, tmp_path / "sample_images")
+    monkeypatch.chdir(tmp_path)
+    guide = (ROOT / "docs" / "python.md").read_text()
+    scripts = re.findall(r"```python\n(.*?)```", guide, re.DOTALL)
+    for script in scripts:
+        torch.manual_seed(0)
+        exec(compile(script, "docs/python.md", "exec"), {})
+    assert "hires-cam 285 Egyptian cat features" in capsys.readouterr().out
+    ours, torchcam, grad_cam = (len(script.strip().splitlines()) for script in scripts[-3:])
+    assert f"{ours} lines here, {torchcam} with torchcam and {grad_cam} with" in guide
+    for name in ("overlay", "camcli", "torchcam", "grad-cam"):
+        with Image.open(f"{name}.png") as drawn:
+            assert drawn.width >= 224

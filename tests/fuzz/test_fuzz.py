@@ -12,7 +12,7 @@ import pytest
 FUZZ = Path(__file__).parent
 
 
-@pytest.mark.slow
+@pytest.mark.exhaustive
 @pytest.mark.skipif(find_spec("atheris") is None, reason="atheris is not installed")
 def test_any_bytes_are_a_picture_or_one_refusal(tmp_path: Path) -> None:
     # No limit on its peak memory: Linux counts what this process had when it was started.

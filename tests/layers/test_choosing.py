@@ -91,7 +91,7 @@ def test_golden_layer_of_each_family(name: str) -> None:
     _check_golden(name)
 
 
-@pytest.mark.slow
+@pytest.mark.exhaustive
 @pytest.mark.parametrize("name", [name for name in catalog.names() if name not in REPRESENTATIVES])
 def test_golden_layer_of_all_others(name: str) -> None:
     _check_golden(name)

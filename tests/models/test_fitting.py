@@ -243,7 +243,7 @@ def test_every_family_has_its_smallest_network_here() -> None:
 
 
 @pytest.mark.parametrize(
-    "name", [pytest.param(name, marks=[pytest.mark.slow] if name in LARGE else []) for name in SMALLEST]
+    "name", [pytest.param(name, marks=[pytest.mark.exhaustive] if name in LARGE else []) for name in SMALLEST]
 )
 def test_a_head_of_other_classes_in_its_own_place(name: str) -> None:
     options: dict[str, Any] = WITH_AUXILIARY_HEADS if name in ("googlenet", "inception_v3") else {}
@@ -359,7 +359,7 @@ def test_a_vits_picture_size_is_seen_in_its_position_embedding() -> None:
     assert sized(3 * 3) == (96, 96)
 
 
-@pytest.mark.slow
+@pytest.mark.exhaustive
 def test_a_vit_of_another_picture_size_with_a_bare_linear_head() -> None:
     tuned = _network("vit_b_32", _replace("heads", nn.Linear(768, CLASSES)), image_size=384)
     model = _loaded("vit_b_32", {f"net.{k}": v for k, v in tuned.state_dict().items()})

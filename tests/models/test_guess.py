@@ -73,7 +73,7 @@ def test_a_file_of_other_classes_under_a_prefix_is_recognised(name: str, built_o
 FAMILIES = sorted({entry.family for entry in catalog.entries().values()})
 
 
-@pytest.mark.slow
+@pytest.mark.exhaustive
 @pytest.mark.parametrize("family", FAMILIES)
 def test_each_of_torchvisions_is_recognised_among_its_relatives(
     family: str, built_once: None, monkeypatch: pytest.MonkeyPatch
@@ -144,7 +144,7 @@ def test_of_two_architectures_in_one_file_the_user_says_which(picture: Callable[
 # The table that rules out what need not be built.
 
 
-@pytest.mark.slow
+@pytest.mark.exhaustive
 def test_the_table_is_that_of_the_installed_torchvision() -> None:
     """`python benchmarks/architecture_shapes.py` makes it anew."""
     made_with, table = guess._table()

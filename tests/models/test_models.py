@@ -201,14 +201,14 @@ def _accuracy(shared: Path, model: str, weights: str, photos: int) -> tuple[floa
     return sum(rank == 0 for rank in ranks) / photos, sum(rank < 5 for rank in ranks) / photos
 
 
-@pytest.mark.slow
+@pytest.mark.exhaustive
 def test_bundled_model_knows_photographs(shared: Path) -> None:
     top1, top5 = _accuracy(shared, BUNDLED, "DEFAULT", 200)
     assert top1 >= 0.86
     assert top5 >= 0.96
 
 
-@pytest.mark.slow
+@pytest.mark.exhaustive
 @pytest.mark.parametrize(
     ("model", "file", "bar"),
     [

@@ -100,7 +100,7 @@ def test_grad_cam_is_captums_on_todays_six(name: str, monkeypatch: pytest.Monkey
 HUGE = {"regnet_y_128gf", "vit_h_14"}
 
 
-@pytest.mark.slow
+@pytest.mark.exhaustive
 @pytest.mark.parametrize("name", [name for name in ALL if name not in {*TODAY, *HUGE}])
 def test_grad_cam_is_captums_on_all_others(name: str, monkeypatch: pytest.MonkeyPatch) -> None:
     _check_grad_cam(name, monkeypatch)

@@ -28,7 +28,7 @@ from camcli.running.engine import Engine
 from camcli.specs import OutputSpec, Spec
 
 pytestmark = [
-    pytest.mark.slow,
+    pytest.mark.exhaustive,
     pytest.mark.skipif(not sys.platform.startswith("linux"), reason="looks for workers in /proc"),
 ]
 

@@ -183,7 +183,7 @@ def test_truth_and_guess_side_by_side() -> None:
     assert [(e["method"], e["target"]["id"]) for e in right["explanations"]] == [("grad-cam", 967), ("gradient", 967)]
 
 
-@pytest.mark.slow
+@pytest.mark.exhaustive
 def test_the_truth_explained_is_the_class_explained() -> None:
     """Classes differ from picture to picture in one batch, and each map is that of its own."""
     photo("espresso.jpg", "val/cup")

@@ -317,7 +317,7 @@ def test_half_precision_on_a_cpu_is_slow_and_says_so() -> None:
     assert outcome.rows[0]["top"][0]["id"] == plain["top"][0]["id"]
 
 
-@pytest.mark.slow
+@pytest.mark.exhaustive
 def test_compiled_is_the_same_and_built_once(picture: Picture, monkeypatch: pytest.MonkeyPatch) -> None:
     """Five pictures in batches of two: the last batch is filled up, so that nothing is built for its size."""
     monkeypatch.setenv("TORCHINDUCTOR_CACHE_DIR", "cache")

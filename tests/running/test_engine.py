@@ -140,7 +140,7 @@ for number, _ in enumerate(Engine(Spec(batch_size=8)).explain(pictures), 1):
 """
 
 
-@pytest.mark.slow
+@pytest.mark.exhaustive
 @pytest.mark.skipif(not Path("/proc/self/statm").exists(), reason="reads memory from Linux's /proc")
 def test_memory_is_flat_over_500_pictures(picture: Picture) -> None:
     """A batch's views alone are 4.8 MB, and there are 62 batches between the two readings."""

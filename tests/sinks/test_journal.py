@@ -391,7 +391,7 @@ def test_the_reader_may_go_away(picture: Picture) -> None:
     assert len(recorded()) == 30
 
 
-@pytest.mark.slow
+@pytest.mark.exhaustive
 def test_killed_anywhere_and_resumed_it_is_the_run_that_was_never_killed(picture: Picture) -> None:
     for i in range(24):
         picture(f"in/{i:02}.png", (500 - i, 375))
