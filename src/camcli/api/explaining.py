@@ -19,6 +19,7 @@ from camcli.api.given import Pictures, are_many
 from camcli.api.guarding import Versions, in_python, in_words_of_python, plain_torch, untouched
 from camcli.errors import InputError
 from camcli.inputs.memory import Normalised
+from camcli.machine.pools import pool_of
 from camcli.models import Model, presets, transforms
 from camcli.models.sources import in_memory
 from camcli.records import Failed, Fit, Preset
@@ -151,14 +152,16 @@ def _answers(
             engine = _engine(model, spec, target, layer, preset, labels)
     _tell(engine, first.held, stacklevel)
     watched = Versions(model)
-    results = engine.explain(named.refs())
-    while True:
-        with in_python(), plain_torch(), untouched(model):
-            watched.check()
-            result = next(results, None)
-        if result is None:
-            return
-        yield result if isinstance(result, Failed) else Answer(result)
+    with pool_of(engine.workers) as pool:
+        batches = engine.batches(named.refs(), pool)
+        while True:
+            with in_python(), plain_torch(), untouched(model):
+                watched.check()
+                batch = next(batches, None)
+            if batch is None:
+                return
+            for result in batch:
+                yield result if isinstance(result, Failed) else Answer(result)
 
 
 def _engine(given: Network, spec: Spec, target: Target, layer: Any, preset: Any, labels: Any) -> Engine:
