@@ -23,8 +23,8 @@ from camcli.sinks.encoding import npz
 from camcli.storage.writing import put
 
 Drawn = Literal["overlay", "heatmap", "panel"]
-# Of one explanation in a notebook.
-_SHOWN_SIDE = 640
+# In a notebook, of the picture and one overlay, and of more.
+_SHOWN_SIDE, _SMALL_SIDE = 640, 320
 
 
 @dataclass(frozen=True, slots=True, eq=False)
@@ -186,7 +186,8 @@ class Answer:
 
     def _repr_png_(self) -> bytes:
         """What a notebook shows: the picture, and every overlay with its caption."""
-        result, style = self.result, Style(max_side=_SHOWN_SIDE)
+        result = self.result
+        style = Style(max_side=_SHOWN_SIDE if len(result.attributions) < 2 else _SMALL_SIDE)
         best = [f"{score.label} {score.probability or score.logit:.3g}" for score in self.top[:1]]
         tiles = [Tile(overlays.photo(result.frame, style), (self.name, *best))]
         for own in result.attributions:

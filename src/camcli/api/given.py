@@ -2,8 +2,9 @@
 
 from __future__ import annotations
 
+import glob
 import os
-from collections.abc import Iterable, Iterator, Mapping
+from collections.abc import Iterable, Iterator, Mapping, Sequence
 from dataclasses import replace
 from itertools import chain, count
 from typing import TYPE_CHECKING, Any, TypeAlias
@@ -52,7 +53,7 @@ def are_many(pictures: Any) -> bool:
     """True of a batch, a loader, a list or a folder of them."""
     if isinstance(pictures, Tensor):
         return pictures.ndim == 4
-    if _is_folder(pictures):
+    if _is_several_files(pictures):
         return True
     if isinstance(pictures, np.ndarray):
         return pictures.ndim == 4
@@ -60,13 +61,16 @@ def are_many(pictures: Any) -> bool:
     return held_in and not isinstance(pictures, (str, os.PathLike, bytes, Image.Image))
 
 
-def _is_folder(pictures: Any) -> bool:
-    return isinstance(pictures, (str, os.PathLike)) and os.path.isdir(pictures)
+def _is_several_files(pictures: Any) -> bool:
+    """True of a folder and of a pattern."""
+    if not isinstance(pictures, (str, os.PathLike)):
+        return False
+    return os.path.isdir(pictures) or (glob.has_magic(os.fspath(pictures)) and not os.path.exists(pictures))
 
 
 def _each(pictures: Iterable[Any]) -> Iterator[Any]:
     """One picture at a time, of batches and samples of loaders and datasets too."""
-    whole = isinstance(pictures, (Tensor, np.ndarray)) or _is_folder(pictures)
+    whole = isinstance(pictures, (Tensor, np.ndarray)) or _is_several_files(pictures)
     for given in [pictures] if whole else pictures:
         part = given
         if isinstance(given, Mapping):
@@ -75,17 +79,29 @@ def _each(pictures: Iterable[Any]) -> Iterator[Any]:
                 raise RequestError(f"a batch of {', '.join(map(str, given))} holds none of {', '.join(_KEYS)}")
             part = given[key]
         elif isinstance(given, (tuple, list)):
-            part = given[0]
-        if are_many(part) and not _is_folder(part):
+            part = _first_of(given)
+        if are_many(part) and not _is_several_files(part):
             yield from part
         else:
             yield part
 
 
+def _first_of(sample: Sequence[Any]) -> Any:
+    """The picture, or pictures, of a sample or batch. Raises: RequestError: other parts may be pictures as well."""
+    first, *others = sample or [None]
+    for other in others:
+        if isinstance(other, (Image.Image, bytes)) or (isinstance(other, (Tensor, np.ndarray)) and other.ndim > 2):
+            raise RequestError(
+                f"a {type(sample).__name__} of {len(sample)} parts holds several pictures: give each as one of the "
+                "whole, or only those that are to be explained"
+            )
+    return first
+
+
 def _refs(given: Any, numbers: Iterator[int]) -> Iterator[Ref]:
     if isinstance(given, (str, os.PathLike)):
         name = os.fspath(given)
-        if _is_folder(given):
+        if _is_several_files(given):
             yield from (replace(ref, index=next(numbers)) for ref in refs.expand([name]))
         else:
             yield refs.ref_named(next(numbers), name)

@@ -73,7 +73,7 @@ class Versions:
         self._before = self._now()
 
     def _now(self) -> list[int]:
-        return [parameter._version for parameter in self._parameters]
+        return [0 if parameter.is_inference() else parameter._version for parameter in self._parameters]
 
     def check(self) -> None:
         """Raises: SetupError."""
