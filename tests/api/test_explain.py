@@ -171,7 +171,7 @@ def test_what_is_no_picture_is_named() -> None:
         ([], "no pictures are given"),
         ([3], "a int is no picture: give a file"),
         (
-            [(Image.open(CAT), Image.open(BEE))],
+            [(Image.new("RGB", (8, 8)), small())],
             "a tuple of 2 parts holds several pictures: give each as one of the whole",
         ),
         ([{"labels": 3}], "a batch of labels holds none of pixel_values, image"),
