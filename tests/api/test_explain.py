@@ -513,6 +513,17 @@ def test_targets_layers_and_labels_are_pythons_own() -> None:
         explained(small(), held, methods="grad-cam")
 
 
+def test_one_of_several_outputs_is_chosen_by_its_place() -> None:
+    class Pair(Net):
+        def forward(self, x: Tensor) -> Any:
+            scores = super().forward(x)
+            return scores, scores[:, :3]
+
+    with pytest.raises(camcli.SetupError, match=r"choose one with output_key=, of 0 \(2x4\), 1 \(2x3\)"):
+        explained(small(), Pair())
+    assert len(explained(small(), Pair(), output_key=1).top) == 3
+
+
 def test_messages_name_arguments() -> None:
     with pytest.raises(camcli.RequestError, match=r"top_k|unknown class 'cta'"):
         explained(small(), net(), target="cta")
@@ -559,7 +570,7 @@ def test_every_error_is_exported_and_drawn() -> None:
 
     known = [getattr(camcli, name) for name in camcli.__all__]  # all of it imported
     found = (camcli.CamcliError, *below(camcli.CamcliError))
-    kinds = [kind for kind in found if kind.__module__.startswith("camcli.")]
+    kinds: list[Any] = [kind for kind in found if kind.__module__.startswith("camcli.")]
     assert len(kinds) == 6
     for error in kinds:
         assert error in known

@@ -20,7 +20,7 @@ from camcli import Engine, Explained, Failed, Spec, expand
 from camcli.errors import SetupError
 from camcli.inputs import decoding, preprocessing
 from camcli.inputs.refs import ref_named
-from camcli.layers import changes
+from camcli.layers import changes, placing
 from camcli.layers.choosing import choose
 from camcli.layers.tracing import trace
 from camcli.models import load_model
@@ -369,6 +369,41 @@ class Net(nn.Module):
 def test_kernels_that_reach_far_are_not_suspected(kind: str, seed: str) -> None:
     Path("large.py").write_text(FAR_KERNELS)
     asked = Spec("large.py:Net", "none", model_args=(("kind", kind), ("seed", seed)), resize=64, crop=64)
+    assert not [remark for remark in Engine(asked).remarks if "warning" in remark]
+
+
+SPREADS = """
+import torch
+from torch import nn
+
+class Net(nn.Module):
+    def __init__(self, kind):
+        super().__init__()
+        torch.manual_seed(0)
+        self.kind = kind
+        self.stem = nn.Sequential(nn.Conv2d(3, 16, 3, 2, 1), nn.ReLU(), nn.Conv2d(16, 32, 3, 2, 1), nn.ReLU())
+        self.far = nn.Conv2d(32, 32, 3, padding=8, dilation=8)
+        self.fc = nn.Linear(32, 4)
+
+    def forward(self, x):
+        if self.kind == "min-max":
+            low, high = x.amin((1, 2, 3), keepdim=True), x.amax((1, 2, 3), keepdim=True)
+            return self.fc(self.stem((x - low) / (high - low)).mean((2, 3)))
+        return self.fc(self.far(self.stem(x)).relu().mean((2, 3)))
+"""
+
+
+def test_kernels_that_reach_half_across_the_map_are_not_refused_and_noted() -> None:
+    Path("spreads.py").write_text(SPREADS)
+    asked = Spec("spreads.py:Net", "none", model_args=(("kind", "dilated"),), resize=64, crop=64)
+    assert [remark for remark in Engine(asked).remarks if placing.UNSEEN in remark]
+    assert all(result.attributions[0].note == placing.UNSEEN for result in explained(asked))
+
+
+def test_a_picture_that_is_divided_by_its_own_extremes_is_seen() -> None:
+    """A part that is brighter than all of it changes all of it."""
+    Path("spreads.py").write_text(SPREADS)
+    asked = Spec("spreads.py:Net", "none", model_args=(("kind", "min-max"),), resize=64, crop=64)
     assert not [remark for remark in Engine(asked).remarks if "warning" in remark]
 
 

@@ -35,7 +35,7 @@ class Options(TypedDict, total=False):
     weights_key: str
     trust_checkpoint: bool
     multi_label: bool
-    output_key: str
+    output_key: str | int
     quantity: Literal["logit", "softmax"]
     counterfactual: bool
     contrast: tuple[str | int, str | int]
@@ -82,6 +82,8 @@ def spec_fields(target: Target, options: Options) -> dict[str, Any]:
         fields["contrast"] = tuple(map(_class, fields["contrast"]))
     if "model_args" in fields:
         fields["model_args"] = tuple((key, str(value)) for key, value in fields["model_args"].items())
+    if "output_key" in fields:
+        fields["output_key"] = str(fields["output_key"])
     if "similar_to" in fields:
         fields["similar_to"] = os.fspath(fields["similar_to"])
     if "augment" in fields:

@@ -1,5 +1,4 @@
-"""Whether a network that nobody here has seen answers of the picture alone: the same each time that it is asked, and
-whatever other pictures are in the batch."""
+"""Habits of a network that nobody here has seen: its answer may depend on chance, or on others in the batch."""
 
 from __future__ import annotations
 
@@ -18,23 +17,23 @@ from camcli.tasks.tables import tensors_in
 
 # More than other rounding does, less than one unit that is dropped.
 SAME_WITHIN = 1e-3
-# How often a network is asked again that has drawn a random number.
+# A network that has drawn a random number is asked again so often.
 DRAWS = 16
-# What is noted on each answer of a network that chance has a part in.
+# The note on each answer of a network that depends on chance.
 ONE_DRAW = "one draw: the network answers otherwise each time it is asked"
 
 
 @dataclass(frozen=True, slots=True)
 class Habits:
-    """What a network's answer depends on besides the picture: chance, or the company of other pictures. changes_input:
-    it writes into the pictures that it is given."""
+    """The things that a network's answer depends on besides the picture: chance, or the company of other pictures.
+    changes_input: it writes into the pictures that it is given."""
 
     chance: bool = False
     company: bool = False
     changes_input: bool = False
 
     def remarks(self, model: str) -> Iterator[str]:
-        """What the user should know."""
+        """Remarks for the user."""
         if self.chance:
             yield (
                 f"warning: {model} answers otherwise each time it is asked: something random is on in eval mode "
@@ -43,18 +42,18 @@ class Habits:
         elif self.company:
             yield (
                 f"warning: what {model} says of a picture depends on the others of its batch (batch norm without "
-                "running statistics?): each is explained alone"
+                "running statistics, or a step along the batch?): each is explained alone"
             )
 
 
 def found_in(net: nn.Module, readout: Readout, images: Tensor, *, alone: bool) -> Habits:
-    """Ask the same twice and, unless the network takes pictures `alone`, in other company; `images` (3, C, H, W) are
-    noise."""
+    """The habits found by asking the same twice and, unless the network takes pictures `alone`, in other company.
+    `images` (3, C, H, W) are noise."""
     with torch.no_grad(), frozen(net):
         given, before = images[:1].clone(), _generators(images.device)
         first = _numbers(readout.outputs(net, given), 1)
         changes_input = not torch.equal(given, images[:1])
-        # Two draws of few can be alike.
+        # Two draws from few values can be alike.
         again = 1 if _generators(images.device) == before else DRAWS
         chance = any(not _same(first, _numbers(readout.outputs(net, images[:1].clone()), 1)) for _ in range(again))
         if chance or alone:
@@ -75,7 +74,7 @@ def _generators(device: torch.device) -> list[bytes]:
 
 
 def _numbers(outputs: Outputs, pictures: int) -> Tensor:
-    """All that was said of the first picture."""
+    """All numbers that were given for the first picture."""
     if outputs.readout.table:
         return outputs.scores[0].float()
     own = [tensor for tensor in tensors_in(outputs.raw) if tensor.shape[:1] == (pictures,)]

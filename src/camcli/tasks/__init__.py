@@ -1,1 +1,1 @@
-"""What a network said of a picture, and which of its numbers can be asked for."""
+"""A network's output, read as scores of a picture, and the numbers of it that can be asked for."""

@@ -1,4 +1,4 @@
-"""The softmaxes and sigmoids that run in one forward, and which of them gave what the network returns."""
+"""The softmaxes and sigmoids that run in one forward, and the one of them that gave the network's output."""
 
 from __future__ import annotations
 
@@ -19,12 +19,12 @@ _SOFTMAX = frozenset(
 )
 _SIGMOID = frozenset({torch.sigmoid, Tensor.sigmoid, torch.special.expit, functional.logsigmoid})
 _IN_PLACE = frozenset({torch.sigmoid_, Tensor.sigmoid_})
-# What a head of logits ends in.
+# A head of logits ends in one of these.
 _LINEAR = frozenset(
     {functional.linear, functional.bilinear, functional.conv2d, torch.addmm, torch.baddbmm}
     | {getattr(owner, name) for owner in (torch, Tensor) for name in ("matmul", "mm", "bmm")}
 )
-# What gives scores in the order of their size, and beside them whose they are.
+# These give scores in the order of their size, and beside them whose they are.
 _RANKING = frozenset(getattr(owner, name) for owner in (torch, Tensor) for name in ("topk", "sort", "max"))
 # Any two points lie on a line, and two classes' probabilities mirror each other.
 _ON_A_LINE = 4
@@ -57,8 +57,8 @@ class Activations(TorchFunctionMode):
         return after
 
     def kind_of(self, output: Tensor) -> Activation | None:
-        """The activation that gave this output, None where it was none."""
-        found = self._behind(output)
+        """The activation that gave this output, None if none did."""
+        found = self._given_by(output)
         return found[2] if found else None
 
     def kind_like(self, table: Tensor) -> Activation | None:
@@ -66,8 +66,8 @@ class Activations(TorchFunctionMode):
         return next((kind for _, _, kind in self._like(table)), None)
 
     def scaled(self, table: Tensor) -> tuple[Activation, float] | None:
-        """(the last activation that gave as many numbers, k), if the table (N, K) is k times those, or k times their
-        logarithms, plus a constant: 2 p - 1, log2 p, decibels."""
+        """(the last activation that gave as many numbers, k); None unless the table (N, K) is k times those, or k times
+        their logarithms, plus a constant: 2 p - 1, log2 p, decibels."""
         for before, after, kind in self._like(table)[:1]:
             if before.data_ptr() == table.data_ptr():  # of one picture, logits are their log-softmax plus a constant
                 return None
@@ -86,9 +86,9 @@ class Activations(TorchFunctionMode):
         ]
 
     def ranks(self, output: Tensor, others: Sequence[Tensor]) -> bool:
-        """Whether scores of a table came out ranked as this output, or as what its activation read: several, or one
-        beside whose it is. One alone may be the best of a bag's."""
-        found = self._behind(output)
+        """True if a ranking of a table gave this output, or its activation's input: several scores, or one with its
+        column's number among `others`. One alone may be the best of a bag's."""
+        found = self._given_by(output)
         given = (output,) if found is None else (output, found[0])
         told = {other.data_ptr() for other in others}
         return any(
@@ -99,13 +99,13 @@ class Activations(TorchFunctionMode):
         )
 
     def is_product(self, output: Tensor) -> bool:
-        """True of the very output of a linear layer or a convolution: those are logits, of whatever sign."""
+        """True if a linear layer or a convolution gave this very output: those are logits, of whatever sign."""
         return any(one.data_ptr() == output.data_ptr() and one.numel() == output.numel() for one in self._products)
 
     def before(self, output: Tensor, *, scaled: bool = False) -> Tensor:
-        """What entered the activation that gave this output, or the numbers that it is `scaled` from, in the output's
+        """The input of the activation that gave this output, or the numbers that it is `scaled` from, in the output's
         shape."""
-        found = next(iter(self._like(output)), None) if scaled else self._behind(output)
+        found = next(iter(self._like(output)), None) if scaled else self._given_by(output)
         if found is None:
             raise SetupError("the model ends in a softmax or sigmoid on some pictures and not on others")
         before, after, _ = found
@@ -114,7 +114,7 @@ class Activations(TorchFunctionMode):
             return before.mT
         return before.reshape(output.shape)
 
-    def _behind(self, output: Tensor) -> tuple[Tensor, Tensor, Activation] | None:
+    def _given_by(self, output: Tensor) -> tuple[Tensor, Tensor, Activation] | None:
         for before, after, kind in reversed(self._seen):
             # A squeeze or view of the activation's result is still that result.
             if after.data_ptr() == output.data_ptr() and after.numel() == output.numel():
@@ -123,7 +123,7 @@ class Activations(TorchFunctionMode):
 
 
 def _is_like_a_head(after: Tensor) -> bool:
-    """Attention's are large and never the head's, which has one axis beside the batch, or none at all."""
+    """True if it could be a head's, which has one axis beside the batch, or none at all. Attention's are large."""
     return not after.ndim or max(after.shape[1:], default=1) * len(after) == after.numel()
 
 
@@ -134,7 +134,7 @@ def _kind(func: Any) -> Activation | None:
 
 
 def _slope(numbers: Tensor, table: Tensor) -> float | None:
-    """k of the line, table = k * numbers + c, on which all lie; None if there is none, or too few lie anywhere."""
+    """k of the line table = k * numbers + c on which all lie; None if there is none, or too few numbers to tell."""
     x, y = numbers.double().flatten(), table.double().flatten()
     if len(x) < _ON_A_LINE or not (x.isfinite().all() and y.isfinite().all()):
         return None

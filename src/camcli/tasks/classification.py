@@ -1,4 +1,4 @@
-"""What a classifier said of a picture: its classes, best first."""
+"""A classifier's prediction for a picture: its classes, best first."""
 
 from __future__ import annotations
 
@@ -23,7 +23,7 @@ class Prediction:
     probabilities: NDArray[np.float32] | None
 
     def allows(self, class_id: int) -> bool:
-        """Whether the class is none that the network masks out, by a score of minus infinity."""
+        """True if the network does not mask the class out, by a score of minus infinity."""
         return bool(self.logits[class_id] > -np.inf)
 
     def score(self, class_id: int) -> ClassScore:
@@ -32,7 +32,7 @@ class Prediction:
 
 
 def predictions(logits: Tensor, labels: Sequence[str], readout: Readout) -> list[Prediction]:
-    """One per picture, from scores (N, K) of classes with these names."""
+    """One prediction per picture, from scores (N, K) of classes with these names."""
     logits = logits.cpu().float()
     probabilities = readout.probabilities(logits).numpy() if readout.activation != "none" else None
     rankings = logits.argsort(dim=1, descending=True, stable=True).tolist()

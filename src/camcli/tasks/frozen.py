@@ -35,9 +35,9 @@ def frozen(net: nn.Module) -> Iterator[None]:
 
 @contextmanager
 def _without_checkpointing() -> Iterator[None]:
-    """torch.utils.checkpoint calls what it is given, and keeps what that computes.
+    """Makes torch.utils.checkpoint just call what it is given, and keep what that computes.
 
-    `checkpoint` itself may have been imported by any name; what it calls has been in its module under these since 1.11.
+    `checkpoint` itself may have been imported by any name. What it calls has had these names since 1.11.
     """
     import torch.utils.checkpoint as checkpoint
 

@@ -1,4 +1,4 @@
-"""How a network's output is read, found by asking it: whether it gives logits, probabilities, or no scores at all."""
+"""The reading of a network's output, found by asking it: it gives logits, probabilities, or no scores at all."""
 
 from __future__ import annotations
 
@@ -19,12 +19,10 @@ _SUM_WITHIN = 1e-3
 _PER_CENT = 100
 # By chance fewer logits than these are often all above zero.
 _SEVERAL = 4
-# By chance fewer logits than these are often all above zero.
-_SEVERAL = 4
 
 
 def takes(net: nn.Module, images: Tensor) -> bool:
-    """Whether the network runs on pictures (N, C, H, W) of so many channels and that size."""
+    """True if the network runs on pictures (N, C, H, W) of so many channels and that size."""
     try:
         with torch.no_grad(), frozen(net):
             UNREAD.outputs(net, images)
@@ -74,7 +72,7 @@ def probe(net: nn.Module, images: Tensor, key: str | None, multi_label: bool) ->
 
 
 def probe_twice(net: nn.Module, images: Tensor, key: str | None, multi_label: bool) -> tuple[Readout, int, bool]:
-    """`probe`, of several pictures and of the first alone, and whether the network takes only one at a time.
+    """The result of `probe`, with several pictures and with one, and whether the network takes only one at a time.
 
     A network may squeeze the batch's axis away, or mix what pictures of a batch get.
 
@@ -98,8 +96,8 @@ def probe_twice(net: nn.Module, images: Tensor, key: str | None, multi_label: bo
 def readout(
     outputs: int, multi_label: bool, kind: Activation | None = None, key: str | None = None, given: int = 0
 ) -> tuple[Readout, int]:
-    """(how a head with so many outputs is read, number of classes); it ends in an activation of that kind, or where
-    `given` it gives probabilities that one has made.
+    """(how a head with so many outputs is read, number of classes). It ends in an activation of that kind, or, if
+    `given`, gives probabilities that one has made.
 
     Raises:
         RequestError: several labels are asked of a head that makes its classes compete.
@@ -119,10 +117,10 @@ def readout(
 
 
 def _probabilities_of(table: Tensor, seen: Activations, whole: int) -> Activation | None:
-    """What has made the probabilities, as shares of a `whole`, that a table (N, K) holds; None where it holds scores.
+    """The activation that made a table (N, K) of probabilities, as shares of a `whole`; None if it holds scores.
 
-    Numbers in [0, 1] that sum to 1, or, if they are no per cent, that come where a softmax or a sigmoid of as many
-    numbers ran before.
+    Probabilities lie in [0, 1] and sum to 1. If they are no per cent, a softmax or a sigmoid of as many numbers that
+    ran before will do in place of the sum.
     """
     shares = table / whole
     if float(shares.min()) < 0 or float(shares.max()) > 1 + _SUM_WITHIN:
@@ -133,14 +131,14 @@ def _probabilities_of(table: Tensor, seen: Activations, whole: int) -> Activatio
 
 
 def _is_unsigned(table: Tensor) -> bool:
-    """Whether scores are of one sign; logarithms of probabilities are scores like any: their softmax is those."""
+    """True if scores are of one sign, but no logarithms of probabilities: softmax makes those of them."""
     if not (bool((table >= 0).all()) or bool((table <= 0).all())):
         return False
     return not bool(((table.double().exp().sum(1) - 1).abs() < _SUM_WITHIN).all())
 
 
 def _is_over_classes(before: Tensor, output: Tensor, pictures: int) -> bool:
-    """Whether a softmax or log-softmax of what entered, over the classes of each picture, is what came out."""
+    """True if the output is a softmax or log-softmax of `before` over the classes of each picture."""
     scores, found = as_table(before, pictures).double(), as_table(output, pictures).double()
     return any(
         torch.allclose(over.nan_to_num(neginf=-1e30), found.nan_to_num(neginf=-1e30), rtol=1e-2, atol=1e-3)
@@ -149,7 +147,7 @@ def _is_over_classes(before: Tensor, output: Tensor, pictures: int) -> bool:
 
 
 def _are_ranks(table: Tensor, others: Sequence[Tensor]) -> bool:
-    """Whether beside rows that fall stand as many numbers that tell whose scores they are: none is said twice."""
+    """True if the rows fall, and as many ids stand beside them, none twice in a row, to tell whose scores they are."""
     if table.shape[1] < 2 or not bool((table.diff(dim=1) <= 0).all()):
         return False
     ids = [other for other in others if not (other.is_floating_point() or other.is_complex())]

@@ -1,8 +1,8 @@
-"""What a network returned -> scores (N, K) before any activation, and the probabilities that belong to them.
+"""A network's return value -> scores (N, K) before any activation, and the probabilities that belong to them.
 
 A classifier may return a tensor, a tuple, a dict or an object with `.logits`; its head may end in a softmax or a
 sigmoid; one logit alone is the score of "yes" in a question of yes or no. Grad-CAM's score is the one *before* the
-activation (arXiv:1610.02391 sec. 3), so where the head has one, what enters it is read instead of what leaves it.
+activation (arXiv:1610.02391 sec. 3), so if the head has one, its input is read instead of its output.
 """
 
 from __future__ import annotations
@@ -29,15 +29,15 @@ _LEAST = 1e-12
 
 @dataclass(frozen=True, slots=True)
 class Readout:
-    """How one network's output is read.
+    """The reading of one network's output.
 
-    key: which of several outputs. activation: what turns scores into probabilities ("none": they are no classes'
-    scores). activated: the head ends in its own softmax or sigmoid. given: the network gives probabilities that no
-    activation of its own ends in, as an average of softmaxes does: their logarithms (of sigmoids: log-odds) are the
-    scores; 1, or 100 where they are per cent. binary: one logit, read as the scores (-z, z) of two classes, so that the
-    second one's probability is sigmoid(z). table: the network gives scores (N, K); without, a target function alone
-    says what is explained. scaled: what the activation gave, or its logarithm, times a number, plus one. unsigned:
-    scores of several classes that are all of one sign, so that they may be no logits.
+    key: the one that is read of several outputs. activation: it turns scores into probabilities ("none": they are no
+    classes' scores). activated: the head ends in its own softmax or sigmoid. given: the network gives probabilities,
+    but does not end in an activation, like an average of softmaxes; their logarithms (of sigmoids: log-odds) are the
+    scores; 1, or 100 if they are per cent. binary: one logit, read as the scores (-z, z) of two classes, so that the
+    second one's probability is sigmoid(z). table: the network gives scores (N, K); if not, a target function alone
+    says what is explained. scaled: the output is the activation's, or its logarithm, times a number, plus another.
+    unsigned: the scores of several classes are all of one sign, so they may be no logits.
     """
 
     key: str | None = None
@@ -50,7 +50,7 @@ class Readout:
     unsigned: bool = False
 
     def outputs(self, net: nn.Module, images: Tensor) -> Outputs:
-        """One forward.
+        """The outputs of one forward.
 
         Raises: SetupError: the network fails on pictures of this size, or gives no scores.
         """
@@ -81,7 +81,7 @@ class Readout:
 
 @dataclass(frozen=True, slots=True, eq=False)
 class Outputs:
-    """What one forward gave: `raw` as the network returned it, `scores` (N, K) before any activation."""
+    """The outputs of one forward: `raw` as the network returned it, `scores` (N, K) before any activation."""
 
     raw: Any
     scores: Tensor
@@ -99,18 +99,18 @@ class Outputs:
         return self.readout.log_probabilities(self.scores)
 
 
-# How nearly every classifier is read: one tensor of logits.
+# Nearly every classifier is read so: one tensor of logits.
 PLAIN = Readout()
-# How anything else is read that a target function is told about.
+# Anything else, which a target function is told about, is read so.
 UNREAD = Readout(activation="none", table=False)
 
 
-# What networks raise on pictures that they can't take.
+# Raised by networks on pictures that they can't take.
 _FAILURES = (RuntimeError, ValueError, TypeError, AssertionError, IndexError, KeyError, AttributeError)
 
 
 def asked(net: nn.Module, images: Tensor) -> Any:
-    """What the network returns. Raises: SetupError: it fails on pictures of this size."""
+    """The network's return value. Raises: SetupError: it fails on pictures of this size."""
     try:
         return net(images)
     except _FAILURES as error:
@@ -121,7 +121,7 @@ def asked(net: nn.Module, images: Tensor) -> Any:
         raise SetupError(f"the model fails on a view {size}: {reason}{_advice(str(error))}") from error
 
 
-# What an error about the size of the pictures says. One that says nothing may be about it.
+# Words of an error about the size of the pictures. An error without words may be about it too.
 _OF_SIZE = re.compile(
     r"\b(sizes?|shapes?|dimensions?|elements|kernel|heights?|widths?|resolution|divisible|small|large|\d+x\d+)\b", re.I
 )

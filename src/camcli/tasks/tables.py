@@ -1,4 +1,4 @@
-"""What a network returned -> the one table (N, K) in it, or the tensors that it holds."""
+"""A network's return value -> the one table (N, K) in it, or the tensors that it holds."""
 
 from __future__ import annotations
 
@@ -11,11 +11,11 @@ from camcli.errors import RequestError, SetupError
 
 
 class NoTableError(SetupError):
-    """What a network returned holds no scores of classes."""
+    """A network's return value holds no scores of classes."""
 
 
 def scores_in(output: Any, key: str | None) -> tuple[str | None, Tensor]:
-    """(the key, the scores) of what the network returned; the key is None where that is the tensor itself."""
+    """(the key, the scores) of what the network returned; the key is None if that is the tensor itself."""
     if isinstance(output, Tensor):
         if key is not None:
             raise RequestError(f"--output-key {key}: the model gives one tensor, not several outputs")
@@ -42,7 +42,7 @@ def scores_in(output: Any, key: str | None) -> tuple[str | None, Tensor]:
 
 def _named(output: Any) -> dict[str, Tensor]:
     """The tensors in a dict, tuple, named tuple or output object, by key, index or attribute; if it holds none, those
-    of what it holds, by "outer.inner"."""
+    of its parts, by "outer.inner"."""
     parts = _parts(output)
     found = {key: value for key, value in parts.items() if isinstance(value, Tensor)}
     if found:
@@ -65,7 +65,7 @@ def _parts(output: Any) -> dict[str, Any]:
 
 def carried(module: nn.Module, output: Any) -> Tensor | None:
     """The tensor that a module hands on: its output, or the first of several, as of blocks that tell their attention
-    too. Of torch's own modules those that give several are recurrent, or an attention: None."""
+    too. None for torch's own modules that give several: they are recurrent, or an attention."""
     if isinstance(output, Tensor):
         return output
     several = isinstance(output, (tuple, list)) and output and not type(module).__module__.startswith("torch.")
@@ -81,7 +81,7 @@ def with_carried(output: Any, tensor: Tensor) -> Any:
 
 
 def tensors_in(output: Any) -> list[Tensor]:
-    """All tensors of what the network returned."""
+    """All tensors in what the network returned."""
     return [output] if isinstance(output, Tensor) else list(_named(output).values())
 
 

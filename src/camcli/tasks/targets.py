@@ -1,4 +1,4 @@
-"""What is explained: one number per picture, read off what the network gave. Methods differentiate or compare it.
+"""Targets of explanations: one number per picture, read off the network's output. Methods differentiate or compare it.
 
 Targets are told apart by equality, so that what was computed for one is found again.
 """
@@ -27,7 +27,7 @@ class Target(Protocol):
 class OfClass:
     """Each picture's own class: its score before the softmax, or with `probability` after it. arXiv:1610.02391 sec. 3.
 
-    Of a network without classes: one of its outputs.
+    For a network without classes: one of its outputs.
     """
 
     ids: tuple[int, ...]
@@ -39,7 +39,7 @@ class OfClass:
 
 @dataclass(frozen=True, slots=True)
 class Mixture:
-    """A weighted sum of targets: one class less another is what speaks for the one rather than the other."""
+    """A weighted sum of targets: one class less another tells what speaks for the one rather than the other."""
 
     terms: tuple[tuple[float, Target], ...]
 
@@ -60,7 +60,7 @@ class LogProbability:
 
 @dataclass(frozen=True, slots=True)
 class Negated:
-    """What speaks against a target: the counterfactual explanation of arXiv:1610.02391 sec. 3.3."""
+    """A target with its sign changed, for what speaks against it: the counterfactual of arXiv:1610.02391 sec. 3.3."""
 
     target: Target
 
