@@ -1,6 +1,6 @@
-"""What can go wrong, by who can mend it, and the exit code that says so.
+"""Errors by who can mend them, and their exit codes.
 
-A bad *request* is raised before any work starts; a machine that *cannot* is raised as soon as it is known;
+A bad *request* is raised before any work starts; a machine that *can't* serve it as soon as that is known;
 a bad *input* never stops the others: the engine turns it into a `Failed` record.
 """
 
@@ -75,7 +75,7 @@ class InputError(CamcliError):
 
 
 def of_input(error: Exception, stage: str) -> InputError:
-    """What went wrong with one picture, as its refusal; what nobody foresaw is a bug, and says where it came up.
+    """The refusal of one picture for this error; one that nobody foresaw is a bug, and says where it came up.
 
     Raises: the error itself, if it is about the whole run; SetupError: for a library that can't be imported.
     """
@@ -93,7 +93,7 @@ def of_input(error: Exception, stage: str) -> InputError:
 
 
 def of_import(error: ImportError) -> SetupError:
-    """What to install when a library can't be imported; of OpenCV often a library of the system is missing."""
+    """The error for a library that can't be imported: it says what to install. OpenCV often lacks a system library."""
     said = (str(error) or type(error).__name__).splitlines()[0]
     if error.name != "cv2" and not any(
         frame.f_globals.get("__name__", "").split(".")[0] == "cv2" for frame, _ in walk_tb(error.__traceback__)
@@ -112,7 +112,7 @@ def of_import(error: ImportError) -> SetupError:
 
 
 def of_run(error: Exception) -> CamcliError:
-    """What ends the run; what nobody foresaw is a bug, unless this machine has no room for it."""
+    """The error that ends the run; one that nobody foresaw is a bug, unless this machine has no room for the run."""
     if isinstance(error, CamcliError):
         return error
     if isinstance(error, ImportError):
@@ -125,7 +125,7 @@ def of_run(error: Exception) -> CamcliError:
 
 
 def of_code(code: int, message: str) -> CamcliError:
-    """An error of another process, which ends this one as it would have ended that one."""
+    """The error of another process, to end this one as it would have ended that one."""
     error = {2: RequestError, 3: SetupError}.get(code, CamcliError)(message)
     error.exit_code = code
     return error

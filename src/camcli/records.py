@@ -14,7 +14,7 @@ if TYPE_CHECKING:
     import numpy as np
     from numpy.typing import NDArray
 
-# A larger picture is refused before it is decoded, where nobody says otherwise: cameras make up to 200 million pixels.
+# A larger picture is refused before it is decoded, if nobody says otherwise: cameras make up to 200 million pixels.
 MAX_PIXELS = 210_000_000
 # The most that is read of a file that has to be in memory as a whole: JPEGs, pipes, what is decoded elsewhere.
 MAX_FILE_BYTES = 1_000_000_000
@@ -32,8 +32,8 @@ Picture = Literal["overlay", "heatmap", "panel", "raw", "neurons"]
 
 @dataclass(frozen=True, slots=True)
 class Ref:
-    """One input as it was named: a file (`path` or `uri`), the picture's own bytes (`data`) or what is in memory
-    (`held`: a picture of Pillow's, an array (H, W, C), or `inputs.memory.Normalised`), one of them.
+    """One input as it was named: a file (`path` or `uri`), the picture's own bytes (`data`) or a picture in
+    memory (`held`: Pillow's, an array (H, W, C), or `inputs.memory.Normalised`), one of these.
 
     `root` is the folder the user named; a sink mirrors the path below it. `again` tells apart inputs whose files
     would be called the same: 1 for the first of them.
@@ -51,10 +51,10 @@ class Ref:
 
 @dataclass(frozen=True, slots=True)
 class Decoding:
-    """How a file becomes a frame, where that is a choice.
+    """The choices in making a frame of a file.
 
     draft: a larger JPEG is decoded at the smallest of libjpeg's scales that leaves its shorter side so long. white: the
-    value that is white, of samples of more than 8 bits.
+    value that is white, for samples of more than 8 bits.
     """
 
     draft: int | None = None
@@ -73,10 +73,10 @@ AS_IT_IS = Decoding()
 class Frame:
     """The decoded picture: `rgb` uint8 (H, W, 3), EXIF-upright, alpha over white, first frame of an animation.
 
-    `bands`, of a NumPy array that stands for a picture, uint8 or float32 in [0, 1] (H, W, C), are what a network of C
-    input channels sees; `rgb` then shows the first three, or the first one in grey. `full_size` (width, height) is the
-    picture's where `rgb` was decoded at a reduced scale. `note` says what was not as usual in the file; `decoding` is
-    what was asked for, to read it once more.
+    `bands`, uint8 or float32 in [0, 1] (H, W, C), come from a NumPy array that stands for a picture: a network of C
+    input channels sees them, and `rgb` shows the first three, or the first one in grey. `full_size` (width, height) is
+    the picture's if `rgb` was decoded at a reduced scale. `note` says what was unusual in the file; `decoding` is what
+    was asked for, to read it once more.
     """
 
     ref: Ref
@@ -115,24 +115,24 @@ class Preset:
 
 
 def both(sides: Sides) -> tuple[int, int]:
-    """(height, width): of a square where one number is given."""
+    """(height, width); of a square if one number is given."""
     return (sides, sides) if isinstance(sides, int) else (sides[0], sides[1])
 
 
 def spelled(sides: Sides) -> str:
-    """Height x width in words, which of them is which said where they differ."""
+    """Height x width in words; if they differ, it says which is which."""
     height, width = both(sides)
     return f"{height}x{width}" if height == width else f"{height}x{width} (height x width)"
 
 
 def shortly(sides: Sides) -> str:
-    """As `spelled`, and one number as that number."""
+    """The sides as `spelled` gives them, but one number as that number."""
     return str(sides) if isinstance(sides, int) else spelled(sides)
 
 
 @dataclass(frozen=True, slots=True, eq=False)
 class View:
-    """What the network sees: `pixels` float32 (C, h, w), normalised.
+    """A picture as the network sees it: `pixels` float32 (C, h, w), normalised.
 
     C is 3, 1 for a network that takes grey, or an array's number of bands.
     `box` is where the whole view lies in the frame, in frame pixels; with `pad` it sticks out of the frame.
@@ -145,7 +145,7 @@ class View:
 @dataclass(frozen=True, slots=True)
 class ClassScore:
     """One class of one prediction: probability in [0, 1] (softmax, or sigmoid for one class or several labels) and
-    the logit before it. Of a network without classes one output, which has no probability."""
+    the logit before it. In a network without classes, one output, which has no probability."""
 
     id: int
     label: str
@@ -155,10 +155,10 @@ class ClassScore:
 
 @dataclass(frozen=True, slots=True)
 class Question:
-    """What an answer is about: `value` is the number that was explained, before any sign was changed.
+    """The question that an answer is about: `value` is the number that was explained, before any sign was changed.
 
     quantity: "logit", "softmax" (the probability), "output" of a network without classes, "function", "similarity".
-    `score` is the class, None where it is about none; `minus` the class that it is contrasted with; `negated`: what
+    `score` is the class, None if it is about none; `minus` the class that it is contrasted with; `negated`: what
     speaks against it (arXiv:1610.02391 sec. 3.3).
     """
 
@@ -171,7 +171,7 @@ class Question:
 
     @property
     def name(self) -> str:
-        """In a caption: id and label, what it is contrasted with, whether it is negated."""
+        """The words for a caption: id and label, what it is contrasted with, whether it is negated."""
         name = f"{self.score.id} {self.label}" if self.score else self.label
         if self.minus is not None:
             name += f" rather than {self.minus.id} {self.minus.label}"
@@ -190,7 +190,7 @@ class Neuron:
 
 @dataclass(frozen=True, slots=True)
 class SanityCheck:
-    """How much of an answer is left when the weights of `randomised` are drawn anew (arXiv:1810.03292).
+    """The likeness of an answer to the one with the weights of `randomised` drawn anew (arXiv:1810.03292).
 
     Spearman's rank correlation and SSIM of the two answers' absolute values, 1 for the same one.
     """
@@ -201,7 +201,7 @@ class SanityCheck:
 
     @property
     def unchanged(self) -> bool:
-        """Whether both are so high that the two answers would be taken for one."""
+        """True if both are so high that the two answers would be taken for one."""
         return min(self.rank_correlation, self.ssim) > UNCHANGED
 
 
@@ -210,7 +210,7 @@ class Attribution:
     """One method's raw, unnormalised answer for one question.
 
     `values` is float32: a map (h, w) >= 0 at the layer's resolution, or a saliency (3, h, w), signed, on the view.
-    `layer` is None where the method looks at no layer; fused layers, or the stages that it was read at, are joined by
+    `layer` is None if the method looks at no layer; fused layers, or the stages that it was read at, are joined by
     "+". `note` says what is wrong with the answer: why it is blank or flat, that it does not depend on the class, that
     rounding can decide it.
     """
@@ -232,7 +232,7 @@ class Attribution:
 
 @dataclass(frozen=True, slots=True)
 class Provenance:
-    """What an answer was made with; `weights_sha256` is None for weights that no file holds.
+    """The origin of an answer; `weights_sha256` is None for weights that no file holds.
 
     `spec` holds the fields of the run's Spec less those that are unset (None, empty, false) by default; `versions` are
     of camcli, torch and the library that the architecture comes from.
@@ -257,7 +257,7 @@ class Truth:
 
 @dataclass(frozen=True, slots=True, eq=False)
 class Explained:
-    """One input's answer. `ms` holds wall milliseconds by stage; a batch's share where the batch was one call."""
+    """One input's answer. `ms` holds wall milliseconds by stage; a picture's share if the batch was one call."""
 
     frame: Frame
     box: Box

@@ -1,4 +1,4 @@
-"""What was asked of a run, and where its files go: all that decides its values, in types that can be pickled."""
+"""Specs: what was asked of a run, and where its files go. They decide all its values, and can be pickled."""
 
 from __future__ import annotations
 
@@ -19,13 +19,13 @@ PictureFormat = Literal["jpg", "png"]
 
 @dataclass(frozen=True, slots=True)
 class ModelSpec:
-    """Which network with which weights, and how its pictures and answers are to be read.
+    """A network and its weights, and how its pictures and answers are to be read.
 
-    model: a torchvision name, `timm:NAME`, `module:factory` or `path/to/file.py:factory`; None: the bundled one, or
-    where `weights` is a file the architecture that fits it. weights: DEFAULT, a member of the architecture's weights,
+    model: a torchvision name, `timm:NAME`, `module:factory` or `path/to/file.py:factory`; None: the bundled one, or,
+    if `weights` is a file, the architecture that fits it. weights: DEFAULT, a member of the architecture's weights,
     "none" (random, seeded), or a file. `model_args` go to the constructor. `resize` to `interpolation` change the
-    preset, which `preset` (a JSON file) gives in place of the architecture's own; "none": what lies beside the weights
-    is left alone.
+    preset, which `preset` (a JSON file) gives in place of the architecture's own; "none": files beside the weights
+    are left alone.
     """
 
     model: str | None = None
@@ -49,11 +49,11 @@ class ModelSpec:
 class Spec(ModelSpec):
     """Everything that decides a run's values: a model and what is asked of it. No methods: classify only.
 
-    target: "logit", "softmax", or the user's `module:function`. Of classes, contrast, output_index, similar_to and a
-    function one says what is explained; counterfactual: what speaks against it. augment: answers averaged over flips
+    target: "logit", "softmax", or the user's `module:function`. One of classes, contrast, output_index, similar_to
+    and a function says what is explained; counterfactual: what speaks against it. augment: answers averaged over flips
     and scales; eigen_smooth: sums over channels replaced by their first component; fuse: several layers as one map;
     neurons: the channels that weigh most; sanity: what is left when weights are randomised. seed: of whatever is drawn
-    at random. batch_size: pictures per forward, None: what suits the device. precision: of all that runs before the
+    at random. batch_size: pictures per forward, None: as suits the device. precision: of all that runs before the
     layer; compile: torch.compile builds that; exact: nothing is rearranged to be faster, so that every bit is the one
     of a plain forward. draft, white: see `Decoding`.
     """
@@ -87,13 +87,13 @@ class Spec(ModelSpec):
 
     @property
     def asks_function(self) -> bool:
-        """Whether the target is the user's function, which needs no scores."""
+        """True if the target is the user's function, which needs no scores."""
         return ":" in self.target
 
 
 @dataclass(frozen=True, slots=True)
 class OutputSpec:
-    """Where pictures go and how they are drawn. `folder` is a path or a URI; None keeps everything in the rows.
+    """The place of pictures and how they are drawn. `folder` is a path or a URI; None keeps everything in the rows.
 
     `file` names the one picture of a run that makes one; "-" is stdout. `norm_max` is the value drawn as the
     top of the colour map under norm "fixed", in the units of the raw values. `durable`: files survive a power cut from
@@ -114,7 +114,7 @@ class OutputSpec:
 
 @dataclass(frozen=True, slots=True)
 class JournalSpec:
-    """What to do with a journal that is there already; `part` of a run in shards, as (number, of)."""
+    """The treatment of a journal that is there already; `part` of a run in shards, as (number, of)."""
 
     overwrite: bool = False
     retry_failed: bool = False

@@ -29,20 +29,20 @@ ENTRY_POINTS = "camcli.methods"
 Cost = int | str
 # Stands for every method that applies to the model and goes with the other flags.
 ALL = "all"
-# The share of a score that rounding may be: where nothing changes it by more, there is nothing to show.
+# The share of a score that rounding may be: if nothing changes it by more, there is nothing to show.
 ROUNDING = 1e-6
 PAPER = ("grad-cam", "guided-backprop", "guided-grad-cam")
 
 
 @dataclass(frozen=True, slots=True)
 class Method:
-    """What the engine must know of a method, and people before they choose it.
+    """A method: facts that the engine needs, and facts for people who choose one.
 
     `needs` names the parts of Evidence that `function` reads (`camcli.network.parts`).
-    forwards, backwards: through the whole network or from the layer on, for one target, the prediction's own forward
-    included; heads: runs of what lies after the layer. Each a number, or a formula in C, the layer's channels.
-    caveat: when not to use it. signed: why activations below zero, where there are any, put its answer in doubt.
-    rounding: why rounding does so always. A row says which of them holds for it.
+    forwards, backwards: passes for one target, through the whole network or from the layer on, the prediction's own
+    forward included. heads: runs of the part after the layer. Each is a number, or a formula in C, the layer's
+    channels. caveat: when not to use it. signed: why activations below zero, if there are any, put its answer in
+    doubt. rounding: why rounding always puts it so. A row says which of them holds for it.
     """
 
     name: str
@@ -67,7 +67,7 @@ class Method:
 
     @property
     def sums_products(self) -> bool:
-        """Whether its map is a sum of products of A and the target's own dy/dA, and has their size."""
+        """True if its map is a sum of products of A and the target's own dy/dA, and has their size."""
         return self.needs - parts.COMBINES == {"acts", "grads"}
 
     @property

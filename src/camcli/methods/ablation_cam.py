@@ -21,8 +21,8 @@ if TYPE_CHECKING:
 def ablation_cam(evidence: Evidence) -> Tensor:
     """relu(sum_k (y - y_k) / |y| * A_k), y_k the score with channel k set to zero, (N, h, w).
 
-    doi:10.1109/WACV45572.2020.9093360 eq. 4-5; the absolute value keeps the sign of scores below zero. Only what lies
-    behind the layer is run again.
+    doi:10.1109/WACV45572.2020.9093360 eq. 4-5; the absolute value keeps the sign of scores below zero. Only the part
+    after the layer is run again.
     """
 
     def without(k: int) -> Tensor:

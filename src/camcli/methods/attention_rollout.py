@@ -18,9 +18,9 @@ if TYPE_CHECKING:
     backwards=0,
 )
 def attention_rollout(evidence: Evidence) -> Tensor:
-    """prod_l (A_l + 1) / 2, heads averaged: what reaches the class token, on the patches (N, h, w).
+    """prod_l (A_l + 1) / 2, heads averaged: how much of each patch reaches the class token, (N, h, w).
 
-    arXiv:2005.00928 sec. 3. Where a network has no class token, what reaches the patches on average.
+    arXiv:2005.00928 sec. 3. If a network has no class token: how much reaches the patches on average.
     """
     rollout = None
     for attention in evidence.attention:

@@ -18,7 +18,7 @@ if TYPE_CHECKING:
     heads=1,
 )
 def cam(evidence: Evidence) -> Tensor:
-    """relu(sum_k w_k * A_k), w the class's weights in the linear layer behind the average, (N, h, w).
+    """relu(sum_k w_k * A_k), w the class's weights in the linear layer after the average, (N, h, w).
 
     arXiv:1512.04150 eq. 1-2, which draws the negative part too: here that is --counterfactual. mean_ij of the sum plus
     the bias is the score.

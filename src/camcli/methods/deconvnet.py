@@ -17,7 +17,7 @@ if TYPE_CHECKING:
     caveat="Barely depends on the class and the weights (arXiv:1810.03292): read it beside a CAM, not instead.",
 )
 def deconvnet(evidence: Evidence) -> Tensor:
-    """dy/dx where each ReLU passes positive gradients whatever its input was, (N, 3, H, W). arXiv:1311.2901 sec. 2.1.
+    """dy/dx with ReLUs that pass positive gradients whatever their input was, (N, 3, H, W). arXiv:1311.2901 sec. 2.1.
 
     In the form of arXiv:1412.6806 fig. 1; like Guided Backprop it barely depends on the class (arXiv:1810.03292).
     """

@@ -20,8 +20,9 @@ if TYPE_CHECKING:
 def grad_cam_pp(evidence: Evidence) -> Tensor:
     """relu(sum_k w_k * A_k), w_k = sum_ij alpha_ij relu(dy/dA_ij), (N, h, w), unnormalised. arXiv:1710.11063 eq. 5, 19.
 
-    alpha = g^2 / (2 g^2 + sum_ab(A_ab) g^3), g = dy/dA, 0 where g is. The paper's Y = exp(y) multiplies all weights of
-    a picture by exp(y), which no normalised map shows: left out. In float64, without an epsilon: g^3 leaves float32.
+    alpha = g^2 / (2 g^2 + sum_ab(A_ab) g^3), g = dy/dA; 0 where g is 0. The paper's Y = exp(y) multiplies all weights
+    of a picture by exp(y): left out, since no normalised map shows it. In float64 and without an epsilon, since g^3
+    leaves float32's range.
     """
     grads = evidence.grads.double()
     total = evidence.acts.double().sum((2, 3), keepdim=True)

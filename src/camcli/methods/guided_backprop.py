@@ -17,7 +17,7 @@ if TYPE_CHECKING:
     caveat="Barely depends on the class and the weights (arXiv:1810.03292): read it beside a CAM, not instead.",
 )
 def guided_backprop(evidence: Evidence) -> Tensor:
-    """dy/dx where each ReLU passes only positive gradients at positive inputs, (N, 3, H, W). arXiv:1412.6806 sec. 3.4.
+    """dy/dx with ReLUs that pass only positive gradients at positive inputs, (N, 3, H, W). arXiv:1412.6806 sec. 3.4.
 
     Sharp, but barely dependent on the class and the weights (arXiv:1810.03292): it shows what the network can see,
     not what it decided by.

@@ -19,6 +19,6 @@ if TYPE_CHECKING:
 def hires_cam(evidence: Evidence) -> Tensor:
     """relu(sum_k dy/dA_k * A_k), shape (N, h, w), unnormalised. arXiv:2011.08891 sec. 3.
 
-    Equals Grad-CAM where the network ends in an average and one linear layer.
+    Equals Grad-CAM if the network ends in an average and one linear layer.
     """
     return evidence.combine(evidence.grads * evidence.acts)

@@ -9,7 +9,7 @@ if TYPE_CHECKING:
 
     from camcli.network.evidence import Evidence
 
-# Of float64, with entries of the kernel at most 1.
+# Float64's own, since the kernel's entries are at most 1.
 ROUNDING = 1e-12
 
 

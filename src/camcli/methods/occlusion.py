@@ -21,10 +21,10 @@ SQUARES = 7
     backwards=0,
 )
 def occlusion(evidence: Evidence) -> Tensor:
-    """How much the score falls when a grey square covers a place, mean over the squares there, (N, H, W).
+    """The fall of the score when a grey square covers a place, mean over the squares there, (N, H, W).
 
-    arXiv:1311.2901 sec. 4.2. Squares of a seventh of the shorter side, half a square apart, of the mean colour; what
-    raises the score when covered is 0 here (--counterfactual shows it).
+    arXiv:1311.2901 sec. 4.2. Squares of a seventh of the shorter side, half a square apart, of the mean colour; a place
+    that raises the score when covered is 0 here (--counterfactual shows it).
     """
     height, width = evidence.images.shape[2:]
     side = max(1, round(min(height, width) / SQUARES))
@@ -46,5 +46,5 @@ def occlusion(evidence: Evidence) -> Tensor:
 
 
 def _starts(length: int, side: int) -> list[int]:
-    """Half a square apart, the last one at the border."""
+    """The first pixels of squares half a square apart, the last one at the border."""
     return sorted({*range(0, length - side, max(1, side // 2)), length - side})

@@ -35,7 +35,7 @@ def opti_cam(evidence: Evidence) -> Tensor:
 
 
 def _mask_of(evidence: Evidence) -> Tensor:
-    """(1, H, W) for the one picture."""
+    """The mask (1, H, W) of the one picture."""
     from torch.nn.functional import interpolate
 
     acts = evidence.acts.relu()

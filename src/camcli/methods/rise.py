@@ -29,7 +29,7 @@ def rise(evidence: Evidence) -> Tensor:
     """sum_i p(x * M_i) M_i / (4000 E[M]), M_i random smooth masks, p the probability, (N, H, W).
 
     arXiv:1806.07421 eq. 6. Masks: 7 x 7 cells, each open with chance 1/2, bilinearly upsampled and shifted at random,
-    seeded. Less the smallest value of the picture, which says how likely the class is under any mask.
+    seeded. The picture's smallest value is taken off: it says how likely the class is under any mask.
     """
     height, width = evidence.images.shape[2:]
     likely = evidence.about(map_classes(evidence.target, lambda own: OfClass(own.ids, probability=True)))
@@ -45,7 +45,7 @@ def rise(evidence: Evidence) -> Tensor:
 
 
 def _masks(generator: Generator, height: int, width: int) -> Iterator[Tensor]:
-    """(H, W) each, without end, in [0, 1]; the same ones from a generator of the same seed."""
+    """Masks (H, W) in [0, 1], without end; the same ones from a generator of the same seed."""
     import torch
     from torch.nn.functional import interpolate
 

@@ -20,7 +20,7 @@ class Masks:
         self.channels: list[int] = self._contrast.any(0).nonzero()[:, 0].tolist()
 
     def of(self, i: int) -> Tensor:
-        """(N, 1, H, W) of the i-th channel that has contrast in any picture."""
+        """The mask (N, 1, H, W) of the i-th channel that has contrast in any picture."""
         from torch.nn.functional import interpolate
 
         channel = self.channels[i]
@@ -29,7 +29,7 @@ class Masks:
         return (mask - low) / (high - low).where(high > low, 1.0)
 
     def combine(self, scores: Tensor) -> Tensor:
-        """(N, h, w) from scores (channels, N): softmax over each picture's own channels with contrast."""
+        """The map (N, h, w) from scores (channels, N): softmax over each picture's own channels with contrast."""
         if not self.channels:
             return self._acts.sum(1) * 0
         contrast = self._contrast[:, self.channels].T
@@ -48,7 +48,7 @@ class Masks:
 def score_cam(evidence: Evidence) -> Tensor:
     """relu(sum_k a_k * A_k), a = softmax over channels of y(x * H_k), (N, h, w). arXiv:1910.01279 alg. 1.
 
-    H_k is A_k upsampled, then scaled to [0, 1]; x is normalised, so what is masked is the mean colour. The baseline's
+    H_k is A_k upsampled, then scaled to [0, 1]; x is normalised, so masked pixels have the mean colour. The baseline's
     score is the same for all channels and leaves the softmax as it is. A channel without contrast masks nothing in
     particular and weighs 0.
     """

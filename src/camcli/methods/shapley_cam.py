@@ -23,7 +23,8 @@ def shapley_cam(evidence: Evidence) -> Tensor:
     """relu(sum_k mean_ij(g - H A / 2)_k * A_k), (N, h, w), unnormalised. arXiv:2501.06261 sec. 4.
 
     g and H are the first and second derivative in A of the residual softmax target that the paper recommends,
-    y + log softmax(y): of the logit alone H vanishes behind piecewise linear layers, and Grad-CAM remains.
+    y + log softmax(y). With the logit alone, H vanishes if all layers after A are piecewise linear, and Grad-CAM
+    remains.
     """
     residual = evidence.about(map_classes(evidence.target, _residual))
     curvature = residual.curvature  # first: it finds the gradient on its way

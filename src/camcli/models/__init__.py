@@ -49,7 +49,7 @@ def of_network(
     preset: Mapping[str, Any] | None = None,
     names: Sequence[str] | None = None,
 ) -> Model:
-    """A network that is in memory, as it is: `preset` are fields of its `Preset`, `names` its classes'.
+    """The model of a network in memory, as it is: `preset` are fields of its `Preset`, `names` its classes'.
 
     Raises:
         RequestError: not as many names as classes, or a preset that does not suit.
@@ -68,7 +68,7 @@ def with_labels(model: Model, names: Sequence[str]) -> Model:
 
 
 def labels_of(spec: ModelSpec) -> tuple[str, ...] | None:
-    """The class names, by id, where they are known without building or fetching anything; else None.
+    """The class names, by id, if they are known without building or fetching anything; else None.
 
     Raises:
         RequestError: unknown model, weights or file.

@@ -1,4 +1,4 @@
-"""Which models there are, without importing torch: read off torchvision's own source.
+"""The models there are, without importing torch: read off torchvision's own source.
 
 Help, completion, `camcli models` and did-you-mean must answer at once, and importing torchvision costs seconds.
 A test holds this against `torchvision.models.list_models`.
@@ -16,7 +16,7 @@ from pathlib import Path
 from camcli.errors import RequestError, unknown
 
 BUNDLED = "efficientnet_lite0"
-# What the names of timm's models start with here.
+# The names of timm's models start with this.
 TIMM = "timm:"
 # What torchvision's sub-packages hold: none of it is explained here.
 _KINDS = {
@@ -53,7 +53,7 @@ def entries() -> dict[str, Entry]:
 
 
 def kind_of_other(name: str) -> str | None:
-    """What torchvision's models whose names begin so are, in words, if they are no classifiers of pictures."""
+    """The kind of torchvision's models whose names start with the same word; None if they classify pictures."""
     for file in _sources("torchvision", "*/*.py"):
         known = _REGISTERED.findall(file.read_text(encoding="utf-8")) if file.parent.name in _KINDS else ()
         if name.lower().partition("_")[0] in {own.partition("_")[0] for own in known}:
@@ -62,7 +62,7 @@ def kind_of_other(name: str) -> str | None:
 
 
 def is_in_timm(name: str) -> bool:
-    """Whether the installed timm has a model of that name, with or without a tag; timm is not imported."""
+    """True if the installed timm has a model of that name, with or without a tag; timm is not imported."""
     bare = name.partition(".")[0]
     return any(bare in _REGISTERED.findall(file.read_text(encoding="utf-8")) for file in _sources("timm", "*.py"))
 
@@ -88,7 +88,7 @@ def is_timm(name: str) -> bool:
 
 
 def is_user_code(name: str) -> bool:
-    """`module:factory` or `file.py:factory`."""
+    """True if the name is `module:factory` or `file.py:factory`."""
     return ":" in name and not is_timm(name)
 
 

@@ -1,4 +1,4 @@
-"""What training loops save beside weights, read without running any of it: arguments, paths, dates, numpy's numbers.
+"""Things saved beside weights by training loops, read without running any: arguments, paths, dates, numpy's numbers.
 
 torch's own reader of weights takes a list of names that a pickle may ask for. The names here are read as stand-ins of
 this file, never as what they name: nothing is imported for them, no default factory is kept, a path never meets a
@@ -46,7 +46,7 @@ class Dtype:
             self.order = state[1]
 
     def read(self, data: object) -> np.ndarray | None:
-        """The numbers or texts in so many bytes; None if they are of a kind that is not read."""
+        """The numbers or texts in these bytes; None if they are of a kind that is not read."""
         import numpy as np
 
         if not _DTYPE.fullmatch(self.name) or not isinstance(data, bytes):
@@ -62,7 +62,7 @@ class Array:
         self.shape: tuple[int, ...] = ()
 
     def __setstate__(self, state: object) -> None:
-        """numpy's own: (version, shape, dtype, whether Fortran's order, bytes or the list of objects)."""
+        """Takes numpy's own: (version, shape, dtype, whether Fortran's order, bytes or the list of objects)."""
         if not isinstance(state, tuple) or len(state) != 5:
             return
         self.shape = tuple(state[1]) if isinstance(state[1], tuple) else ()
@@ -101,7 +101,7 @@ def _bytes(*ignored: object) -> bytes:
 
 
 def _unread(*ignored: object) -> None:
-    """A class named as a value (a default factory, the type of an option), a date: nothing here looks at it."""
+    """Stands for a class named as a value (a default factory, the type of an option) or a date: nothing looks at it."""
 
 
 _STAND_INS: Mapping[str, Callable[..., Any]] = {
@@ -122,7 +122,7 @@ _STAND_INS: Mapping[str, Callable[..., Any]] = {
 
 
 def allowed() -> list[Callable[..., Any] | tuple[Callable[..., Any], str]]:
-    """What torch's reader may hand out, as `torch.serialization.safe_globals` takes it."""
+    """The stand-ins that torch's reader may hand out, as `torch.serialization.safe_globals` takes them."""
     return [(stand_in, name) for name, stand_in in _STAND_INS.items()]
 
 

@@ -1,7 +1,7 @@
-"""Which architecture a state dict belongs to: all of torchvision's and the bundled one, by names and shapes.
+"""A guess at a state dict's architecture: one of torchvision's or the bundled one, by names and shapes.
 
-Building all of them takes seconds. So those that can't fit are ruled out by a table of how many tensors of which shape
-each has; what is left is built and compared name by name. The table says where to look, never what fits.
+Building all of them takes seconds. So those that can't fit are ruled out by a table of the number of tensors of each
+shape; the others are built and compared name by name. The table says where to look, never what fits.
 """
 
 from __future__ import annotations
@@ -35,7 +35,7 @@ _NEAREST = 3
 
 @dataclass(frozen=True, slots=True)
 class Candidate:
-    """An architecture and how a file fits it; `classes` is the number that the file's head, or else its own, has.
+    """An architecture and how a file fits it; `classes` counts those of the file's head, or else its own.
 
     hint: why it does not fit, as far as that is known. obstacle: why it can't be taken although it fits.
     """
@@ -48,7 +48,7 @@ class Candidate:
 
 
 def candidate(architecture: Architecture, tensors: Mapping[str, Tensor]) -> Candidate:
-    """How a file fits an architecture, which was asked for with these tensors."""
+    """An architecture, asked for with a file's tensors, and how the file fits it."""
     wanted = fitting.shapes_of(_state(architecture))
     fit, whole = fitting.meet(wanted, tensors, architecture.rename)
     own = next((shape[0] for shape in reversed(wanted.values()) if shape), 0)
@@ -58,8 +58,9 @@ def candidate(architecture: Architecture, tensors: Mapping[str, Tensor]) -> Cand
 
 
 def ranked(tensors: Mapping[str, Tensor]) -> list[Candidate]:
-    """Those of torchvision's architectures and the bundled one that a file may fit, the nearest first; no problems:
-    right up to a head. Three at least.
+    """The architectures, torchvision's and the bundled one, that a file may fit, the nearest first; three at least.
+
+    Without problems the file fits, up to a head.
     """
     names, otherwise = _likeliest(tensors)
     found = _compared(names, tensors)
@@ -89,7 +90,7 @@ def only(candidates: Sequence[Candidate], file: str, made_for: str = "") -> Cand
 
 
 def fitting_ones(candidates: Sequence[Candidate]) -> list[Candidate]:
-    """Those that the file fits. If it does fit one, also those that it would fit but for that one beside them."""
+    """The candidates that the file fits; if any, also those whose only problem is another network beside theirs."""
     fits = [candidate for candidate in candidates if candidate.fit.problems == 0]
     places = {candidate.fit.prefix for candidate in fits}
     beside = [c for c in candidates if fits and 0 < len(c.fit.further) == c.fit.problems and c.fit.prefix not in places]
@@ -97,12 +98,12 @@ def fitting_ones(candidates: Sequence[Candidate]) -> list[Candidate]:
 
 
 def way_on(candidates: Sequence[Candidate]) -> str:
-    """What to do with a file that fits none of them, the nearest first; starts with ". "."""
+    """The way on for a file that fits none of these candidates, the nearest first; starts with ". "."""
     return candidates[0].hint or f". If it is one of them made with other arguments, {causes.WITH_ARGUMENTS}"
 
 
 def _which(fits: Sequence[Candidate]) -> str:
-    """How to choose one of those that a file fits: they stand in it side by side, or can't be told apart."""
+    """The way to choose one of those that a file fits: they stand in it side by side, or can't be told apart."""
     places = {candidate.fit.prefix.removesuffix("."): candidate.name for candidate in fits}
     if len(places) < len(fits) or not all(places):
         return f"fits {', '.join(candidate.name for candidate in fits)} alike: say which with --model"
@@ -111,12 +112,12 @@ def _which(fits: Sequence[Candidate]) -> str:
 
 
 def shapes(state: Mapping[str, Tensor]) -> Counter[Shape]:
-    """How many weights of which shape there are: the matrices and kernels."""
+    """The number of weights of each shape: the matrices and kernels."""
     return Counter(tuple(value.shape) for value in state.values() if value.ndim in (2, 4))
 
 
 def state_of(name: str) -> Mapping[str, Tensor]:
-    """The tensors of an architecture, as far as may be without numbers."""
+    """The tensors of an architecture, without numbers if that can be."""
     return _state(architecture_of(ModelSpec(name, "none"), {}))
 
 
@@ -138,7 +139,7 @@ def _compared(names: Iterable[str], tensors: Mapping[str, Tensor]) -> list[Candi
 def _likeliest(tensors: Mapping[str, Tensor]) -> tuple[list[str], list[str]]:
     """(the architectures that a file can fit as far as its shapes tell, those to compare it with if none of them fits).
 
-    Those that the table does not know can always fit. If it is another torchvision's, it may be wrong of any.
+    Those that the table does not know can always fit. A table of another torchvision may be wrong about any.
     """
     made_with, table = _table()
     whole, _ = reparametrised.computed(tensors, ())

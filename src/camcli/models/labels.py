@@ -17,9 +17,9 @@ MAX_BYTES = 50_000_000
 # Where configs and checkpoints keep them: transformers, torchvision's datasets, timm, people.
 KEYS = ("id2label", "label2id", "class_to_idx", "idx_to_class", "label_names", "labels", "classes", "names")
 
-# Of these, what can only hold id -> name.
+# Those of them that can only hold id -> name.
 _BY_ID = ("id2label", "idx_to_class")
-# The classes of one logit whose names nobody knows: it is the score of the second.
+# The classes of a single logit, if nobody knows their names: it is the second's score.
 NO_YES = ("no", "yes")
 
 _ID_FIRST = re.compile(r"([0-9]{1,9})(?:\s*[:,]\s*|\s+-\s+|\s+)(.*)")
@@ -28,7 +28,7 @@ _FORMS = f"no names in it: give a list, id to name, name to id, or one of them u
 
 
 class _NamesError(ValueError):
-    """What is wrong with the names, as the end of a sentence that starts with their file."""
+    """A fault in the names, as the end of a sentence that starts with their file."""
 
 
 def read(path: Path) -> tuple[str, ...]:
@@ -74,12 +74,12 @@ def numbered(count: int) -> tuple[str, ...]:
 
 
 def are_stand_ins(names: tuple[str, ...]) -> bool:
-    """Whether these are what classes are called whose names nobody knows."""
+    """True if these are stand-ins for names that nobody knows."""
     return names in (NO_YES, numbered(len(names)))
 
 
 def about_order(path: Path) -> list[str]:
-    """What is to be said of the order of class folders: timm's is another one if names hold numbers or capitals."""
+    """Remarks on the order of class folders: timm's is another one if names hold numbers or capitals."""
     if not os.path.isdir(path):
         return []
     names = folders(path)
@@ -178,7 +178,7 @@ def _no_key_twice(pairs: list[tuple[str, object]]) -> dict[str, object]:
 def _from_value(value: object, *, lists: bool = False, by_id: bool = False) -> tuple[str, ...]:
     """A list of names, id -> name, id -> [WordNet id, name], or name -> id.
 
-    Numbers are names where nothing else can be meant: in `lists`, each once, and if all is said to be `by_id`.
+    Numbers are names if nothing else can be meant: in `lists`, if each is there once, and with `by_id`.
     """
     if isinstance(value, (list, tuple)) and value:
         if lists and all(type(name) is int for name in value) and len(set(value)) == len(value):

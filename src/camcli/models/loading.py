@@ -1,6 +1,6 @@
 """Putting a model together: file, architecture, weights, preset, labels, the reading of its output.
 
-Each step settles what the ones before it left open, and says so in a remark where the file alone could not tell.
+Each step settles what the ones before it left open, and says so in a remark if the file alone could not tell.
 """
 
 from __future__ import annotations
@@ -112,7 +112,7 @@ def blueprint(spec: ModelSpec) -> Model:
     spec = replace(spec, weights=weights, mean=(0.0,), std=(1.0,))  # nothing is normalised
     arch = architecture_of(spec)
     net = arch.build(False).eval().requires_grad_(False)
-    # How an unknown output is read shows in a real forward only.
+    # Only a real forward shows how an unknown output is read.
     device = "cpu" if arch.probed else "meta"
     preset = _preset(arch, net, spec, None, [])
     readout, _, alone = _readout(arch, net.to(device), preset, spec, device, [])
@@ -210,9 +210,9 @@ def _preset(
 
 
 def _input_channels(arch: Architecture, net: nn.Module, size: tuple[int, int]) -> int:
-    """The first convolution's, as a rule. One that is defined before it, and is no stem, takes more than pictures have.
+    """The number of channels: the first convolution's, as a rule. One before the stem takes more than pictures have.
 
-    Code may cut pictures into patches before any convolution, or filter each channel: of such it is tried out.
+    Code may cut pictures into patches before any convolution, or filter each channel: then numbers are tried out.
     """
     given = len(arch.preset.mean)
     convolved = [module.in_channels for module in net.modules() if isinstance(module, nn.Conv2d)] or [given]
@@ -227,7 +227,7 @@ def _input_channels(arch: Architecture, net: nn.Module, size: tuple[int, int]) -
 
 
 def _assumed(fields: Mapping[str, Any]) -> str:
-    """What of the usual preset nobody has told otherwise, in words."""
+    """The parts of the usual preset that nobody has told otherwise, in words."""
     parts = {("resize", "crop"): "resize 256, crop 224", ("mean", "std"): "ImageNet's mean and std"}
     return ", ".join(words for keys, words in parts.items() if not {*keys} & fields.keys())
 
@@ -257,7 +257,7 @@ def _told(spec: ModelSpec, checkpoint: Checkpoint | None, channels: int, remarks
 def _readout(
     arch: Architecture, net: nn.Module, preset: Preset, spec: ModelSpec, device: str, remarks: list[str]
 ) -> tuple[Readout, int, bool]:
-    """(how the output is read, number of classes, whether the network takes one picture at a time): by forwards, where
+    """(how the output is read, number of classes, whether the network takes one picture at a time): by forwards, if
     the last layer alone does not say it."""
     if not arch.probed and spec.output_key is None:
         return *probing.readout(len(list(net.parameters())[-1]), spec.multi_label), False
@@ -312,7 +312,7 @@ def _labels(
 
 
 def pick_device(name: str) -> str:
-    """`auto`: cuda, else mps, else cpu; or one of them by name, `cuda:1` for the second.
+    """The device: for `auto` cuda, else mps, else cpu; or one of them by name, `cuda:1` for the second.
 
     Raises:
         RequestError: no such kind of device.

@@ -1,4 +1,4 @@
-"""A network by name, before its weights (what each source of models answers with), and one that is loaded."""
+"""A network by name, before its weights (each source of models gives one), and a network that is loaded."""
 
 from __future__ import annotations
 
@@ -18,21 +18,21 @@ if TYPE_CHECKING:
 
 Args = dict[str, Any]
 
-# What nearly every classifier is trained with.
+# Nearly every classifier is trained with this.
 USUAL_PRESET = Preset(256, 224, (0.485, 0.456, 0.406), (0.229, 0.224, 0.225), "bilinear")
 
 
 @dataclass(frozen=True, slots=True, eq=False)
 class Architecture:
-    """How a network is made, and what belongs to the weights that were asked for.
+    """The making of a network, and what belongs to the weights that were asked for.
 
     build: the network, in no particular state; its parameters mean nothing unless told to `initialise`.
     weights: the enum member, or "none". fetch: the file of these weights, downloaded if need be (shown if told so);
-    None where `build` gives them itself (`cached` then says from which file). labels: None where only the weights
+    None if `build` gives them itself (`cached` then says from which file). labels: None if only the weights
     tell. rename: names in older or foreign files -> the network's, None to drop one. probed: only a forward tells
-    how its output is to be read. assumed_preset: it is the usual one, for want of a word from the network.
-    package: the library that it comes from. foreign: it is code that nobody here has seen, so what is assumed of
-    networks is tried on it.
+    how its output is to be read. assumed_preset: it is the usual one, since the network names none.
+    package: the library that it comes from. foreign: it is code that nobody here has seen, so assumptions about
+    networks are tried on it.
     """
 
     name: str
@@ -56,7 +56,7 @@ class Model:
     """A loaded classifier: `net` in eval mode, frozen, on `device`; `weights` the enum member, file name or "none".
 
     readout: how its output is read. fixed_size: the network takes only the preset's crop size. alone: it takes one
-    picture at a time. foreign: it is the user's own code. wordnet_ids: of its classes, where they are ImageNet's.
+    picture at a time. foreign: it is the user's own code. wordnet_ids: of its classes, if they are ImageNet's.
     digest: of the file of the weights. package: the library that the architecture comes from. remarks: what the user
     should know.
     """
@@ -78,12 +78,12 @@ class Model:
 
     @property
     def known(self) -> bool:
-        """Whether all that is done to it is tested on this very architecture: torchvision's, and the bundled one."""
+        """True if all that is done to it is tested on this very architecture: torchvision's, and the bundled one."""
         return not self.foreign and self.package != "timm"
 
 
 def parsed(args: Sequence[tuple[str, str]]) -> Args:
-    """`--model-arg key=value` pairs: Python literals where they are some, else text."""
+    """The values of `--model-arg key=value` by key: Python literals if they are such, else text."""
     return {key: _literal(value) for key, value in args}
 
 

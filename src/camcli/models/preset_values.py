@@ -13,7 +13,7 @@ from typing import Any
 from camcli.records import Sides, both
 
 MAX_SIDE = 4096
-# Of a mean, or of a std and what is divided by it.
+# The largest mean, the largest std, and the largest factor that a small std makes.
 MAX_SCALE = 1e6
 MAX_CHANNELS = 16
 OURS = ("resize", "crop", "mean", "std", "interpolation", "squash")
@@ -23,13 +23,13 @@ HUGGING_FACE = (
     *("do_normalize", "image_mean", "image_std", "resample"),
 )
 UNDERSTOOD = OURS + TIMM + HUGGING_FACE
-# In such a file a side below this is a switch or a count, and a std below that one is no picture's but for 1/255.
+# In a file that may be any tool's a side below this is a switch or a count.
 LEAST_SIDE = 8
 INTERPOLATIONS = ("nearest", "lanczos", "bilinear", "bicubic", "box", "hamming")  # Pillow's numbers, from 0
 
 
 class WordError(ValueError):
-    """What is wrong with a value, its key named, as the end of a sentence."""
+    """A fault in a value, its key named, as the end of a sentence."""
 
 
 def checked(key: str, value: object) -> Any:
@@ -49,7 +49,7 @@ def checked(key: str, value: object) -> Any:
 
 
 def side_of(key: str, value: object) -> tuple[Sides, str]:
-    """The sides, and whether they are the "short" one's length, that of "both", or don't say ("bare")."""
+    """The sides, and their meaning: the "short" one's length, that of "both", or untold ("bare")."""
     match value:
         case {"shortest_edge": side, **rest} if not rest:
             return _whole(key, side), "short"
@@ -69,7 +69,7 @@ def input_size(key: str, value: object) -> Sides:
 
 
 def _rectangle(key: str, height: object, width: object) -> Sides:
-    """One number if the sides are equal."""
+    """The sides; one number if they are equal."""
     sides = _whole(key, height), _whole(key, width)
     return sides if sides[0] != sides[1] else sides[0]
 
@@ -96,7 +96,7 @@ def filter_of(key: str, value: object) -> int:
 
 
 def check_rescale_factor(key: str, value: Any) -> None:
-    """Refuse another factor than the one that makes shares of bytes."""
+    """Refuse any factor but the one that makes shares of bytes."""
     if not is_number(value) or abs(value - 1 / 255) > 1e-6:
         raise WordError(f"{key} must be 1/255, not {shown(value)}: other ranges are not supported")
 
@@ -121,7 +121,7 @@ def _whole(key: str, value: object) -> int:
 
 
 def per_channel(key: str, value: object) -> tuple[float, ...]:
-    """A number a channel."""
+    """The value as one number a channel."""
     if not isinstance(value, (list, tuple)) or not 1 <= len(value) <= MAX_CHANNELS or not all(map(is_number, value)):
         raise WordError(f"{key} must be 1 to {MAX_CHANNELS} numbers, one per channel, not {shown(value)}")
     if key.endswith("std") and min(value) <= 0:
@@ -132,12 +132,12 @@ def per_channel(key: str, value: object) -> tuple[float, ...]:
 
 
 def is_number(value: object) -> bool:
-    """True of a finite number that is no flag."""
+    """True if the value is a finite number and no flag."""
     return isinstance(value, (int, float)) and not isinstance(value, bool) and abs(value) <= sys.float_info.max
 
 
 def switch_of(key: str, value: object) -> bool:
-    """True or false."""
+    """True if the switch is on."""
     if not isinstance(value, bool):
         raise WordError(f"{key} must be true or false, not {shown(value)}")
     return value
@@ -152,7 +152,7 @@ def _large_sides(key: str, value: object) -> None:
         raise WordError(f"{key} {shown(value)} is no picture's side")
 
 
-# How each word is looked at on its own.
+# The check of each word on its own.
 CHECKS: dict[str, Callable[[str, Any], object]] = {
     **dict.fromkeys(UNDERSTOOD, switch_of),
     **dict.fromkeys(("resize", "crop", "size", "crop_size", "input_size"), _large_sides),

@@ -34,17 +34,18 @@ from camcli.models.preset_values import (
 )
 from camcli.records import both
 
-# What says that a file of any tool is about preprocessing: two words of one of these. A switch alone is in many.
+# Two words of one of these say that a file of any tool is about preprocessing. A switch alone is in many.
 _SPOKEN = (
     {*OURS},
     {*TIMM, "mean", "std", "interpolation"},
     {"size", "crop_size", "crop_pct", "rescale_factor", "image_mean", "image_std", "resample"},
 )
+# In such a file a std below this is no picture's, except 1/255.
 _LEAST_STD = 0.04
-# So far below the top such a file may say it.
+# Such a file may say it at most so far below the top.
 _MAX_DEPTH = 3
 
-# How files say that the network takes blue, green, red.
+# Words by which files say that the network takes blue, green, red.
 _BGR = {
     **{"to_rgb": "false", "bgr_to_rgb": "false", "rgb_to_bgr": "true", "bgr": "true"},
     **{"input_space": "bgr", "color_space": "bgr", "color_order": "bgr", "channel_order": "bgr"},
@@ -53,7 +54,7 @@ _BGR = {
 _NOT_DONE = ("do_flip_channel_order", "do_pad", "include_top", "rescale_offset")
 # The processors whose bare `size` is the short side; elsewhere it is both sides.
 _SHORT_SIDE = re.compile("CLIP|MobileNet|MobileViT|Bit|Hybrid|PoolFormer|ConvNext|Levit", re.IGNORECASE)
-_CROP_PCT = 0.875  # where the file doesn't say: timm's, ConvNext's and LeViT's own
+_CROP_PCT = 0.875  # if the file doesn't say: timm's, ConvNext's and LeViT's own
 
 
 def fields_of(data: Mapping[str, Any]) -> dict[str, Any]:
@@ -72,9 +73,10 @@ def fields_of(data: Mapping[str, Any]) -> dict[str, Any]:
 
 
 def meant(data: Mapping[str, Any], channels: int | None = None) -> dict[str, Any]:
-    """What of a file that may be any tool's is about preprocessing, for a network of so many input channels.
+    """The part of any tool's file that is about preprocessing, for a network of so many input channels.
 
-    That is timm's `pretrained_cfg`; else the words that have a value of theirs, if two of one vocabulary do.
+    That is timm's `pretrained_cfg`; else the words with a value that preprocessing takes, if two of one vocabulary
+    have one.
     """
     marked = {key: data[key] for key in ("pretrained_cfg", "default_cfg") if isinstance(data.get(key), Mapping)}
     known = {key for key in UNDERSTOOD if data.get(key) is not None and _has_a_value_of_its_own(key, data)}
@@ -113,14 +115,14 @@ def _is_a_pictures(std: float) -> bool:
 
 
 def _evidence(words: set[str], data: Mapping[str, Any], channels: int | None) -> int:
-    """How many of these words count: a mean and a std of one number each are in any report, and count as one unless
-    the network takes one channel."""
+    """The number of these words that count. A mean and a std of one number each are in any report, and count as one
+    unless the network takes one channel."""
     alone = {"mean", "std"} <= words and len(data["mean"]) == 1 and channels != 1
     return len(words) - alone
 
 
 def normalisation_in(file: Path, data: Mapping[Any, Any]) -> str | None:
-    """Where a mean and a std stand that could be pictures', whatever the network takes: "FILE", "FILE, config.data"."""
+    """The place of a mean and std that could be pictures', whatever the network takes: "FILE", "FILE, config.data"."""
     return next((", ".join(filter(None, (str(file), place))) for place in _normalising(data)), None)
 
 
@@ -165,7 +167,7 @@ def _timm(said: Mapping[str, Any]) -> dict[str, Any]:
 
 
 def _hugging_face(said: Mapping[str, Any]) -> dict[str, Any]:
-    """What a Hugging Face image processor does with these settings."""
+    """The fields that stand for what a Hugging Face image processor does with these settings."""
     if not any(key in said for key in HUGGING_FACE):
         return {}
     _refuse_what_we_lack(said)
@@ -191,7 +193,7 @@ def _refuse_what_we_lack(said: Mapping[str, Any]) -> None:
 
 
 def _is_of_bytes(said: Mapping[str, Any]) -> bool:
-    """Whether the mean is of 0-255: what isn't scaled before it is then scaled with it."""
+    """True if the mean is of 0-255: it then scales pixels that weren't scaled before."""
     return "image_mean" in said and "image_std" in said and max(per_channel("image_mean", said["image_mean"])) > 1
 
 

@@ -16,7 +16,7 @@ from camcli.models import labels, preset_values, preset_words
 from camcli.models.preset_values import WordError
 from camcli.records import Preset, Sides, both, shortly
 
-# What `--preset` says to leave the files beside the weights alone.
+# `--preset` says this to leave the files beside the weights alone.
 NONE = "none"
 # The mean of ImageNet's blue, green and red.
 _BGR_MEAN = (0.406, 0.456, 0.485)
@@ -39,8 +39,8 @@ def beside(weights: Path, channels: int | None = None) -> tuple[Path, dict[str, 
     """The first JSON beside the weights that gives preprocessing, with what it gives; None without one.
 
     Looked at in turn: the weights' name with .json, preset.json, preprocessor_config.json, config.json. `weights`
-    may be the folder itself. The first and the last may be any tool's, so they need not even be JSON, and one word
-    that preprocessing has too says nothing; nor does a mean for other than the network's `channels`.
+    may be the folder itself. The first and the last may be any tool's: they need not even be JSON. One word that
+    preprocessing has too says nothing in them; nor does a mean for another number of channels than `channels`.
 
     Raises:
         RequestError: a file gives preprocessing and gives it wrongly.
@@ -64,7 +64,7 @@ def beside(weights: Path, channels: int | None = None) -> tuple[Path, dict[str, 
 
 
 def unused_beside(weights: Path) -> str | None:
-    """Where a mean and a std of pictures stand in the JSON beside the weights, of those that may be any tool's."""
+    """The place of a mean and a std of pictures in any tool's JSON file beside the weights; None without."""
     folder, own = (weights, []) if os.path.isdir(weights) else (weights.parent, [f"{weights.stem}.json"])
     for path in (folder / name for name in (*own, "config.json")):
         data = _parsed(path, or_nothing=True) if os.path.exists(path) else None
@@ -101,7 +101,7 @@ def changed(preset: Preset, fields: Mapping[str, Any]) -> Preset:
 
 
 def whole(fields: Mapping[str, Any]) -> dict[str, Any]:
-    """The fields of one source, where a rectangle alone stands for the whole picture made that large."""
+    """The fields of one source; a rectangle alone means the whole picture made that large."""
     given = dict(fields)
     if isinstance(given.get("crop"), (list, tuple)):
         given.setdefault("resize", given["crop"])
@@ -111,7 +111,7 @@ def whole(fields: Mapping[str, Any]) -> dict[str, Any]:
 
 
 def in_unit_range(fields: Mapping[str, Any]) -> tuple[dict[str, Any], list[str]]:
-    """(the fields of one source with a mean and std of 0-255 brought to 0-1, what there is to say of them).
+    """(the fields of one source with a mean and std of 0-255 brought to 0-1, remarks on them).
 
     A mean above 1 can't be of 0-1, and a std above 2 in every channel isn't; a std of 1 beside such a mean is Caffe's.
 

@@ -1,4 +1,4 @@
-"""What other libraries make pictures ready with -> fields of `Preset`: torchvision's transforms, timm's, processors."""
+"""Other libraries' preprocessing -> fields of `Preset`: torchvision's transforms, timm's, processors."""
 
 from __future__ import annotations
 
@@ -45,7 +45,7 @@ def _of_words(words: Mapping[str, Any], what: str) -> dict[str, Any]:
 
 
 def _steps(given: Any) -> list[Any]:
-    """The steps of a Compose, also of those in it."""
+    """The steps of a Compose, also of those inside it."""
     name = type(given).__name__
     inside = getattr(given, "transforms", None)
     if name in ("Compose", "Sequential") and isinstance(inside, Sequence):
@@ -73,7 +73,7 @@ def _of_steps(steps: Sequence[Any]) -> dict[str, Any]:
 
 
 def _of_step(step: Any, before: Mapping[str, Any]) -> dict[str, Any]:
-    """What one step gives, after what was given `before`: a resize, a crop, and a normalisation, in that order."""
+    """The fields of one step, after those given `before`: a resize, a crop, and a normalisation, in that order."""
     name = type(step).__name__
     known = type(step).__module__.partition(".")[0] in ("torchvision", "timm", "torch")
     if known and name == "Resize" and not before:
@@ -90,7 +90,7 @@ def _of_step(step: Any, before: Mapping[str, Any]) -> dict[str, Any]:
 
 
 def _resize(step: Any, size: Any, interpolation: Any) -> dict[str, Any]:
-    """One number is the short side; (height, width) is the whole picture, its aspect lost."""
+    """The fields of a resize. One number is the short side; (height, width) the whole picture, its aspect lost."""
     name = str(getattr(interpolation, "value", interpolation))
     if name not in preset_values.INTERPOLATIONS:
         raise _unread(step, f"its interpolation {name}")
@@ -108,7 +108,7 @@ def _side(step: Any, size: Any) -> int | tuple[int, int]:
 
 
 def _numbers(values: Any) -> tuple[float, ...]:
-    """Python's own; a tensor of float32 holds no more digits than these."""
+    """The values as Python's numbers; a tensor of float32 holds no more digits than these."""
     if hasattr(values, "tolist"):
         return tuple(float(f"{value:.7g}") for value in values.tolist())
     return tuple(map(float, values))

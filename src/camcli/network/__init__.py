@@ -1,1 +1,1 @@
-"""What a network does on one batch: the only place that hooks or differentiates, but for the trace of a layer."""
+"""A network's work on one batch: only this package hooks and differentiates, apart from the trace of a layer."""

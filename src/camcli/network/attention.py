@@ -1,4 +1,4 @@
-"""The weights of self-attention, as they are used: what attention rollout multiplies and LeGrad differentiates.
+"""The weights of self-attention, as they are used: attention rollout multiplies them, LeGrad differentiates them.
 
 Fused kernels never write them down, so a TorchFunctionMode computes them step by step while a forward is watched.
 """
@@ -28,7 +28,7 @@ class Attention(TorchFunctionMode):
         super().__init__()
         self.weights: list[Tensor] = []
         self.blocks: dict[int, Tensor] = {}
-        # Where in the graph the weights are, to be differentiated for.
+        # The weights' places in the graph, for gradients in them.
         self.edges: list[Any] = []
         self._begun: list[int] = []
 
@@ -44,11 +44,11 @@ class Attention(TorchFunctionMode):
         return result
 
     def before(self, module: nn.Module, args: Any) -> None:
-        """A module begins."""
+        """Notes that a module begins."""
         self._begun.append(len(self.weights))
 
     def after(self, output: Any) -> bool:
-        """A module is done; whether it is a block, as far as is known yet."""
+        """True if the module that is done is a block, as far as is known yet."""
         index = self._begun.pop()
         if len(self.weights) != index + 1 or not isinstance(output, Tensor) or output.ndim != 3:
             return False
@@ -60,7 +60,7 @@ class Attention(TorchFunctionMode):
     def _multi_head(self, func: Any, args: Any, kwargs: dict[str, Any]) -> Any:
         asked, averaged = kwargs.get("need_weights", True), kwargs.get("average_attn_weights", True)
         output, weights = func(*args, **(kwargs | {"need_weights": True, "average_attn_weights": False}))
-        # What is returned is a view of what was used, and the graph goes through the latter.
+        # The weights returned are a view of those used, and the graph goes through the latter.
         used = weights.grad_fn.next_functions[0] if weights.grad_fn is not None else None
         self._add(weights, GradientEdge(*used) if used else weights)
         if not asked:

@@ -1,4 +1,4 @@
-"""What a network did on one batch, as a method reads it: `Evidence` of one number per picture, from one `Forward`.
+"""A network's work on one batch, as a method reads it: `Evidence` of one number per picture, from one `Forward`.
 
 Activations and gradients are each computed when first asked for and then shared by all methods.
 """
@@ -20,7 +20,7 @@ from camcli.tasks.targets import OfClass, Target, map_classes
 
 
 class Evidence:
-    """What one forward says about one number per picture. Methods are pure functions of this.
+    """The evidence of one forward about one number per picture. Methods are pure functions of it.
 
     images (N, 3, H, W) · acts, grads (N, C, h, w) at the layer · input_grads, guided_grads, deconv_grads (N, 3, H, W).
     Variants are asked about in batches: `rescore` and `again` change the images, `resume` the layer's map.
@@ -40,13 +40,13 @@ class Evidence:
 
     @property
     def black(self) -> Tensor:
-        """What a black pixel is in the images, (C, 1, 1)."""
+        """The value of a black pixel in the images, (C, 1, 1)."""
         black = self._forward.network.black
         return torch.zeros(self.images.shape[1], 1, 1, device=self.images.device) if black is None else black
 
     @property
     def stages(self) -> list[Evidence]:
-        """The same evidence seen from the end of each resolution on the way to the layer, and from the layer itself."""
+        """The same evidence at the end of each resolution on the way to the layer, and at the layer itself."""
         return [
             Evidence(self._forward, self._target, layer, eigen_smooth=self._eigen_smooth)
             for layer in self._forward.stages[self._at_layer().name]
@@ -71,7 +71,7 @@ class Evidence:
         return Evidence(self._forward, target, self._layer, eigen_smooth=self._eigen_smooth)
 
     def generator(self) -> torch.Generator:
-        """A source of random numbers on the CPU, seeded alike at each call: so for each batch and each class."""
+        """A source of random numbers on the CPU, with the same seed at each call: for each batch and each class."""
         return torch.Generator().manual_seed(self._forward.network.seed)
 
     @cached_property
@@ -91,9 +91,9 @@ class Evidence:
 
     @cached_property
     def class_weights(self) -> Tensor:
-        """w (N, C) where y = sum_k w_k mean_ij(A_k) + b, as in networks that end in an average and one linear layer.
+        """w (N, C) of y = sum_k w_k mean_ij(A_k) + b, as in networks that end in an average and one linear layer.
 
-        Raises: SetupError: the network does not end so behind the layer.
+        Raises: SetupError: the network does not end so after the layer.
         """
         weights = self.grads.sum((2, 3))
         means = weights[:, :, None, None].expand_as(self.grads) / self.grads[0, 0].numel()
@@ -154,7 +154,7 @@ class Evidence:
 
     @property
     def class_token(self) -> int | None:
-        """Where the class token lies among the layer's tokens; None: the score is read from the patches."""
+        """The class token's place among the layer's tokens; None if the score is read from the patches."""
         return self._at_layer().class_token
 
     def combine(self, weighted: Tensor) -> Tensor:
@@ -164,7 +164,7 @@ class Evidence:
     def component(self, channels: Tensor, *, centred: bool) -> Tensor:
         """(N, h, w): the places of (N, C, h, w) projected on their first principal component.
 
-        A singular vector has no sign of its own: where centred it gets the one that agrees with the channels' sum, else
+        A singular vector has no sign of its own: if centred it gets the one that agrees with the channels' sum, else
         the one that makes the projections' sum positive.
         """
         flat = channels.double().flatten(2).transpose(1, 2)  # (N, places, C)
@@ -173,8 +173,8 @@ class Evidence:
         return self.projection(flat @ flat.transpose(1, 2), like=channels if centred else torch.ones_like(channels))
 
     def projection(self, kernel: Tensor, *, like: Tensor) -> Tensor:
-        """(N, h, w): places on the first principal component, from their inner products (N, h * w, h * w); signed as
-        the channels `like` (N, C, h, w) add up."""
+        """(N, h, w): the places projected on the first principal component, from their inner products
+        (N, h * w, h * w). The sign agrees with the sum of the channels `like` (N, C, h, w)."""
         values, vectors = torch.linalg.eigh(kernel)
         projected = vectors[:, :, -1] * values[:, -1:].clamp_min(0).sqrt()
         total = like.double().flatten(2).sum(1)
@@ -196,7 +196,7 @@ class Evidence:
         return variants.resume(self._forward, self._target, self._at_layer(), count, variant, tag)
 
     def again(self, count: int, variant: Variant) -> Iterator[Evidence]:
-        """The same evidence of variants 0 to count of the images, (N, 3, H, W) each, some of them at a time.
+        """The same evidence about variants 0 to count of the images, (N, 3, H, W) each, some of them at a time.
 
         m variants stand in the order (m, N): `sum_of(other.grads)` adds them up.
         """
@@ -208,8 +208,8 @@ class Evidence:
             forward.network.step(stop, count)
 
     def alone(self) -> Iterator[Evidence]:
-        """The same evidence of each picture by itself, one after the other: no picture's rounding depends on which
-        others stand in the batch."""
+        """The same evidence about each picture by itself, one after the other. So no picture's rounding depends on the
+        others in the batch."""
         layer = self._layer
         for i in range(len(self.images)):
             own = Forward(self._forward.network, self.images[i : i + 1].clone(), [layer] if layer else [])

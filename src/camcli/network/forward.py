@@ -33,10 +33,9 @@ from camcli.tasks.targets import Target
 class Forward:
     """One forward of one batch: images float32 (N, C, H, W), normalised, on the network's device.
 
-    `layers` are kept for maps, and the `stages` before each of them (see
-    `choosing.stages`). `parts` names the parts of Evidence that will be read
-    (see `parts`): with one that reaches the pixels the graph does too, so that saliencies can be computed from the
-    same forward; without layers and parts, nothing is recorded at all.
+    `layers` are kept for maps, and so are the `stages` before each of them (see `choosing.stages`). `parts` names the
+    parts of Evidence that will be read (see `parts`). If one of them reaches the pixels, the graph does too, so that
+    saliencies can be computed from the same forward. Without layers and parts, nothing is recorded at all.
     """
 
     def __init__(
@@ -90,7 +89,7 @@ class Forward:
         self.logits = self.outputs.scores.detach()
 
     def ask(self, targets: Sequence[Target]) -> None:
-        """Announce what else will be asked of this batch: variants then go through the network once for all."""
+        """Announce targets that will be asked of this batch: variants then go through the network once for all."""
         for target in targets:
             self.asked.setdefault(target, len(self.asked))
 
@@ -112,7 +111,7 @@ class Forward:
         return layer.to_map(self.output(layer), self.size)
 
     def gradient(self, rule: str, target: Target, layer: Layer | None) -> Tensor:
-        """d target / d layer (N, C, h, w), or d target / d images (N, C, H, W) where `layer` is None, under a rule.
+        """d target / d layer (N, C, h, w), or d target / d images (N, C, H, W) if `layer` is None, under a rule.
 
         In eval mode pictures don't influence each other, so the gradient of the sum is each picture's own.
         """
@@ -139,9 +138,9 @@ class Forward:
             along = (gradient * places).sum()
         (product,) = or_zeros(self.gradients_of(along, [source]), [source])
         product = layer.to_map(product.detach(), self.size)
-        # A slope that is rounding may have a true change, at a maximum; of the rounding's own size it is rounding too.
+        # At a maximum a slope that is rounding may have a true change; one of the rounding's own size is rounding too.
         largest, noise, size = (values.flatten(1).abs().amax(1) for values in (product, slope, self.activations(layer)))
-        # By chance it may come out smaller, even as zero, than what shows in the target's last digit.
+        # By chance the noise may be less than what shows in the target's last digit, even zero.
         noise = noise.maximum(torch.finfo(torch.float32).eps * self.values(target).abs() / size.clamp_min(_SMALLEST))
         (product,) = self._more_than_rounding(target, [product], where=largest <= _ROUNDING_CHANGES * noise)
         return product
@@ -156,13 +155,13 @@ class Forward:
         ]
 
     def is_rounding(self, target: Target) -> Tensor:
-        """(N,) of bool: whether nothing but rounding is left of the target's slope at what the network gave."""
+        """(N,) of bool: True if only rounding is left of the target's slope at the network's outputs."""
         if target not in self._rounding:
             self._rounding[target] = slopes.is_rounding(target, self.outputs)
         return self._rounding[target]
 
     def rounding_of_sum(self, target: Target, layer: Layer) -> Tensor:
-        """(N,): how large rounding alone can make a sum over channels of the layer's dy/dA times A."""
+        """(N,): the largest sum over channels of the layer's dy/dA times A that rounding alone can make."""
         key = (target, layer.name)
         if key not in self._sizes:
             weights = self.gradient("gradient", target, layer).abs().mean((2, 3), keepdim=True)
@@ -170,7 +169,7 @@ class Forward:
         return self._sizes[key]
 
     def cancels(self, target: Target, layer: Layer) -> Tensor:
-        """(N,) of bool: whether what speaks for and against the target at the layer adds up to rounding."""
+        """(N,) of bool: True if the evidence for and against the target at the layer adds up to rounding."""
         weights = self.gradient("gradient", target, layer).mean((2, 3), keepdim=True)
         total = (weights * self.activations(layer)).sum(1).abs().amax((1, 2))
         return total <= self.rounding_of_sum(target, layer)
@@ -182,7 +181,7 @@ class Forward:
         return self._attention
 
     def formation_gradients(self, target: Target) -> list[Tensor]:
-        """d s_l / d A_l (N, heads, L, L) for each block l: s_l is what the network's end says of those tokens' mean.
+        """d s_l / d A_l (N, heads, L, L) for each block l: s_l is the score of its tokens' mean, by the network's end.
 
         Raises: SetupError: the network has no blocks of tokens that its end could read.
         """
@@ -210,7 +209,7 @@ class Forward:
         return or_zeros(self.gradients_of(value, sources, rule=rule, twice=twice), sources)
 
     def _more_than_rounding(self, target: Target, gradients: list[Tensor], where: Tensor | None = None) -> list[Tensor]:
-        """The gradients (N, …), with zeros for pictures where rounding is all that the target's slope is made of."""
+        """The gradients (N, …), with zeros for pictures at which the target's slope is only rounding."""
         if slopes.is_steep(target):
             return gradients
         rounding = self.is_rounding(target)
@@ -220,10 +219,10 @@ class Forward:
     def gradients_of(
         self, value: Tensor, sources: Sequence[Any], *, rule: str = "gradient", twice: bool = False
     ) -> Sequence[Tensor | None]:
-        """d value / d sources, None where it does not depend on one, with ReLU's backward bent by the rule.
+        """d value / d sources, with ReLU's backward bent by the rule; None for a source that it does not depend on.
 
-        All that a method differentiates is differentiated here, and nothing else says which rule holds: so no answer
-        depends on what was asked before. twice: the gradients can be differentiated once more.
+        All that a method differentiates is differentiated here, and nothing else sets the rule. So no answer depends
+        on what was asked before. twice: the gradients can be differentiated once more.
         """
         if not value.requires_grad or not sources:
             return [None] * len(sources)
@@ -232,7 +231,7 @@ class Forward:
 
     def _keep(self, layer: Layer) -> Callable[[Tensor], Tensor]:
         def hook(output: Tensor) -> Tensor:
-            # Behind another kept layer the graph is already there and must not be cut.
+            # After another kept layer the graph is already there and must not be cut.
             leaf = output if output.requires_grad else output.detach().requires_grad_()
             self._kept[layer.name] = leaf
             handed_on = leaf.clone()
@@ -259,14 +258,14 @@ class Forward:
 
 
 def or_zeros(gradients: Sequence[Tensor | None], sources: Sequence[Tensor]) -> list[Tensor]:
-    """Zeros for sources that no path to the value crosses."""
+    """The gradients, with zeros for sources that no path to the value crosses."""
     return [
         torch.zeros_like(source) if gradient is None else gradient
         for gradient, source in zip(gradients, sources, strict=True)
     ]
 
 
-# How many times its own size a gradient that is rounding may change by, along the activations.
+# A gradient that is rounding may change by so many times its own size along the activations.
 _ROUNDING_CHANGES = 100
 _SMALLEST = torch.finfo(torch.float32).tiny
 
@@ -274,7 +273,7 @@ _BIASED = (nn.Conv2d, nn.ConvTranspose2d, nn.BatchNorm2d)
 
 
 def _implicit_bias(module: nn.Module) -> Tensor:
-    """What the module adds to each channel: its bias, less for a batch norm what it takes off as the mean."""
+    """The number that the module adds to each channel: its bias, in a batch norm less the scaled running mean."""
     if isinstance(module, nn.BatchNorm2d):
         assert module.running_mean is not None
         assert module.running_var is not None

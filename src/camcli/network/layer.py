@@ -1,4 +1,4 @@
-"""A target layer: a module, and how its output is a map (the axis of the channels, the grid that tokens lie on)."""
+"""A target layer: a module, and the reading of its output as a map (the channels' axis, the grid of the tokens)."""
 
 from __future__ import annotations
 
@@ -19,11 +19,10 @@ TOKEN_AXES: dict[Arrangement, int] = {"tokens first": 0, "tokens": 1, "tokens la
 
 @dataclass(frozen=True, slots=True)
 class Layout:
-    """How to read (N, C, h, w) = `shape` out of an output.
+    """The reading of an output as a map (N, C, h, w), (C, h, w) = `shape`.
 
-    Of tokens, `before` and `after` the patches and at the places `among` them stand class tokens and registers. It is
-    `assumed` that they stand before where nobody saw them put there, and that tokens of another count than all grids
-    before lie on a grid.
+    Class tokens and registers stand `before` and `after` the patches and at the places `among` them. `assumed`: nobody
+    saw them put before the patches, or the tokens' count is that of no earlier grid, so their grid is only assumed.
     """
 
     shape: tuple[int, int, int]
@@ -43,7 +42,7 @@ class Layout:
         return self.of_tokens(output.transpose(self.token_axis, 1), images)
 
     def of_tokens(self, tokens: Tensor, images: tuple[int, int]) -> Tensor:
-        """(N, C, h, w) from what there is of each token (N, tokens, C)."""
+        """(N, C, h, w) from values of each token (N, tokens, C)."""
         patches = tokens[:, self._patches(tokens.shape[1], images)]
         height, width = self.grid(patches.shape[1], images)
         return patches.reshape(len(patches), height, width, -1).permute(0, 3, 1, 2)
@@ -62,11 +61,11 @@ class Layout:
 
     @property
     def token_axis(self) -> int:
-        """Where the tokens lie, of a layout that has any."""
+        """The axis of the tokens, in a layout that has any."""
         return TOKEN_AXES[self.arrangement]
 
     def _patches(self, tokens: int, images: tuple[int, int]) -> slice | list[int]:
-        """Which of so many tokens are patches.
+        """The places of the patches among so many tokens.
 
         Raises: SetupError: others lie among them, at pictures of another size than the traced.
         """
@@ -77,7 +76,7 @@ class Layout:
         return [i for i in range(self.before, tokens - self.after) if i not in self.among]
 
     def grid(self, patches: int, images: tuple[int, int]) -> tuple[int, int]:
-        """(h, w) of as many patches at pictures of another size than the traced: the same stride, rounded either way.
+        """(h, w) of so many patches; at pictures of another size than traced by the same stride, rounded either way.
 
         Raises:
             SetupError: they lie on no such grid.
@@ -96,10 +95,10 @@ class Layout:
 
 @dataclass(frozen=True, slots=True, eq=False)
 class Layer:
-    """A target layer: a module, `layout`: how its output is a map, and why it is the target.
+    """A target layer: a module, the `layout` of its output as a map, and `why` it is the target.
 
-    `call`: which of the module's runs in one forward, from 0. `class_token`: where, among its tokens, that is which the
-    score is read from; None: there is none. `others`: how its output could be read as well, by its shape.
+    `call`: the number of the module's run in one forward, from 0. `class_token`: the place, among its tokens, of the
+    one that the score is read from; None if there is none. `others`: other layouts that its output's shape allows.
     """
 
     name: str
@@ -120,11 +119,11 @@ class Layer:
         return self.layout.read(output, images)
 
     def from_map(self, values: Tensor, output: Tensor) -> Tensor:
-        """An output like the given one, whose tokens beside the map stay."""
+        """An output like the given one that holds the map; tokens beside the map stay."""
         return self.layout.write(values, output)
 
     def read_otherwise(self) -> list[Layer]:
-        """The same in each other layout that its output's shape leaves."""
+        """The same layer in each other layout that its output's shape allows."""
         return [
             replace(
                 self,

@@ -1,4 +1,4 @@
-"""A network and how it is asked: its readout, the size of a batch, and what of it runs in a lower precision."""
+"""A network and how it is asked: its readout, the size of a batch, and the part that runs in a lower precision."""
 
 from __future__ import annotations
 
@@ -21,7 +21,7 @@ from camcli.tasks.tables import carried, with_carried
 
 @dataclass(frozen=True, slots=True, eq=False)
 class Network:
-    """A network and how it is asked: what every forward of a run shares.
+    """A network and how it is asked: all that the forwards of a run share.
 
     `batch_size` bounds the pictures of one forward; `black` (C, 1, 1) is a black pixel, normalised;
     `embedder` is the module whose input is a picture's embedding;
@@ -42,11 +42,11 @@ class Network:
     changes_input: bool = False
 
     def arranged(self, images: Tensor) -> Tensor:
-        """Images (N, C, H, W) as the network's kernels lie."""
+        """The images (N, C, H, W), lying in memory as the network's kernels do."""
         return images.contiguous(memory_format=torch.channels_last if self.channels_last else torch.contiguous_format)
 
     def outputs(self, images: Tensor) -> Outputs:
-        """One forward, with the embedding where the network has a module that is named as reading it.
+        """The outputs of one forward, with the embedding if `embedder` is set.
 
         Raises: SetupError: the network fails on pictures of this size, or gives no scores.
         """
@@ -63,7 +63,7 @@ class Network:
             torch.set_autocast_enabled(device, False)
             return output.float()
 
-        # Before the hook that keeps the layer's output: what is kept, and all that is behind it, is fp32.
+        # Before the hook that keeps the layer's output: what is kept, and all that comes after it, is fp32.
         hook = on_run(self.cut, back)
         try:
             with torch.autocast(device, self.precision):
@@ -84,7 +84,7 @@ class Network:
         return replace(outputs, embedding=embedding.flatten(2).mean(2) if embedding.ndim > 2 else embedding)
 
     def embedding(self, image: Tensor) -> Tensor:
-        """(D,): what the network's last layer with weights reads, of one picture (C, H, W)."""
+        """(D,): the input of the network's last layer with weights, for one picture (C, H, W)."""
         with torch.no_grad(), frozen(self.net):
             embedding = self.outputs(image[None]).embedding
         assert embedding is not None
@@ -92,7 +92,7 @@ class Network:
 
 
 def on_run(layer: Layer, change: Callable[[Tensor], Tensor]) -> RemovableHandle:
-    """Change what that run of the layer's module which gives the map hands on, before hooks of the network's own."""
+    """Change the output of the layer's module in the run that gives the map, before hooks of the network's own."""
     runs = count()
 
     def hook(module: nn.Module, args: Any, output: Any) -> Any:
@@ -108,7 +108,7 @@ def on_run(layer: Layer, change: Callable[[Tensor], Tensor]) -> RemovableHandle:
 
 @contextmanager
 def watched(net: nn.Module, names: Collection[str]) -> Iterator[set[str]]:
-    """The names of those modules that run inside the block."""
+    """The names, of those given, whose modules run inside the block."""
     ran: set[str] = set()
     with ExitStack() as stack:
         for name in names:

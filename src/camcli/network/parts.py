@@ -1,4 +1,4 @@
-"""The parts of Evidence that a method can declare, by what preparing them takes. Free of torch: help lists methods."""
+"""The parts of Evidence that a method can declare, by the preparation they take. No torch here: help lists methods."""
 
 # Read at a target layer; the graph begins there.
 AT_LAYER = frozenset({"acts", "grads", "class_weights", "curvature", "resume", "attention", "to_grid", "class_token"})
@@ -13,11 +13,11 @@ ATTENTION = frozenset({"attention", "formation_grads"})
 SEES_OPERATIONS = BENDS_RELU | ATTENTION
 # The network is asked again about changed pictures.
 ASKS_AGAIN = frozenset({"rescore", "again", "alone", "ascend", "resume"})
-# What lies behind the layer is recorded, to be run again.
+# The part after the layer is recorded, to be run again.
 RESUMES = frozenset({"resume", "class_weights"})
-# What only some networks have: tried once before a run starts.
+# Only some networks have these: tried once before a run starts.
 NOT_EVERYWHERE = frozenset({"class_weights", "attention", "formation_grads", "bias_grads"})
-# What depends on the class or other target; a method without any of it never looks at it.
+# These depend on the class or other target; a method without any of them never looks at it.
 OF_TARGET = TO_PIXELS | ASKS_AGAIN | AT_STAGES | {"grads", "class_weights", "curvature"}
 # Read by any method without preparation.
 ALWAYS = frozenset(

@@ -1,4 +1,4 @@
-"""The backward rule of ReLU, bent without touching the model: what makes Guided Backprop and the deconvnet.
+"""The backward rule of ReLU, bent without touching the model: it makes Guided Backprop and the deconvnet.
 
 A TorchFunctionMode swaps each call of ReLU or ReLU6, module or functional, in place or not, for one autograd function
 whose rule is chosen when the gradient is taken, so one forward serves all of them (arXiv:1412.6806, fig. 1):
@@ -52,7 +52,7 @@ class _Rectifier(torch.autograd.Function):
 
 
 class BentReLU(TorchFunctionMode):
-    """Swaps every ReLU and ReLU6 call for a `_Rectifier`, whose rule is ReLU's own but within `bent`."""
+    """Swaps every ReLU and ReLU6 call for a `_Rectifier`, whose rule is ReLU's own except within `bent`."""
 
     def __init__(self) -> None:
         super().__init__()
@@ -60,7 +60,7 @@ class BentReLU(TorchFunctionMode):
 
     @contextmanager
     def bent(self, rule: str) -> Iterator[None]:
-        """What is differentiated meanwhile follows the rule: gradient, guided or deconvnet."""
+        """Makes all that is differentiated meanwhile follow the rule: gradient, guided or deconvnet."""
         self.rule = rule
         try:
             yield

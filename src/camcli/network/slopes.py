@@ -1,7 +1,7 @@
-"""Whether a target's slope is more than rounding.
+"""A test that tells a target's slope from rounding.
 
-At its maximum a number has no slope: of a picture compared with itself, of a probability that float32 can't tell from
-1, of a function that is the same for every picture. What is computed then is rounding, and a map made of it is noise.
+At its maximum a number has no slope: the similarity of a picture to itself, a probability that float32 can't tell from
+1, a function that is the same for every picture. The slope computed there is rounding, and a map made of it is noise.
 """
 
 from __future__ import annotations
@@ -20,17 +20,17 @@ from camcli.tasks.targets import LogProbability, Mixture, Negated, OfClass, Targ
 
 # The share of a number that a network's own rounding may be: some bits more than float32's last.
 ROUNDING = 1e-6
-# What a network gives is moved by so much of itself, and the slope computed again with more digits...
+# The outputs are moved by so much of themselves, and the slope computed again with more digits...
 _MOVED = 10 * ROUNDING
-# ... and where that changes the slope by more than this share of it, rounding decides what it is.
+# ... and if that changes the slope by more than this share of it, rounding decides what it is.
 _DECIDES = 0.1
-# What a user's function raises that takes float32 alone, or no copy of what the network gave.
+# Raised by a user's function that takes float32 alone, or no copy of what the network gave.
 _REFUSES = (RuntimeError, TypeError, ValueError, AttributeError, AssertionError, LookupError)
 
 
 def is_rounding(target: Target, outputs: Outputs) -> Tensor:
-    """(N,) of bool: whether d target / d outputs is another one for outputs that are moved as far as rounding does, or
-    so small that no change of the outputs by their own size would show in the target's last digit."""
+    """(N,) of bool: True if d target / d outputs changes when the outputs move as far as rounding moves them, or is so
+    small that no change of the outputs by their own size would show in the target's last digit."""
     if not is_steep(target):
         for change in (_moved_precisely, _moved):
             with suppress(*_REFUSES):
@@ -42,7 +42,7 @@ def _is_rounding(target: Target, outputs: Outputs, change: Callable[[Tensor], Te
     slope, reach, value = _slope(target, outputs, Tensor.clone)
     other, *_ = _slope(target, outputs, change)
     size = slope.norm(dim=1)
-    # Also of a slope that has come out as zero, where the other has not.
+    # Also if this slope has come out as zero and the other has not.
     decided = (other - slope).norm(dim=1) > _DECIDES * size
     hidden = (size > 0) & (reach < torch.finfo(torch.float32).eps / 2 * value.abs())
     found: Tensor = decided | hidden
@@ -50,8 +50,8 @@ def _is_rounding(target: Target, outputs: Outputs, change: Callable[[Tensor], Te
 
 
 def is_steep(target: Target) -> bool:
-    """Whether its slope is never rounding: so for a class's score, which nearly all runs ask about, alone or beside the
-    logarithm of its probability."""
+    """True if its slope is never rounding: for a class's score, which nearly all runs ask about, for the logarithm of
+    its probability, and for sums of these."""
     if isinstance(target, Negated):
         return is_steep(target.target)
     if isinstance(target, Mixture):
@@ -60,7 +60,7 @@ def is_steep(target: Target) -> bool:
 
 
 def _slope(target: Target, outputs: Outputs, change: Callable[[Tensor], Tensor]) -> tuple[Tensor, Tensor, Tensor]:
-    """(d target / d everything that the network gave, changed before (N, …); its length times that of what was given
+    """(d target / d all that the network gave, after `change`, (N, …); its length times the length of what was given,
     (N,); the target (N,)), in float64."""
     leaves: list[Tensor] = []
 
@@ -100,7 +100,7 @@ def _moved_precisely(value: Tensor) -> Tensor:
 
 
 def _each(value: Any, change: Callable[[Tensor], Tensor]) -> Any:
-    """What a network returned, of the same kind, with each tensor in it changed."""
+    """A network's return value, of the same kind, with each tensor in it changed."""
     if isinstance(value, Tensor):
         return change(value)
     if isinstance(value, tuple):

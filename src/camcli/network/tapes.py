@@ -1,4 +1,4 @@
-"""What a network ran behind a layer, recorded as it ran, so that it can be run again from there on.
+"""The calls of a network after a layer, recorded as they run, so that they can be run again from there on.
 
 A TorchFunctionMode writes down each call that the layer's output reaches. Replayed under vmap, the tape takes many
 outputs of the layer at once, whatever batch size the network's own code has seen.
@@ -42,18 +42,18 @@ class Tape(TorchFunctionMode):
         self._numbers: dict[int, tuple[int, Tensor]] = {}
 
     def start(self, output: Tensor) -> None:
-        """What follows is recorded as far as it depends on this tensor. Of several runs of a layer the last counts."""
+        """Begins to record all that depends on this tensor. Of several runs of a layer the last counts."""
         self._looked = False
         self._calls.clear()
         self._numbers.clear()
         self._slot(output)
 
     def reaches(self, tensor: Tensor) -> bool:
-        """Whether the tensor depends on the layer in a way that the tape can play."""
+        """True if the tensor depends on the layer in a way that the tape can play."""
         return id(tensor) in self._numbers and not self._looked
 
     def play(self, output: Tensor, wanted: Sequence[Tensor]) -> list[Tensor]:
-        """What the wanted tensors of the recorded run would have been with this output of the layer."""
+        """The wanted tensors of the recorded run, as they would have been with this output of the layer."""
         values: dict[int, Any] = {0: output.clone(memory_format=torch.contiguous_format)}
         for call in self._calls:
             args, kwargs = _replace((call.args, call.kwargs), _Slot, lambda slot: values[slot.number])
@@ -103,7 +103,7 @@ class Tape(TorchFunctionMode):
                 self._assign(slot, part, values)
 
 
-# What turns a tensor's values into Python's, which code can decide by.
+# Calls that turn a tensor's values into Python's, which code can decide by.
 _LOOKS = frozenset(
     (Tensor.__bool__, Tensor.__int__, Tensor.__float__, Tensor.__index__, Tensor.item, Tensor.tolist, Tensor.numpy)
 )

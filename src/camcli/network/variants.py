@@ -1,4 +1,4 @@
-"""What a target would have been for changed pictures, or a changed map: asked of the network in batches of its size."""
+"""A target's values for changed pictures, or for a changed map: asked of the network in batches of its size."""
 
 from __future__ import annotations
 
@@ -19,7 +19,7 @@ Variant = Callable[[int], Tensor]
 
 
 def rescore(forward: Forward, target: Target, count: int, variant: Variant, tag: object = None) -> Tensor:
-    """What the target would have been for variants 0 to count of the images: (count, N).
+    """The target (count, N) for variants 0 to count of the images.
 
     `variant(i)` gives (N, C, H, W). With a `tag` the variants are the same for every target, and go through the
     network once for all that were announced.
@@ -28,9 +28,9 @@ def rescore(forward: Forward, target: Target, count: int, variant: Variant, tag:
 
 
 def resume(forward: Forward, target: Target, layer: Layer, count: int, variant: Variant, tag: object = None) -> Tensor:
-    """What the target would have been for variants 0 to count of the layer's map: (count, N).
+    """The target (count, N) for variants 0 to count of the layer's map.
 
-    `variant(i)` gives (N, C, h, w). Only what lies behind the layer is run again.
+    `variant(i)` gives (N, C, h, w). Only the part after the layer is run again.
     """
     if not forward.tapes:
         raise RuntimeError("the method did not declare in `needs` that it runs the network from a layer on")
@@ -46,8 +46,8 @@ def resume(forward: Forward, target: Target, layer: Layer, count: int, variant: 
 def ascend(
     forward: Forward, target: Target, start: Tensor, images: Callable[[Tensor], Tensor], steps: int, rate: float
 ) -> Tensor:
-    """The best of `start` (N, K) and Adam's `steps` from there, towards a larger target of images(parameters), by
-    picture."""
+    """The best parameters (N, K) of each picture: `start`, or one of Adam's `steps` from there to a larger target of
+    images(parameters)."""
     parameters = start.clone().requires_grad_()
     adam = torch.optim.Adam([parameters], lr=rate)
     best, best_value = start.clone(), torch.full_like(start[:, 0], -torch.inf)
@@ -81,7 +81,7 @@ def _table(
 
 
 def chunks(forward: Forward, count: int) -> Iterator[tuple[int, int]]:
-    """Variants at a time so that a forward holds about a batch of pictures."""
+    """(start, stop) of variants, so many at a time that a forward holds about a batch of pictures."""
     step = max(1, forward.network.batch_size // len(forward.images))
     for start in range(0, count, step):
         yield start, min(start + step, count)
@@ -97,7 +97,7 @@ def _resumed(forward: Forward, layer: Layer, start: int, stop: int, variant: Var
     if replays(forward, layer):
         raw, scores = forward.tapes[layer.name].play_many(outputs, [forward.outputs.raw, forward.outputs.scores])
         return Outputs(raw.flatten(0, 1), scores.flatten(0, 1), forward.network.readout)
-    # (variants, tokens, N, C) where tokens come first.
+    # (variants, tokens, N, C) if tokens come first.
     first = layer.layout.arrangement == "tokens first"
     outputs = outputs.transpose(0, 1).flatten(1, 2) if first else outputs.flatten(0, 1)
     images = forward.images.detach().repeat(stop - start, *[1] * (forward.images.ndim - 1))
@@ -109,14 +109,14 @@ def _resumed(forward: Forward, layer: Layer, start: int, stop: int, variant: Var
 
 
 def replays(forward: Forward, layer: Layer) -> bool:
-    """Whether the tape stands for what lies behind the layer: played with what was seen, it gives the scores.
+    """True if the tape can stand for the part after the layer: played with the output seen, it gives the scores.
 
-    Outputs that are no tensors, and code that a TorchFunctionMode can't see, go through the whole network.
+    If not (outputs that are no tensors, code that a TorchFunctionMode can't see), the whole network runs again.
     """
     if layer.name not in forward.replayed:
         tape, raw, scores = forward.tapes[layer.name], forward.outputs.raw, forward.outputs.scores
         right = forward.network.embedder is None and isinstance(raw, Tensor)
-        # One that squeezes the picture's axis away can't be told from several pictures' once it is played.
+        # An output without the picture's axis can't be told from several pictures' once it is played.
         right = right and raw.shape[:1] == (len(forward.images),)
         right = right and tape.reaches(raw) and tape.reaches(scores)
         if right:

@@ -28,7 +28,7 @@ from camcli.tasks.targets import Custom, Mixture, Negated, OfClass, Similarity, 
 
 @dataclass(frozen=True, slots=True)
 class Asked:
-    """One target for a batch. `questions` holds a picture's own, None where it was asked fewer than others."""
+    """One target for a batch. `questions` holds each picture's own, None if it was asked fewer than others."""
 
     target: Target
     questions: list[Question | None]
@@ -73,11 +73,11 @@ class Asker:
 
     @property
     def root(self) -> Target | None:
-        """What the layer's map must lead to: the number of a target function; None: the scores."""
+        """The target that the layer's map must lead to: a user's function; None for the scores."""
         return self._custom
 
     def any_target(self, pictures: int) -> Target:
-        """One that can be asked of any pictures of this model."""
+        """A target that can be asked of any pictures of this model."""
         return self._custom or OfClass((0,) * pictures)
 
     def look_at(self, network: Network) -> None:
@@ -98,7 +98,7 @@ class Asker:
         self._similarity = Similarity(network.embedding(pixels))
 
     def ask(self, forward: Forward, found: Sequence[Prediction], truths: Sequence[int | None]) -> list[Asked]:
-        """What is asked of this batch, in the order asked for."""
+        """The targets and questions of this batch, in the order asked for."""
         return list(self._ask(forward, found, truths))
 
     def _ask(self, forward: Forward, found: Sequence[Prediction], truths: Sequence[int | None]) -> Iterator[Asked]:

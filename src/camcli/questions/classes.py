@@ -1,7 +1,7 @@
-"""What is explained: `--class` texts -> selectors, selectors + a prediction -> class ids.
+"""The classes to explain: `--class` texts -> selectors, selectors + a prediction -> class ids.
 
 A class is an id, an exact name, an unambiguous part of a name, `top1`, `topN` for the N best, or `folder` for the one
-that each picture's folder names. `id:2` is an id and `name:2` a name for certain: where a class is called "2" and
+that each picture's folder names. `id:2` is an id and `name:2` a name for certain: if a class is called "2" and
 another one has that id, "2" alone is refused.
 Ids are torchvision's, from 0: in ImageNet 243 is "bull mastiff" (the paper's code counts from 1).
 """
@@ -52,7 +52,7 @@ def parse(texts: Sequence[str], labels: Sequence[str], model: str, typed: str | 
 def select(selectors: Sequence[Selector], ranking: Sequence[int], truth: int | None = None) -> list[int]:
     """Class ids for one picture in the order asked for, each once; `ranking` holds its ids, best first.
 
-    `truth` is what `of_folder` gave for it, where that was asked for.
+    `truth` is the class that `of_folder` gave for it, if that was asked for.
     """
     ids: dict[int, None] = {}
     for selector in selectors:
@@ -69,8 +69,8 @@ def select(selectors: Sequence[Selector], ranking: Sequence[int], truth: int | N
 def of_folder(folder: str, labels: Sequence[str], wordnet_ids: Sequence[str] | None) -> int | None:
     """The class that a folder is called after: by name (any case, _ and - as blanks), id, or WordNet id.
 
-    `n02123045` and `n02123045_tabby` are WordNet ids; `wordnet_ids` holds the classes' own, where they have some.
-    Where all names are numbers a number is a name, and no id.
+    `n02123045` and `n02123045_tabby` are WordNet ids; `wordnet_ids` holds the classes' own, if they have some.
+    If all names are numbers, a number is a name, and no id.
     """
     if labels.count(folder) == 1:
         return labels.index(folder)
@@ -87,7 +87,7 @@ def of_folder(folder: str, labels: Sequence[str], wordnet_ids: Sequence[str] | N
 
 
 def matching(query: str, labels: Sequence[str]) -> list[int]:
-    """Ids whose label contains the query, case ignored: whole-word matches alone where there are any."""
+    """Ids whose label contains the query, case ignored: whole-word matches alone if there are any."""
     words = re.compile(rf"(?<!\w){re.escape(query)}(?!\w)", re.IGNORECASE)
     whole = [i for i, label in enumerate(labels) if words.search(label)]
     return whole or [i for i, label in enumerate(labels) if query.lower() in label.lower()]
@@ -127,7 +127,7 @@ def _of_number(text: str, labels: Sequence[str], model: str, typed: str) -> Clas
 
 
 def _called(number: str, labels: Sequence[str]) -> list[int]:
-    """Ids of the classes that are called by this number: "07" is 7 where none is called "07"."""
+    """Ids of the classes that are called by this number: "07" is 7 if none is called "07"."""
     exact = [i for i, label in enumerate(labels) if label == number]
     return exact or [i for i, label in enumerate(labels) if re.fullmatch(_NUMBER, label) and int(label) == int(number)]
 
@@ -156,7 +156,7 @@ def _of_name(text: str, labels: Sequence[str], typed: str) -> ClassId:
 
 
 def _unknown(text: str, labels: Sequence[str], typed: str) -> RequestError:
-    """The few names themselves, or the near ones and the command that lists the many."""
+    """The error for an unknown class: lists few names itself, of many the near ones and the command that lists all."""
     if len(labels) <= _FEW:
         return RequestError(f"unknown class {text!r}: the classes are {', '.join(labels)}")
     return unknown("class", text, labels, f"camcli classes {typed}")

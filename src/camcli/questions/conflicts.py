@@ -1,4 +1,4 @@
-"""What of a request excludes what: all that can be refused before a model is loaded, and what its model forbids."""
+"""Conflicts in a request: all that can be refused before a model is loaded, and what its model forbids."""
 
 from __future__ import annotations
 
@@ -14,12 +14,12 @@ from camcli.records import spelled
 from camcli.specs import Spec
 from camcli.tasks.targets import QUANTITIES
 
-# What needs every operation before the layer to be seen, and compiled code is not.
+# These need every operation before the layer to be seen, and compiled code shows none.
 _SEEN_WHOLE = parts.TO_PIXELS | parts.ATTENTION | parts.RESUMES
 
 
 def methods_of(spec: Spec) -> tuple[list[Method], list[str]]:
-    """(the methods asked for, why others are left out); of all methods those that go with the other flags.
+    """(the methods asked for, why others are left out). `all` asks for those that go with the other flags.
 
     Raises:
         RequestError: flags that exclude each other, numbers out of range, no such method or file.
@@ -44,12 +44,12 @@ def methods_of(spec: Spec) -> tuple[list[Method], list[str]]:
 
 
 def asks_all(spec: Spec) -> bool:
-    """Whether every method is asked for that applies."""
+    """True if every method that applies is asked for."""
     return methods.ALL in methods.asked(spec.methods)
 
 
 def check_model(spec: Spec, model: Model) -> None:
-    """Raises: SetupError: the model takes pictures of one size only, and others are asked for."""
+    """Check the pictures' size. Raises: SetupError: the model takes one size only, and others are asked for."""
     if not model.fixed_size:
         return
     if "scale" in spec.augment:
@@ -69,7 +69,7 @@ def _method(spec: Spec, name: str) -> Method:
 
 
 def check_targets(spec: Spec) -> None:
-    """Look at what is to be explained. Raises: RequestError: flags that exclude each other, or no such file."""
+    """Check what is to be explained. Raises: RequestError: flags that exclude each other, or no such file."""
     ways = {
         "--class": spec.classes not in ((), ("top1",)),
         "--contrast": spec.contrast is not None,

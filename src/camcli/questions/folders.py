@@ -13,7 +13,7 @@ from camcli.records import Ref
 
 
 class FolderClasses:
-    """What class each folder stands for; `on_remark` is told which order was taken where no class has a name."""
+    """The class that each folder stands for; `on_remark` is told which order was taken if no class has a name."""
 
     def __init__(self, model: Model, on_remark: Callable[[str], None]) -> None:
         self._model = model
@@ -35,7 +35,7 @@ class FolderClasses:
         return found
 
     def _in_order(self, folder: Path) -> int | None:
-        """The class that a folder stands for by its place in ImageFolder's order, where no class has a name.
+        """The class that a folder stands for by its place in ImageFolder's order, if no class has a name.
 
         Raises: RequestError: there are not as many folders as classes, and none of them is called by an id.
         """

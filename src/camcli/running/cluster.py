@@ -24,11 +24,11 @@ from camcli.records import MAX_PIXELS, Ref, Row
 from camcli.sinks import dump, open_sinks
 from camcli.specs import OutputSpec, Spec
 
-# Pictures of a block where the spec does not say: as on a single CPU.
+# Pictures of a block if the spec does not say: as on a single CPU.
 BLOCK = 16
 # Ray handles so many parts of a dataset well; more blocks than that share them.
 MAX_PARTS = 2000
-# Cores of one engine where nobody says.
+# Cores of one engine if nobody says.
 CORES = 4
 # The one column of what workers return: (kind, value) as JSON. Nothing of theirs is unpickled: an exception may be of a
 # class that only they can import.
@@ -37,7 +37,7 @@ _TOLD = "told"
 
 @dataclass(frozen=True, slots=True)
 class Job:
-    """What each actor does. It works in the folder of the command, where that exists on its machine, and imports the
+    """The work of each actor. It works in the folder of the command, if that exists on its machine, and imports the
     user's code from where the command does."""
 
     spec: Spec
@@ -54,7 +54,7 @@ class Job:
 
 @contextmanager
 def cluster(address: str | None) -> Iterator[None]:
-    """Connected to the cluster at the address, else at RAY_ADDRESS, else to one made of this machine.
+    """Connects to the cluster at the address, else at RAY_ADDRESS, else to one made of this machine.
 
     Raises: SetupError: Ray is missing, or no cluster answers.
     """
@@ -79,9 +79,9 @@ def cluster(address: str | None) -> Iterator[None]:
 
 
 def rows(job: Job, refs: Iterable[Ref], workers: int | None, say: Callable[[str], None]) -> Iterator[Row]:
-    """One row per ref, in order, from so many engines at once; default: one a GPU, or one for a few cores.
+    """One row per ref, in order, from `workers` engines at once; default: one a GPU, or one for a few cores.
 
-    What the engines have to remark is said once.
+    Each remark of the engines is said once.
 
     Raises: as the local engine does, when the first actor finds out.
     """
@@ -171,6 +171,6 @@ class _Worker:
 
 
 def _failure(error: Exception) -> dict[str, str]:
-    """What ends the run, as the local engine would end it: an exit code, a message, and the traceback."""
+    """The error that ends the run, as the local engine would end it: an exit code, a message, and the traceback."""
     known = of_run(error)
     return _told("failure", [int(known.exit_code), str(known), format_exc()])

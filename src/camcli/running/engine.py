@@ -96,22 +96,22 @@ class Engine:
 
     @property
     def methods(self) -> Sequence[Method]:
-        """Those that are asked for and apply."""
+        """The methods that are asked for and apply."""
         return self.plan.methods
 
     @property
     def layers(self) -> Sequence[Layer]:
-        """Where maps are read."""
+        """The layers that maps are read at."""
         return self.plan.layers
 
     @property
     def batch_size(self) -> int:
-        """The pictures of a batch."""
+        """The number of pictures in a batch."""
         return self.plan.network.batch_size
 
     @property
     def overlaps(self) -> bool:
-        """Whether computing leaves cores idle."""
+        """True if computing leaves cores idle."""
         return self.model.device != "cpu"
 
     def explain(self, refs: Iterable[Ref]) -> Iterator[Result]:
@@ -130,7 +130,7 @@ class Engine:
 
     @cached_property
     def provenance(self) -> Provenance:
-        """What this engine's answers are made with; waits for the digest of the weights."""
+        """The origin of this engine's answers; waits for the digest of the weights."""
         model, spec = self.model, self.spec
         packages = dict.fromkeys(("torch", "torchvision", model.package))
         return Provenance(
@@ -145,7 +145,7 @@ class Engine:
     @machine_failures()
     @in_fp32()
     def answer(self, batch: Sequence[Item]) -> list[Result]:
-        """What the network says of the items that were read, and their refusals of the others; in order.
+        """The results of the items that were read, and the refusals of the others; in order.
 
         Raises: SetupError: the device has failed, or memory does not suffice for the model.
         """
@@ -162,7 +162,7 @@ class Engine:
         return [item.result for item in batch if item.result is not None]
 
     def _explain_same_shape(self, items: Sequence[Item]) -> None:
-        """Explains them together, or by halves where so many don't fit in memory."""
+        """Explains the items together, or by halves if so many don't fit in memory."""
         for start in range(0, len(items), self._most):
             part = items[start : start + self._most]
             if not faults.fits(partial(self._explain_together, part)):
@@ -197,7 +197,7 @@ class Engine:
             item.result = self._result(item, prediction, answers, shared)
 
     def _noted(self, answers: list[Attribution] | str) -> list[Attribution] | str:
-        """A picture's answers with what is known of all, on those that have no note."""
+        """A picture's answers; one without a note gets the note that holds for its layer or for the network."""
         if isinstance(answers, str):
             return answers
         drawn = habits.ONE_DRAW if self._prepared.chance else None

@@ -1,4 +1,4 @@
-"""From a spec and a model all that every batch of a run needs: layers, a network to compute, methods that apply."""
+"""Makes, of a spec and a model, all that every batch of a run needs: layers, a network, methods that apply."""
 
 from __future__ import annotations
 
@@ -36,10 +36,10 @@ BATCH_SIZE = 16
 
 @dataclass(frozen=True, slots=True, eq=False)
 class Prepared:
-    """What every batch of a run needs.
+    """All that every batch of a run needs.
 
-    model: its network is the one that is computed. randomised: the same plan for networks with random weights, by what
-    of them is random. chance: the network answers otherwise each time it is asked. unseen: layers whose maps were not
+    model: its network is the one that is computed. randomised: the same plan for networks with random weights, by the
+    part that is random. chance: the network answers otherwise each time it is asked. unseen: layers whose maps were not
     seen to lie on the picture. remarks: what the user should know.
     """
 
@@ -55,7 +55,7 @@ class Prepared:
 def prepare(
     spec: Spec, model: Model, methods: Sequence[Method], asker: Asker, step: Callable[[int, int], None]
 ) -> Prepared:
-    """Look into the model's network, choose layers, and compute it as fast as it allows.
+    """Look into the model's network, choose layers, and make it as fast as it allows.
 
     `step` is told how many of how many forwards are done, by methods that take many.
 
@@ -67,7 +67,7 @@ def prepare(
 
 
 class _Preparation:
-    """One preparation: the methods that are left, and what is to be said."""
+    """One preparation: the methods that are left, and the remarks."""
 
     def __init__(self, spec: Spec, model: Model, methods: Sequence[Method], asker: Asker) -> None:
         self._spec, self._model, self._asker = spec, model, asker
@@ -77,7 +77,7 @@ class _Preparation:
 
     def run(self, step: Callable[[int, int], None]) -> Prepared:
         spec, model = self._spec, self._model
-        # Of two pictures what is a table of the network's own shows; known networks cost less.
+        # With two pictures a table (1, h, w, C) of the network's own is no map; for known networks one will do.
         pictures = 1 if model.alone or model.known else 2
         grey = torch.zeros(pictures, len(model.preset.mean), *model.preset.view_size, device=model.device)
         found = self._found_habits(grey)
@@ -132,7 +132,7 @@ class _Preparation:
         )
 
     def _found_habits(self, grey: Tensor) -> Habits:
-        """What is found of a network that nobody here has seen."""
+        """The habits of a network that nobody here has seen."""
         if not self._model.foreign:
             return Habits()
         found = habits.found_in(self._model.net, self._model.readout, _noise(3, grey), alone=self._model.alone)
@@ -190,14 +190,14 @@ class _Preparation:
         return found
 
     def _leave_out(self, inapplicable: Sequence[Method], why: SetupError) -> None:
-        """Go on without them, if all were asked for. Raises: SetupError: they were asked for by name."""
+        """Go on without these methods, if all were asked for. Raises: SetupError: they were asked for by name."""
         if not conflicts.asks_all(self._spec):
             raise why from None
         self._remarks.append(f"{', '.join(method.name for method in inapplicable)}: left out: {why}")
         self._methods = [method for method in self._methods if method not in inapplicable]
 
     def _check_applies(self, method: Method, plan: Plan, traced: Trace, noise: Tensor) -> None:
-        """Refuse a method that needs what this network does not have before any picture is read."""
+        """Refuse, before any picture is read, a method that needs what this network does not have."""
         if traced.cut and method.needs & parts.TO_PIXELS:
             raise SetupError(f"it needs gradients to the pixels, and {traced.cut}")
         if traced.scripted and method.needs & parts.SEES_OPERATIONS:

@@ -1,4 +1,4 @@
-"""What a run costs on this machine, stage by stage, and what other ways of computing would cost and change."""
+"""The cost of a run on this machine, stage by stage, and the cost and effect of other ways of computing."""
 
 from __future__ import annotations
 
@@ -35,7 +35,7 @@ from camcli.storage.writing import put
 from camcli.tasks import classification
 
 BATCH_SIZES = (1, 2, 4, 8, 16, 32, 64)
-# A batch size is as good as the best where it is so near to it: the smallest such needs the least memory.
+# A batch size is as good as the best if it is so near to it: the smallest such needs the least memory.
 AS_GOOD = 0.95
 # A gain that is worth a change of the answers.
 WORTH_IT = 1.1
@@ -76,7 +76,7 @@ class Measured:
 
     @property
     def advice(self) -> list[str]:
-        """What to type, from what was measured."""
+        """Advice on what to type, from what was measured."""
         said = []
         total = sum(stage.seconds for stage in self.stages)
         slowest = max(self.stages, key=lambda stage: stage.seconds)
@@ -102,7 +102,7 @@ class Measured:
         return said
 
     def as_row(self) -> Row:
-        """JSON-ready."""
+        """All that was measured, as JSON-ready data."""
         total = sum(stage.seconds for stage in self.stages)
         return {
             "pictures": self.pictures,
@@ -194,7 +194,7 @@ def _stages(engine: Engine, where: OutputSpec, refs: Sequence[Ref], items: list[
 
 @in_fp32()
 def _computed(engine: Engine, batch: Sequence[Item], clock: _Clock) -> list[Result]:
-    """The engine's answer, its forward and what follows it timed apart."""
+    """The engine's answer, with its forward and its backward timed apart."""
     views = [item.view.pixels for item in batch if item.view]
     shapes = {view.shape for view in views}
     if len(shapes) == 1 and engine.methods:

@@ -1,4 +1,4 @@
-"""A network rearranged to be computed faster, in which precision, compiled.
+"""A network rearranged to be computed faster, in a lower precision and compiled if asked for.
 
 The rearranged network is a copy with the same module names; the one given stays as it was. Batch norms are folded into
 the convolutions before them, and kernels lie channels last in memory, as the fastest implementations want them. Scores
@@ -30,12 +30,12 @@ from camcli.tasks.readout import Outputs
 from camcli.tasks.tables import tensors_in
 
 DTYPES = {"fp32": torch.float32, "bf16": torch.bfloat16, "fp16": torch.float16}
-# What deepcopy raises on what a network may hold: tensors of a graph, locks, generators.
+# Raised by deepcopy on things that a network may hold: tensors of a graph, locks, generators.
 _UNCOPIED = (RuntimeError, TypeError, AttributeError, ValueError)
 
 
 def remarks(spec: Spec, device: str) -> list[str]:
-    """What the user should know of the precision asked for on this device."""
+    """Remarks for the user on the precision asked for on this device."""
     if device != "cpu" or spec.precision == "fp32":
         return []
     if spec.precision == "fp16":
@@ -47,7 +47,7 @@ def remarks(spec: Spec, device: str) -> list[str]:
 
 @dataclass(frozen=True, slots=True, eq=False)
 class Tuned:
-    """The network as a run computes it. cut: the layer behind which it is fp32 in a run of lower precision.
+    """The network as a run computes it. cut: the layer after which it is fp32 in a run of lower precision.
     channels_last: how its pictures lie in memory. remark: why it is not computed as fast as others."""
 
     net: nn.Module
@@ -61,7 +61,7 @@ def rearranged(
 ) -> Tuned:
     """A network rearranged for a run; `kept` are the layers that are read.
 
-    `trace` is None where the network could not be followed: its modules then stay as they are.
+    `trace` is None if the network could not be followed: its modules then stay as they are.
 
     Raises: SetupError: a lower precision, and a layer that not every path to the score crosses.
     """
@@ -95,8 +95,8 @@ def rearranged(
 
 
 def _faster(model: Model, normalised: Sequence[tuple[str, str]], kept: Collection[str]) -> Tuned:
-    """The tuned network; torchvision's are known to be tuned well. Of others the fastest form that answers as they do,
-    at last the network itself."""
+    """The tuned network. torchvision's are known to be tuned well; of others the fastest form that answers alike, or
+    else the network itself."""
     if model.known:
         return Tuned(tuned(model.net, normalised, kept), channels_last=True)
     remark = None
@@ -114,8 +114,8 @@ def _faster(model: Model, normalised: Sequence[tuple[str, str]], kept: Collectio
 
 
 def is_faithful(copy: nn.Module, model: Model, layers: Collection[str], *, channels_last: bool = True) -> bool:
-    """Whether a copy says what the model says, by what is its own: code may hold on to the network that it was made
-    for, and then runs that in place of the copy."""
+    """True if a copy answers as the model does, by running its own layers: code may hold on to the network that it was
+    made for, and then runs that in place of the copy."""
     shape = (1 if model.alone else 2, len(model.preset.mean), *model.preset.view_size)
     noise = torch.randn(shape, generator=torch.Generator().manual_seed(0)).to(model.device)
     memory = torch.channels_last if channels_last else torch.contiguous_format
@@ -129,7 +129,7 @@ def is_faithful(copy: nn.Module, model: Model, layers: Collection[str], *, chann
 
 
 def _alike(found: Outputs, expected: Outputs) -> bool:
-    """Whether two outputs are one but for rounding. Without scores, all tensors that the network returned."""
+    """True if two outputs differ by rounding only: in their scores, or without scores in all tensors returned."""
     pairs = [(found.scores, expected.scores)]
     if not expected.readout.table:
         pairs = list(zip(tensors_in(found.raw), tensors_in(expected.raw), strict=True))
@@ -143,8 +143,8 @@ def _alike(found: Outputs, expected: Outputs) -> bool:
 def tuned(
     net: nn.Module, normalised: Sequence[tuple[str, str]], kept: Collection[str] = (), *, channels_last: bool = True
 ) -> nn.Module:
-    """A copy with channels-last kernels. Of `normalised`, pairs of a convolution and the batch norm that alone reads
-    it, the norms are folded and become Identity, but for convolutions in `kept`, whose own output is read."""
+    """A copy with channels-last kernels and folded batch norms. `normalised` are pairs of a convolution and its only
+    reader, a batch norm. Each norm becomes Identity, unless its convolution is in `kept`, whose own output is read."""
     memory = torch.channels_last if channels_last else torch.contiguous_format
     named = [(net.get_submodule(conv), net.get_submodule(norm)) for conv, norm in normalised if conv not in kept]
     pairs = [(conv, norm) for conv, norm in named if _is_plain(conv) and _is_plain(norm)]
@@ -161,10 +161,10 @@ def tuned(
 
 
 def compile_trunk(net: nn.Module, trace: Trace, layers: Collection[str]) -> None:
-    """Have torch.compile build, at their next call, the modules that run up to the last of the layers, in place.
+    """Have torch.compile build, in place and at their next call, the modules that run up to the last of the layers.
 
-    The largest that contain no layer, since hooks inside a compiled module are not seen. What is behind the layers
-    stays as it is: it is differentiated, and small. Built code is kept in the user's cache for the next run.
+    It builds the largest that contain no layer, since hooks inside a compiled module are not seen. The part after the
+    layers stays as it is: it is differentiated, and small. Built code is kept in the user's cache for the next run.
     """
     cache = Path(os.environ.get("XDG_CACHE_HOME") or Path.home() / ".cache") / "camcli" / "inductor"
     os.environ.setdefault("TORCHINDUCTOR_CACHE_DIR", os.fspath(cache))
@@ -183,7 +183,7 @@ def compile_trunk(net: nn.Module, trace: Trace, layers: Collection[str]) -> None
 
 
 def _is_plain(module: nn.Module) -> bool:
-    """Whether it computes what its class does, of its own tensors: hooks may change both (weight_norm does)."""
+    """True if it computes what its class does, from its own tensors: hooks may change both (weight_norm does)."""
     hooks = (module._forward_hooks, module._forward_pre_hooks)
     return "forward" not in vars(module) and not any(hooks) and getattr(module, "running_mean", 0) is not None
 
@@ -203,7 +203,7 @@ def _folded(conv: nn.Module, norm: nn.Module, memory: torch.memory_format) -> nn
 
 
 def _arranged(tensor: Tensor, memory: torch.memory_format) -> Tensor:
-    """The tensor itself where it is no kernel of a convolution."""
+    """The tensor in that memory format; the tensor itself if it is no kernel of a convolution."""
     if tensor.ndim != 4:
         return tensor
     arranged = tensor.detach().contiguous(memory_format=memory)

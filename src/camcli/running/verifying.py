@@ -27,7 +27,7 @@ SAME_WITHIN = 0.02
 
 # Unlike any fingerprint, so that one compared with it is read in full.
 NO_MAP = {"sha256": "", "grid": "0x0:"}
-# Of a row and of a map, what is compared or named otherwise, or is another one each time.
+# Keys of a row and of a map that are compared or named elsewhere, or differ each time.
 _TOLD_ELSEWHERE = ("top", "explanations", "provenance", "ms")
 _MAPS_TOLD_ELSEWHERE = ("method", "layer", "fingerprint", "files")
 # The best first.
@@ -36,7 +36,7 @@ STATUSES = ("identical", "equal", "differs", "gone")
 
 @dataclass(frozen=True, slots=True)
 class Trusted:
-    """What the user has said that rows may do: run the code `model` and `target`, fetch the URL `weights`, load a
+    """The things that the user allows to rows: run the code `model` and `target`, fetch the URL `weights`, load a
     checkpoint as with --trust-checkpoint."""
 
     model: str | None = None
@@ -46,7 +46,7 @@ class Trusted:
 
 
 def verified(file: BinaryIO, trusted: Trusted, device: str | None, max_pixels: int) -> Iterator[dict[str, Any]]:
-    """What became of each row of the file, run again, on that device if one is named.
+    """A report on each row of the file, run again, on that device if one is named.
 
     Raises: RequestError: a line is no row, of another version, or runs code that the user has not named.
     """
@@ -57,7 +57,7 @@ def verified(file: BinaryIO, trusted: Trusted, device: str | None, max_pixels: i
 
 
 def _lines(file: BinaryIO) -> Iterable[bytes]:
-    """Its lines; of UTF-16 too, which Windows PowerShell's `>` makes of all that it writes."""
+    """The file's lines, also if it is UTF-16: Windows PowerShell's `>` makes that of all that it writes."""
     if file.peek(2)[:2] not in (BOM_UTF16_LE, BOM_UTF16_BE):  # type: ignore[attr-defined]
         return file
     return file.read().decode("utf-16", "replace").encode().splitlines()
@@ -95,7 +95,7 @@ def _asked(row: Row) -> Row:
 
 
 def _again(rows: Sequence[Row], spec: Spec, max_pixels: int) -> Iterator[dict[str, Any]]:
-    """The rows of one spec, each with what became of it."""
+    """A report on each row of one spec."""
     kept = [row for row in rows if not _through_a_pipe(row)]
     results = _results(spec, kept, max_pixels) if kept else iter(())
     for row in rows:
@@ -171,7 +171,7 @@ def _typed(value: Any, hint: Any) -> Any:
 
 
 def _compared(then: Row, now: Row) -> dict[str, Any]:
-    """What became of a row: the worst status of its maps and its prediction, each map's, and what else has changed."""
+    """The report on a row: the worst status of its maps and its prediction, each map's, and what else has changed."""
     if "error" in now:
         return _gone(then, now["error"]["message"])
     answers = {_key(answer): answer for answer in now["explanations"]}
@@ -208,7 +208,7 @@ def _map(then: Row, now: Row | None) -> dict[str, Any]:
 
 
 def _prediction(then: Row, now: Row) -> str:
-    """The status of what was predicted: the best class, and the scores of the best ones, as they were recorded.
+    """The status of a prediction: the best class, and the recorded scores of the best ones.
 
     Classes whose scores are nearly the same may change places below the best one, or fall out of the row.
     """
@@ -231,7 +231,7 @@ def _scores(row: Row) -> dict[int, float]:
 
 
 def _made_with(row: Row) -> Row:
-    """What a row says of its picture, its model and how it was made, by flat names."""
+    """A row's words on its picture, its model and how it was made, by flat names."""
     told = {key.name: row.get(key.name) for key in schema.ANSWERED if key.name not in _TOLD_ELSEWHERE}
     made = dict(row["provenance"])
     versions, preset, spec = (made.pop(part) or {} for part in ("versions", "preset", "spec"))
@@ -251,7 +251,7 @@ def _said_of(answer: Row) -> Row:
 
 
 def _flat(values: Mapping[str, Any]) -> Row:
-    """The same with a name for each value of an object in it."""
+    """The values, with a name for each value of an object among them."""
     flat: Row = {}
     for name, value in values.items():
         if isinstance(value, dict):
@@ -262,7 +262,7 @@ def _flat(values: Mapping[str, Any]) -> Row:
 
 
 def _differences(before: Row, after: Row) -> dict[str, Any]:
-    """name -> [then, now], null where there was or is none."""
+    """name -> [then, now], null if there was or is none."""
     return {
         name: [before.get(name), after.get(name)] for name in {**before, **after} if before.get(name) != after.get(name)
     }

@@ -1,4 +1,4 @@
-"""Where results go: pictures to files, rows to a stream, a table, or the journal of a folder."""
+"""Sinks for results: pictures go to files, rows to a stream, a table, or the journal of a folder."""
 
 from camcli.sinks.files import Files, open_sinks, write_picture
 from camcli.sinks.journal import Journal, open_journal

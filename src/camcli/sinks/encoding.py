@@ -39,7 +39,7 @@ def encoded(picture: NDArray[np.uint8], suffix: str) -> bytes:
 
 
 def npz(result: Explained, attribution: Attribution) -> bytes:
-    """float32 `values`: map (h, w) at the layer or saliency (3, h, w) on the view; `box`, `size`; what they answer."""
+    """float32 `values` (map (h, w) at the layer, saliency (3, h, w) on the view), `box`, `size`, what they answer."""
     buffer = io.BytesIO()
     np.savez_compressed(
         buffer,

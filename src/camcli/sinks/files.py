@@ -13,7 +13,6 @@ from contextlib import closing, contextmanager, suppress
 from math import prod
 from pathlib import Path
 from threading import Lock
-from typing import TYPE_CHECKING
 
 from camcli.drawing import overlays, sheets
 from camcli.errors import InputError, SetupError
@@ -27,10 +26,6 @@ from camcli.specs import OutputSpec
 from camcli.storage import uris
 from camcli.storage.scratch import Scratch, sweep
 from camcli.storage.writing import check_file, check_folder, put
-
-if TYPE_CHECKING:
-    pass
-
 
 DRAWN = {
     "overlay": overlays.overlay,
@@ -52,7 +47,7 @@ def open_sinks(spec: OutputSpec) -> Iterator[Files]:
     try:
         yield files
     except Exception:
-        files.drop()  # of a run that has failed nobody knows the maximum
+        files.drop()  # nobody knows the maximum of a run that has failed
         raise
     finally:
         files.close()
@@ -66,7 +61,7 @@ class Files:
         self._spec = spec
         self._lock = Lock()
         self._scratch: Scratch | None = None
-        self._folder: str | None = None  # where it is one of this machine
+        self._folder: str | None = None  # if it is one of this machine
         if spec.folder is not None:
             check_folder(os.fspath(spec.folder))
             self._folder = uris.local_path(os.fspath(spec.folder))
@@ -78,7 +73,7 @@ class Files:
         self._waiting = Waiting() if spec.norm == "run" and drawn else None
 
     def write(self, result: Result) -> list[Paths]:
-        """The paths by kind, one mapping per attribution of the result.
+        """Writes pictures; gives their paths by kind, one mapping per attribution of the result.
 
         Raises:
             InputError: they would lie outside the folder: a link in it leads there.
@@ -117,7 +112,7 @@ class Files:
         return written
 
     def drop(self) -> None:
-        """Forget what waits to be drawn."""
+        """Forget the drawings that wait."""
         if self._waiting is not None:
             self._waiting.close()
             self._waiting = None

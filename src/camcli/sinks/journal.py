@@ -1,8 +1,8 @@
 """The journal of an output folder: `rows.jsonl`, one row for each input that is done, and `run.json`, what was asked.
 
-A row is added when its files are in place, so a run that was cut off, however that came, goes on behind its last row.
-What is recorded is not computed again, unless its files are gone or its picture is newer than they are, or for the rest
-of a batch: batches, and with them every bit, stay those of a run that was never cut off.
+A row is added when its files are in place, so a run that was cut off, however that came, goes on after its last row.
+A recorded row is not computed again, unless its files are gone, its picture is newer than they are, or another row of
+its batch is computed: so batches, and with them every bit, stay those of a run that was never cut off.
 """
 
 from __future__ import annotations
@@ -22,7 +22,7 @@ from camcli.storage.scratch import sweep
 
 
 class Journal(Protocol):
-    """What of a run is done."""
+    """The part of a run that is done."""
 
     done_before: int
 
@@ -30,7 +30,7 @@ class Journal(Protocol):
         """Refuse weights that are not those of the recorded rows, if there are any. Raises: RequestError."""
 
     def remaining(self, refs: Iterable[Ref], block: int) -> Iterator[Ref]:
-        """The refs of all blocks of so many that are not recorded as a whole.
+        """The refs of each block (of `block` refs) that is not recorded as a whole.
 
         Raises:
             RequestError: another process is at it, or what is recorded was asked otherwise.
@@ -39,10 +39,10 @@ class Journal(Protocol):
 
     def rows(self, computed: Iterable[Row]) -> Iterator[Row]:
         """One row for each ref that `remaining` was given, in order: the recorded ones, and the computed ones, which
-        are recorded. Raises: SetupError: they can't be."""
+        it records. Raises: SetupError: they can't be recorded."""
 
     def finish(self) -> None:
-        """All refs are done: the file has their rows in their order."""
+        """Ends a run whose refs are all done: the file gets their rows in their order."""
 
 
 @contextmanager

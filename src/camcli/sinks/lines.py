@@ -25,10 +25,10 @@ SYNC_SECONDS = 5.0
 
 
 class Lines:
-    """Rows by their input's digest: where each is, in bytes from the beginning. A later row of an input replaces it.
+    """Rows by their input's digest: each one's place, in bytes from the beginning. Of an input the last row counts.
 
-    weights: the sha256 of those that the rows were made with, None if none tells. ended: when the last row was added
-    before this run, in nanoseconds.
+    weights: the sha256 of the weights that the rows were made with, None if none tells. ended: the time at which the
+    last row was added before this run, in nanoseconds.
     """
 
     def __init__(self, path: Path) -> None:
@@ -37,7 +37,7 @@ class Lines:
         self.ended = 0
         self._reader: BinaryIO | None = None
         self._writer: FileIO | None = None
-        # Of each row where it is, times two, plus one for a refusal.
+        # The place of each row, times two, plus one for a refusal.
         self._places: dict[bytes, int] = {}
         self._count = 0
         self._end = 0
@@ -68,7 +68,7 @@ class Lines:
             self._writer.close()
 
     def find(self, name: bytes) -> tuple[int | None, bool]:
-        """(where the row of that digest is, whether it is a refusal); None: there is none."""
+        """(the place of the row of that digest, None if there is none; whether it is a refusal)."""
         found = self._places.get(name)
         return (None, False) if found is None else (found // 2, bool(found % 2))
 
@@ -78,7 +78,7 @@ class Lines:
         return row
 
     def add(self, name: bytes, row: Row) -> int:
-        """Where the row now is. Raises: SetupError: it can't be written; nothing of it is left then."""
+        """Adds a row; gives its place. Raises: SetupError: it can't be written; nothing of it is left then."""
         assert self._writer is not None
         at, line = self._end, rows.dump(row).encode() + b"\n"
         try:
@@ -117,7 +117,7 @@ class Lines:
 
 
 def parsed(line: bytes) -> Row | None:
-    """A line of the journal; None: it is no whole row."""
+    """The row of a line of the journal; None if it is no whole row."""
     if not line.endswith(b"\n"):
         return None
     try:
@@ -137,5 +137,5 @@ def weights_of(row: Row) -> str | None:
 
 
 def digest(key: tuple[str, int]) -> bytes:
-    """Of an input's `rows.key`: 12 bytes that no other input of a run has."""
+    """The digest of an input's `rows.key`: 12 bytes that no other input of a run has."""
     return blake2b(f"{key[0]}\0{key[1]}".encode("utf-8", "surrogatepass"), digest_size=12).digest()

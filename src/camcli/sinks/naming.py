@@ -1,4 +1,4 @@
-"""What the files of an answer are called."""
+"""Names of an answer's files."""
 
 from __future__ import annotations
 
@@ -11,12 +11,12 @@ from camcli.specs import OutputSpec
 
 MAX_NAME_BYTES = 255
 MAX_SLUG = 80
-# Of one answer's pictures: paths, URIs or "-" for stdout.
+# The files of one answer's pictures: paths, URIs or "-" for stdout.
 Paths: TypeAlias = dict[Picture, str]
 
 
 def suffix_of(kind: Picture, spec: OutputSpec) -> str:
-    """Of a file of that kind."""
+    """The ending of a file of that kind."""
     return "." + {"raw": "npz", "heatmap": "png", "neurons": "png"}.get(kind, spec.format)
 
 

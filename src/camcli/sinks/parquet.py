@@ -19,10 +19,10 @@ GROUP = 1024
 
 
 class Table(Protocol):
-    """Where a run's rows are collected."""
+    """A collector of a run's rows."""
 
     def add(self, row: Row) -> None:
-        """One more row."""
+        """Takes one more row."""
 
 
 class _Nowhere:
@@ -51,7 +51,7 @@ class _Parquet:
             self._writer.close()
 
     def drop(self) -> None:
-        """Let go of a file that is not to be: pyarrow would complain of it at the end of the process."""
+        """Let go of a file that is not kept: pyarrow would complain of it at the end of the process."""
         with suppress(OSError):
             self._writer.close()
         self._writer.is_open = False
@@ -67,7 +67,7 @@ class _Parquet:
 
 @contextmanager
 def open_table(name: str | None) -> Iterator[Table]:
-    """Rows go to the Parquet file or URI of that name, which appears when the run is over; nowhere where it is None.
+    """A table in the Parquet file or URI of that name, there when the run is over; without a name rows go nowhere.
 
     Raises:
         RequestError: the file can't be there.
@@ -106,7 +106,7 @@ def _opened(name: str) -> Iterator[Any]:
 
 
 def _flat(row: Row) -> Row:
-    """The row with a value for each column: maps as pairs, what differs from run to run as JSON text."""
+    """The row with a value for each column: maps as pairs, parts that differ from run to run as JSON text."""
     return {key.name: _cell(row.get(key.name), key.type) for key in schema.KEYS}
 
 

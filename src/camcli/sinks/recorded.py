@@ -1,4 +1,4 @@
-"""What a folder has recorded of a run: rows that count, rows that are merged with computed ones, and what was asked."""
+"""A folder's record of a run: rows that count, their merging with computed ones, and what was asked."""
 
 from __future__ import annotations
 
@@ -24,13 +24,13 @@ from camcli.storage.writing import put
 
 ROWS, RUN = "rows", "run"
 SCHEMA = 1
-# What changes where or how pictures are computed, and not which: a run may go on with another one.
+# These change where or how pictures are computed, not which: a run may go on with other ones.
 _NOT_ASKED = ("batch_size", "folder", "file", "durable")
 
 
 @dataclass(frozen=True, slots=True)
 class _Asked:
-    """A ref of this run, by its digest: where its row is and what it is; None: nowhere, or it doesn't count."""
+    """A ref of this run, by its digest, with its row and the row's place; None if it has none that counts."""
 
     ref: Ref
     name: bytes
@@ -54,8 +54,8 @@ class Folder:
         self._run_path = folder / f"{RUN}{part}.json"
         self._claim = f"run{part}"
         self._scratch: Scratch | None = None
-        # Of the refs that were given out and not merged yet: where the row is (None: nowhere), and whether the ref's
-        # block is computed (again).
+        # For each ref that was given out and is not merged yet: its digest, the place of its row (None: nowhere), and
+        # whether its block is computed (again).
         self._coming: deque[tuple[bytes, int | None, bool]] = deque()
         self._blocks: Iterator[list[_Asked]] = iter(())
         self._order = array("q")
@@ -126,7 +126,7 @@ class Folder:
                 yield from (one.ref for one in block)
 
     def _is_current(self, ref: Ref, row: Row) -> bool:
-        """Whether a row's files are there, and none of them is older than the picture."""
+        """True if a row's files are there, and none of them is older than the picture."""
         try:
             written = [self._file(name).stat().st_mtime_ns for name in _files_of(row)]
         except OSError:
@@ -173,7 +173,7 @@ class Folder:
         put(json.dumps(run, indent=1).encode() + b"\n", os.fspath(self._run_path), self._scratch, durable=True)
 
     def _check_asked(self) -> None:
-        """Raises: RequestError."""
+        """Refuse a run that was asked otherwise. Raises: RequestError."""
         try:
             recorded = json.loads(self._run_path.read_bytes())
             before, self._folders = recorded["asked"], _folders_of(recorded)
@@ -215,7 +215,7 @@ class Folder:
         self._run_path.unlink(missing_ok=True)
 
     def _file(self, named: str) -> Path:
-        """Where a file is that a row names. Raises: FileNotFoundError: it is gone."""
+        """The path of a file that a row names. Raises: FileNotFoundError: it is gone."""
         for folder in self._folders:
             if PurePath(named).is_relative_to(folder):
                 path = self._folder / PurePath(named).relative_to(folder)
@@ -225,7 +225,7 @@ class Folder:
 
 
 def request(spec: Spec, where: OutputSpec) -> Row:
-    """All that decides rows and files, as JSON has it."""
+    """All that decides rows and files, as JSON data."""
     asked = {name: value for name, value in {**asdict(where), **asdict(spec)}.items() if name not in _NOT_ASKED}
     found: Row = json.loads(json.dumps(asked))
     return found
@@ -236,7 +236,7 @@ def _files_of(row: Row) -> list[str]:
 
 
 def _folders_of(run: Row) -> list[str]:
-    """Raises: TypeError, KeyError: it names none."""
+    """The folders that a run names. Raises: TypeError, KeyError: it names none."""
     folders: list[str] = run["folders"]
     if not all(isinstance(folder, str) for folder in folders):
         raise TypeError

@@ -45,7 +45,7 @@ def _values(result: Explained | Failed, files: Sequence[Mapping[Picture, str]]) 
 
 
 def key(row: Row) -> tuple[str, int]:
-    """Which input of a run a row is of."""
+    """The input that a row is of, by name and `again`."""
     return row["input"], row.get("again", 1)
 
 
@@ -85,7 +85,7 @@ def _explanation(attribution: Attribution, files: Mapping[Picture, str], result:
 
 
 def _provenance(provenance: Provenance) -> Row:
-    """`asdict`, less its copy of every dict and tuple for every row."""
+    """`asdict` without its copy of every dict and tuple for every row."""
     return {f.name: getattr(provenance, f.name) for f in fields(provenance)} | {"preset": asdict(provenance.preset)}
 
 

@@ -1,7 +1,7 @@
-"""A row, defined once: JSON rows, the columns of Parquet, what the journal and `verify` read, and the README's table.
+"""A row, defined once for JSON rows, the columns of Parquet, the journal and `verify`, and the README's table.
 
 A new key is one line in `ANSWERED` (or below it) and its value in `rows`: its type, and a line of documentation.
-Optional keys are left out where there is nothing to say, and are null in a table.
+Optional keys are left out if there is nothing to say, and are null in a table.
 """
 
 from __future__ import annotations
@@ -28,21 +28,21 @@ class Plain(Enum):
 
 @dataclass(frozen=True, slots=True)
 class ListOf:
-    """Any number of them."""
+    """A list of any number of values."""
 
     each: Type
 
 
 @dataclass(frozen=True, slots=True)
 class MapOf:
-    """By names that are data."""
+    """Values by names that are data."""
 
     each: Type
 
 
 @dataclass(frozen=True, slots=True)
 class Struct:
-    """These keys in this order; in a table one column of JSON text where they differ from run to run (`as_text`)."""
+    """These keys in this order; in a table one column of JSON text if they differ from run to run (`as_text`)."""
 
     keys: tuple[Key, ...]
     as_text: bool = False
@@ -53,7 +53,7 @@ Type: TypeAlias = "Plain | ListOf | MapOf | Struct"
 
 @dataclass(frozen=True, slots=True)
 class Key:
-    """One key: `says` is its line in the README, "" where another one tells it; `null`: its value may be."""
+    """One key: `says` is its line in the README, "" if another one tells it; `null`: its value may be null."""
 
     name: str
     type: Type
@@ -186,7 +186,7 @@ def row(values: Mapping[str, Any]) -> Row:
 
 
 def wrong(values: Any) -> str | None:
-    """The first key of a row from anywhere whose value is of another type, if there is one; "" for the row itself.
+    """The first key with a value of another type, in a row from anywhere; None without, "" for the row itself.
 
     Keys may be missing, and there may be others: rows of other versions can be read.
     """
@@ -201,7 +201,7 @@ def table() -> Iterator[str]:
 
 
 def text(name: str) -> str:
-    """Half a surrogate pair, as in a file name that is no UTF-8, has no JSON form: it becomes U+FFFD."""
+    """The name with U+FFFD for half a surrogate pair, which names that are no UTF-8 hold and JSON can't."""
     return name if name.isascii() else name.encode("utf-16", "surrogatepass").decode("utf-16", "replace")
 
 
@@ -247,7 +247,7 @@ def _unicode(value: Any) -> Any:
 
 
 def _wrong(value: Any, type_: Type) -> str | None:
-    """The path of a value of another type below this one; "" for itself."""
+    """The path of a value of another type below this one; None without, "" for itself."""
     if isinstance(type_, Plain):
         return None if type(value) in type_.value else ""
     if isinstance(type_, Struct):

@@ -20,7 +20,7 @@ _SPOOLED = ".waiting"
 
 @dataclass(frozen=True, slots=True)
 class Drawing:
-    """All that a picture needs but its pixels: how many they are, and from which version of its file, read how."""
+    """All that a drawing needs except its pixels: their number, the version of their file, and how it is read."""
 
     ref: Ref
     version: tuple[int, int] | None
@@ -62,7 +62,7 @@ class Waiting:
 
 
 def waiting_room() -> Path:
-    """Where the values of a run under norm "run" wait for its end, and stay if it is killed. Raises: SetupError."""
+    """The folder for values of a run under norm "run" until its end; they stay if it is killed. Raises: SetupError."""
     with failing("temporary files"):
         return Path(tempfile.gettempdir())
 

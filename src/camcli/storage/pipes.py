@@ -1,4 +1,4 @@
-"""What comes through a pipe, whose length nobody knows before."""
+"""Data from a pipe, whose length nobody knows before."""
 
 from __future__ import annotations
 
@@ -11,12 +11,12 @@ _OPEN = ("/dev/fd/", "/proc/self/fd/", "/dev/stdin")
 
 
 def is_open(name: str) -> bool:
-    """Whether a path is that of a file which the shell has opened for us, as by <(…): another one each time."""
+    """True if a path names a file that the shell has opened for us, as by <(…): another one each time."""
     return name.startswith(_OPEN)
 
 
 def read(stream: BinaryIO, head: bytes = b"") -> bytes:
-    """All of it behind `head`, or `MAX_FILE_BYTES` and one more: then it is too large for a picture."""
+    """`head` and all that follows, or `MAX_FILE_BYTES` and one more: then it is too large for a picture."""
     chunks = [head]
     left = MAX_FILE_BYTES + 1 - len(head)
     while left > 0 and (chunk := stream.read(min(left, _CHUNK))):

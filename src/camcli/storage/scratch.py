@@ -1,4 +1,4 @@
-"""Hidden folders beside what is written, each one process's while it lives: for locks, and files that are not whole."""
+"""Hidden folders beside the files written, each of one process while it lives: for locks, and files not yet whole."""
 
 from __future__ import annotations
 
@@ -21,7 +21,7 @@ _LOCK = "lock"
 class Scratch:
     """A folder with a lock on it that the system lets go when the process ends, however it ends.
 
-    `name` makes it one that only one process can have at a time; without it is the process's own.
+    With a `name`, only one process can have it at a time; without, it is the process's own.
 
     Raises:
         BlockingIOError: another process has the folder of that name.

@@ -101,19 +101,19 @@ def read(uri: str) -> bytes:
 
 
 def is_local(name: str) -> bool:
-    """Whether it is a path, or a URI of one."""
+    """True if it is a path, or a URI of one."""
     return not is_uri(name) or name.startswith(("file://", "local://"))
 
 
 def local_path(name: str) -> str | None:
-    """A path as it is, or the one that a file:// URI names; None: it lies elsewhere."""
+    """A path as it is, or the one that a file:// URI names; None if it lies elsewhere."""
     if not is_local(name):
         return None
     return filesystem(name)[1] if is_uri(name) else name
 
 
 def write(uri: str, content: bytes) -> None:
-    """A file of these bytes; object stores show it whole or not at all. Raises: SetupError: it can't be written."""
+    """Writes these bytes; object stores show them whole or not at all. Raises: SetupError: it can't be written."""
     fs, path = filesystem(uri)
     try:
         fs.makedirs(path.rsplit("/", 1)[0], exist_ok=True)
@@ -124,8 +124,8 @@ def write(uri: str, content: bytes) -> None:
 
 @contextmanager
 def opened(uri: str) -> Iterator[Any]:
-    """A file to write to, which is there once the block is left, and, if that is by an exception, in no store that can
-    take a write back.
+    """A file to write to, which is there once the block is left. After an exception it is in no store that can take a
+    write back.
 
     Raises: SetupError: it can't be opened or kept.
     """

@@ -23,7 +23,7 @@ STDOUT = "-"
 
 @contextmanager
 def failing(name: str | Path) -> Iterator[None]:
-    """What the system says of a write to `name` that fails, as a SetupError: disk full, read-only, name too long."""
+    """Makes a SetupError of what the system says of a failed write to `name`: disk full, read-only, name too long."""
     try:
         yield
     except BrokenPipeError:
@@ -34,7 +34,7 @@ def failing(name: str | Path) -> Iterator[None]:
 
 @contextmanager
 def whole(path: Path, scratch: Scratch | None = None, *, durable: bool = False) -> Iterator[BinaryIO]:
-    """A file to write to, which is at `path` once the block is left, and nowhere if that is by an exception.
+    """A file to write to, which is at `path` once the block is left; after an exception it is nowhere.
 
     Without a `scratch` in the same file system it makes one beside it. `durable` as in `OutputSpec`.
 
@@ -60,7 +60,7 @@ def whole(path: Path, scratch: Scratch | None = None, *, durable: bool = False) 
 
 
 def put(content: bytes, path: str, scratch: Scratch | None = None, *, durable: bool = False) -> None:
-    """A file of these bytes, whole or not at all, at a path or URI, or to stdout. Raises: SetupError: it can't be."""
+    """Writes these bytes, whole or not at all, to a path, URI or stdout. Raises: SetupError: it can't be done."""
     if path == STDOUT:
         with failing("to stdout"):
             sys.stdout.buffer.write(content)
@@ -75,8 +75,8 @@ def put(content: bytes, path: str, scratch: Scratch | None = None, *, durable: b
 
 
 def check_folder(named: str, how: str = "choose another with --output") -> None:
-    """Refuse a folder that can't be made or written to. Looks, makes nothing: a run that is refused later must not
-    leave a folder behind.
+    """Refuse a folder that can't be made or written to. Makes nothing: a run that is refused later must not
+    leave a folder.
 
     Raises: RequestError: for that, with `how` to go on.
     """
@@ -94,7 +94,7 @@ def check_folder(named: str, how: str = "choose another with --output") -> None:
 
 
 def check_file(named: str, how: str = "choose another with --output") -> None:
-    """Refuse a file that can't be: its folder can't, or a folder has its name. Raises: RequestError."""
+    """Refuse a file that can't be made: its folder can't, or a folder has its name. Raises: RequestError."""
     local = uris.local_path(named) if named != STDOUT else None
     if local is None:
         return

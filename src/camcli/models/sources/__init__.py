@@ -1,4 +1,4 @@
-"""Where networks come from by name: the bundled one, torchvision, timm, the user's own code. A file a source."""
+"""Sources of networks by name: the bundled one, torchvision, timm, the user's own code. A file each."""
 
 from __future__ import annotations
 
@@ -25,7 +25,7 @@ _WEIGHTS = frozenset({".pth", ".pt", ".ckpt", ".bin", ".safetensors", ".tar", ".
 
 
 def architecture_of(spec: ModelSpec, tensors: Mapping[str, Tensor] | None = None) -> Architecture:
-    """What the model's source says about it; `tensors` are those of the file that will fill it."""
+    """The architecture that the model's source gives; `tensors` are those of the file that will fill it."""
     name = spec.model or catalog.BUNDLED
     check_name(name)
     if catalog.is_timm(name):

@@ -15,13 +15,13 @@ from camcli.models.model import USUAL_PRESET, Architecture
 from camcli.models.sources import timm, user_code
 from camcli.records import Preset
 
-# What a row says in the place of a file.
+# A row says this in the place of a file.
 WEIGHTS = "in memory"
 _UNCOPIED = (RuntimeError, TypeError, AttributeError, ValueError)
 
 
 def architecture(given: nn.Module) -> Architecture:
-    """The network, inside any wrapper; one that is not float32 throughout, or is compiled in parts, as a copy.
+    """The network inside any wrapper; as a copy if it is not float32 throughout, or compiled in parts.
 
     Raises: SetupError: its layers can't be looked into.
     """
@@ -53,12 +53,12 @@ def architecture(given: nn.Module) -> Architecture:
 
 
 def device_of(net: nn.Module) -> torch.device:
-    """Where its first tensor lies; the CPU if it has none."""
+    """The device of its first tensor; the CPU if it has none."""
     return next((tensor.device for tensor in chain(net.parameters(), net.buffers())), torch.device("cpu"))
 
 
 def _package(net: nn.Module) -> str | None:
-    """The library whose architecture it is, unchanged but for layers of torch's own: that is tested here. Else None."""
+    """The library whose architecture it is, changed by torch's own layers at most: that is tested here. Else None."""
     package = type(net).__module__.partition(".models.")[0]
     if package not in ("torchvision", "timm"):
         return None

@@ -79,7 +79,7 @@ def listing(pattern: str) -> Iterator[catalog.Entry]:
 
 
 def preset_of(config: Mapping[str, Any]) -> Preset:
-    """The preprocessing in a `pretrained_cfg`; timm's defaults where it is silent.
+    """The preprocessing in a `pretrained_cfg`; timm's defaults if it is silent.
 
     Raises: RequestError: preprocessing that can't be done here.
     """
@@ -92,7 +92,7 @@ def preset_of(config: Mapping[str, Any]) -> Preset:
 
 
 def _sized(args: Args) -> dict[str, Any]:
-    """The picture size that a model is built for where `--model-arg img_size=…` says so."""
+    """The picture size that a model is built for if `--model-arg img_size=…` says so."""
     match args.get("img_size"):
         case int(side) | (int(side),):
             return {"input_size": (3, side, side), "crop_pct": 1.0}

@@ -137,13 +137,13 @@ def _of_size(name: str, member: Any, size: int) -> Any:
 
 
 def _was_trained(tensors: Mapping[str, Tensor]) -> bool:
-    """Whether any batch has moved the first BatchNorm's statistics: a file of random weights comes from no training."""
+    """True if any batch has moved the first BatchNorm's statistics: a file of random weights comes from no training."""
     variances = (value for key, value in tensors.items() if key.endswith("running_var"))
     return not torch.equal(first := next(variances, torch.zeros(1)).float(), torch.ones_like(first))
 
 
 def _of_version(net: nn.Module, tensors: Mapping[str, Tensor]) -> None:
-    """Files of MNASNet's version 1 have a stem of 32 channels whatever the width: the network can take that form."""
+    """Gives an MNASNet the form of its file: in version 1 the stem has 32 channels whatever the width."""
     stem = next((value for key, value in tensors.items() if key.endswith("layers.0.weight")), None)
     if stem is not None and stem.shape[0] == 32 != net.get_parameter("layers.0.weight").shape[0]:
         with warnings.catch_warnings():

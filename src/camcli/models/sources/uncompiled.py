@@ -1,7 +1,7 @@
 """Importing torchvision without the compiler that it imports for one function.
 
 torchvision's roi_align asks `torch._dynamo` whether a device can be compiled for, and so every import of torchvision
-loads torch's compiler: more modules than torch itself has. Meanwhile a stand-in is in its place, whose functions fetch
+loads torch's compiler: more modules than torch itself has. Meanwhile a stand-in takes its place, whose functions fetch
 the real ones when they are called.
 """
 
@@ -33,7 +33,7 @@ class _StandIn(ModuleType):
 
 @contextmanager
 def without_compiler() -> Iterator[None]:
-    """Imports inside the block get the stand-in, unless the compiler is loaded already."""
+    """Gives imports inside the block the stand-in, unless the compiler is loaded already."""
     if _NAMES[0] in sys.modules:
         yield
         return

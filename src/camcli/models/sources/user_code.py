@@ -23,7 +23,7 @@ from camcli.models.sources import timm
 
 
 def architecture(name: str, weights: str, args: Args, tensors: Mapping[str, Tensor] | None) -> Architecture:
-    """What the named factory, class or network gives, called with `args`.
+    """The architecture that the named factory, class or network gives, called with `args`.
 
     Raises:
         RequestError: no such file, module or factory, or weights by name.
@@ -54,7 +54,7 @@ def pickled(made: nn.Module, file: Path) -> Architecture:
 
 
 def of_network(net: nn.Module, name: str, weights: str) -> Architecture:
-    """What is known of a network that is ours to change: it becomes float32, and no part of it stays compiled."""
+    """The architecture of a network that is ours to change: it becomes float32, and no part of it stays compiled."""
     _uncompile(net)
     others = _other_precisions(net)
     net.float()
@@ -75,7 +75,7 @@ def of_network(net: nn.Module, name: str, weights: str) -> Architecture:
 
 
 def is_plain(net: nn.Module) -> bool:
-    """True of a network that `of_network` would leave as it is: float32 throughout, no part of it compiled."""
+    """True if `of_network` would leave the network as it is: float32 throughout, no part of it compiled."""
     compiled = any(
         hasattr(part, "_orig_mod") or hasattr(part.forward, "_torchdynamo_orig_callable") for part in net.modules()
     )
@@ -83,7 +83,7 @@ def is_plain(net: nn.Module) -> bool:
 
 
 def _other_precisions(net: nn.Module) -> frozenset[torch.dtype]:
-    """Which besides float32, in which networks compute here as files of half precision do, its tensors have."""
+    """The precisions of its tensors besides float32. Networks compute in float32 here, also those of half precision."""
     kinds = {tensor.dtype for tensor in (*net.parameters(), *net.buffers()) if tensor.is_floating_point()}
     return frozenset(kinds - {torch.float32})
 
@@ -93,7 +93,7 @@ def _spelled(kinds: Collection[torch.dtype]) -> str:
 
 
 def named(name: str) -> Callable[..., Any]:
-    """What `module:name` or `file.py:name` says; the module is run.
+    """The callable that `module:name` or `file.py:name` names; the module is run.
 
     Raises:
         RequestError: no such file or module, or nothing in it that can be called.
@@ -104,7 +104,7 @@ def named(name: str) -> Callable[..., Any]:
 
 
 def guarded(name: str) -> Callable[..., Any]:
-    """The same; whatever it raises when it is called is said to be its own."""
+    """The callable of `named`; its errors when it is called are said to be its own."""
     function = named(name)
 
     @wraps(function)
@@ -134,7 +134,7 @@ def unwrapped(made: Any, name: str) -> nn.Module:
 
 
 def _uncompile(net: nn.Module) -> None:
-    """Modules that torch.compile was given, as they were before: inside compiled ones no hook is seen."""
+    """Restores modules that torch.compile was given: inside compiled ones no hook is seen."""
     for module in net.modules():
         for name, child in module.named_children():
             if isinstance(inner := getattr(child, "_orig_mod", None), nn.Module):
@@ -183,9 +183,9 @@ def _found(module: ModuleType, attribute: str, name: str) -> Callable[..., Any]:
 
 @dataclass(frozen=True, slots=True)
 class _Called:
-    """The network's forward, what it prints sent to stderr. In a copy of the network it is the copy's.
+    """The network's forward, its prints sent to stderr. In a copy of the network it is the copy's.
 
-    Where it was made in other precisions than float32, what it casts to one of them is float32 too.
+    If the network was made in other precisions than float32, casts to one of them give float32 too.
     """
 
     forward: Callable[..., Any]
@@ -218,7 +218,7 @@ class _InFloat32(TorchFunctionMode):
 
 @contextmanager
 def _running(name: str) -> Iterator[None]:
-    """The boundary around the user's own code: whatever it raises is about it; whatever it prints is no row of ours."""
+    """The boundary around the user's own code: its errors are said to be its own, its prints are no rows of ours."""
     try:
         with redirect_stdout(sys.stderr):
             yield

@@ -1,4 +1,4 @@
-"""What `--weights` names: a file or folder, an URL, weights of the model's own, or none."""
+"""The weights that `--weights` names: a file or folder, an URL, weights of the model's own, or none."""
 
 from __future__ import annotations
 
@@ -12,9 +12,9 @@ from camcli.storage import uris
 
 
 def weights_url(spec: ModelSpec) -> str | None:
-    """The URL that `weights` is, None where it is none.
+    """The URL that `weights` is, None if it is none.
 
-    Raises: RequestError: one that nothing is fetched from, or with a sha256 that is none.
+    Raises: RequestError: it is not https, or its sha256 is none.
     """
     if not uris.is_uri(spec.weights) or os.path.exists(spec.weights):
         return None
@@ -27,7 +27,7 @@ def weights_url(spec: ModelSpec) -> str | None:
 
 
 def weights_file(spec: ModelSpec) -> Path | None:
-    """The file or folder that `weights` names, None where it names none of these.
+    """The file or folder that `weights` names, None if it names none of these.
 
     Raises: RequestError: it looks like a path, and nothing is there.
     """

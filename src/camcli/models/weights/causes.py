@@ -1,4 +1,4 @@
-"""What the names in a file say of how it was made, where that keeps it from being a plain network's weights."""
+"""Causes that keep a file from being a plain network's weights, as far as the names in it tell them."""
 
 from __future__ import annotations
 
@@ -84,7 +84,7 @@ def told(all_names: Iterable[str], left_over: Iterable[str]) -> str:
 
 
 def of_folder(path: Path) -> str:
-    """How the weights in a folder, or a file of it, are read by the library that its config.json is of; else ""."""
+    """The way to read the weights in a folder, or a file of it, by the library that made its config.json; else ""."""
     folder = path if path.is_dir() else path.parent
     try:
         config = json.loads((folder / "config.json").read_text(encoding="utf-8-sig"))

@@ -1,7 +1,7 @@
 """Files of weights -> named tensors. Nothing in a file runs unless its reader says so.
 
 torch.save archives (new and old), safetensors, and sharded ones with an index; a state dict alone or inside what a
-training loop saved around it. Tensors are memory-mapped where the file allows it: opening costs no reading.
+training loop saved around it. Tensors are memory-mapped if the file allows it: opening costs no reading.
 """
 
 from __future__ import annotations
@@ -27,7 +27,7 @@ _USUAL_KEYS = (
     "ema_state_dict"
 ).split()
 _MAX_DEPTH = 3
-# Where training loops keep what they were asked for, class names among it, and what else these are called there.
+# Where training loops keep their settings, and the names that class names go by there.
 _SETTINGS = (
     "hyper_parameters datamodule_hyper_parameters hparams args config cfg opt meta dataset_meta data dataset extra"
 ).split()
@@ -40,8 +40,8 @@ class Checkpoint:
 
     `keys` lists all state dicts in it, `labels` class names kept beside them, `extras` what else there is, in words.
     `trusted` says that code in the file has run; `network` is then the pickled network that the tensors are of.
-    `normalised`: where in it a mean and a std of pictures stand, in words.
-    `made_for`: which library the folder was made for, and how it is read by that; "" if it does not say.
+    `normalised`: the place of a mean and a std of pictures in it, in words.
+    `made_for`: the library that the folder was made for, and how that reads it; "" if it does not say.
     """
 
     path: Path
@@ -59,7 +59,7 @@ class Checkpoint:
 
 
 class Digest:
-    """The sha256 of files one after the other, computed beside whatever runs meanwhile."""
+    """The sha256 of files, one after the other, computed while other work runs."""
 
     def __init__(self, files: Sequence[Path]) -> None:
         self._hash = hashlib.sha256()
@@ -85,7 +85,7 @@ class Digest:
 def read(path: Path, *, key: str | None = None, trust: bool = False) -> Checkpoint:
     """The state dict in a file, or in a folder as the Hugging Face hub lays it out.
 
-    `key` chooses where a file holds several ("ema", "ema.module"), or one network of several in one state dict
+    `key` chooses one of several in a file ("ema", "ema.module"), or one network of several in one state dict
     ("teacher"). `trust` lets a pickle run its code.
 
     Raises:
@@ -143,7 +143,7 @@ def _labels(outer: Mapping[Any, Any]) -> tuple[str, ...] | None:
 
 
 def _held(outer: Mapping[Any, Any], depth: int = 0) -> Iterator[Mapping[str, Any]]:
-    """A mapping, by the names that labels go by, and those of settings in it."""
+    """The mapping, labels of other names also under "classes", then the mappings of settings in it."""
     known = {name: containers.plain(value) for name, value in outer.items() if isinstance(name, str)}
     other = [known[name] for name in _NAMES if isinstance(known.get(name), (list, tuple, Mapping))]
     yield ({"classes": other[0]} if other else {}) | known
@@ -165,7 +165,7 @@ def _states(content: Any, at: str = "", depth: int = 0) -> Iterator[tuple[str, M
 
 
 def _as_state(content: Mapping[Any, Any]) -> Mapping[str, Tensor] | None:
-    """The tensors of a mapping from names to tensors; one that has some numbers among them (an epoch) still is one."""
+    """The tensors of a mapping from names to tensors; a few numbers among them (an epoch) do no harm."""
     tensors = {name: value for name, value in content.items() if isinstance(name, str) and isinstance(value, Tensor)}
     others = len(content) - len(tensors)
     if not any(value.ndim > 1 for value in tensors.values()) or others >= len(tensors):
@@ -176,7 +176,7 @@ def _as_state(content: Mapping[Any, Any]) -> Mapping[str, Tensor] | None:
 
 
 def _instead(content: Any) -> str:
-    """What a file without a state dict holds, and the way on if that is known."""
+    """The content of a file without a state dict, and the way on if that is known."""
     held = content if isinstance(content, Mapping) else vars(content) if hasattr(content, "__dict__") else {}
     if isinstance(held.get("shadow_params"), list):
         return (

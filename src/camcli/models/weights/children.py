@@ -10,8 +10,8 @@ from camcli.models.weights.heads import Shape
 def in_order(wanted: Mapping[str, Shape], given: Mapping[str, Shape], ignored: Collection[str]) -> dict[str, str]:
     """The file's names -> the network's, one after the other; empty unless that is beyond doubt.
 
-    Each tensor is used once. All but the head, which may be of other classes and anywhere, have the network's shape
-    and, numbers apart, its name below a child; each module has one place of its own, and its distance from the next.
+    Each tensor is used once. The head may be of other classes and anywhere. All others have the network's shape and,
+    numbers apart, its name below a child; each module has one place of its own, and its distance from the next.
     """
     own = [name for name in wanted if _last(name) not in ignored]
     theirs = [name for name in given if _last(name) not in ignored]
@@ -33,8 +33,8 @@ def in_order(wanted: Mapping[str, Shape], given: Mapping[str, Shape], ignored: C
 
 
 def _keep_their_distance(modules: Mapping[str, str]) -> bool:
-    """Whether modules of one Sequential are as far from each other as in the network: what lies between them, without
-    weights, can then be the same.
+    """True if modules of one Sequential are as far from each other as in the network: those without weights between
+    them can then be the same.
     """
     shifts: dict[str, int] = {}
     for own, their in modules.items():
@@ -50,7 +50,7 @@ def _keep_their_distance(modules: Mapping[str, str]) -> bool:
 
 
 def _is_numbered(own: str, their: str) -> bool:
-    """Whether the file's name has a number for the child or grandchild, and below it, numbers apart, the same names."""
+    """True if the file's name has a number for the child or grandchild, and below it, numbers apart, the same names."""
     parts = their.split(".")
     theirs = [part for part in parts if not part.isdecimal()]
     below = [[part for part in own.split(".")[skipped:] if not part.isdecimal()] for skipped in (1, 2)]
@@ -62,7 +62,7 @@ def _last_weight(own: list[str], wanted: Mapping[str, Shape]) -> str | None:
 
 
 def _is_linear(names: list[str]) -> bool:
-    """A weight, or a weight and its bias."""
+    """True if the names are those of a weight, or of a weight and its bias."""
     paths = {name.rpartition(".")[0] for name in names}
     return [_last(name) for name in names] in (["weight"], ["weight", "bias"]) and len(paths) == 1
 

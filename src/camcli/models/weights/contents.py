@@ -31,7 +31,7 @@ _MAX_TENSORS = 50_000
 _MAX_RECORDS = 10 * _MAX_TENSORS
 # Elements that a tensor may repeat without having bytes of its own for them, as expanded buffers do.
 _MAX_REPEATED = 100_000_000
-# What a file that is no checkpoint starts with, and what it is.
+# The start of a file that is no checkpoint, and what it is.
 _NO_WEIGHTS = (
     (b"version https://git-lfs", "a Git LFS pointer, not the file itself: run `git lfs pull`"),
     (b"<", "a web page or XML, not weights: the download went wrong"),
@@ -91,7 +91,7 @@ def _sharded(index: Path, trust: bool) -> tuple[tuple[Path, ...], str, Any]:
 
 
 def _check_kind(path: Path, start: bytes) -> None:
-    """Refuse what is recognisably something else, in words that say what."""
+    """Refuse files that are recognisably something else, and say what."""
     for signature, what in _NO_WEIGHTS:
         if start.startswith(signature):
             raise SetupError(f"{path} is {what}")
@@ -129,7 +129,7 @@ def _check_archive(path: Path) -> None:
 
 
 class _Trusting(pickle.Unpickler):
-    """Python's own reader of pickles; but a path of another system, which can't be made here, is one of names only."""
+    """Python's own reader of pickles; a path of another system can't be made here, and is read as names only."""
 
     def find_class(self, module: str, name: str) -> Any:
         foreign = module.startswith("pathlib") and name in ("PosixPath", "WindowsPath")
@@ -171,7 +171,7 @@ def _without_its_code(path: Path, error: ImportError | AttributeError) -> str:
 
 
 def _import_from(*folders: Path) -> None:
-    """Code in these folders can be imported, after everything that is installed."""
+    """Lets code in these folders be imported, after everything that is installed."""
     for folder in folders:
         if (entry := str(folder.absolute())) not in sys.path:
             sys.path.append(entry)
@@ -192,7 +192,7 @@ def check_sizes(path: Path, tensors: Mapping[str, Tensor]) -> None:
 
 @contextmanager
 def _readable(path: Path) -> Iterator[None]:
-    """Whatever a damaged file makes its reader raise, as one sentence about the file."""
+    """Turns anything that a reader raises on a damaged file into one sentence about the file."""
     try:
         yield
     except CamcliError:

@@ -1,4 +1,4 @@
-"""Files of weights from the network: by https, whole, of the sha256 that is known of them, or not at all."""
+"""Files of weights from the network: by https, whole and with the sha256 that is known of them, or not at all."""
 
 from __future__ import annotations
 
@@ -21,7 +21,7 @@ from camcli.storage.writing import whole
 SECONDS = 60.0
 # No classifier's weights are larger; a server that never ends must not fill the disk.
 MAX_BYTES = 20_000_000_000
-# What an URL says of its file behind the "#", as pip's do.
+# What an URL says of its file after the "#", as pip's do.
 SHA256 = "sha256="
 _CHUNK = 1 << 20
 
@@ -81,7 +81,7 @@ class _HttpsOnly(HTTPRedirectHandler):
 
 
 def _received(url: str, file: BinaryIO, progress: bool) -> str:
-    """Writes what the server sends; its sha256."""
+    """Writes what the server sends; returns its sha256."""
     digest = hashlib.sha256()
     request = Request(url, headers={"User-Agent": f"camcli/{__version__}"})
     answer: HTTPResponse

@@ -17,7 +17,7 @@ from camcli.models.weights.misfits import differences, hint, in_the_way
 
 
 def fill(net: nn.Module, tensors: Mapping[str, Tensor], what: str, rename: Rename = str) -> Fit:
-    """Hand each tensor of a file to the network, all of them, the head rebuilt where the file's is another.
+    """Hand all tensors of a file to the network, the head rebuilt if the file's is another.
 
     `what` starts the error: "weights.pth does not fit resnet18".
 
@@ -67,7 +67,7 @@ def no_initialisation() -> Iterator[None]:
 
 
 def _can_stand_in(module: nn.Module, head: Head) -> bool:
-    """Whether a plain Linear, or 1x1 convolution, computes what the module there does but for its weights.
+    """True if a plain Linear, or 1x1 convolution, computes what the module there does, weights apart.
 
     A class of the user's own may compute anything with a weight of that shape.
     """
@@ -78,7 +78,7 @@ def _can_stand_in(module: nn.Module, head: Head) -> bool:
 
 
 def _put(net: nn.Module, head: Head) -> None:
-    """The module that the head's tensors belong in, empty."""
+    """Puts an empty module for the head's tensors in its place."""
     classes, features = head.shape[:2]
     with no_initialisation():
         module: nn.Module = nn.Linear(features, classes, bias=head.bias is not None)
@@ -94,7 +94,7 @@ def _widen(stem: nn.Module, weight: Tensor) -> None:
 
 
 def _versions(net: nn.Module, tensors: Mapping[str, Tensor], prefix: str) -> dict[str, dict[str, int]]:
-    """Modules that changed over the years read their file's version here; a file without it is of today's."""
+    """The modules' versions, the file's or else today's: modules that changed over the years read them."""
     today: dict[str, dict[str, int]] = getattr(net.state_dict(), "_metadata", {})
     saved: dict[str, dict[str, int]] = getattr(tensors, "_metadata", {})
     below = prefix.removesuffix(".")

@@ -1,4 +1,4 @@
-"""Which tensor of a file belongs where in a network, and the network's head made to fit the file.
+"""The places of a file's tensors in a network, and the network's head made to fit the file.
 
 A fine-tuned checkpoint differs from its architecture in two honest ways: what a training loop put around the names
 (`module.`, `model.`, `_orig_mod.`), and the head, which has other classes. Both are undone here; anything more is
@@ -37,14 +37,14 @@ _ALIKE = 0.9
 
 @dataclass(frozen=True, slots=True)
 class Fit:
-    """How the names in a file meet those of a network.
+    """The meeting of the names in a file with those of a network.
 
     names: the network's -> the file's. prefix: what stood before the file's. heads: rebuilt ones. stem: the first
-    convolution's name where the file's has other input channels. missing, unexpected, mismatched: what keeps the
+    convolution's name if the file's has other input channels. missing, unexpected, mismatched: what keeps the
     two apart (the network's names, the file's, "name AxB, wanted CxD"). aside: what else the file holds.
-    rivals: other prefixes under which a network lies that fits as well. further: names of layers beside the network
+    rivals: other prefixes, under which another network fits as well. further: names of layers beside the network
     that may take part in its scores. ordered: the file's names are the numbers of the network's children.
-    computed: weights that the file holds the parts of -> what made them. colours: means and deviations beside the
+    computed: weights of which the file holds the parts -> what made those. colours: means and deviations beside the
     network, by which it may normalise its pictures itself.
     """
 
@@ -74,7 +74,7 @@ def shapes_of(tensors: Mapping[str, Tensor]) -> dict[str, Shape]:
 def meet(
     wanted: Mapping[str, Shape], tensors: Mapping[str, Tensor], rename: Rename = str
 ) -> tuple[Fit, Mapping[str, Tensor]]:
-    """(how a file fits a network, its tensors: those that the network wants whole are computed from their parts)."""
+    """(how a file fits a network, its tensors). Those that the network wants whole are computed from their parts."""
     whole, computed = reparametrised.computed(tensors, wanted)
     fit = match(wanted, shapes_of(whole), rename)
     different = tuple(rival for rival in fit.rivals if not _same(fit, rival, whole))
@@ -118,7 +118,7 @@ def _met(
     renamed: Mapping[str, str],
     rivals: tuple[str, ...] = (),
 ) -> Fit:
-    """What fits and what does not, once the file's names are the network's."""
+    """The fit, once the file's names are the network's: what has its place and what has not."""
     names: dict[str, str] = {}
     unexpected = []
     for theirs, own in renamed.items():
@@ -164,7 +164,7 @@ def _met(
 
 
 def are_folded(fit: Fit) -> bool:
-    """Whether all that is missing are batch norms, and all that is left over are biases."""
+    """True if all that is missing are batch norms, and all that is left over are biases."""
     norms = {name.rpartition(".")[0] for name in fit.missing if name.endswith(".running_mean")}
     within = all(name.rpartition(".")[0] in norms for name in fit.missing)
     return bool(norms) and within and all(name.endswith(".bias") for name in fit.unexpected)
@@ -201,9 +201,9 @@ def _renamed(
 ) -> tuple[str, dict[str, str], tuple[str, ...]]:
     """(the prefix to take off, the file's names below it -> the network's, "" for one to drop; rival prefixes).
 
-    The prefix is the one that makes most tensors meet, in name and then in shape; one may also have to be put on,
-    where the network is the one that stands inside something. A rival is one under which another network lies that
-    fits as well, its head aside.
+    The prefix is the one that makes most tensors meet, in name and then in shape. One may also have to be put on, if
+    the network itself stands inside something. A rival is a prefix under which another network fits as well,
+    its head aside.
     """
     legitimate = {part for name in wanted for part in name.split(".")}
     wrappers = _WRAPPERS - legitimate
@@ -236,7 +236,7 @@ def _unwrapped(name: str, wrappers: Collection[str]) -> str:
 
 
 def _same(fit: Fit, rival: str, tensors: Mapping[str, Tensor]) -> bool:
-    """Whether the network under another prefix is the same, number for number."""
+    """True if the network under another prefix is the same, number for number."""
     twins = [(name, rival + name.removeprefix(fit.prefix)) for name in fit.names.values()]
     return all(twin in tensors and torch.equal(tensors[name], tensors[twin]) for name, twin in twins)
 

@@ -1,7 +1,7 @@
-"""A network's head that is another in the file: of other classes, moved, or one layer in place of several.
+"""A network's head that differs in the file: of other classes, moved, or one layer in place of several.
 
-A file tells names and shapes, not what is computed with them. So only what can be a plain Linear or 1x1 convolution
-is put in place of the head, and whatever else of the old head or of the new one is in the file counts as left over.
+A file tells names and shapes, not what is computed with them. So only a plain Linear or 1x1 convolution is put in
+place of the head. Anything else in the file of the old head or of the new one counts as left over.
 """
 
 from __future__ import annotations
@@ -20,7 +20,7 @@ class Head:
     """A Linear or 1x1 convolution of the file's own, put in place of the module at `path`.
 
     weight, bias: the file's names. shape: of the weight, (classes, features, ...). flattened: it replaces a head of
-    several layers, and so stands after a Flatten. moved: the file has it at another path. bare: it has no bias where
+    several layers, and so stands after a Flatten. moved: the file has it at another path. bare: it has no bias, but
     the network's own has one.
     """
 
@@ -44,7 +44,7 @@ class Head:
 
 @dataclass(frozen=True, slots=True)
 class Meeting:
-    """How the names of a file meet those of a network: what is needed to find its head.
+    """The meeting of the names of a file with those of a network, as needed to find its head.
 
     wanted, given: shapes by name. renamed: the file's names -> the network's, "" for one to drop. missing,
     mismatched: names of the network. beside: names of the file that the network has not.
@@ -85,7 +85,7 @@ def displaced(head: Head, meeting: Meeting) -> Iterator[str]:
 
 
 def taking_part(given: Mapping[str, Shape], names: Sequence[str]) -> list[str]:
-    """Those of the names, beside a network that has its head, that look like layers before it or after it."""
+    """The names beside a network with its head that look like those of layers before it or after it."""
     layers = {
         name.rpartition(".")[0]
         for name in names
@@ -148,17 +148,17 @@ def _head(path: str, weight: str, meeting: Meeting, *, flattened: bool = False, 
 
 
 def _is_head(wanted: Shape, given: Shape) -> bool:
-    """The same features into any number of classes, by a Linear or a 1x1 convolution."""
+    """True if `given` turns the same features into any number of classes, by a Linear or a 1x1 convolution."""
     return len(wanted) > 1 and wanted[1:] == given[1:] and wanted[2:] in ((), (1, 1))
 
 
 def _is_moved(name: str, last: str, meeting: Meeting) -> bool:
-    """Whether it can be the weight of a Linear: a layer of somebody's own names its parameters otherwise."""
+    """True if the tensor can be the weight of a Linear: a layer of somebody's own names its parameters otherwise."""
     return _last(name) == "weight" and _is_head(meeting.wanted[last], meeting.given[name])
 
 
 def _computes(name: str, head: Head, given: Mapping[str, Shape]) -> bool:
-    """Whether a tensor beside the network and its head, as far as a name and a shape tell, is part of the scores."""
+    """True if a tensor beside the network and its head, as far as name and shape tell, takes part in the scores."""
     shape, (path, _, kind) = given[name], name.rpartition(".")
     if is_normaliser(name, shape):
         return False
@@ -172,7 +172,7 @@ def is_factor(name: str) -> bool:
 
 
 def is_normaliser(name: str, shape: Shape) -> bool:
-    """A mean or std of colours: such a network normalises its pictures itself."""
+    """True if the tensor is a mean or std of colours: such a network normalises its pictures itself."""
     return _last(name).removesuffix("_").rpartition("_")[2] in ("mean", "std") and sorted(shape)[-1:] in ([1], [3])
 
 

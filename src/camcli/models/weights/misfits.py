@@ -1,4 +1,4 @@
-"""In which a file and a network differ, in words."""
+"""The differences of a file and a network, in words."""
 
 from __future__ import annotations
 
@@ -13,7 +13,7 @@ from camcli.models.weights.heads import Shape, under
 
 
 def differences(fit: Fit, limit: int | None = None) -> str:
-    """What keeps a file and a network apart, in words: at most `limit` names of each kind."""
+    """The differences of a file and a network, in words: at most `limit` names of each kind."""
     if not fit.names:
         return "not one of its tensors is known there"
     parts = [
@@ -29,7 +29,7 @@ def differences(fit: Fit, limit: int | None = None) -> str:
 
 
 def hint(fit: Fit, own: Iterable[str], given: Mapping[str, Shape]) -> str:
-    """Why, as far as the names tell, and the way on; starts with ". ", or is "" if they tell nothing."""
+    """The cause, as far as the names tell, and the way on; starts with ". ", or is "" if they tell nothing."""
     left_over = (*fit.unexpected, *fit.aside)
     if told := causes.told(given, left_over):
         return f". {told}"
@@ -49,7 +49,7 @@ def hint(fit: Fit, own: Iterable[str], given: Mapping[str, Shape]) -> str:
 
 
 def in_the_way(fit: Fit, tensors: Mapping[str, Tensor]) -> str:
-    """Why a file whose names and shapes fit can't be taken all the same; "" if it can."""
+    """The obstacle to a file whose names and shapes fit; "" if there is none."""
     for name, theirs in fit.names.items():
         if last_part(name) in ("weight", "bias") and not tensors[theirs].is_floating_point():
             return f"{theirs} is {str(tensors[theirs].dtype).removeprefix('torch.')}. {causes.INTEGERS}"
@@ -60,7 +60,7 @@ def in_the_way(fit: Fit, tensors: Mapping[str, Tensor]) -> str:
 
 
 def remarks(fit: Fit, file: str) -> list[str]:
-    """What was done to make a file fit, where that is more than names and a head of another size."""
+    """Remarks on what was done to make a file fit, beyond names and a head of another size."""
     said = [f"{file}: {head.weight} is the whole head" for head in fit.heads if head.flattened]
     said += [
         f"{file}: {head.weight} is taken for the head {head.path}, a plain Linear; no file tells what stood around it"

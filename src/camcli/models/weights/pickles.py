@@ -1,4 +1,4 @@
-"""What a pickle asks for, read without running any of it, and why one that asks for more than tensors is refused."""
+"""The names that a pickle asks for, read without running it, and the refusal of one that asks for more than tensors."""
 
 from __future__ import annotations
 
@@ -14,7 +14,7 @@ import torch
 from camcli.errors import SetupError
 from camcli.models import containers
 
-# What a plain state dict asks for.
+# A plain state dict asks for these.
 _HARMLESS = re.compile(
     r"collections\.OrderedDict|"
     r"torch\.(_utils\._rebuild_\w+|storage\.\w+|\w+Storage|Size|device|b?float\d*|u?int\d*|bool)"
@@ -26,7 +26,7 @@ class UnsafeFileError(SetupError):
 
 
 def refusal(path: Path, message: str) -> SetupError:
-    """Why a pickle of more than tensors is not loaded, in words about this file."""
+    """The error for a pickle of more than tensors, in words about this file."""
     zipped = zipfile.is_zipfile(path)
     root, named = _classes(path)
     try:
@@ -77,7 +77,7 @@ def _classes(path: Path) -> tuple[str | None, list[str]]:
 
 
 def _read_classes(file: IO[bytes], names: list[str]) -> str | None:
-    """Adds what one pickle asks for to `names`; the class of the pickled object itself if that comes first."""
+    """Adds what one pickle asks for to `names`; returns the class of the pickled object itself if that comes first."""
     strings: list[str] = []
     memo: list[str] = []
     root = None

@@ -19,7 +19,7 @@ _REGISTERED = re.compile(r"(^|\.)parametrizations\.(?=[^.]+$)")
 
 @dataclass(frozen=True, slots=True)
 class _Way:
-    """What made the parts, what their names end with, the weight from them (None if they don't go together)."""
+    """Parts of a weight: their maker, their names' endings, the weight from them (None if they don't go together)."""
 
     made_by: str
     endings: tuple[str, ...]
@@ -31,7 +31,7 @@ def _pruned(original: Tensor, mask: Tensor) -> Tensor | None:
 
 
 def _weight_normed(g: Tensor, v: Tensor) -> Tensor | None:
-    """g v / |v|; the norm is over the axes where g has one number, over all where it is a number itself."""
+    """g v / |v|; the norm is over the axes along which g has one number, over all if g is a number."""
     axes = [axis for axis, size in enumerate(g.shape) if size != 1]
     if g.ndim not in (0, v.ndim) or len(axes) > 1 or any(g.shape[axis] != v.shape[axis] for axis in axes):
         return None
@@ -43,7 +43,7 @@ def _spectral_normed(original: Tensor, u: Tensor, v: Tensor) -> Tensor | None:
     """W / (u W v): the stored vectors, as they are."""
     if original.ndim < 2 or u.ndim != 1 or u.numel() * v.numel() != original.numel():
         return None
-    # Of the outputs, or else of the inputs, as in a transposed convolution.
+    # The outputs' axis, or else the inputs', as in a transposed convolution.
     axis = next((axis for axis in (0, 1) if original.shape[axis] == u.numel()), None)
     if axis is None:
         return None
@@ -89,7 +89,7 @@ def computed(tensors: Mapping[str, Tensor], own: Iterable[str]) -> tuple[Mapping
 
 
 def _alone(base: str, parts: Sequence[str], tensors: Mapping[str, Tensor]) -> bool:
-    """Whether all the parts are there and, below a registered parametrisation, nothing else."""
+    """True if all the parts are there and, below a registered parametrisation, nothing else."""
     if any(part not in tensors for part in parts):
         return False
     if not parts[0].startswith(f"{base}."):
