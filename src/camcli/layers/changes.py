@@ -1,4 +1,4 @@
-"""Parts of a picture are changed, and where the map of a layer changes with them."""
+"""Changes of parts of a picture, and the places on a layer's map that change with them."""
 
 from __future__ import annotations
 
@@ -14,18 +14,18 @@ from camcli.network.network import Network
 PATCH = 1 / 8
 # A share of the view's sides that strides and borders do not reach.
 ALONG = 1 / 16
-# Places that change by half as much as the one that changes most are where a patch is seen.
+# A patch is seen at the places that change by this share of the largest change or more.
 SEEN = 0.5
-# A patch that is seen at more than this share of the map says nothing of where it lies.
+# A patch that is seen at more than this share of the map says nothing of its place.
 DIFFUSE = 0.3
-# Where a patch is put, as shares of the room that it leaves: (0, 0) is the top left corner.
+# A patch's place, as shares of the room that it leaves: (0, 0) is the top left corner.
 MIDDLE = (0.5, 0.5)
 
 
 class Changes:
-    """What the layer's map is of a plain picture (1, C, H, W), and how it changes with a part of it.
+    """The layer's map of a plain picture (1, C, H, W), and its changes with parts of that picture.
 
-    circular: some convolution sees past one border what lies at the other.
+    circular: some convolution reads beyond one border from the other one.
     """
 
     def __init__(self, network: Network, layer: Layer, plain: Tensor) -> None:
@@ -35,12 +35,12 @@ class Changes:
         self.circular = any(getattr(part, "padding_mode", None) == "circular" for part in network.net.modules())
 
     def corners(self, patch: Tensor) -> list[Tensor | None]:
-        """For each corner how much each place (h, w) of the map changes with it; None: not at all."""
+        """The change of each place (h, w) of the map with each corner; None for a corner that changes nothing."""
         return [self.change(patch, (y, x)) for y in (0.0, 1.0) for x in (0.0, 1.0)]
 
     def unseen_side(self, grid: tuple[int, int], patch: Tensor) -> str | None:
-        """A side of the view along which nothing is seen; at the bottom and the right strides may leave out as much as
-        a cell of the grid."""
+        """A side of the view along which nothing is seen; None if there is none. At the bottom and the right strides
+        may leave out as much as a cell of the grid."""
         below, beside = (min(1.0, ALONG + 1 / cells) for cells in grid)
         strips = {
             "top": (0.0, (ALONG, 1.0)),
@@ -54,7 +54,7 @@ class Changes:
         return None
 
     def wider_ground(self, patch: Tensor) -> bool:
-        """Whether a border of the map, of more than ALONG of its sides, is the same for every picture."""
+        """True if a border of the map, of more than ALONG of its sides, is the same for every picture."""
         tried = [self.change(one, MIDDLE, (1.0, 1.0)) for one in (patch, *flat_patches(patch))]
         changes = [change for change in tried if change is not None]
         if not changes:
@@ -68,7 +68,7 @@ class Changes:
         return False
 
     def cell(self, patch: Tensor, at: tuple[int, int], grid: tuple[int, int]) -> Tensor | None:
-        """How much each place changes with that cell (row, column) of a grid; each is changed once."""
+        """The change of each place with that cell (row, column) of a grid, made once; None if there is none."""
         if at not in self._cells:
             (y, x), (height, width) = at, grid
             self._cells[at] = self.change(patch, (y / (height - 1), x / (width - 1)), (1 / height, 1 / width))
@@ -77,7 +77,7 @@ class Changes:
     def change(
         self, patch: Tensor, at: tuple[float, float], size: tuple[float, float] = (PATCH, PATCH)
     ) -> Tensor | None:
-        """How much each place (h, w) changes with a patch there, of such shares of the sides; None: not at all."""
+        """The change of each place (h, w) with a patch at `at`, of such shares of the sides; None if there is none."""
         sides = self._plain.shape[2:]
         parts = [max(1, round(side * share)) for side, share in zip(sides, size, strict=True)]
         starts = [round((side - part) * share) for side, part, share in zip(sides, parts, at, strict=True)]
@@ -89,18 +89,18 @@ class Changes:
 
     def _map(self, image: Tensor) -> Tensor:
         with torch.random.fork_rng():
-            torch.manual_seed(0)  # the same draw for each, of a network that draws
+            torch.manual_seed(0)  # a network that draws at random draws the same for each
             forward = Forward(self._network, self._network.arranged(image), [self._layer])
         return forward.activations(self._layer)[0].double()
 
 
 def flat_patches(patch: Tensor) -> list[Tensor]:
-    """What else a part of a picture is changed to: a network of few units may be blind to one patch of noise."""
+    """Other patches for the same part of a picture: a network of few units may be blind to one patch of noise."""
     return [torch.full_like(patch, level) for level in (3.0, -3.0)]
 
 
 def place_of(change: Tensor) -> tuple[float, float] | None:
-    """The (y, x) of a change on the map, as shares of its sides; None: it is all over the map."""
+    """The (y, x) of a change on the map, as shares of its sides; None if it is all over the map."""
     seen = change * (change >= SEEN * change.max())
     if float((seen > 0).float().mean()) > DIFFUSE or not change.isfinite().all():
         return None

@@ -1,5 +1,7 @@
-"""Whether the map of a layer that nobody here has seen lies on the picture as the picture lies in the view: parts of a
-picture are changed, and what of the map changes with them tells."""
+"""A test that the map of a layer that nobody here has seen lies on the picture as the picture lies in the view.
+
+Parts of a picture are changed, and the parts of the map that change with them tell.
+"""
 
 from __future__ import annotations
 
@@ -19,30 +21,30 @@ from camcli.network.network import Network
 
 # Opposite corners of the view are about .8 of the map apart; networks with wide borders of their own bring them nearer.
 NEAREST = 0.5
-# So many cells of the map are changed first near its sides, and as many anywhere, one at a time. Where what changes
-# does not surely go with them, as many as there are, but no more than MANY.
+# So many cells of the map are changed first near its sides, and as many anywhere, one at a time. If the changes on the
+# map do not surely go with them, all cells are changed, but no more than MANY.
 CELLS, MANY = 8, 64
-# Pearson's correlation between where cells lie and where most changes. Measured on 35 of timm's families with two kinds
-# of random weights, and on the same behind a roll, a jigsaw, a misread layout and frequencies (4 of each): of CELLS, of
-# right networks .98 as a rule, and of wrong ones up to .88; of MANY, of right ones .55 to 1, or nothing is to be seen;
-# of wrong ones up to .54, and on maps of 4x4 and 5x5 .84.
+# Pearson's correlation between the cells' places and the places that change. Measured on 35 of timm's families with two
+# kinds of random weights, and on the same after a roll, a jigsaw, a misread layout and frequencies (4 of each). With
+# CELLS: .98 as a rule in right networks, up to .88 in wrong ones. With MANY: .55 to 1 in right ones, or nothing is to
+# be seen; up to .54 in wrong ones, and .84 on maps of 4x4 and 5x5.
 SURELY, IN_STEP, BARELY = 0.9, 0.7, 0.5
-# By how much of the way between two cells those places are apart that change most with them: by .96 to 1.1 in right
-# networks, by .8 in a picture that has an eighth more on each side.
+# The distance of the places that change most with two cells, as a share of the cells' distance: .96 to 1.1 in right
+# networks, .8 if the picture has an eighth more on each side.
 SMALLER = 0.9
-# By what share of the largest change a cell's own place changes too. Large and dilated kernels, attention and branches
-# spread each change: of trained right networks all but a tenth of the cells by .2 at least, of wrong ones hardly any,
-# but for some whose windows are put together wrongly: those are said to be seen nowhere. By MOSTLY, but for a quarter,
-# right ones alone.
+# The change of a cell's own place, as a share of the largest change. Large and dilated kernels, attention and branches
+# spread each change. For all but a tenth of the cells it is at least .2 in trained right networks, and in hardly any
+# wrong ones, except some whose windows are put together wrongly: those are said to be seen nowhere. For all but a
+# quarter it is at least .8 in right ones alone.
 PARTLY, MOSTLY = 0.2, 0.8
-# Cells a side of a map that are too few to tell that.
+# With fewer cells a side a map is too small to tell that.
 FEW = 5
 # A cell tells where it is seen, if a place changes with it by so many times that place's average.
 SHARP = 3.0
-# What is noted on each map that was not seen to lie on the picture.
+# The note on each map that was not seen to lie on the picture.
 UNSEEN = "nowhere seen: what changes on the map does not go with where the picture changes, as far as tried"
 CORNERS = ("top left", "top right", "bottom left", "bottom right")
-# Where the corners of the picture lie on the map of a network that moves it.
+# The places of the picture's corners on the map of a network that moves it.
 _MOVES: dict[tuple[int, ...], str] = {
     (1, 0, 3, 2): "mirrored, left to right",
     (2, 3, 0, 1): "upside down",
@@ -54,41 +56,41 @@ _MOVES: dict[tuple[int, ...], str] = {
 }
 
 
-def placed(network: Network, layer: Layer, images: Tensor, model: str) -> tuple[Layer, bool]:
-    """The layer, in another of the layouts that its shape leaves where only so its map lies as the picture does; and
-    whether it may lie there, as far as was seen.
+def placed(network: Network, layer: Layer, images: Tensor, model: str) -> tuple[Layer, str | None]:
+    """The layer, and a note on its map's place; None if the map may lie as the picture does, as far as was seen. If it
+    lies so only in another layout that its shape leaves, the layer comes in that one.
 
     Raises: SetupError: as `check_place`, of the likeliest layout.
     """
     refusal, seen = None, None
     try:
-        # A network that divides by the picture's largest value is changed everywhere by what is larger still.
+        # If a network divides by the picture's largest value, a part that is larger still changes its map everywhere.
         seen = check_place(network, layer, images, model) is not False or _is_seen_mildly(network, layer, images, model)
     except SetupError as error:
         refusal = error
     if refusal is None and seen:
-        return layer, True
+        return layer, None
     for other in layer.read_otherwise():
         with suppress(SetupError):
             if check_place(network, other, images, model):
-                return other, True
+                return other, None
     if refusal is not None:
         raise refusal
-    return layer, False
+    return layer, UNSEEN
 
 
 def _is_seen_mildly(network: Network, layer: Layer, images: Tensor, model: str) -> bool:
-    """True if what changes goes with parts that are changed to nothing brighter than the picture has."""
+    """True if the map changes with the picture as it should when no part is made brighter than the picture is."""
     with suppress(SetupError):
         return check_place(network, layer, images, model, strength=0.5) is True
     return False
 
 
 def check_place(network: Network, layer: Layer, images: Tensor, model: str, *, strength: float = 3.0) -> bool | None:
-    """Change parts of a picture and look at where the layer's map changes; `images` (2, C, H, W) are noise.
+    """True if the layer's map changes in the same places as a picture, part by part; `images` (2, C, H, W) are noise.
 
-    True: what changes goes with what is changed. False: it does not, and goes nowhere else either: the network may mix
-    all places before the layer, or know none. None: the map is too small to tell.
+    False if it does so neither in the same places nor in others: the network may mix all places before the layer, or
+    know none. None if the map is too small to tell.
 
     Raises: SetupError: the network moves, turns or crops the picture before the layer, or keeps its tokens in another
         order than rows of the picture, so that the map would be painted in another place than it was read at.
@@ -119,7 +121,7 @@ def check_place(network: Network, layer: Layer, images: Tensor, model: str, *, s
 
 
 def _misplacement(found: Sequence[_Cell], layer: Layer) -> str | bool:
-    """Where the cells are seen, in words, if not where they lie; True: there; False: nowhere."""
+    """Words for the wrong places where the cells are seen; True: they are seen in the right ones; False: nowhere."""
     sharp, far = _sharp(found), _far(found)
     # On a fine grid the places of a right network may wander by some cells, to all sides.
     apart = _step(found) < SURELY and 2 * len(sharp) >= len(found) and 5 * len(far) >= 2 * len(sharp)
@@ -135,7 +137,7 @@ def _misplacement(found: Sequence[_Cell], layer: Layer) -> str | bool:
 
 
 def _moved(seen: Changes, grid: tuple[int, int], patch: Tensor) -> str | None:
-    """What the network does to the picture as a whole before the layer, in words; None: nothing, as far as is seen."""
+    """Words for what the network does to the whole picture before the layer; None if nothing, as far as is seen."""
     changes = seen.corners(patch)
     if any(change is None for change in changes):
         if seen.change(patch, MIDDLE) is None:
@@ -153,67 +155,69 @@ def _moved(seen: Changes, grid: tuple[int, int], patch: Tensor) -> str | None:
     if how := _MOVES.get(on_map):
         return f"sees the picture {how}"
     near = False
-    # Dilation and borders that wrap bring corners nearer too: on a map of more cells what lies between them tells.
+    # Dilation and borders that wrap bring corners nearer too: on a map of more cells the cells between them tell.
     if on_map == tuple(range(len(CORNERS))) and min(grid) < FEW:
         near = max(last - first for first, last in zip(places[0], places[-1], strict=True)) < NEAREST
     return "sees the picture smaller, on a wider ground" if near or seen.wider_ground(patch) else None
 
 
 def _step(found: Sequence[_Cell]) -> float:
-    """How much what changes moves with the cells, along that side along which it does so less."""
-    # What is seen at both ends of a side has its middle nowhere.
+    """The correlation of the cells' places with the middles of their changes, along the side on which it is less."""
+    # A change that is seen at both ends of a side has no middle that tells.
     whole = [cell for cell in found if not cell.wraps]
     told = whole if 2 * len(whole) >= len(found) else found
     return min(_correlation([(cell.at[axis], cell.middle[axis]) for cell in told]) for axis in (0, 1))
 
 
 def _in_step(found: Sequence[_Cell]) -> bool:
-    """Whether it moves with them, or barely so while most are seen where they lie."""
+    """True if the changes move with the cells, or barely do while most cells are seen at their own places."""
     step = _step(found)
     return step >= IN_STEP or (step >= BARELY and 2 * sum(cell.near for cell in found) >= len(found))
 
 
 def _sharp(found: Sequence[_Cell]) -> list[_Cell]:
-    """Those that tell where they are seen."""
+    """The cells that tell at which place they are seen."""
     return [cell for cell in found if cell.share >= SHARP]
 
 
 def _far(found: Sequence[_Cell]) -> list[_Cell]:
-    """Those of them that are seen elsewhere."""
+    """The sharp cells that are seen away from their own places."""
     return [cell for cell in _sharp(found) if not cell.near]
 
 
 def _is_smaller(found: Sequence[_Cell], layer: Layer) -> bool:
-    """Whether most are seen, and nearer to each other than they are: borders are mirrored, repeated or blurred."""
+    """True if most cells are seen, nearer to each other than they are: borders are mirrored, repeated or blurred."""
     sharp = _sharp(found)
     if 2 * len(sharp) < len(found) or min(layer.shape[1:]) < FEW or _step(found) < IN_STEP:
         return False
     sides = torch.tensor(layer.shape[1:])
     at, move = (torch.tensor(list(way)) for way in zip(*((cell.at, cell.move) for cell in sharp), strict=True))
     token = at + move
-    # Near the sides what dilated kernels reach lies inwards alone.
+    # Near the sides dilated kernels reach inwards alone.
     inner = ((4 * at >= sides) & (4 * at < 3 * sides)).all(1)
     return _shrinks(at, token) and (int(inner.sum()) < FEW or _shrinks(at[inner], token[inner]))
 
 
 def _shrinks(at: Tensor, token: Tensor) -> bool:
-    """Whether tokens (N, 2) are nearer to each other than the cells (N, 2) that they were changed by."""
+    """True if the tokens (N, 2) are nearer to each other than the cells (N, 2) that change them."""
     at, token = at - at.double().mean(0), token - token.double().mean(0)
     return bool(((at * token).sum(0) < SMALLER * at.square().sum(0)).any())
 
 
 def _shifted(found: Sequence[_Cell]) -> bool:
-    """Whether most are seen equally far from where they lie."""
+    """True if most cells are seen equally far from their own places."""
     move, times = Counter(cell.move for cell in found).most_common(1)[0]
     return move != (0, 0) and 2 * times > len(found)
 
 
 @dataclass(frozen=True, slots=True)
 class _Cell:
-    """A cell of the grid (row, column) that was changed: by how many rows and columns the token is away that changed
-    most, by how many times the average of what that token changes by, and the middle of all that changed more than
-    most, as shares of the sides. in_place: what the cell's own place, or one beside it, changes by, as a share of that.
-    wraps: the way there leads round a border."""
+    """A changed cell `at` (row, column) of the grid, and the token that changed most for its average.
+
+    move: rows and columns from the cell to that token. share: that token's change, as a multiple of its average.
+    in_place: the change at the cell's own place, or at one beside it, as a share of that. middle: the middle of all
+    changes above the median, as shares of the sides. wraps: the way to the token leads round a border.
+    """
 
     at: tuple[int, int]
     move: tuple[int, int]
@@ -224,12 +228,12 @@ class _Cell:
 
     @property
     def near(self) -> bool:
-        """Whether the token is the cell's, or one beside it."""
+        """True if the token is the cell's, or one beside it."""
         return max(map(abs, self.move)) <= 1
 
 
 def _some(height: int, width: int) -> list[tuple[int, int]]:
-    """A few cells near the sides, where rows that run the other way are farthest from where they should be; and as many
+    """A few cells near the sides, because rows that run the other way are most out of place there. As many again
     anywhere, for tokens that lie window by window."""
     columns = (0, width - 1, 1, width - 2)
     sides = [((2 * i + 1) * height // (2 * CELLS), columns[i % 4]) for i in range(CELLS)]
@@ -237,7 +241,7 @@ def _some(height: int, width: int) -> list[tuple[int, int]]:
 
 
 def _many(height: int, width: int) -> list[tuple[int, int]]:
-    """All cells, or MANY in no order that a layout could have."""
+    """All cells, or MANY of them, in an order that no layout could have."""
     cells = [(y, x) for y in range(height) for x in range(width)]
     drawn = torch.randperm(len(cells), generator=torch.Generator().manual_seed(0))
     return [cells[i] for i in drawn[:MANY].tolist()]
@@ -246,9 +250,9 @@ def _many(height: int, width: int) -> list[tuple[int, int]]:
 def _found_cells(
     seen: Changes, height: int, width: int, patch: Tensor, cells: Sequence[tuple[int, int]]
 ) -> list[_Cell]:
-    """The cells, changed one at a time; none where there are too few.
+    """The cells, changed one at a time; none if there are too few.
 
-    Attention hands each change on to all tokens, and some change with anything: how much more than on average counts.
+    Attention hands each change on to all tokens, and some change with anything: so each is divided by its average.
     """
     if min(height, width) < 3:
         return []
@@ -273,7 +277,7 @@ def _cell(at: tuple[int, int], share: Tensor, *, circular: bool) -> _Cell:
 
 
 def _correlation(pairs: Sequence[tuple[float, float]]) -> float:
-    """Pearson's; 1 where either does not vary or is not finite: nothing is told then."""
+    """Pearson's correlation; 1 if either side does not vary or is not finite: nothing is told then."""
     found = float(torch.corrcoef(torch.tensor(pairs, dtype=torch.float64).T)[0, 1]) if len(pairs) > 1 else 1.0
     return found if math.isfinite(found) else 1.0
 

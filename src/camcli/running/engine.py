@@ -24,7 +24,6 @@ from camcli.answers.attributing import attributions
 from camcli.answers.batch import Batch, batch_of
 from camcli.errors import SetupError
 from camcli.inputs.reading import Item, Reader
-from camcli.layers import placing
 from camcli.machine import faults
 from camcli.machine.faults import machine_failures
 from camcli.machine.fp32 import in_fp32
@@ -201,8 +200,8 @@ class Engine:
         if isinstance(answers, str):
             return answers
         drawn = habits.ONE_DRAW if self._prepared.chance else None
-        unseen = self._prepared.unseen
-        return [replace(one, note=one.note or (placing.UNSEEN if one.layer in unseen else drawn)) for one in answers]
+        known = self._prepared.notes
+        return [replace(one, note=one.note or known.get(one.layer or "", drawn)) for one in answers]
 
     def _result(
         self, item: Item, prediction: Prediction, answers: list[Attribution] | str, shared: dict[str, float]

@@ -2,7 +2,7 @@
 
 from __future__ import annotations
 
-from collections.abc import Callable, Sequence
+from collections.abc import Callable, Mapping, Sequence
 from dataclasses import dataclass, replace
 from itertools import chain
 
@@ -13,7 +13,7 @@ from camcli import models
 from camcli.answers import randomising
 from camcli.answers.batch import Batch, Plan
 from camcli.errors import SetupError
-from camcli.layers import choosing, placing
+from camcli.layers import borders, choosing, placing
 from camcli.layers.trace import Trace
 from camcli.layers.tracing import trace
 from camcli.machine import faults
@@ -39,15 +39,15 @@ class Prepared:
     """All that every batch of a run needs.
 
     model: its network is the one that is computed. randomised: the same plan for networks with random weights, by the
-    part that is random. chance: the network answers otherwise each time it is asked. unseen: layers whose maps were not
-    seen to lie on the picture. remarks: what the user should know.
+    part that is random. chance: the network answers otherwise each time it is asked. notes: what is noted of each
+    map of a layer, by the layer's name. remarks: what the user should know.
     """
 
     model: Model
     plan: Plan
     randomised: tuple[tuple[str, Plan], ...]
     chance: bool
-    unseen: frozenset[str]
+    notes: Mapping[str, str]
     remarks: tuple[str, ...]
 
 
@@ -73,7 +73,7 @@ class _Preparation:
         self._spec, self._model, self._asker = spec, model, asker
         self._methods = list(methods)
         self._remarks: list[str] = []
-        self._unseen: set[str] = set()
+        self._notes: dict[str, str] = {}
 
     def run(self, step: Callable[[int, int], None]) -> Prepared:
         spec, model = self._spec, self._model
@@ -108,9 +108,7 @@ class _Preparation:
         randomised: tuple[tuple[str, Plan], ...] = ()
         if traced is not None and spec.sanity is not None and self._methods:
             randomised = tuple(randomising.randomised(plan, traced, spec.sanity))
-        return Prepared(
-            replace(model, net=net), plan, randomised, found.chance, frozenset(self._unseen), tuple(self._remarks)
-        )
+        return Prepared(replace(model, net=net), plan, randomised, found.chance, self._notes, tuple(self._remarks))
 
     def _network(
         self, tuned: Tuned, found: Habits, step: Callable[[int, int], None], embedder: nn.Module | None
@@ -170,7 +168,7 @@ class _Preparation:
         noise = network.arranged(_noise(min(2, network.batch_size), grey))
         if self._model.foreign:
             try:
-                chosen = [self._placed(network, layer, _noise(2, grey)) for layer in chosen]
+                chosen = [self._placed(network, layer, traced, _noise(2, grey)) for layer in chosen]
             except SetupError as error:
                 self._leave_out([method for method in self._methods if method.at_layer], error)
         for method in list(self._methods):
@@ -182,11 +180,11 @@ class _Preparation:
             raise SetupError(f"none of the methods applies to {self._model.name}")
         return chosen
 
-    def _placed(self, network: Network, layer: Layer, noises: Tensor) -> Layer:
-        found, seen = placing.placed(network, layer, noises, self._model.name)
-        if not seen:
-            self._unseen.add(layer.name)
-            self._remarks.append(f"warning: {layer.name} of {self._model.name}: {placing.UNSEEN}")
+    def _placed(self, network: Network, layer: Layer, traced: Trace, noises: Tensor) -> Layer:
+        found, note = placing.placed(network, layer, noises, self._model.name)
+        if note := note or borders.about(self._model.net, traced, found):
+            self._notes[layer.name] = note
+            self._remarks.append(f"warning: {layer.name} of {self._model.name}: {note}")
         return found
 
     def _leave_out(self, inapplicable: Sequence[Method], why: SetupError) -> None:
