@@ -104,7 +104,7 @@ def test_saturated_probabilities_and_the_picture_itself_are_told(
 
 
 class Centred(nn.Module):
-    """Each channel's own mean is taken off behind the layer, so what speaks for a class there adds up to nothing."""
+    """Each channel's own mean is taken off after the layer, so what speaks for a class there adds up to nothing."""
 
     def __init__(self) -> None:
         super().__init__()

@@ -1,1 +1,1 @@
-"""What a batch is asked, and what becomes of the answers: augmented, fused, diagnosed, tested with random weights."""
+"""The answers of a batch: asked for, augmented, fused, diagnosed, and tested with random weights."""

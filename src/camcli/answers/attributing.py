@@ -28,8 +28,8 @@ def attributions(
     *,
     neurons: bool,
 ) -> list[list[Attribution] | str]:
-    """Each picture's answers to what is asked, or why it has none; `randomised` are the same batch gone through
-    networks with random weights, by what of them is random."""
+    """Each picture's answers to what is asked, or the reason why it has none. `randomised`: the same batch in networks
+    with random weights, each after the name of its random part."""
     explained: list[list[Attribution] | str] = [[] for _ in found]
     forward = batch.forward
     batch.ask([one.target for one in asked])
@@ -65,17 +65,16 @@ def attributions(
 
 
 def _doubts(forward: Forward, answer: Answer, picture: int, alike: Sequence[str | None]) -> str | None:
-    """What else should be known of an answer that shows something."""
+    """Further caveats of an answer that shows something; None if there are none."""
     method = answer.method
     signed = diagnosis.of_signs(method.signed, forward, answer.read_at, picture) if method.signed else None
     return "; ".join(filter(None, (alike[picture], signed, method.rounding))) or None
 
 
 def _class_insensitive(batch: Batch, asked: Asked, answer: Answer, found: Sequence[Prediction]) -> list[str | None]:
-    """For each picture whose best or second class was asked about: whether the other one's map is the same, and if so
-    whether that of the least likely class is too.
+    """Notes, one a picture: its map is the same for a rival class, or even for the least likely one; None if not.
 
-    Looked at where that costs no further forward.
+    The best class and the second are each other's rivals. Nothing is compared that costs a further forward.
     """
     notes: list[str | None] = [None] * len(found)
     method = answer.method
@@ -103,13 +102,13 @@ def _class_insensitive(batch: Batch, asked: Asked, answer: Answer, found: Sequen
 
 
 def _cosines(batch: Batch, asked: Asked, answer: Answer, ids: Sequence[int]) -> list[float | None]:
-    """For each picture the cosine of its map with that of another class, where they are one map."""
+    """The cosine of each picture's map with that of another class; None if they are not one map."""
     others = _same(batch.answers_of(answer.method, asked.about(tuple(ids))), answer).values
     return [likeness.same_map(own, other) for own, other in zip(answer.values, others, strict=True)]
 
 
 def _same(answers: Iterable[Answer], answer: Answer) -> Answer:
-    """The one of the same layer."""
+    """The answer of the same layer."""
     return next(other for other in answers if other.layer_name == answer.layer_name)
 
 

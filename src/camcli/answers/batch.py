@@ -1,4 +1,4 @@
-"""What is asked of one batch, method by method: averaged over augmentations, fused over layers where that is wanted."""
+"""One batch, asked method by method: averaged over augmentations, and fused over layers if that is wanted."""
 
 from __future__ import annotations
 
@@ -26,13 +26,13 @@ SCALES = (1.0, 6 / 7, 8 / 7)
 
 @dataclass(frozen=True, slots=True)
 class Augmentation:
-    """A change of the images that the answer is brought back from."""
+    """A change of the images, which can be undone in the answer."""
 
     flip: bool = False
     scale: float = 1.0
 
     def of(self, images: Tensor) -> Tensor:
-        """(N, C, H', W') from (N, C, H, W)."""
+        """The images (N, C, H, W) changed: (N, C, H', W')."""
         if self.scale != 1:
             size = [max(1, round(side * self.scale)) for side in images.shape[2:]]
             images = interpolate(images, size, mode="bilinear", align_corners=False, antialias=True)
@@ -45,14 +45,14 @@ class Augmentation:
 
 
 def augmentations(names: Sequence[str]) -> list[Augmentation]:
-    """Every combination of the named changes, that of none first."""
+    """Every combination of the named changes; the first changes nothing."""
     flips = (False, True) if "flip" in names else (False,)
     scales = SCALES if "scale" in names else (1.0,)
     return [Augmentation(flip, scale) for scale, flip in product(scales, flips)]
 
 
 def resized(values: Tensor, size: Sequence[int]) -> Tensor:
-    """(N, h, w) or (N, C, h, w), bilinearly at another size."""
+    """The values (N, h, w) or (N, C, h, w), bilinearly at another size."""
     if list(values.shape[-2:]) == list(size):
         return values
     planes = values if values.ndim == 4 else values[:, None]
@@ -72,7 +72,7 @@ def fused(maps: Sequence[Tensor], how: Fuse) -> Tensor:
 
 @dataclass(frozen=True, slots=True)
 class Plan:
-    """What every batch of a run is asked."""
+    """The questions to every batch of a run."""
 
     network: Network
     methods: Sequence[Method]
@@ -85,8 +85,8 @@ class Plan:
 
 @dataclass(frozen=True, slots=True, eq=False)
 class Answer:
-    """One method's raw values for a batch, (N, h, w) or (N, C, h, w); the layer that they were asked at, and all that
-    they were read at: fused layers, or the stages before the layer too."""
+    """One method's raw values for a batch, (N, h, w) or (N, C, h, w). `layer`: the layer that they were asked at.
+    `read_at`: all layers that they were read at, such as fused layers, or the stages before the layer too."""
 
     method: Method
     layer: Layer | None
@@ -111,21 +111,21 @@ class Batch:
 
     @property
     def forward(self) -> Forward:
-        """That of the images as they are."""
+        """The forward of the unchanged images."""
         return self._forwards[0][1]
 
     def ask(self, targets: Sequence[Target]) -> None:
-        """Announce what will be asked."""
+        """Announce the targets that will be asked about."""
         for _, forward in self._forwards:
             forward.ask(targets)
 
     def answers(self, target: Target) -> Iterator[Answer]:
-        """Each method's, at each of its layers or fused over them."""
+        """Each method's answers, at each of its layers or fused over them."""
         for method in self._plan.methods:
             yield from self.answers_of(method, target)
 
     def answers_of(self, method: Method, target: Target) -> Iterator[Answer]:
-        """One method's."""
+        """One method's answers."""
         layers = self._plan.layers if method.at_layer else [None]
         found = [self._values(method, target, layer) for layer in layers]
         if self._plan.fuse is not None and method.at_layer and method.kind == "map":
@@ -153,7 +153,7 @@ class Batch:
 def _more_than_rounding(
     values: Tensor, method: Method, forward: Forward, target: Target, layer: Layer | None
 ) -> Tensor:
-    """The values, with zeros for each picture where they are what rounding left of a sum that cancels."""
+    """The values, with zeros for each picture whose values are only the rounding of a sum that cancels."""
     if layer is None or not method.sums_products:
         return values
     is_noise = values.amax((1, 2)) <= forward.rounding_of_sum(target, layer)

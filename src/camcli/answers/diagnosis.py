@@ -1,4 +1,4 @@
-"""What is wrong with an answer, in words: blank, flat and class-insensitive maps are named, never painted as noise."""
+"""Words for what is wrong with an answer: blank, flat and class-insensitive maps are named, never painted as noise."""
 
 from __future__ import annotations
 
@@ -23,7 +23,7 @@ _SATURATED = 1e-6
 def of_values(
     values: NDArray[np.float32], forward: Forward, target: Target, layer: Layer | None, question: Question, picture: int
 ) -> str | None:
-    """Why a finite answer shows nothing, None where it shows something."""
+    """The reason why a finite answer shows nothing; None if it shows something."""
     if not values.any():
         return f"blank: {_why_blank(forward, target, layer, question, picture)}"
     if values.ndim == 2 and values.size > 1 and float(np.ptp(values)) <= FLAT * float(values.max()):
@@ -49,7 +49,7 @@ def _why_blank(forward: Forward, target: Target, layer: Layer | None, question: 
     return f"no positive evidence for {question.name} at {where}"
 
 
-# Why a target's slope is no more than rounding.
+# The reasons why a target's slope is no more than rounding.
 _AT_REST = {
     "similarity": "no picture could be more similar, so no part of this one speaks for it: its gradient is rounding",
     "softmax": "the probabilities are saturated, their gradient is rounding; explain the logits, --target logit",
@@ -58,27 +58,28 @@ _AT_REST = {
 
 
 def of_signs(why: str, forward: Forward, layers: Sequence[Layer], picture: int) -> str | None:
-    """What is said of a method that wants activations of one sign where some are below zero."""
+    """A note on a method that wants activations of one sign, if some are below zero; else None."""
     signed = [layer.name for layer in layers if bool((forward.activations(layer)[picture] < 0).any())]
     return f"activations below zero at {' and '.join(signed)}: {why}" if signed else None
 
 
 def not_finite(forward: Forward, layer: Layer | None, method: str, picture: int) -> str:
-    """Where the first number that is not finite comes from."""
+    """A note on the source of numbers that are not finite: the activations at the layer, or the method."""
     if layer is not None and not forward.output(layer)[picture].isfinite().all():
         return f"the activations at {layer.name} are not finite (NaN or infinity)"
     return f"{method} gives numbers that are not finite (NaN or infinity), though the activations are"
 
 
 def of_same_map(cosine: float, rival: ClassScore, unlike: ClassScore | None) -> str:
-    """What is said of a class's map that is also the rival's: of two classes on one thing that is right, and only a map
-    that is the same for an `unlike` class too does not depend on the class."""
+    """A note on a class's map that is also the rival's. For two classes of one thing that is right; only a map that is
+    the same for an `unlike` class too does not depend on the class."""
     same = f"the same map as {rival.id} {rival.label} (cosine {cosine:.4f})"
     return same if unlike is None else f"class-insensitive: {same}, and as {unlike.id} {unlike.label}"
 
 
 def of_sanity(unchanged: Sequence[str]) -> str | None:
-    """What is said of an answer that random weights in these parts, from the head on, leave as it is."""
+    """A note on an answer that stays as it is with random weights in these parts, from the head on; None without
+    parts."""
     if not unchanged:
         return None
     parts = unchanged[0] if len(unchanged) == 1 else f"{unchanged[0]} to {unchanged[-1]}"

@@ -1,4 +1,4 @@
-"""A network whose weights are drawn anew, part by part: what an explanation owes to what was learned.
+"""Networks whose weights are drawn anew, part by part: they show how much of an explanation is due to learning.
 
 Sanity Checks for Saliency Maps, arXiv:1810.03292: an explanation that stays the same does not explain the model.
 """
@@ -19,10 +19,10 @@ from camcli.specs import Sanity
 
 
 def randomised(plan: Plan, trace: Trace, how: Sanity) -> Iterator[tuple[str, Plan]]:
-    """What was randomised -> the same plan with such a network. "head": the last layer with weights. "cascade": one
-    part after the other from the head to the picture, each with all before it.
+    """The name of each randomised part, and the same plan with such a network. "head": the last layer with weights.
+    "cascade": one part after the other from the head to the picture, each with all before it.
 
-    Networks share the weights that they have in common.
+    The networks share the weights that they have in common.
     """
     net = plan.network.net
     names = [last_weighted(net, trace)]
@@ -57,7 +57,7 @@ def _redrawn(net: nn.Module, name: str, seed: int) -> nn.Module:
 
 
 def _parts(net: nn.Module, trace: Trace) -> list[str]:
-    """The network's parts with weights, the one that ran last first; one that holds most of the layers is opened."""
+    """The network's parts with weights, the one that ran last first; a part that holds most of the layers is opened."""
     weighted = {name for name, part in net.named_modules() if next(part.parameters(recurse=False), None) is not None}
     ran = list(dict.fromkeys(run.name for run in reversed(trace.runs) if run.name in weighted))
 

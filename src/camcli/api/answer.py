@@ -23,7 +23,7 @@ from camcli.sinks.encoding import npz
 from camcli.storage.writing import put
 
 Drawn = Literal["overlay", "heatmap", "panel"]
-# In a notebook, of the picture and one overlay, and of more.
+# The longer sides in a notebook: of the picture with one overlay, and with more.
 _SHOWN_SIDE, _SMALL_SIDE = 640, 320
 
 
@@ -36,7 +36,7 @@ class Explanation:
 
     @property
     def method(self) -> str:
-        """Its name, as in `camcli methods`."""
+        """The method's name, as in `camcli methods`."""
         return self.attribution.method
 
     @property
@@ -46,7 +46,7 @@ class Explanation:
 
     @property
     def target(self) -> str:
-        """What is explained: a class's id and name, or a function's name."""
+        """The target that is explained: a class's id and name, or a function's name."""
         return self.attribution.target.name
 
     @property
@@ -56,7 +56,7 @@ class Explanation:
 
     @property
     def note(self) -> str | None:
-        """What is wrong with the answer, if anything is: blank, flat, another class's too."""
+        """A remark on what is wrong with the answer: blank, flat, another class's too; None if nothing is."""
         return self.attribution.note
 
     @property
@@ -72,7 +72,7 @@ class Explanation:
 
     @property
     def peak(self) -> tuple[int, int] | None:
-        """(x, y) of the largest value, in the picture's pixels; None of a blank answer."""
+        """(x, y) of the largest value, in the picture's pixels; None if the answer is blank."""
         return locating.locate(self.attribution, self.result.box, self.result.frame.size)[0]
 
     @property
@@ -83,12 +83,12 @@ class Explanation:
     def overlay(
         self, *, colormap: str = "turbo", opacity: float = 0.5, top: float | None = None, max_side: int | None = None
     ) -> Image.Image:
-        """The map over the picture, what the network never saw dimmed. `top`: the raw value that ends the scale; None:
-        its own largest."""
+        """The map over the picture, dimmed outside the view, which the network never saw. `top`: the raw value that
+        ends the scale; None: its own largest."""
         return Image.fromarray(self._drawn("overlay", Style(colormap, opacity, top, max_side)))
 
     def heatmap(self, *, colormap: str = "turbo", top: float | None = None) -> Image.Image:
-        """The map alone (RGBA), transparent where the network did not look."""
+        """The map alone (RGBA), transparent outside the view."""
         return Image.fromarray(self._drawn("heatmap", Style(colormap, top=top)))
 
     def panel(self, *, colormap: str = "turbo", opacity: float = 0.5, max_side: int | None = None) -> Image.Image:
@@ -98,7 +98,7 @@ class Explanation:
     def save(self, path: str | os.PathLike[str], drawn: Drawn = "overlay") -> None:
         """Write it, whole or not at all: a picture as the path's ending says, or the raw values as `.npz`.
 
-        Raises: RequestError: an ending that nothing is written as; SetupError: it can't be written.
+        Raises: RequestError: nothing is written with that ending; SetupError: it can't be written.
         """
         name = os.fspath(path)
         suffix = Path(name).suffix.lower()
@@ -119,9 +119,9 @@ class Explanation:
 
 @dataclass(frozen=True, slots=True, eq=False)
 class Answer:
-    """What the network said of one picture, and where it looked.
+    """The network's answer about one picture: its best classes, and where it looked.
 
-    One that holds one explanation has its `map`, `overlay` and so on; of several, each of `explanations` has.
+    An answer with one explanation has its `map`, `overlay` and so on; with several, each of `explanations` has them.
     """
 
     result: Explained
@@ -148,7 +148,7 @@ class Answer:
 
     @property
     def explanation(self) -> Explanation:
-        """The only one. Raises: RequestError: there are several, or none."""
+        """The only explanation. Raises: RequestError: there are several, or none."""
         found = self.explanations
         if len(found) != 1:
             held = ", ".join(f"{own.method} of {own.target}" for own in found) or "none"
@@ -185,7 +185,7 @@ class Answer:
         return f"<Answer about {self.name}: {said}; {', '.join(map(repr, self.explanations))}>"
 
     def _repr_png_(self) -> bytes:
-        """What a notebook shows: the picture, and every overlay with its caption."""
+        """The PNG that a notebook shows: the picture, and every overlay with its caption."""
         result = self.result
         style = Style(max_side=_SHOWN_SIDE if len(result.attributions) < 2 else _SMALL_SIDE)
         best = [f"{score.label} {score.probability or score.logit:.3g}" for score in self.top[:1]]

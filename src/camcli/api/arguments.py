@@ -1,4 +1,4 @@
-"""The arguments of `explain`, and what of them a `Spec` holds."""
+"""The arguments of `explain`, and those of them that a `Spec` holds."""
 
 from __future__ import annotations
 
@@ -15,7 +15,7 @@ from camcli.specs import Augment, Fuse, Precision, Sanity
 
 # One class or several: an id, a name, "top1", "top3", …; or a function of what the network returned, (N,).
 Target: TypeAlias = "str | int | Sequence[str | int] | Callable[[Any], Tensor]"
-# By id, or a file of them.
+# Names by id, or a file of them.
 Labels: TypeAlias = "Sequence[str] | Mapping[int, str] | str | os.PathLike[str] | None"
 Network: TypeAlias = "str | nn.Module | Model | None"
 
@@ -23,11 +23,11 @@ Network: TypeAlias = "str | nn.Module | Model | None"
 class Options(TypedDict, total=False):
     """Further options, as in `camcli.Spec`.
 
-    device: where a network that is named by its name is computed. model_args: of its constructor. multi_label: each
-    class has a sigmoid of its own. output_key: which of several outputs holds the scores. quantity: "softmax": the
-    probability, not the score. counterfactual: what speaks against the class. contrast: two classes, what speaks for
-    the first rather than the second. similar_to: a picture's file that each picture is compared with. augment, fuse,
-    eigen_smooth, neurons, sanity, seed, precision, exact: see `Spec`.
+    device: the device of a network that is named by its name. model_args: arguments of its constructor. multi_label:
+    each class has a sigmoid of its own. output_key: the one of several outputs that holds the scores. quantity:
+    "softmax": the probability, not the score. counterfactual: the evidence against the class. contrast: two classes,
+    the evidence for the first rather than the second. similar_to: a picture's file that each picture is compared with.
+    augment, fuse, eigen_smooth, neurons, sanity, seed, precision, exact: see `Spec`.
     """
 
     device: str
@@ -68,7 +68,7 @@ class How(Options, total=False):
 
 
 def spec_fields(target: Target, options: Options) -> dict[str, Any]:
-    """What of the arguments a `Spec` holds, in its own types."""
+    """The fields of a `Spec` that the arguments give, in its own types."""
     fields: dict[str, Any] = dict(options)
     if unknown := fields.keys() - Options.__annotations__.keys():
         raise TypeError(f"explain() got an unexpected keyword argument {min(unknown)!r}")

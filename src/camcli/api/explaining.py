@@ -34,7 +34,7 @@ _log = logging.getLogger("camcli")
 
 
 class CamcliWarning(UserWarning):
-    """What can make an answer mean something else than it seems to."""
+    """A warning that an answer may mean something else than it seems to."""
 
 
 @overload
@@ -66,17 +66,18 @@ def explain(
     batch_size: int | None = None,
     **options: Unpack[Options],
 ) -> Any:
-    """Where the network looked: an `Answer` for one picture, a list of them for several or a folder.
+    """Show where the network looked: an `Answer` for one picture, a list of them for several or a folder.
 
-    pictures: a file, folder or URI, a file's bytes, a picture of Pillow's, an array (H, W, 3) of uint8, or what the
-        network is given, a normalised tensor (C, H, W); any number of them; a tensor (N, C, H, W) is N pictures.
+    pictures: a file, folder or URI, a file's bytes, a picture of Pillow's, an array (H, W, 3) of uint8, or a normalised
+        tensor (C, H, W), as the network takes it; any number of them; a tensor (N, C, H, W) is N pictures.
     model: a network in memory, on any device and in any mode, which is left as it was; or a name, as `camcli models`
         lists them; None: the bundled one.
     method: names as in `camcli methods`. target: see `Target`. layer: names, or modules of the network; None: found.
     preset: how pictures are made ready: a torchvision transform, a timm or Hugging Face config or processor, a dict,
         a JSON file. Tensors are taken as they are.
-    labels: the classes' names by id, or a file of them. weights: of a model that is named by its name.
-    top: the classes in `Answer.top`. fit: what of a picture the network sees, as `--fit`. options: see `Options`.
+    labels: the classes' names by id, or a file of them. weights: those of a model that is named by its name.
+    top: the number of classes in `Answer.top`. fit: the part of a picture that the network sees, as `--fit`.
+    options: see `Options`.
 
     Raises:
         InputError: a picture can't be read, or explained.
@@ -106,10 +107,10 @@ def explain_many(
     batch_size: int | None = None,
     **options: Unpack[Options],
 ) -> Iterator[Answer | Failed]:
-    """`explain`, of any number of pictures, in order and a batch at a time: memory does not grow with them.
+    """Explain any number of pictures, in order and a batch at a time: memory does not grow with them.
 
-    pictures: as `explain` takes them, or a DataLoader or Dataset: of batches and samples that are tuples the first
-        part counts, of dicts "pixel_values" or "image". A picture that can't be explained is a `Failed` in its place.
+    pictures: as `explain` takes them, or a DataLoader or Dataset. In batches and samples that are tuples the first part
+        counts, in dicts "pixel_values" or "image". A picture that can't be explained is a `Failed` in its place.
 
     Raises: as `explain`, but no InputError; SetupError: the network's parameters have changed meanwhile.
     """
@@ -133,7 +134,7 @@ def _answers(
     labels: Any,
     stacklevel: int,
 ) -> Iterator[Answer | Failed]:
-    """See `explain_many`; warnings name the line that is so many calls up."""
+    """See `explain_many`; warnings name the line `stacklevel` calls up."""
     with in_python():
         named = Pictures(pictures)
         first = named.first()
@@ -195,7 +196,7 @@ def _engine(given: Network, spec: Spec, target: Target, layer: Any, preset: Any,
 
 
 def _tell(engine: Engine, first: Any, stacklevel: int) -> None:
-    """Say what can make the answers mean something else; all other remarks go to the logger "camcli"."""
+    """Warn of what can give the answers another meaning; all other remarks go to the logger "camcli"."""
     seen_by_eye = not isinstance(first, Normalised)
     for remark in engine.remarks:
         if remark.startswith("warning:") or (seen_by_eye and "no preset is known" in remark):

@@ -1,4 +1,4 @@
-"""What is to be explained -> refs, one picture at a time: files, pictures, arrays, tensors, and loaders of them."""
+"""Pictures to explain -> refs, one picture at a time: files, pictures, arrays, tensors, and loaders of them."""
 
 from __future__ import annotations
 
@@ -22,15 +22,15 @@ from camcli.records import Ref
 if TYPE_CHECKING:
     from numpy.typing import NDArray
 
-# A file, folder or URI, a file's bytes, a picture of Pillow's, an array (H, W, 3) of uint8, or what a network is given:
-# a normalised tensor (C, H, W).
+# A file, folder or URI, a file's bytes, a picture of Pillow's, an array (H, W, 3) of uint8, or a normalised tensor
+# (C, H, W), as the network takes it.
 OnePicture: TypeAlias = "str | os.PathLike[str] | bytes | Image.Image | NDArray[Any] | Tensor"
-# Under which of these a loader's batch holds its pictures.
+# A loader's batch holds its pictures under the first of these keys that it has.
 _KEYS = ("pixel_values", "image", "images", "pixels", "img")
 
 
 class Pictures:
-    """What is to be explained, as refs; the first one is looked at before the others are asked for."""
+    """The pictures to explain, as refs; the first one is looked at before the others are asked for."""
 
     def __init__(self, pictures: Any) -> None:
         numbers = count()
@@ -38,7 +38,7 @@ class Pictures:
         self._refs = refs.apart(ref for given in each for ref in _refs(given, numbers))
 
     def first(self) -> Ref:
-        """Raises: RequestError: there is none."""
+        """The first ref; `refs` gives it again. Raises: RequestError: there is none."""
         first = next(self._refs, None)
         if first is None:
             raise RequestError("no pictures are given")
@@ -50,7 +50,7 @@ class Pictures:
 
 
 def are_many(pictures: Any) -> bool:
-    """True of a batch, a loader, a list or a folder of them."""
+    """True if it is a batch, a loader, a list or a folder of pictures."""
     if isinstance(pictures, Tensor):
         return pictures.ndim == 4
     if _is_several_files(pictures):
@@ -62,14 +62,14 @@ def are_many(pictures: Any) -> bool:
 
 
 def _is_several_files(pictures: Any) -> bool:
-    """True of a folder and of a pattern."""
+    """True if it is a folder or a pattern."""
     if not isinstance(pictures, (str, os.PathLike)):
         return False
     return os.path.isdir(pictures) or (glob.has_magic(os.fspath(pictures)) and not os.path.exists(pictures))
 
 
 def _each(pictures: Iterable[Any]) -> Iterator[Any]:
-    """One picture at a time, of batches and samples of loaders and datasets too."""
+    """The pictures one at a time, also out of batches and samples of loaders and datasets."""
     whole = isinstance(pictures, (Tensor, np.ndarray)) or _is_several_files(pictures)
     for given in [pictures] if whole else pictures:
         part = given
@@ -125,7 +125,7 @@ def _refs(given: Any, numbers: Iterator[int]) -> Iterator[Ref]:
 
 
 def _of_tensor(given: Tensor) -> Normalised | NDArray[np.uint8]:
-    """A tensor of floats is what the network is given; one of bytes, as torchvision.io reads them, is a picture."""
+    """A normalised view from a tensor of floats, or a picture from one of bytes, as torchvision.io reads them."""
     if given.ndim != 3:
         raise RequestError(f"a tensor of {tuple(given.shape)} is no picture (C, H, W)")
     if given.dtype == torch.uint8:

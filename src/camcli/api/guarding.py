@@ -1,4 +1,4 @@
-"""What is around every call: the network stays as it was, torch is as it is by default, and messages speak Python."""
+"""Guards around every call: the network stays as it was, torch is as it is by default, and messages speak Python."""
 
 from __future__ import annotations
 
@@ -12,12 +12,12 @@ from torch import nn
 
 from camcli.errors import CamcliError, SetupError
 
-# The words of the command line, where Python's are other ones.
+# The words of the command line for which Python has other ones.
 _WORDS = {"class": "target", "model-arg": "model_args", "target": "quantity"}
 
 
 def in_words_of_python(text: str) -> str:
-    """A message that names flags, with the arguments that they are here."""
+    """A message that names flags, with Python's arguments in their place."""
     text = re.sub(r"(?<![\w-])-M ([a-z][a-z-]*)", r'method="\1"', text)
     text = re.sub(r"(?<![\w-])-c ([\w]+)", r'target="\1"', text)
 
@@ -30,7 +30,7 @@ def in_words_of_python(text: str) -> str:
 
 @contextmanager
 def in_python() -> Iterator[None]:
-    """Errors name arguments, not flags."""
+    """Make errors name arguments, not flags."""
     try:
         yield
     except CamcliError as error:
@@ -40,7 +40,7 @@ def in_python() -> Iterator[None]:
 
 @contextmanager
 def plain_torch() -> Iterator[None]:
-    """Gradients can be had, and nothing is cast, whatever the caller's own block says."""
+    """Allow gradients and cast nothing, whatever the caller's own block says."""
     with ExitStack() as stack:
         stack.enter_context(torch.inference_mode(False))
         stack.enter_context(torch.enable_grad())
@@ -51,7 +51,7 @@ def plain_torch() -> Iterator[None]:
 
 @contextmanager
 def untouched(model: Any) -> Iterator[None]:
-    """Buffers of a network in memory have afterwards the values that they had; all else of it is not written to."""
+    """Give buffers of a network in memory their old values back afterwards; nothing else of it is written to."""
     if not isinstance(model, nn.Module):
         yield
         return
@@ -66,7 +66,7 @@ def untouched(model: Any) -> Iterator[None]:
 
 
 class Versions:
-    """Notices that a network in memory is trained on between two answers: they would be of two networks."""
+    """Notices if a network in memory is trained between two answers: they would be of two networks."""
 
     def __init__(self, model: Any) -> None:
         self._parameters = list(model.parameters()) if isinstance(model, nn.Module) else []
@@ -76,6 +76,6 @@ class Versions:
         return [0 if parameter.is_inference() else parameter._version for parameter in self._parameters]
 
     def check(self) -> None:
-        """Raises: SetupError."""
+        """Raises: SetupError: the parameters have changed."""
         if self._now() != self._before:
             raise SetupError("the network's parameters have changed since explain_many began: begin anew")

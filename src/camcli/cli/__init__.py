@@ -17,10 +17,10 @@ from camcli.errors import ExitCode
 
 
 class _Commands(TyperGroup):
-    """The commands. Whoever names a picture in the place of one is told which one it wants."""
+    """The commands. If a picture is named in the place of one, a message says which command is meant."""
 
     def resolve_command(self, ctx: Any, args: list[str]) -> Any:
-        """As Typer's."""
+        """Resolve a command as Typer does; refuse a picture in its place."""
         if args[0] not in self.list_commands(ctx) and _is_input(args[0]) and not ctx.resilient_parsing:
             console.say(f"error: {args[0]} is no command: type `camcli explain {shlex.join(args)}`")
             ctx.exit(int(ExitCode.REQUEST))
@@ -28,7 +28,7 @@ class _Commands(TyperGroup):
 
 
 def _is_input(name: str) -> bool:
-    """Whether it is what `explain` takes, or looks like a picture that isn't there."""
+    """True if `explain` takes it, or if it looks like a picture that isn't there."""
     import glob
 
     from camcli.inputs import refs

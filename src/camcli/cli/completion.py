@@ -1,4 +1,4 @@
-"""What the shell offers behind a flag."""
+"""The shell's offers after a flag."""
 
 from __future__ import annotations
 
@@ -20,7 +20,7 @@ def complete_method(incomplete: str) -> list[str]:
 
 
 def complete_layer(context: typer.Context, incomplete: str) -> list[str]:
-    """The one completion that must build a network, and so import torch."""
+    """Names of layers: the one completion that must build a network, and so import torch."""
     from camcli.errors import CamcliError
     from camcli.models import blueprint
     from camcli.specs import ModelSpec

@@ -20,14 +20,14 @@ P = ParamSpec("P")
 
 
 def plain(text: str) -> str:
-    """No control characters: names of files and classes must not drive the terminal, nor look like another line."""
+    """The text without control characters: names of files and classes must not drive the terminal, nor fake a line."""
     if text.isprintable():
         return text
     return "".join(character if character.isprintable() else "\N{REPLACEMENT CHARACTER}" for character in text)
 
 
 def encodes(text: str) -> bool:
-    """Whether stdout can show it: a Windows console, a redirected one or LC_ALL=C may know few characters."""
+    """True if stdout can show it: a Windows console, a redirected one or LC_ALL=C may know few characters."""
     try:
         text.encode(sys.stdout.encoding or "ascii")
     except UnicodeError:
@@ -36,14 +36,14 @@ def encodes(text: str) -> bool:
 
 
 def replace_what_cannot_be_encoded() -> None:
-    """Have the process's streams show "?" for characters that they don't know, where Python would raise."""
+    """Make the process's streams show "?" for characters that they don't know; Python would raise."""
     for stream in (sys.stdout, sys.stderr):
         if isinstance(stream, TextIOWrapper):
             stream.reconfigure(errors="replace")
 
 
 def out(text: str, stream: TextIO | None = None) -> None:
-    """One line of data, flushed: whoever reads the pipe sees it now. Tabs separate columns.
+    """Print one line of data and flush it, so that a reader of the pipe sees it now. Tabs separate columns.
 
     Raises: SetupError: the file that stdout leads to can't be written.
     """
@@ -59,12 +59,12 @@ def out(text: str, stream: TextIO | None = None) -> None:
 
 
 def _abandon(stream: TextIO) -> None:
-    """Nothing more goes there, and the interpreter's last flush must not complain."""
+    """Send nothing more there, and keep the interpreter's last flush from complaining."""
     os.dup2(os.open(os.devnull, os.O_WRONLY), stream.fileno())
 
 
 def say(text: str) -> None:
-    """One line for people. Plain: Rich would wrap it at 80 columns where stderr is a file."""
+    """Print one line for people. Plain: Rich would wrap it at 80 columns if stderr is a file."""
     sys.stderr.write(f"camcli: {plain(text)}\n")
 
 
@@ -95,7 +95,7 @@ def guarded(command: Callable[P, ExitCode | None]) -> Callable[P, None]:
 
 
 def _let_go() -> None:
-    """What stdout could not take is dropped."""
+    """Drop what stdout could not take."""
     try:
         sys.stdout.flush()
     except OSError:
@@ -104,8 +104,8 @@ def _let_go() -> None:
 
 @dataclass(frozen=True, slots=True)
 class Board:
-    """Where a run shows itself: `line` prints one line of data, `done` counts one more input, by its name, `step` says
-    how many of how many forwards a long method has done."""
+    """The display of a run: `line` prints one line of data, `done` counts one more input, by its name, `step` says how
+    many of how many forwards a long method has done."""
 
     line: Callable[[str], None]
     done: Callable[[str], None]
@@ -114,7 +114,7 @@ class Board:
 
 @contextmanager
 def progress(quiet: bool) -> Iterator[Board]:
-    """A counter on stderr while it is a terminal, with the data lines above it where stdout is that terminal too."""
+    """A counter on stderr if that is a terminal, with the data lines above it if stdout is that terminal too."""
     stdout = sys.stdout  # libraries may be given another one meanwhile
     out_there = partial(out, stream=stdout)
     if quiet or not sys.stderr.isatty():

@@ -1,4 +1,4 @@
-"""Where a run's files go: what `--output` and `--results` name, and whether it can be written there."""
+"""The places of a run's files: what `--output` and `--results` name, and a check that it can be written there."""
 
 from __future__ import annotations
 
@@ -11,7 +11,7 @@ from camcli.errors import RequestError
 # Where pictures go if nobody says.
 FOLDER = "camcli_out"
 STDOUT = "-"
-# What one file can be; and endings of others, which are no folder's.
+# Endings of the files that are written; and of other files, which no folder has.
 WRITTEN = (".jpg", ".jpeg", ".png", ".webp", ".npz")
 _OTHERS = frozenset(
     ".pdf .svg .svgz .eps .ps .gif .apng .tif .tiff .bmp .dib .ico .jpe .jfif .jp2 .j2k .jxl .avif .heic .heif .ppm "
@@ -43,12 +43,12 @@ def of_output(text: str | None) -> tuple[str | None, str | None]:
 
 
 def _looks_like_a_file(suffix: str) -> bool:
-    """Whether a path that ends so is more likely a file's than a folder's; `v1.2` and `out.d` are folders."""
+    """True if a path with this ending is more likely a file than a folder; `v1.2` and `out.d` are folders."""
     return suffix in (*WRITTEN, *_OTHERS, *_ROWS) or bool(get_close_matches(suffix, WRITTEN, n=1, cutoff=0.75))
 
 
 def check_table(text: str) -> None:
-    """`--results` names a Parquet table. Raises: RequestError: its name says that it is something else."""
+    """Check that `--results` names a Parquet table. Raises: RequestError: its name says that it is something else."""
     if (suffix := Path(text).suffix.lower()) in _ROWS - {".parquet"}:
         raise RequestError(
             f"--results {text}: the table is Parquet and no {suffix}; JSON lines come on stdout, --json > rows.jsonl"
@@ -56,7 +56,7 @@ def check_table(text: str) -> None:
 
 
 def check_place(file: str) -> None:
-    """Look whether a file can be made there, before anything is computed. Raises: RequestError: it can't."""
+    """Check that a file can be made there, before anything is computed. Raises: RequestError: it can't."""
     from camcli.sinks import open_sinks
     from camcli.specs import OutputSpec
 

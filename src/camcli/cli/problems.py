@@ -27,7 +27,7 @@ from camcli.storage import uris
 
 
 class Problems:
-    """Collects; `raise_any` refuses."""
+    """Collects problems; `raise_any` refuses them."""
 
     def __init__(self) -> None:
         self._found: list[str] = []
@@ -40,7 +40,7 @@ class Problems:
             self.add(f"{flag} {given!r} is none of {', '.join(choices)}")
 
     def listed(self, flag: str, given: str | None, choices: Sequence[str]) -> tuple[str, ...]:
-        """What is given, apart by commas."""
+        """The parts of `given` between commas, each checked."""
         parts = tuple(part.strip() for part in given.split(",")) if given else ()
         for part in parts:
             self.choice(flag, part, choices)
@@ -65,20 +65,20 @@ class Problems:
         return given
 
     def of_pictures(self, pictured: PictureFlags) -> None:
-        """How a picture becomes the view."""
+        """Check how a picture becomes the view."""
         self.choice("--fit", pictured.fit, get_args(Fit))
         if pictured.white is not None and not 0 < pictured.white < math.inf:
             self.add(f"--white {pictured.white:g}: a number above 0")
 
     def of_asked(self, asked: TargetFlags, names: Iterable[str]) -> None:
-        """What is explained, by which methods."""
+        """Check the methods, and what they explain."""
         for name in names:
             if methods.canonical(name) != methods.ALL:
                 self.catch(partial(methods.get, name))
         self.catch(lambda: conflicts.check_targets(Spec(**asked.for_spec())))
 
     def of_true_class(self, classes: Sequence[str] | None) -> None:
-        """`--class` of `classify`."""
+        """Check `--class` of `classify`."""
         for text in classes or ():
             if text.strip().lower() != "folder":
                 self.add(
@@ -87,11 +87,11 @@ class Problems:
                 )
 
     def of_computing(self, computed: ComputeFlags) -> None:
-        """How it is computed."""
+        """Check how it is computed."""
         self.choice("--precision", computed.precision, get_args(Precision))
 
     def of_flow(self, computed: ComputeFlags, flow: RunFlags) -> None:
-        """How it is computed, where, and where rows go."""
+        """Check how it is computed, where, and where rows go."""
         self.of_computing(computed)
         self.choice("--engine", flow.engine, ENGINES)
         if flow.shard is not None:
@@ -108,14 +108,14 @@ class Problems:
         return found[0] if found else (None, None)
 
     def of_sheet(self, file: str) -> None:
-        """Where the one picture of `compare` goes."""
+        """Check where the one picture of `compare` goes."""
         if Path(file).suffix.lower() not in (".png", ".jpg", ".jpeg"):
             self.add(f"-o {file}: the sheet is a .png or .jpg file")
         elif os.path.isdir(file):
             self.add(f"-o {file}: it is a folder, and the sheet is one file")
 
     def of_one_file(self, file: str, pictures: Sequence[str], classes: Sequence[str], answers: int, json: bool) -> None:
-        """`-o FILE` and `-o -` hold one picture: of one answer, in one form, where it can be seen."""
+        """Check that `-o FILE` or `-o -` gets one picture: of one answer, in one form, where it can be seen."""
         if not pictures:
             self.add(f"-o {file} takes one picture, and --save none makes none")
         several_classes = any(re.fullmatch(r"top(?!1$)\d+", text.strip(), re.IGNORECASE) for text in classes)
@@ -130,7 +130,7 @@ class Problems:
             self.add(f"-o {file}: a .npz file holds --save raw, and nothing else does")
 
     def of_journal(self, folder: str | None, norm: str, *, resume: bool, retry_failed: bool) -> bool:
-        """Whether the run keeps a journal: in a folder of this machine, of pictures that are there when rows are."""
+        """True if the run keeps a journal: in a folder of this machine, of pictures that are there with their rows."""
         if retry_failed and not resume:
             self.add("--retry-failed goes on with a run, and --overwrite starts anew: leave one out")
         if folder is None or norm == "run" or not uris.is_local(folder):

@@ -13,7 +13,7 @@ _BAR = 24
 
 
 def show_line(row: Mapping[str, Any], line: Callable[[str], None]) -> None:
-    """One answered row of many: its name, its best class, its first file."""
+    """Print one answered row of many: its name, its best class, its first file."""
     files = [path for explanation in row["explanations"] for path in explanation["files"].values()]
     more = f" (+{len(files) - 1})" if len(files) > 1 else ""
     arrow = f"  -> {files[0]}{more}" if files else ""
@@ -23,7 +23,7 @@ def show_line(row: Mapping[str, Any], line: Callable[[str], None]) -> None:
 
 
 def _best(row: Mapping[str, Any]) -> str:
-    """The best class, or of a network without scores what was explained."""
+    """The best class; the target that was explained if the network has no scores."""
     if not row["top"]:
         target = row["explanations"][0]["target"]
         return f"{target['name']}  {target['value']:.5g}"
@@ -33,7 +33,7 @@ def _best(row: Mapping[str, Any]) -> str:
 
 
 def show_in_full(row: Mapping[str, Any], notes: Iterable[str], line: Callable[[str], None]) -> None:
-    """The one answered row: what was asked of what, its best classes, its files; then what else there is to say."""
+    """Print the only answered row: its picture and model, its best classes, its files; then the notes."""
     width, height = row["size"]
     line(f"{row['input']}  {width}x{height}  {row['model']} ({row['weights']})")
     if "note" in row:
@@ -57,7 +57,7 @@ def show_in_full(row: Mapping[str, Any], notes: Iterable[str], line: Callable[[s
 
 
 def made_with(row: Mapping[str, Any]) -> str:
-    """What answered, in one line: weights, preprocessing, machine, versions."""
+    """The origin of an answer in one line: weights, preprocessing, machine, versions."""
     made = row["provenance"]
     preset = made["preset"]
     sha256 = f"sha256 {made['weights_sha256'][:16]}" if made["weights_sha256"] else "no file"
@@ -76,7 +76,7 @@ def made_with(row: Mapping[str, Any]) -> str:
 
 
 def table(titles: Sequence[str], rows: Iterable[Sequence[object]], *, right: Sequence[int] = ()) -> None:
-    """A table on stdout: Rich on a terminal, tab-separated text elsewhere."""
+    """Print a table on stdout: by Rich on a terminal, as tab-separated text elsewhere."""
     if not sys.stdout.isatty():
         for row in rows:
             console.out("\t".join(console.plain(str(cell)) for cell in row))

@@ -36,7 +36,7 @@ def run(
     overwrite: bool = False,
     retry_failed: bool = False,
 ) -> ExitCode:
-    """Explain the inputs and show what comes of it."""
+    """Explain the inputs and show the results."""
     started = time.perf_counter()
     folder = os.fspath(where.folder) if where.folder is not None else None
     shard = shard_numbers(flow.shard) if flow.shard is not None else None
@@ -82,7 +82,7 @@ def run(
 
 
 def _show(row: Row, board: console.Board, notes: Sequence[str] | None, *, to_stdout: bool) -> None:
-    """A row for people; in full where there are notes. A picture on stdout leaves no room for one."""
+    """Show a row to people, in full if there are notes. A picture on stdout leaves no room for one."""
     if "error" in row:
         console.say(f"refused {row['input']}: {row['error']['message']}")
     elif to_stdout:
@@ -94,7 +94,7 @@ def _show(row: Row, board: console.Board, notes: Sequence[str] | None, *, to_std
         report.show_line(row, board.line)
 
 
-# The refs of this run, or of this shard of it, told how many make a batch.
+# Gives the refs of this run, or of this shard of it, when told how many make a batch.
 Part = Callable[[int], Iterator[Ref]]
 
 
@@ -124,7 +124,7 @@ def _same(refs: Iterator[Ref], block: int) -> Iterator[Ref]:
 
 @dataclass(frozen=True, slots=True)
 class _Inputs:
-    """What of this run is left to do."""
+    """The inputs of this run that are left to do."""
 
     part: Part
     journal: Journal
@@ -136,7 +136,7 @@ class _Inputs:
 
 @dataclass(frozen=True, slots=True)
 class _Source:
-    """Rows as they come, and what there is to say of the engine behind them, if it is in this process."""
+    """Rows as they come, and notes on the engine that makes them, if it is in this process."""
 
     rows: Iterator[Row]
     notes: Sequence[str] | None = None
@@ -152,7 +152,7 @@ def _source(
     files: Files,
     board: console.Board,
 ) -> Iterator[_Source]:
-    """Seconds of imports: only once the request is known to be right."""
+    """The rows of a run. It takes seconds of imports, so it begins only once the request is known to be right."""
     if flow.engine == "ray":
         from camcli.running import cluster
 
@@ -183,7 +183,7 @@ def _source(
 
 @dataclass(slots=True)
 class _Tally:
-    """What a run came to, for its last lines."""
+    """The counts of a run, for its last lines."""
 
     done: int = 0
     before: int = 0

@@ -27,7 +27,7 @@ if TYPE_CHECKING:
 
 @dataclass(frozen=True, slots=True)
 class Sheet:
-    """How it is drawn: `columns` answers in a line, each picture's longer side `max_side`."""
+    """The layout of a sheet: `columns` answers in a line, each picture's longer side `max_side`."""
 
     file: str
     colormap: str
@@ -98,7 +98,7 @@ def _explained(engine: Engine, refs: list[Ref], quiet: bool) -> Iterator[tuple[R
 
 
 def _rows(result: Explained, style: Style, columns: int) -> Iterator[tuple[str, list[Tile | None]]]:
-    """A row for each question: the photo, then an answer for each method and layer; more than fit go on below."""
+    """Rows for each question: the photo, then an answer for each method and layer; more than fit go on below."""
     photo = Tile(overlays.photo(result.frame, style), (Path(result.ref.name).name,))
     for name, answers in groupby(result.attributions, key=lambda attribution: attribution.target.name):
         tiles = [Tile(overlays.overlay(result.frame, result.box, a, style), _caption(a)) for a in answers]

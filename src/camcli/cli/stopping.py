@@ -1,4 +1,4 @@
-"""Ctrl-C and SIGTERM: the first one ends a run behind the batch that is computed, a second one at once."""
+"""Ctrl-C and SIGTERM: the first one ends a run after the batch that is being computed, a second one at once."""
 
 from __future__ import annotations
 
@@ -21,7 +21,7 @@ _SHOW_CURSOR = "\x1b[?25h"  # which the progress display has hidden
 
 
 class Stop:
-    """Whether the run is to end, and with which exit code."""
+    """The request to end a run, once a signal has made it."""
 
     def __init__(self) -> None:
         self._number: int | None = None
@@ -29,11 +29,11 @@ class Stop:
 
     @property
     def code(self) -> ExitCode | None:
-        """None: go on."""
+        """The exit code of a run that is to end; None if it goes on."""
         return None if self._number is None else ExitCode(128 + self._number)
 
     def until(self, items: Iterable[T], block: int) -> Iterator[T]:
-        """The items in whole blocks of so many, as long as the run may go on."""
+        """The items in whole blocks of `block`, as long as the run may go on."""
         items = iter(items)
         while self.code is None and (part := self._next(items, block)):
             yield from part
@@ -54,18 +54,18 @@ class Stop:
         self._number = number
         if self._idle:  # or a network is being fetched, which may take minutes
             raise KeyboardInterrupt
-        _say("camcli: stopping behind this batch; once more stops at once\n")
+        _say("camcli: stopping after this batch; once more stops at once\n")
 
 
 def _say(text: str) -> None:
-    """To stderr past its buffer, which the signal may have found in the middle of a write."""
+    """Write to stderr past its buffer, which the signal may have found in the middle of a write."""
     with suppress(OSError):
         os.write(sys.stderr.fileno(), text.encode())
 
 
 @contextmanager
 def stoppable() -> Iterator[Stop]:
-    """Within the block the signals are ours; outside they do what they did."""
+    """Take the signals within the block; outside they do what they did."""
     stop = Stop()
     if threading.current_thread() is not threading.main_thread():
         yield stop  # Python lets no other thread set handlers

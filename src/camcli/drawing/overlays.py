@@ -1,5 +1,6 @@
 """Raw values -> uint8 pictures the size of the original.
-Pictures are RGB uint8 (H, W, 3), or RGBA where what the network never saw is transparent. OpenCV's BGR stays inside.
+
+RGB uint8 (H, W, 3), or RGBA, transparent where the network did not look. OpenCV's BGR stays inside.
 """
 
 from __future__ import annotations
@@ -18,11 +19,11 @@ from camcli.records import Attribution, Box, Frame
 if TYPE_CHECKING:
     from PIL.ImageFont import FreeTypeFont, ImageFont
 
-# What is written across an answer that random weights don't change.
+# Written across an answer that random weights don't change.
 STAMP = "fails the sanity check"
-# Brightness of what the network never saw.
+# Brightness of the parts that the network never saw.
 DIMMED = 0.4
-# Beyond it a map is coloured before it has its full size.
+# A map with a longer side than this is coloured before it has its full size.
 _COLOUR_SIDE = 1024
 
 Pixels = NDArray[np.uint8]
@@ -31,7 +32,7 @@ Font: TypeAlias = "ImageFont | FreeTypeFont"
 
 @dataclass(frozen=True, slots=True)
 class Style:
-    """How values become colours. `top` is the raw value at the end of the scale; None: each one's own
+    """The way from values to colours. `top` is the raw value at the end of the scale; None: each answer's own
     `scaling.top_of`."""
 
     colormap: str = "turbo"
@@ -94,7 +95,7 @@ def panel(frame: Frame, box: Box, attribution: Attribution, style: Style) -> Pix
 
 
 def caption(attribution: Attribution) -> str:
-    """One line: id and name, probability, method, layer, and why it is blank where it is."""
+    """One line: id and name, probability, method, layer, and the note, such as why it is blank."""
     target = attribution.target
     probability = target.score.probability if target.score and not target.minus else None
     value = f"p = {probability:.3f}" if probability is not None else f"{target.quantity} = {target.value:.3f}"
@@ -147,7 +148,7 @@ def _colours(colormap: str) -> NDArray[np.uint32]:
 
 
 def _beside(place: tuple[slice, slice]) -> Iterator[tuple[slice, slice]]:
-    """What is above, below, left and right of a place."""
+    """The parts of a picture above, below, left and right of a place."""
     rows, columns = place
     yield slice(None, rows.start), slice(None)
     yield slice(rows.stop, None), slice(None)
@@ -156,7 +157,7 @@ def _beside(place: tuple[slice, slice]) -> Iterator[tuple[slice, slice]]:
 
 
 def _visible(box: Box, photo: Pixels) -> tuple[tuple[slice, slice], tuple[slice, slice]]:
-    """Where the box lies in the photo, and which part of the painted box that is."""
+    """The box's place in the photo, and the part of the painted box that lies there."""
     height, width = photo.shape[:2]
     x0, y0, x1, y1 = box
     left, top, right, bottom = max(0, x0), max(0, y0), min(width, x1), min(height, y1)
@@ -185,7 +186,7 @@ def _shrunk(frame: Frame, box: Box, style: Style) -> tuple[Pixels, Box]:
 
 
 def _stamped(picture: Pixels, text: str) -> Pixels:
-    """The picture with a red bar across its foot that says so."""
+    """The picture with the text in a red bar across its foot."""
     from PIL import Image, ImageDraw
 
     canvas = Image.fromarray(picture)
@@ -198,7 +199,7 @@ def _stamped(picture: Pixels, text: str) -> Pixels:
 
 
 def _font(text: str, width: int) -> Font:
-    """Pillow's own font, as large as lets the caption fit the width, but legible."""
+    """Pillow's own font, as large as fits the caption into the width, but legible."""
     from PIL import ImageFont
 
     size = max(10.0, min(width / 40, 48.0))

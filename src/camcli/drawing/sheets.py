@@ -1,4 +1,4 @@
-"""Several pictures on one sheet, each with its caption: what `camcli compare` and `--neurons` write."""
+"""Several pictures on one sheet, each with its caption, as `camcli compare` and `--neurons` write them."""
 
 from __future__ import annotations
 
@@ -18,7 +18,7 @@ _LINE = 18
 
 @dataclass(frozen=True, slots=True, eq=False)
 class Tile:
-    """One picture (H, W, 3) over its caption, a line each."""
+    """One picture (H, W, 3) over the lines of its caption."""
 
     picture: Pixels
     caption: Sequence[str] = ()

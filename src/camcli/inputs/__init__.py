@@ -1,1 +1,1 @@
-"""What was named -> pictures: found, decoded, and made into what the network sees."""
+"""Named inputs -> pictures: found, decoded, and made into the network's views."""

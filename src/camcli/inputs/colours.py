@@ -1,4 +1,4 @@
-"""A decoded picture of any mode -> the RGB that it means, with what there is to say of it."""
+"""A decoded picture of any mode -> the RGB that it means, and a note on it."""
 
 from __future__ import annotations
 
@@ -12,7 +12,7 @@ from camcli.inputs.deep import Samples
 from camcli.inputs.tiffs import Tags
 
 MAX_PROFILE_BYTES = 8_000_000
-# Transparency is clear or opaque, but for edges; a band of its own, such as near infrared, hardly ever. Of so few
+# Transparency is clear or opaque, but for edges; a band of its own, such as near infrared, hardly ever. With so few
 # levels it is no band.
 _SOFT = 1 / 2
 _SOFT_ON_A_MAP = 1 / 100
@@ -22,7 +22,7 @@ _LEVELS = 16
 def to_rgb(
     image: Image.Image, samples: Samples | None, tags: Tags | None, white: float | None
 ) -> tuple[Image.Image, str | None]:
-    """sRGB, alpha over white, deep greys by their white; and a note.
+    """The picture in sRGB, alpha over white, deep greys by their white; and a note.
 
     Raises: InputError: as `deep.eight_bit`.
     """
@@ -46,7 +46,7 @@ def to_rgb(
 
 
 def _with_alpha(image: Image.Image, tags: Tags | None) -> tuple[Image.Image, str | None]:
-    """Over white, but for a band that only a TIFF's tags take for transparency."""
+    """The picture over white, but for a band that only a TIFF's tags take for transparency; and a note."""
     bands = image.getbands()
     if bands[-1] not in ("A", "a"):
         return _over_white(image), None
@@ -66,7 +66,7 @@ def _with_alpha(image: Image.Image, tags: Tags | None) -> tuple[Image.Image, str
 
 
 def _over_white(image: Image.Image) -> Image.Image:
-    """A picture with transparency over white; a strip at a time, for the memory of its copies."""
+    """A picture with transparency over white; a strip at a time, because copies take memory."""
     width, height = image.size
     flat = Image.new("RGB", image.size)
     rows = max(1, 1_000_000 // width)
@@ -79,7 +79,7 @@ def _over_white(image: Image.Image) -> Image.Image:
 
 
 def _in_srgb(image: Image.Image, profile: bytes) -> Image.Image:
-    """The colours that the embedded profile means; as they are where it is sRGB's own, broken, or of another mode."""
+    """The colours that the embedded profile means; unchanged if it is sRGB's own, broken, or of another mode."""
     target = {"RGB": "RGB", "CMYK": "RGB", "L": "RGB", "RGBA": "RGBA"}.get(image.mode)
     if target is None or "transparency" in image.info or len(profile) > MAX_PROFILE_BYTES:
         return image
@@ -93,7 +93,7 @@ def _in_srgb(image: Image.Image, profile: bytes) -> Image.Image:
 
 @lru_cache(maxsize=8)
 def _to_srgb(profile: bytes, mode: str, target: str) -> ImageCms.ImageCmsTransform | None:
-    """None where nothing would change."""
+    """The change of colours from the profile to sRGB; None if nothing would change."""
     opened = ImageCms.ImageCmsProfile(io.BytesIO(profile))
     if mode != "CMYK" and "srgb" in ImageCms.getProfileDescription(opened).lower():
         return None

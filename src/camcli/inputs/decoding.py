@@ -48,7 +48,7 @@ _UPRIGHT = {
     7: Image.Transpose.TRANSVERSE,
     8: Image.Transpose.ROTATE_90,
 }
-# Of these, what turns width to height.
+# Those of them that swap width and height.
 _LYING = frozenset(_UPRIGHT[orientation] for orientation in (5, 6, 7, 8))
 _JPEG_SUFFIXES = frozenset({".jpg", ".jpeg", ".jpe", ".jfif"})
 
@@ -72,8 +72,8 @@ def read(
 ) -> tuple[Frame, Image.Image | None]:
     """The frame of `read_frame`, and Pillow's picture that it was copied from: `view_of` need not copy it back.
 
-    What may take long to decode is decoded in a process of its own, with a limit on its time and memory, unless this
-    is that process. `room` is asked with the number of pixels before they are decoded.
+    A picture that may take long to decode is decoded in a process of its own, with a limit on its time and memory,
+    unless this is that process. `room` is asked with the number of pixels before they are decoded.
 
     Raises:
         InputError: as there, more than `max_pixels`, or too slow.
@@ -122,7 +122,7 @@ def read(
 
 
 def _check_kind(opened: Image.Image, head: bytes) -> None:
-    """Raises: InputError: Pillow has a name for it, and no picture."""
+    """Raises: InputError: Pillow has a name for it, but no picture."""
     if opened.format in PROGRAMS:
         raise InputError("decode", "not-a-picture", f"{opened.format} holds a program, not pixels: convert it")
     if tiffs.is_raw(opened):
@@ -134,7 +134,7 @@ def _check_kind(opened: Image.Image, head: bytes) -> None:
 def _whitened(
     opened: Image.Image, source: Source, samples: Samples | None, tags: Tags | None, white: float | None
 ) -> Image.Image:
-    """16-bit colours with that white, for which they are read once more; others as they are."""
+    """16-bit colours scaled to that white, for which they are read once more; others as they are."""
     if white is None or samples is None or samples.low is None:
         return opened
     with timed(source) as file, Image.open(file) as again:
@@ -145,7 +145,7 @@ def _whitened(
 
 
 def _source(ref: Ref) -> Source:
-    """What to decode from: the bytes of a JPEG, which are gone through twice."""
+    """The file or the bytes to decode from: bytes for a JPEG, which is gone through twice."""
     data = uris.read(ref.uri) if ref.uri is not None else ref.data
     if data is None:
         path = _readable(ref.path or Path(ref.name))
@@ -163,7 +163,7 @@ def _source(ref: Ref) -> Source:
 
 
 def _head(source: Source) -> bytes:
-    """The beginning of it."""
+    """The beginning of the source."""
     if isinstance(source, bytes):
         return source[: kinds.HEAD]
     try:
@@ -174,7 +174,8 @@ def _head(source: Source) -> bytes:
 
 
 def _in_memory(ref: Ref, decoding: Decoding, max_pixels: int) -> tuple[Frame, Image.Image | None]:
-    """A picture of Pillow's, treated as its file would be, or an array (H, W, C) as one of NumPy's files."""
+    """The frame of a picture of Pillow's, treated as its file would be, or of an array (H, W, C), as of NumPy's
+    files."""
     if not isinstance(ref.held, Image.Image):
         return _of_array(ref, np.asarray(ref.held), decoding), None
     opened: Image.Image = ref.held
@@ -188,7 +189,7 @@ def _in_memory(ref: Ref, decoding: Decoding, max_pixels: int) -> tuple[Frame, Im
 
 
 def _frame_of_array(ref: Ref, source: Source, decoding: Decoding) -> Frame:
-    """A NumPy file (H, W, C) or (H, W): uint8, uint16, or float in [0, 1]; any numbers, if it is said what is white."""
+    """The frame of a NumPy file (H, W, C) or (H, W): uint8, uint16, or float in [0, 1]; with `white` any numbers."""
     with refusing(source, b""):
         if b"'descr': '|O'" in _head(source):
             raise InputError("decode", "not-a-picture", "an array of Python objects, not of numbers")
@@ -233,7 +234,7 @@ def _readable(path: Path) -> Path:
 
 
 def _turn(image: Image.Image) -> Image.Transpose | None:
-    """What sets a loaded picture upright."""
+    """The turn that sets a loaded picture upright; None if it needs none, or does not tell."""
     try:
         orientation = image.getexif().get(_ORIENTATION_TAG)
     except Exception:  # noqa: BLE001  as when decoding

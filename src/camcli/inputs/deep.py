@@ -1,4 +1,4 @@
-"""Samples of more than 8 bits -> 8 bits, by what white is, with what there is to say of it."""
+"""Samples of more than 8 bits -> 8 bits, by the value of white, and a note on them."""
 
 from __future__ import annotations
 
@@ -24,11 +24,11 @@ _JPEG_2000 = b"\xff\x4f\xff\x51"
 
 @dataclass(frozen=True, slots=True)
 class Samples:
-    """What one number of a decoded file is.
+    """The meaning of one number of a decoded file.
 
-    dtype: as the file has it. white: None where the values must tell. unit: so many of the decoded numbers are one of
-    the file's. zero_is_white: not undone by the decoder. wrapped: unsigned 32 bits, decoded as signed ones. low: how
-    the lower half of 16-bit colours is read, of which the decoder keeps the upper one.
+    dtype: as the file has it. white: None if the values must tell. unit: so many of the decoded numbers are one of the
+    file's. zero_is_white: so in the file, and not undone by the decoder. wrapped: unsigned 32 bits, decoded as signed
+    ones. low: the raw mode of the lower half of 16-bit colours; the decoder keeps the upper half.
     """
 
     dtype: str
@@ -40,7 +40,7 @@ class Samples:
 
 
 def samples_of(opened: Image.Image, tags: Tags | None, head: bytes) -> Samples | None:
-    """Of a picture that is opened and not yet decoded; None: 8 bits, as they are."""
+    """The samples of a picture that is opened and not yet decoded; None: 8 bits, as they are."""
     grey = opened.mode in ("I", "F") or opened.mode.startswith("I;16")
     if tags is not None and grey:
         white = 2.0**tags.bits - 1 if tags.form == "uint" and tags.bits <= 16 else None
@@ -59,7 +59,7 @@ def samples_of(opened: Image.Image, tags: Tags | None, head: bytes) -> Samples |
 
 
 def _of_colours(opened: Image.Image) -> Samples | None:
-    """Pillow keeps the upper bytes; the lower ones are what it reads in the other byte order."""
+    """The samples of 16-bit colours: Pillow keeps the upper bytes, and reads the lower ones in the other byte order."""
     raw = tiffs.rawmode(opened)
     if ";16" not in raw or opened.format not in ("PNG", "TIFF"):
         return None
@@ -68,7 +68,7 @@ def _of_colours(opened: Image.Image) -> Samples | None:
 
 
 def _unit(opened: Image.Image, head: bytes) -> float:
-    """JPEG 2000 says how many bits it has, and Pillow shifts them up to 16."""
+    """The unit of a JPEG 2000, which says how many bits it has: Pillow shifts them up to 16. 1 for other files."""
     at = head.find(_JPEG_2000) if opened.format == "JPEG2000" else -1
     if at < 0 or len(head) < at + 43:
         return 1.0
@@ -78,10 +78,10 @@ def _unit(opened: Image.Image, head: bytes) -> float:
 def eight_bit(image: Image.Image, samples: Samples, white: float | None) -> tuple[NDArray[np.uint8], str | None]:
     """Deep greyscale to 8 bits, and a note. Pillow's own conversion clips at 255, which turns a 16-bit photo white.
 
-    Where nobody says what is `white`, it is that of the file's bits, or for others the smallest of 1 (floats only),
-    255 and 65535 that no value exceeds, or the largest value; that of 32 bits if they are used.
+    If `white` is None, it is that of the file's bits. If they don't tell, it is that of 32 bits, if these are used; or
+    the smallest of 1 (floats only), 255 and 65535 that no value exceeds, else the largest value.
 
-    Raises: InputError: values below zero, and nobody has said what is white.
+    Raises: InputError: values below zero, and `white` is None.
     """
     values = np.asarray(image)
     if samples.wrapped:
@@ -120,7 +120,7 @@ def _white_for(top: float, dtype: str) -> float:
 
 
 def about(top: float, white: float, *, stretched: bool = False) -> str | None:
-    """What there is to say of a picture with this largest value."""
+    """A note on a picture with this largest value, if it is dark or stretched; else None."""
     if 0 < top < DARK * white:
         return f"dark: its largest value is {top:g}, and white is taken to be {white:g}; say what it is: --white VALUE"
     if stretched:
@@ -129,7 +129,7 @@ def about(top: float, white: float, *, stretched: bool = False) -> str | None:
 
 
 def about_colours(image: Image.Image, samples: Samples, white: float | None) -> str | None:
-    """The same of a picture of 16-bit colours, of which the upper bytes are there."""
+    """The same note on a picture of 16-bit colours, from their upper bytes."""
     if white is not None:
         return None if samples.low else "--white does not reach such samples: they are read as 8 bits"
     extrema: Any = image.getextrema()
@@ -140,7 +140,7 @@ def about_colours(image: Image.Image, samples: Samples, white: float | None) -> 
 def array_bands(bands: NDArray[Any], white: float | None) -> tuple[NDArray[Any], str | None]:
     """An array's values as uint8 or as float32 in [0, 1], and a note.
 
-    Raises: InputError: they are neither, nor uint16, and nobody has said what is white.
+    Raises: InputError: they are neither, nor uint16, and `white` is None.
     """
     if bands.dtype == np.uint8:
         return bands, None
@@ -163,7 +163,7 @@ def array_bands(bands: NDArray[Any], white: float | None) -> tuple[NDArray[Any],
 
 
 def whitened(upper: Image.Image, lower: Image.Image, white: float) -> Image.Image:
-    """A picture of 16-bit colours, whose upper and lower bytes are given, with that white; alpha's is 65535."""
+    """A picture of 16-bit colours, from their upper and lower bytes, scaled to that white; alpha's is 65535."""
     values = np.asarray(upper).astype(np.float32) * np.float32(256) + np.asarray(lower)
     whites = np.array([white, white, white, 65535.0][: values.shape[2]], dtype=np.float32)
     shares = np.clip(values / whites, 0.0, 1.0)

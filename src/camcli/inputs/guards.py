@@ -1,4 +1,4 @@
-"""What keeps one file from stopping a run: time and scans that are counted, and refusals in words of their own."""
+"""Guards that keep one file from stopping a run: time and scans are counted, and refusals have words of their own."""
 
 from __future__ import annotations
 
@@ -17,7 +17,7 @@ from camcli.errors import InputError
 from camcli.inputs import kinds, lists, sandbox, tiffs
 from camcli.records import MAX_FILE_BYTES
 
-# What is decoded: a file, or bytes.
+# The source of a picture: a file, or bytes.
 Source: TypeAlias = bytes | Path
 # Ghostscript and Windows would run what these hold.
 PROGRAMS = frozenset({"EPS", "WMF"})
@@ -36,8 +36,8 @@ class NoRoomError(Exception):
 
 
 class _Timed:
-    """A file for one thread, whose reads fail when that has computed for too long: Pillow goes through metadata in
-    Python, and a file may hold millions of parts. A disk that is slow costs nothing."""
+    """A file for one thread, whose reads fail once that thread has computed for too long. Pillow goes through metadata
+    in Python, and a file may hold millions of parts. A disk that is slow costs nothing."""
 
     deadline = 0.0
 
@@ -63,7 +63,7 @@ def timed(source: Source) -> _TimedBytes | _TimedFile:
 
 @contextmanager
 def refusing(source: Source, head: bytes) -> Iterator[None]:
-    """Whatever a decoder raises, as a refusal in our own words: Pillow's messages carry object addresses."""
+    """Turn all that a decoder raises into a refusal in our own words: Pillow's messages carry object addresses."""
     try:
         yield
     except UnidentifiedImageError:
@@ -95,8 +95,8 @@ def _unidentified(source: Source, head: bytes) -> InputError:
 class _Pillow:
     """Pillow without its warnings (at half its limit, about odd metadata), and with a limit that leaves ours to decide.
 
-    Both are the process's: the first of several threads sets them and the last one sets them back. Pillow refuses twice
-    its limit, and that inside containers too, whose headers tell nothing.
+    Both hold for the process: the first of several threads sets them and the last one sets them back. Pillow refuses
+    twice its limit, inside containers too, whose headers tell nothing.
     """
 
     def __init__(self) -> None:
@@ -136,12 +136,12 @@ def _in_own_words(error: BaseException) -> str:
     return f"broken: its data can't be decoded ({type(error).__name__})"
 
 
-# What decodes in C, in a time that its pixels bound; Python's own decoders and the other formats' may take any.
+# Decoded in C, in a time that the pixels bound; decoders in Python and those of other formats may take any time.
 LINEAR = frozenset({"JPEG", "MPO", "PNG", "GIF", "WEBP", "AVIF", "TIFF", "BMP", "DIB", "PPM"})
 
 
 def is_linear(opened: Image.Image, pixels: int, source: Source) -> bool:
-    """Whether its number of pixels bounds the time that its decoder takes."""
+    """True if the number of pixels bounds the time that the decoder takes."""
     if opened.format not in LINEAR or any(tile[0] in Image.DECODERS for tile in getattr(opened, "tile", ())):
         return False
     if opened.format not in ("JPEG", "MPO"):
@@ -151,7 +151,7 @@ def is_linear(opened: Image.Image, pixels: int, source: Source) -> bool:
 
 
 def whole(source: Source) -> bytes:
-    """Its bytes. Raises: InputError: more than `MAX_FILE_BYTES`."""
+    """The source's bytes. Raises: InputError: more than `MAX_FILE_BYTES`."""
     if isinstance(source, bytes):
         return source
     if (size := bytes_of(source)) > MAX_FILE_BYTES:

@@ -1,4 +1,4 @@
-"""What bytes are, by how they begin: pictures that are read, pictures that are not, and what is no picture."""
+"""The kind of bytes, by their beginning: pictures that are read, pictures that are not, and other files."""
 
 from __future__ import annotations
 
@@ -39,7 +39,7 @@ _VALUES = "convert it to PNG, or its values to a .npy array"
 
 @dataclass(frozen=True, slots=True)
 class Kind:
-    """What is not read: its name, the way on, and whether it is a picture, or a film, at all."""
+    """A kind that is not read: its name, and the way on. `pictured`: it is a picture, or a film, at all."""
 
     name: str
     way: str
@@ -63,7 +63,7 @@ _HTML = Kind("a web page, no picture", "its address may need a log-in, or be ano
 _JSON = Kind("JSON, no picture", "name the pictures one a line: jq -r .input makes such a list of rows", False)
 RAW = Kind("a camera's raw file, with a preview in front of the picture", _DEVELOP)
 
-# None is how a name begins: those that are letters alone go on with something that no name has.
+# No name begins so: those that are letters alone go on with something that no name has.
 _STARTS: tuple[tuple[int, bytes, Kind], ...] = (
     (128, b"DICM", _DICOM),
     (0, b"\xff\x0a", _JXL),
@@ -97,7 +97,7 @@ _BRANDS: Mapping[bytes, Kind] = {
     **dict.fromkeys((b"qt  ", b"isom", b"iso2", b"iso5", b"iso6", b"mp41", b"mp42", b"M4V ", b"avc1", b"dash"), _MP4),
     b"crx ": _CR3,
 }
-# Pictures and films that are no file of a folder's run: what its summary names when it passes over them.
+# Pictures and films that a folder's run passes over, and names in its summary.
 UNREAD_SUFFIXES = frozenset(
     (
         ".heic .heif .hif .jxl .dcm .dicom .psd .psb .xcf .exr .hdr .svg .svgz .eps .qoi .dds .icns .jpf .jpx .nii "
@@ -108,7 +108,7 @@ UNREAD_SUFFIXES = frozenset(
 
 
 def is_picture(head: bytes) -> bool:
-    """Whether they begin a picture that is read."""
+    """True if the bytes begin a picture that is read."""
     return (
         head.startswith(_SIGNATURES)
         or (head[:4] == b"RIFF" and head[8:12] == b"WEBP")
@@ -120,17 +120,17 @@ def is_picture(head: bytes) -> bool:
 
 
 def may_become_one(head: bytes) -> bool:
-    """Whether a signature begins with so few bytes."""
+    """True if a signature begins with these few bytes."""
     return any(signature.startswith(head) for signature in _SIGNATURES)
 
 
 def by_format(name: str) -> Kind:
-    """The kind that Pillow has a name for, and no reader."""
+    """The kind of a format that Pillow has a name for, and no reader."""
     return Kind(f"a {name} file", _VALUES)
 
 
 def named(head: bytes) -> Kind | None:
-    """The kind that is not read, if it is one of those that are known."""
+    """The kind of the bytes, of those known and not read; None if it is none of them."""
     if head[4:8] == b"ftyp":
         return _of_brands(head)
     found = next((kind for at, start, kind in _STARTS if head.startswith(start, at)), None)
@@ -138,7 +138,7 @@ def named(head: bytes) -> Kind | None:
 
 
 def _of_brands(head: bytes) -> Kind | None:
-    """AVIF may name HEIF's general brand first, and its own among those that it is compatible with."""
+    """The kind by the brands; None for AVIF, which may name HEIF's general brand first and its own among the others."""
     size = max(16, min(int.from_bytes(head[:4], "big"), 256))
     brands = [head[8:12], *(head[at : at + 4] for at in range(16, size, 4))]
     if {b"avif", b"avis"} & set(brands):

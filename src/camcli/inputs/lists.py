@@ -1,4 +1,4 @@
-"""What comes through stdin: a list of names in whatever encoding and framing, or bytes that are no list."""
+"""Bytes that come through stdin: a list of names in whatever encoding and framing, or bytes that are no list."""
 
 from __future__ import annotations
 
@@ -32,7 +32,7 @@ _ODD_SHARE = 0.05
 
 @dataclass(frozen=True, slots=True)
 class Framing:
-    """How a list is written: after a mark of so many bytes, in this encoding where it is no stream of bytes."""
+    """The form of a list: its separator, a mark of so many bytes before it, and its encoding if not plain bytes."""
 
     separator: bytes
     mark: int = 0
@@ -40,9 +40,9 @@ class Framing:
 
 
 def read_head(stream: BinaryIO) -> bytes:
-    """What has come once it tells what comes: a first entry, or as many bytes as tell a picture.
+    """The beginning of the input: as many bytes as tell what comes, a first entry or a picture.
 
-    No more is waited for: who writes a list may wait for the answer to its first entry.
+    No more is waited for: a writer of a list may wait for the answer to its first entry.
     """
     head = b""
     while not _tells(head) and (chunk := stream.read1(_CHUNK)):  # type: ignore[attr-defined]
@@ -65,7 +65,7 @@ def _tells(head: bytes) -> bool:
 
 
 def framing(head: bytes) -> Framing | None:
-    """How the list is written that begins so; None: it is no list."""
+    """The framing of a list that begins so; None if it is no list."""
     for mark, encoding in _MARKS:
         if head.startswith(mark) and b"\0" in head[len(mark) :]:
             return Framing(b"\n", len(mark), encoding) if _is_text(head[len(mark) :], encoding) else None
@@ -77,14 +77,14 @@ def framing(head: bytes) -> Framing | None:
 
 
 def names_files(head: bytes) -> bool:
-    """Whether it begins with the name of a file that is there."""
+    """True if it begins with the name of a file that is there."""
     framed = framing(head)
     first = next(names(head, BytesIO(), framed), None) if framed is not None else None
     return first is not None and _exists(first)
 
 
 def names(head: bytes, stream: BinaryIO, framed: Framing) -> Iterator[bytes]:
-    """Entries as they arrive; blank lines are none, and a line may have a Windows ending."""
+    """Entries as they arrive; blank lines are no entries, and a line may have a Windows ending."""
     rest = b""
     for chunk in _in_bytes(_chunks(head[framed.mark :], stream), framed.encoding):
         *whole, rest = (rest + chunk).split(framed.separator)
@@ -116,8 +116,8 @@ def _named(entries: list[bytes], separator: bytes) -> Iterator[bytes]:
 
 
 def _unmarked(head: bytes) -> str | None:
-    """UTF-16 without its mark: most letters leave every other byte NUL. So do names of one letter each with NULs
-    between them: those of files that are there."""
+    """The encoding of UTF-16 without its mark: most letters leave every other byte NUL. Names of one letter each with
+    NULs between them look the same: None if they are files that are there."""
     if len(head) < 8:
         return None
     for encoding, letters, fill in (("utf-16-le", head[::2], head[1::2]), ("utf-16-be", head[1::2], head[::2])):
@@ -134,7 +134,7 @@ def _is_text(data: bytes, encoding: str) -> bool:
 
 
 def _is_list(head: bytes, separator: bytes) -> bool:
-    """Whether these are names: the first one is there, or reads as a name and not as another kind's beginning."""
+    """True if these are names: the first one is there, or reads as a name and not as another kind's beginning."""
     if head.startswith(b"\0"):
         return False
     first = next(_named(head.split(separator), separator), b"")

@@ -1,4 +1,4 @@
-"""Pictures that are in memory already, and what a network is given in the place of one."""
+"""Views that are in memory already, given in the place of pictures."""
 
 from __future__ import annotations
 
@@ -13,15 +13,15 @@ from camcli.records import Frame, Preset, Ref, View
 
 @dataclass(frozen=True, slots=True, eq=False)
 class Normalised:
-    """A view without a picture: float32 (C, h, w), as the network is given it."""
+    """A view without a picture: float32 (C, h, w), as the network takes it."""
 
     pixels: NDArray[np.float32]
 
 
 def seen(ref: Ref, held: Normalised, preset: Preset) -> tuple[Frame, View]:
-    """(what it shows, once the preset's normalisation is undone; the view, which is all of it).
+    """The frame that it shows once the preset's normalisation is undone, and the view, which is all of it.
 
-    Raises: InputError: as many channels as the preset has no numbers for.
+    Raises: InputError: it has more or fewer channels than the preset has numbers for.
     """
     channels, height, width = held.pixels.shape
     if channels != len(preset.mean):

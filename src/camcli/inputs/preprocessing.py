@@ -1,7 +1,7 @@
-"""Frame -> View: what the network sees, with Pillow and numpy only.
+"""Frame -> View, the network's part of the picture, with Pillow, numpy and OpenCV only.
 
-The view equals torchvision's `ImageClassification` preset on the same PIL image bit for bit; the box says which
-part of the frame that view is, so that a map can be painted where it belongs.
+The view equals torchvision's `ImageClassification` preset on the same PIL image bit for bit. The box says which part of
+the frame that view is, so that a map can be painted where it belongs.
 """
 
 from __future__ import annotations
@@ -26,11 +26,11 @@ Bands: TypeAlias = list[Image.Image]
 
 
 def view_of(frame: Frame, preset: Preset, fit: Fit, image: Image.Image | None = None) -> View:
-    """The network's view of a frame; `image` is the frame's picture as Pillow holds it, where that is at hand.
+    """The network's view of a frame; `image` is the frame's picture as Pillow holds it, if that is at hand.
 
     crop: torchvision's preset: short side to `preset.resize` (both sides if the preset squashes), the centre of
-    `preset.crop`. squash: the whole frame to that size, aspect lost. pad: the whole frame inside that size, the rest
-    at the preset's mean. full: short side to `preset.resize`, nothing cropped, of the frame's aspect.
+    `preset.crop`. squash: the whole frame to that size, aspect lost. pad: the whole frame inside that size, the rest at
+    the preset's mean. full: short side to `preset.resize`, nothing cropped, of the frame's aspect.
 
     Raises:
         InputError: the picture is too elongated to resize.
@@ -60,7 +60,7 @@ def view_of(frame: Frame, preset: Preset, fit: Fit, image: Image.Image | None = 
 def _covering(resize: Sides, width: int, height: int) -> tuple[int, int]:
     """(width, height) of the smallest picture of that aspect whose sides are no shorter than `resize`.
 
-    One number is torchvision's rule, whose long side is truncated, and two are timm's, who rounds.
+    One number is torchvision's rule, which truncates the long side; two numbers are timm's, which rounds.
     """
     if not isinstance(resize, int):
         ratio = min(height / resize[0], width / resize[1])
@@ -110,7 +110,7 @@ def sides_of(shape: Sequence[int]) -> str:
 
 
 def _normalised(resized: Bands, preset: Preset) -> NDArray[np.float32]:
-    """(C, h, w), the channels last in memory, as decoders give them and the fastest kernels take them."""
+    """The bands as (C, h, w), the channels last in memory, as decoders give them and the fastest kernels take them."""
     import cv2
 
     bands = [np.asarray(image) for image in resized]
@@ -124,13 +124,13 @@ def _normalised(resized: Bands, preset: Preset) -> NDArray[np.float32]:
 
 @lru_cache(maxsize=8)
 def _table(mean: tuple[float, ...], std: tuple[float, ...]) -> NDArray[np.float32]:
-    """What each of the 256 levels becomes in each channel, (256, 1, C)."""
+    """The value of each of the 256 levels in each channel, (256, 1, C)."""
     levels = np.arange(256, dtype=np.uint8)[:, None, None]
     return _standardised(np.repeat(levels, len(mean), axis=-1), mean, std)
 
 
 def _standardised(levels: NDArray[Any], mean: Sequence[float], std: Sequence[float]) -> NDArray[np.float32]:
-    """(…, C), in the order and the float32 arithmetic of torchvision; each step in place keeps one copy."""
+    """The levels (…, C), in the order and the float32 arithmetic of torchvision; each step in place keeps one copy."""
     pixels: NDArray[np.float32] = levels.astype(np.float32)
     pixels /= np.float32(255 if levels.dtype == np.uint8 else 1)
     pixels -= np.asarray(mean, dtype=np.float32)
@@ -152,6 +152,6 @@ def _padded(frame: Frame, bands: Bands, preset: Preset) -> View:
 
 
 def _box(x0: float, y0: float, x1: float, y1: float) -> Box:
-    """Nearest whole pixels (at most half a frame pixel off), never empty."""
+    """The box in nearest whole pixels (at most half a frame pixel off), never empty."""
     left, top = round(x0), round(y0)
     return left, top, max(left + 1, round(x1)), max(top + 1, round(y1))

@@ -33,7 +33,7 @@ class Item:
     truth: int | None = None
     frame: Frame | None = None
     view: View | None = None
-    # The pixels it took of a `Room`, or that it found none and is to be read later.
+    # The pixels that it took of a `Room`; postponed: it found none and is to be read later.
     held: int = 0
     postponed: bool = False
     result: Result | None = None
@@ -41,7 +41,7 @@ class Item:
 
 @dataclass(frozen=True, slots=True)
 class Reader:
-    """How a run's pictures become views. `truth` gives the class that a ref's folder names, where that is asked.
+    """The way from a run's pictures to views. `truth` gives the class that a ref's folder names, if that is asked.
 
     Pictures of more than `max_pixels` are refused.
     """
@@ -53,7 +53,7 @@ class Reader:
     max_pixels: int = MAX_PIXELS
 
     def read(self, ref: Ref, room: Room | None = None) -> Item:
-        """The ref's item, with its refusal where it can't be read; it is postponed where there is no `room` for it."""
+        """The ref's item, with its refusal if it can't be read; it is postponed if there is no `room` for it."""
         item = Item(ref)
 
         def taken(pixels: int) -> bool:
@@ -82,9 +82,9 @@ class Reader:
     def batches(self, refs: Iterable[Ref], size: int, pool: Executor, workers: int) -> Iterator[list[Item]]:
         """Batches of at most `size` items in the refs' order, none across a multiple of `size` refs.
 
-        What is in a batch depends on the refs' places alone, not on who else reads others of them: shards of whole
-        multiples are batched as the whole run is. Held are the pixels of a batch and of what is read ahead: of
-        `workers` pictures, or of more if they are small, or of fewer that fill `MAX_ROOM`.
+        A batch depends on the refs' places alone, not on other readers of other refs: shards of whole multiples are
+        batched as the whole run is. The pixels of a batch are held, and those read ahead: of `workers` pictures, of
+        more if they are small, or of fewer that fill `MAX_ROOM`.
         """
         refs = iter(refs)
         while block := list(islice(refs, size)):
@@ -104,7 +104,7 @@ class Reader:
 
 
 def refused(ref: Ref, error: Exception, stage: str) -> Failed:
-    """The refusal of one input. Raises: the error itself, where it is about the whole run."""
+    """The refusal of one input. Raises: the error itself, if it is about the whole run."""
     refusal = of_input(error, stage)
     return Failed(ref, refusal.stage, refusal.kind, str(refusal))
 
@@ -130,7 +130,7 @@ class Room:
 class _Reading:
     """Items in the refs' order, some of them read ahead: as many as there are workers, or more while they are small.
 
-    What finds no room is read when its turn comes: a folder of few bytes may hold many pixels.
+    A picture that finds no room is read when its turn comes: a folder of few bytes may hold many pixels.
     """
 
     def __init__(self, read: Callable[..., Item], refs: Iterable[Ref], pool: Executor, workers: int) -> None:

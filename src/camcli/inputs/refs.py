@@ -16,7 +16,7 @@ from camcli.inputs import kinds, lists
 from camcli.records import Ref
 from camcli.storage import pipes, uris
 
-# What is picked up from a folder; a file named on the command line is tried whatever its name is.
+# Endings of files that are picked up from a folder; one named on the command line is tried whatever its name is.
 IMAGE_SUFFIXES = frozenset(
     (
         ".jpg .jpeg .jpe .jfif .png .apng .webp .gif .bmp .dib .tif .tiff "
@@ -47,7 +47,7 @@ def expand(
         raise RequestError("`-` can be given once: stdin has one end")
     if not arguments:
         raise RequestError("no inputs: name a picture, a folder, or `-` for stdin")
-    # os.path, not Path, where a name is tried: Path raises on names that are too long or behind a closed folder.
+    # A name is tried by os.path: Path raises on names that are too long or in a closed folder.
     for argument in arguments:
         there = os.path.exists(argument) or uris.is_uri(argument) or _glob(argument)
         if argument != "-" and not there:
@@ -64,7 +64,7 @@ def expand(
 
 
 def passed_over(passed: Counter[str]) -> str:
-    """What a walk has passed over, in one line."""
+    """The files that a walk has passed over, in one line."""
     files = "1 file" if passed.total() == 1 else f"{passed.total()} files"
     return f"{files} passed over: " + ", ".join(f"{count} {suffix}" for suffix, count in sorted(passed.items()))
 
@@ -75,14 +75,14 @@ def _instead(passed: Counter[str]) -> str:
 
 @dataclass(frozen=True, slots=True)
 class _Walk:
-    """How folders are gone through."""
+    """The way of going through folders, and the counts of files `passed` over."""
 
     recursive: bool
     skip: Path | None
     passed: Counter[str]
 
     def takes(self, name: str) -> bool:
-        """Whether a file is picked up; counts it where it is a picture of a kind that is not."""
+        """True if a file is picked up; counts a picture of a kind that is not."""
         suffix = os.path.splitext(name)[1].lower()  # noqa: PTH122
         if suffix in kinds.UNREAD_SUFFIXES:
             self.passed[suffix] += 1
@@ -90,14 +90,14 @@ class _Walk:
 
 
 def ref_named(index: int, name: str) -> Ref:
-    """The ref of one file: a path, or a URI where there is no such path."""
+    """The ref of one file: a path, or a URI if there is no such path."""
     if uris.is_uri(name) and not os.path.exists(name):
         return Ref(index, name, uri=name)
     return Ref(index, name, path=Path(name))
 
 
 def mirrored(ref: Ref) -> Path:
-    """Where the input's files go below any output folder, less their tails: never outside, whatever it is called."""
+    """The path of the input's files below any output folder, less their tails: never outside, whatever it is called."""
     named = Path(ref.uri) if ref.uri is not None else ref.path
     if named is None:
         parts = ["stdin" if ref.name == "-" else Path(ref.name).name]
@@ -113,7 +113,7 @@ def mirrored(ref: Ref) -> Path:
 
 
 def apart(refs: Iterable[Ref]) -> Iterator[Ref]:
-    """The same refs, numbered where several would share their files."""
+    """The same refs, with a number for those that would share their files with others."""
     # Of each name 8 bytes: two different ones that share them would cost a needless number, and nothing else.
     taken: set[bytes] = set()
     for ref in refs:
@@ -125,8 +125,8 @@ def apart(refs: Iterable[Ref]) -> Iterator[Ref]:
 
 
 def shard(refs: Iterable[Ref], count: int, number: int, of: int, block: int) -> Iterator[Ref]:
-    """The number-th (from 1) of so many parts of `count` refs, which follow each other; whole blocks but the last one,
-    so that batches are those of the whole run."""
+    """The number-th (from 1) of so many parts of `count` refs, which follow each other. Parts are whole blocks, but for
+    the last one, so that batches are those of the whole run."""
     blocks = -(-count // block)
     first, last = blocks * (number - 1) // of, blocks * number // of
     return islice(refs, first * block, last * block)
@@ -178,8 +178,8 @@ def _glob(pattern: str) -> list[str]:
 
 
 def _through_a_link(path: Path, named: int) -> bool:
-    """Whether a linked folder is on the way, after so many parts that the user named: it may lead anywhere, and back.
-    In a folder that is walked it is not followed either."""
+    """True if a linked folder is on the way, after so many parts that the user named: it may lead anywhere, and back. A
+    walk through a folder does not follow it either."""
     return any(parent.is_symlink() for parent in path.parents if len(parent.parts) > named)
 
 

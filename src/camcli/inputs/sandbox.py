@@ -20,7 +20,7 @@ if TYPE_CHECKING:
     from numpy.typing import NDArray
 
 SECONDS = 8.0
-# What a process may take: Python and a decoder's tables, and a few copies of the picture.
+# The memory of a process: for Python and a decoder's tables, and a few copies of the picture.
 MEMORY = 2**30
 BYTES_PER_PIXEL = 48
 MAX_MEMORY = 4 * 2**30
@@ -33,7 +33,7 @@ def too_slow() -> InputError:
 def decoded(
     content: bytes, asked: Mapping[str, Any], pixels: int
 ) -> tuple[NDArray[np.uint8], tuple[int, int] | None, str | None]:
-    """What `decoding.read` makes of it, told `asked`: (the upright sRGB pixels (H, W, 3), `Frame.full_size`, its note).
+    """The result of `decoding.read`, told `asked`: (the upright sRGB pixels (H, W, 3), `Frame.full_size`, its note).
 
     Raises: InputError: as `decoding.read`; it took more than `SECONDS` or the memory for so many pixels, or its decoder
         crashed.

@@ -15,7 +15,7 @@ from camcli.records import Decoding, Ref
 
 
 def main(requests: BinaryIO, answers: BinaryIO) -> None:
-    """One request, as `sandbox.decoded` writes it, and its answer."""
+    """Answer one request, as `sandbox.decoded` writes it."""
     asked = json.loads(requests.readline())
     with suppress(ImportError):  # Windows has no limits
         import resource

@@ -1,4 +1,4 @@
-"""A TIFF's tags: what its samples are, where Pillow's mode does not tell or its reading is another."""
+"""A TIFF's tags: they describe its samples when Pillow's mode does not, or when Pillow reads them differently."""
 
 from __future__ import annotations
 
@@ -19,13 +19,13 @@ _MAX_PAGES = 1000
 _FILTER_ARRAYS = (32803, 34892)
 _FORMS = {1: "uint", 2: "int", 3: "float", 5: "complex int", 6: "complex"}
 _SCHEMES = {7: "JPEG", 34712: "JPEG 2000", 34887: "LERC", 50000: "Zstandard", 50001: "WebP", 50002: "JPEG XL"}
-# What libtiff has in the machine's byte order already, and Pillow would turn once more.
+# Modes that libtiff has in the machine's byte order already, and Pillow would turn once more.
 _NATIVE = {"I;32BS": "I;32NS", "F;32BF": "F;32NF", "I;16BS": "I;16NS"}
 
 
 @dataclass(frozen=True, slots=True)
 class Tags:
-    """Of each pixel `samples` numbers of so many bits, which are `form`: uint, int, float.
+    """The samples by a TIFF's tags: `samples` numbers of `bits` bits a pixel. form: uint, int, float.
 
     zero_is_white: as on film. apart: each band in a plane of its own. unassociated: the last band is said to be
     transparency that the others are not multiplied by. geo: a map, whose bands need not be colours.
@@ -45,12 +45,12 @@ class Tags:
 
 
 def tags_of(opened: Image.Image) -> Tags | None:
-    """The tags of an opened TIFF; None: it is none."""
+    """The tags of an opened TIFF; None if it is none."""
     return _tags(opened.tag_v2) if isinstance(opened, TiffImagePlugin.TiffImageFile) else None
 
 
 def is_raw(opened: Image.Image) -> bool:
-    """Whether what Pillow would read is the preview of a camera's raw file."""
+    """True if Pillow would read the preview of a camera's raw file."""
     if not isinstance(opened, TiffImagePlugin.TiffImageFile):
         return False
     directory = opened.tag_v2
@@ -58,7 +58,7 @@ def is_raw(opened: Image.Image) -> bool:
 
 
 def about_pages(file: BinaryIO) -> str | None:
-    """What to say of a file in which the first page is a smaller copy of another, or one of several."""
+    """A note on a file whose first page is a smaller copy of another, or one of several; else None."""
     try:
         directory, header = _first(file)
         if _number(directory, _NEW_SUBFILE, 0) & 1:
@@ -75,13 +75,13 @@ def about_pages(file: BinaryIO) -> str | None:
 
 
 def about_bands(tags: Tags, seen: Image.Image) -> str | None:
-    """What to say of a file that holds more bands than the picture that Pillow makes of it."""
+    """A note on a file that holds more bands than Pillow's picture of it; else None."""
     read = len(seen.getbands())
     return f"the first {read} of {tags.samples} bands" if tags.samples > read else None
 
 
 def mend(opened: Image.Image, tags: Tags | None) -> None:
-    """See to it that Pillow reads the samples as the tags say, before it reads them."""
+    """Make Pillow read the samples as the tags say; call it before Pillow reads them."""
     if tags is None or not isinstance(opened, TiffImagePlugin.TiffImageFile):
         return
     if tags.apart and not opened.use_load_libtiff and (tags.bits != 8 or tags.zero_is_white):
@@ -93,20 +93,20 @@ def mend(opened: Image.Image, tags: Tags | None) -> None:
 
 
 def rawmode(opened: Image.Image) -> str:
-    """How the samples lie in the file, in Pillow's words."""
+    """The layout of the samples in the file, in Pillow's words."""
     tiles = getattr(opened, "tile", ())
     arguments = tiles[0][3] if tiles else ""
     return str(arguments if isinstance(arguments, str) or not arguments else arguments[0])
 
 
 def with_rawmode(tile: Any, changed: str) -> Any:
-    """A tile that is read another way."""
+    """A tile that is read in another raw mode."""
     arguments = changed if isinstance(tile[3], str) else (changed, *tile[3][1:])
     return tile._replace(args=arguments) if hasattr(tile, "_replace") else (*tile[:3], arguments)
 
 
 def unread(file: BinaryIO) -> kinds.Kind | None:
-    """What a TIFF is that Pillow can't read; None: its tags can't be read either."""
+    """The kind of a TIFF that Pillow can't read; None if its tags can't be read either."""
     try:
         return _kind(_first(file)[0])
     except Exception:  # noqa: BLE001  as when decoding
@@ -114,7 +114,7 @@ def unread(file: BinaryIO) -> kinds.Kind | None:
 
 
 def _first(file: BinaryIO) -> tuple[Any, bytes]:
-    """(the directory of the first page, the header that tells how directories are written)."""
+    """The directory of the first page, and the header, which tells how directories are written."""
     file.seek(0)
     header = file.read(8)
     if header[2:3] == b"+" or header[3:4] == b"+":

@@ -1,1 +1,1 @@
-"""Which layer a map is drawn from, and why."""
+"""The choice of the layer that a map is drawn from."""

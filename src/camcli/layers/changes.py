@@ -25,7 +25,7 @@ MIDDLE = (0.5, 0.5)
 class Changes:
     """The layer's map of a plain picture (1, C, H, W), and its changes with parts of that picture.
 
-    circular: some convolution reads beyond one border from the other one.
+    circular: some convolution goes on beyond one border at the other.
     """
 
     def __init__(self, network: Network, layer: Layer, plain: Tensor) -> None:

@@ -1,9 +1,9 @@
-"""Which layer a map is drawn from, and why.
+"""The choice of the layer that a map is drawn from, and its reason.
 
 The rule, over one traced forward: the last module in execution order whose output is a spatial map larger than 1x1
 (tokens on a grid are one), is crossed by every path from the picture's positions to the score, and is neither a pool
-nor part of the head. Where the score is read from a class token (ViT), that is the input of the last attention: behind
-it the patches' gradient is exactly zero. A network whose only common map is near the picture is refused.
+nor part of the head. If the score is read from a class token (ViT), that is the input of the last attention: after it
+the patches' gradient is exactly zero. A network whose only common map is near the picture is refused.
 """
 
 from __future__ import annotations
@@ -23,12 +23,12 @@ if TYPE_CHECKING:
 # Networks that split early and join at the score (EfficientViM, CoaT) have a last common map at a few per cent of their
 # depth, which shows edges and no objects; in torchvision's and timm's others it lies beyond 90 %.
 MIN_DEPTH = 0.25
-# As many as RefineCAM's paper fuses; what lies before them is the stem.
+# As many as RefineCAM's paper fuses; the part before them is the stem.
 MAX_STAGES = 4
 
 
 def resolve(net: nn.Module, trace: Trace, names: Sequence[str], model: str, typed: str | None = None) -> list[Layer]:
-    """The named layers, or the automatic one where none is named; `typed` as in `classes.parse`.
+    """The named layers, or the automatic one if none is named; `typed` as in `classes.parse`.
 
     Raises:
         RequestError: no module has that name.
@@ -51,7 +51,7 @@ def choose(net: nn.Module, trace: Trace, model: str) -> Layer:
     if _depth(net, trace, last) < MIN_DEPTH:
         raise SetupError(
             f"the last map of {model} that every path to the score crosses is {outermost.name!r}, near the picture: "
-            "behind it the network splits into branches. Name the layer of one with --layer"
+            "after it the network splits into branches. Name the layer of one with --layer"
         )
     why = f"the last of {len({run.tensor for run in spatial})} spatial maps that every path to the score crosses"
     if trace.narrowed and len(last.shape) == 3:
@@ -60,7 +60,7 @@ def choose(net: nn.Module, trace: Trace, model: str) -> Layer:
 
 
 def _maps_on_every_path(net: nn.Module, trace: Trace) -> list[Run]:
-    """Ordered by when each tensor was made: modules may hand on what is older."""
+    """The maps that every path crosses, by when their tensors were made: modules may hand on older ones."""
     head = _head(net, trace)
     made = _made(trace)
     found = [
@@ -76,7 +76,7 @@ def _maps_on_every_path(net: nn.Module, trace: Trace) -> list[Run]:
 
 
 def _made(trace: Trace) -> dict[int, int]:
-    """Where in the trace each tensor comes first."""
+    """The first place of each tensor in the trace."""
     places: dict[int, int] = {}
     for place, run in enumerate(trace.runs):
         places.setdefault(run.tensor, place)
@@ -84,13 +84,13 @@ def _made(trace: Trace) -> dict[int, int]:
 
 
 def _only_hands_on(net: nn.Module, run: Run) -> bool:
-    """Whether the module is a pool or a dropout. One with weights is none, whatever it is called."""
+    """True if the module is a pool or a dropout. One with weights is none, whatever it is called."""
     named = any(word in run.kind for word in ("Pool", "Dropout"))
     return named and next(net.get_submodule(run.name).parameters(), None) is None
 
 
 def _why_none(trace: Trace) -> str:
-    """What keeps it from having one, and what to type."""
+    """The reason why no layer is found, and what to type."""
     if trace.cut:
         return f"{trace.cut}, or name a layer after that with --layer"
     twice = next((run for run in reversed(trace.runs) if run.call and run.layout is not None), None)
@@ -110,7 +110,7 @@ _WITHOUT = "use a method that looks at no layer (-M gradient, -M occlusion)"
 
 
 def _gives_maps_apart(trace: Trace, run: Run) -> bool:
-    """Whether it gives maps, but not one for each picture: networks may cut pictures into tiles."""
+    """True if it gives maps, but not one for each picture: networks may cut pictures into tiles."""
     return len(run.shape) == 4 and run.shape[0] != trace.images[0]
 
 
@@ -120,8 +120,11 @@ def _named_apart(trace: Trace, run: Run) -> str:
 
 
 def _outermost(trace: Trace, runs: Sequence[Run], run: Run) -> Run:
-    """The name for a tensor that says most: containers hand on that of their last child, an Identity that before it.
-    A module that runs once comes before one whose name could mean several runs."""
+    """The run whose name says most for a tensor: the outermost, as containers hand on the tensor of their last child.
+
+    No Identity, which hands on the tensor before it, if there are others. A module that runs once comes before one
+    whose name could mean several runs.
+    """
     same = [other for other in runs if other.tensor == run.tensor and other.shape == run.shape]
     same = [other for other in same if other.kind != "Identity"] or same
     same = [other for other in same if len(trace.runs_of(other.name)) == 1] or same
@@ -131,9 +134,9 @@ def _outermost(trace: Trace, runs: Sequence[Run], run: Run) -> Run:
 def stages(net: nn.Module, trace: Trace, layer: Layer) -> list[Layer]:
     """The end of each resolution down to the layer's own: four at most, each the last map that every path crosses.
 
-    The last one that can't be negative, where there is one: a method that divides by a sum of activations is decided
-    by rounding where they cancel. Of a network with one resolution (ViT) the layer alone: the maps at the same place of
-    its blocks are not told apart.
+    It is the last one that can't be negative, if there is one: a method that divides by a sum of activations is decided
+    by rounding if they cancel. In a network with one resolution (ViT) it is the layer alone: its blocks' maps have one
+    size, which does not tell them apart.
     """
     own = trace.runs_of(layer.name)[layer.call]
     before = {id(run) for run in trace.runs[: trace.runs.index(own)] if run.tensor != own.tensor}
@@ -162,19 +165,19 @@ def _stage(net: nn.Module, trace: Trace, run: Run) -> Layer:
 
 
 def _depth(net: nn.Module, trace: Trace, run: Run) -> float:
-    """The share of the modules with weights on the way to the score that have run when this one has."""
+    """The share of the modules with weights on the way to the score that have run once this one has."""
     own, places = _made(trace)[run.tensor], _weighted(net, trace)
     return sum(place <= own for place in places) / max(1, len(places))
 
 
 def _weighted(net: nn.Module, trace: Trace) -> list[int]:
-    """Where in the trace a module with weights of its own gives a map, tokens or windows, on the way to the score."""
+    """The places in the trace of modules with weights of their own that give a map, tokens or windows to the score."""
     weighted = _with_weights(net)
     return [i for i, run in enumerate(trace.runs) if run.name in weighted and run.reaches and len(run.shape) > 2]
 
 
 def _with_weights(net: nn.Module) -> set[str]:
-    """The modules that have weights of their own."""
+    """The names of the modules that have weights of their own."""
     return {name for name, part in net.named_modules() if next(part.parameters(recurse=False), None) is not None}
 
 
@@ -212,8 +215,8 @@ def _layer(net: nn.Module, trace: Trace, run: Run, why: str) -> Layer:
 
 
 def _head(net: nn.Module, trace: Trace) -> str:
-    """The prefix of the last child with weights to finish, looked for inside what holds most of the maps: a wrapper, or
-    all that comes after a stem. "" where weights of no module are the head."""
+    """The name of the head: the child with weights that finishes last. If that child holds most of the maps, it is a
+    wrapper, or all that comes after a stem, and the head is inside it. "" if weights of no module are the head."""
     weighted = {name for name, module in net.named_modules() if next(module.parameters(), None) is not None}
     names = [run.name for run in trace.runs if run.name in weighted and run.reaches]
     maps = _weighted(net, trace)
@@ -232,7 +235,7 @@ def _head(net: nn.Module, trace: Trace) -> str:
 
 
 def _is_followed(trace: Trace, head: str) -> bool:
-    """Whether what would be the head gives a map of no class a channel: weights of no module make the scores of it."""
+    """True if the supposed head gives a map without one channel a class: then weights of no module make the scores."""
     run = trace.last(head)
     found = run.layout if run is not None else None
     # One logit is read as two scores; a background may be left out.
@@ -240,7 +243,7 @@ def _is_followed(trace: Trace, head: str) -> bool:
 
 
 def last_weighted(net: nn.Module, trace: Trace) -> str:
-    """The module with weights of its own that ran last: what it reads is the picture's embedding."""
+    """The module with weights of its own that ran last: its input is the picture's embedding."""
     weighted = _with_weights(net)
     return [run.name for run in trace.runs if run.name in weighted][-1]
 

@@ -1,4 +1,4 @@
-"""How modules' outputs may be maps, read off their shapes and what ran before: channels first or last, or tokens."""
+"""The readings of modules' outputs as maps, by their shapes and what ran before: channels first or last, or tokens."""
 
 from __future__ import annotations
 
@@ -18,7 +18,7 @@ MAX_PREFIX_TOKENS = 16
 
 @dataclass(frozen=True, slots=True)
 class Joined:
-    """Tokens that were put together after `at` modules had run: which of so many are `patches` of the picture."""
+    """Tokens that were put together after `at` modules had run: so many, of which `patches` are the picture's."""
 
     at: int
     tokens: int
@@ -28,19 +28,19 @@ class Joined:
 class Layouts:
     """Reads the layouts of one forward's outputs, which it is told in the order in which they are made.
 
-    `images` is the shape of what went in; tokens that were put together stand in `joined`.
+    `images` is the shape of the input; `joined` holds tokens that were put together.
     """
 
     def __init__(self, images: tuple[int, ...], joined: Sequence[Joined]) -> None:
         self._pictures, self._size = images[0], (images[2], images[3])
         self._joined = joined
         self._told = 0
-        # The grids that were seen, and whether it is assumed that they are any: where tokens of another count come
-        # after a grid, they may be a choice of its places.
+        # The grids that were seen; True if one is only assumed. If tokens of another count come after a grid, they may
+        # be a choice of its places.
         self._grids: dict[tuple[int, int], bool] = {}
 
     def of(self, module: nn.Module, shape: tuple[int, ...]) -> tuple[Layout, ...]:
-        """How the next output may be a map larger than 1x1, the likeliest first: shapes alone can leave two."""
+        """The next output's readings as a map larger than 1x1, the likeliest first: shapes alone can leave two."""
         last = len(shape) == 3 and _works_on_tokens_last(module, shape[1])
         found: list[Layout] = []
         if len(shape) == 4 and shape[0] == self._pictures:
@@ -62,7 +62,8 @@ class Layouts:
         return [found[0], *(other for other in found[1:] if fits(*other.shape[1:], self._size))]
 
     def _of_tokens(self, shape: tuple[int, ...], works_on_last: bool) -> list[Layout]:
-        """The grids that tokens may lie on, along either axis that can be theirs; the last if modules work that way."""
+        """The grids of tokens along either axis that can be theirs; the last axis comes first if the module works on
+        it."""
         axis = token_axis(shape, self._pictures)
         usual = self._along(shape, axis)
         if axis == 0:
@@ -77,10 +78,11 @@ class Layouts:
         return [usual, last]
 
     def _along(self, shape: tuple[int, ...], axis: int) -> Layout | None:
-        """The grid that tokens along that axis lie on: the first seen that they fill, with a few others; else theirs.
+        """The grid of tokens along that axis: the first seen one that they fill, with a few others; else one of their
+        own.
 
-        Grids only shrink on the way, so the first is the largest. Where nobody has seen the others join the patches,
-        they are taken to stand in front of a seen grid: every count is a square and a rest.
+        Grids only shrink on the way, so the first is the largest. If nobody has seen the others join the patches, they
+        are taken to stand in front of a seen grid, and of no other: every count is a square and a rest.
         """
         tokens, channels = shape[axis], shape[1 if axis == 2 else 2]
         arrangement = next(name for name, its in TOKEN_AXES.items() if its == axis)
@@ -100,7 +102,7 @@ class Layouts:
         return Layout((channels, *grid), arrangement, self._size, assumed=bool(self._grids)) if grid else None
 
     def _join_of(self, tokens: int) -> Joined | None:
-        """How so many tokens were last put together, patches and others."""
+        """The last time that so many tokens were put together, patches and others; None if there was none."""
         join = next((join for join in reversed(self._joined) if join.at <= self._told and join.tokens == tokens), None)
         return join if join is not None and len(join.patches) < tokens else None
 
@@ -116,7 +118,7 @@ class Layouts:
 
 
 def _works_on_tokens_last(module: nn.Module, channels: int) -> bool:
-    """Whether what gives its output is a one-dimensional convolution or batch norm of so many channels."""
+    """True if a one-dimensional convolution or batch norm of so many channels gives the module's output."""
     last = [part for part in module.modules() if next(part.parameters(recurse=False), None) is not None][-1:]
     return any(
         type(part).__name__.endswith("1d")
@@ -126,8 +128,8 @@ def _works_on_tokens_last(module: nn.Module, channels: int) -> bool:
 
 
 def _is_channels_last(module: nn.Module, shape: tuple[int, ...], size: tuple[int, int]) -> bool:
-    """Swin works on (N, h, w, C): the picture's shape tells where that fits one reading only, else widths do: norms
-    and linears act on the last axis."""
+    """True if the channels come last, as in Swin (N, h, w, C). The picture's shape tells, if it fits one reading only;
+    else the widths of norms and linears tell, which act on the last axis."""
     first, second, third = shape
     last = fits(first, second, size)
     if last != fits(second, third, size):
@@ -141,7 +143,7 @@ def _is_channels_last(module: nn.Module, shape: tuple[int, ...], size: tuple[int
 
 @cache
 def fits(height: int, width: int, size: tuple[int, int]) -> bool:
-    """Whether one whole stride, rounded either way, leaves such a grid of a picture. A square leaves a square."""
+    """True if one whole stride, rounded either way, leaves such a grid of a picture. A square leaves a square."""
     if size[0] == size[1]:
         return height == width <= size[0]
     if height * size[1] == width * size[0] and height <= size[0]:
@@ -153,13 +155,13 @@ def fits(height: int, width: int, size: tuple[int, int]) -> bool:
 
 
 def token_axis(shape: tuple[int, ...], pictures: int) -> int:
-    """Where the tokens of (N, tokens, C), or (tokens, N, C), lie."""
+    """The axis of the tokens in (N, tokens, C), or (tokens, N, C)."""
     return 0 if shape[0] != pictures == shape[1] else 1
 
 
 @cache
 def _exact_grid(tokens: int, size: tuple[int, int]) -> tuple[int, int] | None:
-    """(h, w) of the picture's own proportions with h * w = tokens."""
+    """(h, w) of the picture's own proportions with h * w = tokens; None if there is none."""
     for height in range(2, tokens + 1):
         if tokens % height == 0 and fits(height, tokens // height, size):
             return height, tokens // height

@@ -24,10 +24,10 @@ NEAREST = 0.5
 # So many cells of the map are changed first near its sides, and as many anywhere, one at a time. If the changes on the
 # map do not surely go with them, all cells are changed, but no more than MANY.
 CELLS, MANY = 8, 64
-# Pearson's correlation between the cells' places and the places that change. Measured on 35 of timm's families with two
-# kinds of random weights, and on the same after a roll, a jigsaw, a misread layout and frequencies (4 of each). With
-# CELLS: .98 as a rule in right networks, up to .88 in wrong ones. With MANY: .55 to 1 in right ones, or nothing is to
-# be seen; up to .54 in wrong ones, and .84 on maps of 4x4 and 5x5.
+# Pearson's correlation between the cells' places and the places of most change. Measured on 35 of timm's families with
+# two kinds of random weights, and on the same after a roll, a jigsaw, a misread layout and frequencies (4 of each).
+# With CELLS: .98 as a rule in right networks, up to .88 in wrong ones. With MANY: .55 to 1 in right ones, or nothing is
+# to be seen; up to .54 in wrong ones, and .84 on maps of 4x4 and 5x5.
 SURELY, IN_STEP, BARELY = 0.9, 0.7, 0.5
 # The distance of the places that change most with two cells, as a share of the cells' distance: .96 to 1.1 in right
 # networks, .8 if the picture has an eighth more on each side.

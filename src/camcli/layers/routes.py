@@ -1,9 +1,9 @@
-"""Which tensors every route from the picture to the score crosses, read from autograd's graph alone.
+"""The tensors that every route from the picture to the score crosses, read from autograd's graph alone.
 
-Where the score is read from a class token, most routes that the graph has carry nothing of the patches: behind the
-last attention the patches' gradient is exactly zero. A node is narrowed where its gradient is at such tokens only,
-which holds from the selection (`x[:, 0]`) down through everything that treats each token alone. What a narrowed
-node hands to a tensor whose patches do reach the score otherwise is the class token's own past, and does not count.
+If the score is read from a class token, most routes that the graph has carry nothing of the patches: after the last
+attention the patches' gradient is exactly zero. A node is narrowed if its gradient is at such tokens only. That holds
+from the selection (`x[:, 0]`) down through everything that treats each token alone. If a narrowed node leads to a
+tensor whose patches reach the score by another way, that route is the class token's own past, and does not count.
 
 No values are looked at, so it works on the meta device.
 """
@@ -27,11 +27,14 @@ _MIXES_TOKENS = frozenset("Bmm Transpose T Permute Convolution Index IndexSelect
 
 
 class Routes:
-    """`crossed`: nodes that every route crosses, with all positions alive. `narrowed`: nodes alive at class tokens.
-    `readers`: how often each node's output is read, for all nodes below the root. `read`: of so many tokens, the first
-    that the score is read from, where that is no patch.
+    """The routes from the picture to the score.
 
-    pictures: how many went in. patches: of so many tokens, which are the picture's, as far as that was seen.
+    `crossed`: nodes that every route crosses, with all positions alive. `narrowed`: nodes alive at class tokens.
+    `readers`: the number of readers of each node's output, for all nodes below the root. `read`: the first token that
+    the score is read from, by the number of tokens, if it is no patch.
+
+    pictures: the number that went in. patches: those of the tokens that are the picture's, by the number of tokens, as
+    far as that was seen.
     """
 
     def __init__(self, root: Node, pictures: int, patches: Mapping[int, Collection[int]]) -> None:
@@ -76,7 +79,7 @@ class Routes:
         }
 
     def _hands_on(self, node: Node, used: set[int]) -> list[tuple[Node, int, int]]:
-        """(child, which of its outputs, rows that the narrowed gradient is spread over or 0 where it is not)."""
+        """Each (child, number of its output, rows that the narrowed gradient is spread over or 0 if it is not)."""
         rows = self.narrowed.get(node, 0)
         children = _children(node)
         if selected := self._selected_rows(node, used, rows > 0):
@@ -101,10 +104,10 @@ class Routes:
         return token_axis(shape, self._pictures)
 
     def _selected_rows(self, node: Node, used: set[int], narrowed: bool) -> int:
-        """N * tokens where the node picks a few tokens out of (N, tokens, C), else 0.
+        """N * tokens if the node picks a few tokens out of (N, tokens, C), else 0.
 
-        Few are those that are no patches, the leading ones where nobody has seen which are, or the largest (VOLO adds
-        the best patch's score to the class token's): the one patch that a maximum has makes no map. Behind a narrowed
+        Few are those that are no patches, or the leading ones if nobody has seen which are. A maximum over the tokens
+        counts too (VOLO adds the best patch's score to the class token's): its one patch makes no map. Of a narrowed
         gradient any part of the tokens stays narrowed.
         """
         kind = _kind(node)
@@ -130,7 +133,7 @@ class Routes:
 
 
 def _keeps_tokens(node: Node, before: tuple[int, ...], rows: int) -> bool:
-    """Whether each token's output is its own: rows stay rows, and the operation is not one that mixes them."""
+    """True if each token's output is its own: rows stay rows, and the operation is not one that mixes them."""
     kind = _kind(node)
     if (kind in _MIXES_TOKENS and not _swaps_pictures(node, kind)) or kind.startswith("ScaledDot"):
         return False
@@ -138,7 +141,7 @@ def _keeps_tokens(node: Node, before: tuple[int, ...], rows: int) -> bool:
 
 
 def _swaps_pictures(node: Any, kind: str) -> bool:
-    """Whether it turns (N, tokens, C) into (tokens, N, C) or back, which mixes nothing."""
+    """True if it turns (N, tokens, C) into (tokens, N, C) or back, which mixes nothing."""
     if kind == "Permute":
         return tuple(_signed(dim) % 3 for dim in node._saved_dims) == (1, 0, 2)
     if kind == "Transpose":
@@ -147,7 +150,7 @@ def _swaps_pictures(node: Any, kind: str) -> bool:
 
 
 def _picked(node: Any, kind: str, used: set[int], axis: int, tokens: int) -> tuple[int, int]:
-    """(first, how many) of so many tokens that are handed on."""
+    """(first, count) of the tokens that are handed on."""
     if kind == "Select":
         return _signed(node._saved_index) % tokens, 1
     if kind == "Slice":
@@ -156,7 +159,7 @@ def _picked(node: Any, kind: str, used: set[int], axis: int, tokens: int) -> tup
 
 
 def _axis(node: Any, ndim: int) -> int | None:
-    """The saved dimension; negative ones are saved as unsigned. None: a maximum over everything, or over several."""
+    """The saved dimension; negative ones are saved as unsigned. None for a maximum over everything, or over several."""
     saved = getattr(node, "_saved_dim", None)
     if isinstance(saved, tuple):
         saved = saved[0] if len(saved) == 1 else None
@@ -166,7 +169,7 @@ def _axis(node: Any, ndim: int) -> int | None:
 
 
 def _signed(saved: int) -> int:
-    """A saved number, of which a negative one is kept as unsigned."""
+    """A saved number with its sign: negative ones are saved as unsigned."""
     return int(saved) - 2**64 if saved >= 2**63 else int(saved)
 
 
@@ -184,7 +187,7 @@ def _children(node: Node) -> list[tuple[Node, int]]:
 
 
 def _topological(root: Node) -> list[Node]:
-    """Each node behind all that it was computed from."""
+    """The nodes, each after all that it was computed from."""
     order: list[Node] = []
     seen: set[Node] = set()
     stack: list[tuple[Node, bool]] = [(root, False)]

@@ -1,4 +1,4 @@
-"""Which tensors can't be below zero, read from autograd's graph alone: it tells a ReLU of any spelling from its name.
+"""The tensors that can't be below zero, read from autograd's graph alone: names there tell a ReLU of any spelling.
 
 Methods that divide by a sum of activations are safe there, and nowhere else. No values are looked at, so it works on
 the meta device.
@@ -11,11 +11,11 @@ from typing import TYPE_CHECKING, Any
 if TYPE_CHECKING:
     from torch.autograd.graph import Node
 
-# What gives no number below zero, whatever goes in.
+# Operations that give no number below zero, whatever goes in.
 _RECTIFIES = frozenset("Relu Sigmoid Hardsigmoid Softmax Softplus Exp Abs Sqrt".split())
-# What clips, and the saved lower bound.
+# Operations that clip, and the saved lower bound.
 _CLIPS = {"Hardtanh": "_saved_min_val", "Clamp": "_saved_min", "ClampMin": "_saved_min"}
-# What gives none if none goes in: sums, products, means, other shapes, parts and finer grids of the same values.
+# Those that give none if none goes in: sums, products, means, other shapes, parts and finer grids of the same values.
 _KEEPS = frozenset(
     (
         "Add Mul Cat Stack Mean Sum Clone Alias View UnsafeView Permute Transpose T Squeeze Unsqueeze Expand Slice "
@@ -26,13 +26,13 @@ _KEEPS = frozenset(
 
 
 class Signs:
-    """What is known of each node that was asked about."""
+    """The signs of nodes, kept for each node that was asked about."""
 
     def __init__(self) -> None:
         self._known: dict[Node, bool] = {}
 
     def never_negative(self, node: Node) -> bool:
-        """Whether the node's output can hold no number below zero; False where that can't be told."""
+        """True if the node's output can hold no number below zero; False if that can't be told."""
         if node not in self._known:
             self._known[node] = False  # while its inputs are looked at
             self._known[node] = self._told(node)

@@ -1,4 +1,4 @@
-"""What ran in one forward, in order: the record that a layer is chosen from."""
+"""The module runs of one forward, in order: the record that a layer is chosen from."""
 
 from __future__ import annotations
 
@@ -13,10 +13,10 @@ from camcli.network.layer import Layout
 class Run:
     """One module's output in one forward. Equal `tensor` numbers mean the same tensor; -1: not a tensor or no graph.
 
-    `call`: which of the module's runs in this forward it was, from 0. `reaches`: a path leads from it to the score.
-    `on_every_path`: every path from the picture's positions to the score crosses it. `in_attention`: the module is
-    part of an attention, so its output may be queries or keys. `never_negative`: such a tensor on every path holds no
-    number below zero, whatever the picture. `layouts`: how it may be a map larger than 1x1, the likeliest first: shapes
+    `call`: the number of the module's run in this forward, from 0. `reaches`: a path leads from it to the score.
+    `on_every_path`: every path from the picture's positions to the score crosses it. `in_attention`: the module is part
+    of an attention, so its output may be queries or keys. `never_negative`: it is on every path and holds no number
+    below zero, whatever the picture. `layouts`: its readings as a map larger than 1x1, the likeliest first: shapes
     alone can leave two.
     """
 
@@ -33,22 +33,22 @@ class Run:
 
     @property
     def layout(self) -> Layout | None:
-        """How it is most likely a map, None where it is none."""
+        """The likeliest reading as a map; None if it is no map."""
         return next(iter(self.layouts), None)
 
 
 @dataclass(frozen=True, slots=True)
 class Trace:
-    """One forward: module runs in the order they finished, and what the guided rule would find.
+    """One forward: module runs in the order they finished, and all that the guided rule would find.
 
-    `images` is the shape of what went in: several pictures where that can be, so that a table of (1, h, w, C) is no
-    picture's map. `narrowed` says that the score is read from a class token, behind which the patches don't count;
-    `rectifiers` counts ReLU and ReLU6 calls, `others` the calls of other activations by name.
-    `normalised` names each convolution that only a batch norm reads, and that batch norm, where both run once.
-    `frozen` names modules that ran without a graph because forward switches it off (torch.no_grad); `cut` says why no
-    gradient reaches the picture, "" where one does. `scripted` names modules that TorchScript has compiled. `joined`:
-    where class tokens and registers were put beside the patches, in order. `read`: of so many tokens, the class token
-    that the score is read from. `scores`: how many classes have one; 0: another number is explained.
+    `images` is the shape of the input: several pictures if that can be, so that a table of (1, h, w, C) is no picture's
+    map. `narrowed`: the score is read from a class token, so the patches don't count after the last attention.
+    `rectifiers` counts ReLU and ReLU6 calls, `others` the calls of other activations by name. `normalised` names each
+    convolution that only a batch norm reads, and that batch norm, if both run once. `frozen` names modules that ran
+    without a graph because forward switches it off (torch.no_grad); `cut` says why no gradient reaches the picture, ""
+    if one does. `scripted` names modules that TorchScript has compiled. `joined`: class tokens and registers put beside
+    the patches, in order. `read`: the class token that the score is read from, by the number of tokens. `scores`: the
+    number of classes that have one; 0: another number is explained.
     """
 
     images: tuple[int, ...]

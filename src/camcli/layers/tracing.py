@@ -1,4 +1,4 @@
-"""What ran in one forward, in order, that a layer is chosen from. Hooks every module while that forward runs."""
+"""The record of the module runs of one forward, which a layer is chosen from. Hooks every module for that forward."""
 
 from __future__ import annotations
 
@@ -24,15 +24,15 @@ from camcli.tasks.frozen import frozen
 from camcli.tasks.readout import PLAIN, Outputs, Readout
 from camcli.tasks.tables import carried, with_carried
 
-# What is explained of one forward, (N,) or (N, K).
+# The numbers that are explained of one forward, (N,) or (N, K).
 Root = Callable[[Outputs], Tensor]
 
 
 def trace(net: nn.Module, images: Tensor, readout: Readout = PLAIN, root: Root | None = None) -> Trace:
     """Run once and record each module's output: its shape, and whether every path from images to score crosses it.
 
-    Works on the meta device too: no arithmetic, no weights. `images` (N, C, H, W). `root` gives what is explained in
-    place of the scores. Where forward cuts the graph (torch.no_grad, detach), paths begin where it goes on.
+    Works on the meta device too: no arithmetic, no weights. `images` (N, C, H, W). `root` gives the numbers that are
+    explained in place of the scores. If forward cuts the graph (torch.no_grad, detach), paths begin after the cut.
 
     Raises: SetupError: the network fails on such pictures, gives no scores, or none with a gradient.
     """
@@ -71,10 +71,10 @@ _JOINS = (torch.cat, torch.concat, torch.concatenate)
 
 
 class _Recorder(TorchFunctionMode):
-    """Collects module runs, and in which of them attention is computed.
+    """Collects module runs, and notes those in which attention is computed.
 
     Tensors are known by the autograd node that made them, so views in and out of Identity, Dropout and Sequential are
-    seen to be one tensor. With `restarts`, outputs of as many `pictures` without a graph begin one.
+    seen to be one tensor. With `restarts`, an output without a graph, of as many `pictures`, begins one.
     """
 
     def __init__(self, pictures: int, *, restarts: bool = False) -> None:
@@ -101,7 +101,7 @@ class _Recorder(TorchFunctionMode):
         return func(*args, **(kwargs or {}))
 
     def _join(self, tensors: Sequence[Tensor], dim: int = 0, **other: Any) -> None:
-        """Class tokens and registers are the same for every picture: no graph leads to them."""
+        """Note which tokens are patches: no graph leads to class tokens and registers, the same for every picture."""
         if any(tensor.ndim != 3 for tensor in tensors):
             return
         axis = dim % 3
@@ -135,7 +135,7 @@ class _Recorder(TorchFunctionMode):
             tensor = carried(module, output)
             if tensor is not None and (begun := self._begun(name, tensor)) is not tensor:
                 tensor, output = begun, with_carried(output, begun)
-            real = tensor is not None and tensor.is_floating_point()  # what is complex is no map
+            real = tensor is not None and tensor.is_floating_point()  # complex numbers are no map
             shape, node = (tuple(tensor.shape), tensor.grad_fn) if tensor is not None and real else ((), None)
             self._runs.append((name, type(module).__name__, shape, node))
             return output
@@ -143,7 +143,7 @@ class _Recorder(TorchFunctionMode):
         return hook
 
     def _begun(self, name: str, output: Tensor) -> Tensor:
-        """The output, with a graph of its own where it should begin one."""
+        """The output, with a graph of its own if it should begin one."""
         if not self._restarts or output.requires_grad:
             return output
         if not torch.is_grad_enabled() or not output.is_floating_point() or output.shape[:1] != (self._pictures,):
@@ -212,6 +212,6 @@ class _Recorder(TorchFunctionMode):
 
 
 def _counted(calls: Counter[str], name: str) -> int:
-    """How often the name was counted before."""
+    """The number of times that the name was counted before; counts it once more."""
     calls[name] += 1
     return calls[name] - 1

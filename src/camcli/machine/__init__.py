@@ -1,1 +1,1 @@
-"""This machine: what fails on it, its processes and threads, its arithmetic."""
+"""This machine: its failures, its processes and threads, its arithmetic."""

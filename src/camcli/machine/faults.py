@@ -1,4 +1,4 @@
-"""What a machine does that has too little memory or a device that has failed: said as what it is, or worked around."""
+"""Too little memory, or a device that has failed: named as what it is, or worked around."""
 
 from __future__ import annotations
 
@@ -11,7 +11,7 @@ from camcli.errors import SetupError
 
 
 def lacks_memory(error: BaseException) -> bool:
-    """Whether it says that memory did not suffice; on a CPU and on MPS torch has no class for that."""
+    """True if the error says that memory did not suffice; on a CPU and on MPS torch has no class for that."""
     said = str(error)
     return isinstance(error, (torch.OutOfMemoryError, MemoryError)) or any(
         words in said for words in ("can't allocate memory", "out of memory")
@@ -19,13 +19,13 @@ def lacks_memory(error: BaseException) -> bool:
 
 
 def device_failed(error: BaseException) -> bool:
-    """Whether it says that a GPU has failed: after most such errors it is of no use to this process."""
+    """True if the error says that a GPU has failed: after most such errors this process can't use it any more."""
     return isinstance(error, getattr(torch, "AcceleratorError", ())) or str(error).startswith("CUDA error")
 
 
 @contextmanager
 def machine_failures() -> Iterator[None]:
-    """What a device says that has failed, and memory that doesn't suffice for any picture: about this machine.
+    """Turn errors of a failed device, and of memory that suffices for no picture, into errors about this machine.
 
     Raises: SetupError: instead of what the device and the allocator raise.
     """
@@ -42,7 +42,7 @@ def machine_failures() -> Iterator[None]:
 
 
 def fits(run: Callable[[], object]) -> bool:
-    """Run it; False where memory did not suffice."""
+    """True if it ran; False if memory did not suffice."""
     try:
         run()
         return True
@@ -55,7 +55,7 @@ def fits(run: Callable[[], object]) -> bool:
 
 
 def batch_that_fits(ask: Callable[[int], object], device: torch.device) -> int:
-    """Pictures per forward that fill half of what is free on a CUDA device, a power of two in [8, 256]."""
+    """Pictures per forward that fill half of the free memory of a CUDA device, a power of two in [8, 256]."""
     ask(1)  # what is loaded once counts for no picture
     torch.cuda.synchronize(device)
     before = torch.cuda.memory_allocated(device)
@@ -69,5 +69,5 @@ def batch_that_fits(ask: Callable[[int], object], device: torch.device) -> int:
 
 
 def power_of_two(pictures: float) -> int:
-    """The largest power of two that is no more, at least 8 and at most 256."""
+    """The largest power of two that is no more than `pictures`, at least 8 and at most 256."""
     return 1 << max(3, min(8, int(pictures).bit_length() - 1))

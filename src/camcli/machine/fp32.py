@@ -11,7 +11,7 @@ import torch
 
 @contextmanager
 def in_fp32() -> Iterator[None]:
-    """Nothing coarser is computed in the place of float32; afterwards what was allowed is allowed again.
+    """Compute nothing coarser in the place of float32; afterwards all that was allowed is allowed again.
 
     PyTorch lets convolutions on CUDA take TF32, with 10 bits of the mantissa's 23, and code that is imported may allow
     that, or bfloat16, everywhere: `torch.set_float32_matmul_precision`.
@@ -22,7 +22,7 @@ def in_fp32() -> Iterator[None]:
         with _each_in_fp32():
             yield
         return
-    # What is as it should be is not touched: kernels go by whether it was ever said.
+    # A setting that is right is not touched: kernels go by whether it was ever set.
     if convolutions:
         torch.backends.cudnn.allow_tf32 = False
     if products != "highest":

@@ -1,4 +1,4 @@
-"""Threads: a pool for what many pictures need, and one step ahead for what another device waits for."""
+"""Threads: a pool for work on many pictures, and one step ahead for work that another device waits for."""
 
 from __future__ import annotations
 
@@ -15,14 +15,14 @@ MAX_WORKERS = 16
 
 
 def default_workers() -> int:
-    """One for each core that this process may use."""
+    """The usual number of workers: one for each core that this process may use, `MAX_WORKERS` at most."""
     cores = len(os.sched_getaffinity(0)) if hasattr(os, "sched_getaffinity") else os.cpu_count() or 1
     return min(cores, MAX_WORKERS)
 
 
 @contextmanager
 def pool_of(workers: int) -> Iterator[Executor]:
-    """A pool of threads that forgets what has not begun when the block is left, and waits for what has."""
+    """A pool of threads. When the block is left, it forgets tasks that have not begun and waits for those that have."""
     pool = ThreadPoolExecutor(workers, thread_name_prefix="camcli")
     try:
         yield pool

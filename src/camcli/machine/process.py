@@ -1,7 +1,7 @@
-"""What a command sets for its own process, before torch is imported: malloc, OpenMP, MKL.
+"""The settings of a command's own process, made before torch is imported: malloc, OpenMP, MKL.
 
-A command owns its process and may change these; a library may not, so only `cli` and workers of their own call this.
-What the user has set in the environment stays.
+A command owns its process and may change these; a library may not. So only `cli` and a run's worker processes call
+this. The user's own settings in the environment stay.
 """
 
 from __future__ import annotations
@@ -27,7 +27,8 @@ _ENVIRONMENT = {
 
 
 def tune() -> bool:
-    """Set all; False where freed memory is not kept for the next batch: there is no glibc, or CAMCLI_MALLOC=stock.
+    """True if freed memory is kept for the next batch; False without glibc, or with CAMCLI_MALLOC=stock. Makes all
+    settings.
 
     The process keeps the memory of its largest batch until it ends.
     """

@@ -1,1 +1,1 @@
-"""What a finished map says: numpy alone. Rows, drawings and metrics share it."""
+"""The contents of a finished map: numpy and OpenCV alone. Rows, drawings and metrics share it."""

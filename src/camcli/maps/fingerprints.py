@@ -1,4 +1,4 @@
-"""What a row keeps of a map: enough to tell later whether another run gave the same one."""
+"""A map's fingerprint in its row: enough to tell later if another run gave the same map."""
 
 from __future__ import annotations
 
@@ -16,10 +16,10 @@ _CELLS = 8
 
 
 def fingerprint(values: NDArray[np.float32]) -> dict[str, str]:
-    """Of a map (h, w) or a saliency (3, h, w): the sha256 of its float32 bytes, and its means over a coarse grid.
+    """The sha256 of the float32 bytes of a map (h, w) or a saliency (3, h, w), and its means over a coarse grid.
 
-    The grid, as "8x8:base64", has a byte a cell from the top left by rows, 255 the largest; of a saliency it shows
-    the largest |value| over the channels.
+    The grid, as "8x8:base64", has a byte a cell from the top left by rows, 255 the largest; of a saliency it shows the
+    largest |value| over the channels.
     """
     import cv2
 

@@ -1,4 +1,4 @@
-"""How alike two answers are, as numbers. Free of torch."""
+"""The likeness of two answers, as numbers. Free of torch."""
 
 from __future__ import annotations
 
@@ -14,14 +14,14 @@ _SIDE = 64
 
 
 def same_map(one: NDArray[np.float32], other: NDArray[np.float32]) -> float | None:
-    """The cosine of two maps where it is above SAME_MAP, else None; blank maps have none."""
+    """The cosine of two maps if it is above SAME_MAP, else None; blank maps have none."""
     lengths = float(np.linalg.norm(one)) * float(np.linalg.norm(other))
     cosine = float((one * other).sum()) / lengths if lengths > 0 else 0.0
     return cosine if cosine > SAME_MAP else None
 
 
 def rank_correlation(one: NDArray[np.float32], other: NDArray[np.float32]) -> float:
-    """Spearman's, of two answers' absolute values, ties ranked by their mean; 0 where one of them is flat."""
+    """Spearman's, of two answers' absolute values, ties ranked by their mean; 0 if one of them is flat."""
     ranks = [_ranks(_sizes(values).ravel()) for values in (one, other)]
     deviations = [rank - rank.mean() for rank in ranks]
     lengths = float(np.linalg.norm(deviations[0]) * np.linalg.norm(deviations[1]))

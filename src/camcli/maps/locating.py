@@ -1,4 +1,4 @@
-"""Where a map points to, in pixels of the picture."""
+"""The places that a map points to, in pixels of the picture."""
 
 from __future__ import annotations
 
@@ -54,7 +54,7 @@ def locate(attribution: Attribution, box: Box, size: tuple[int, int]) -> tuple[t
 
 
 def at_size(values: NDArray[np.float32], box: Box, size: tuple[int, int]) -> NDArray[np.float32]:
-    """Values (h, w) or (C, h, w) that lie in a box of a picture of (width, height), in its pixels; 0 elsewhere.
+    """Values (h, w) or (C, h, w) in a box of a picture of `size` (width, height), at its pixels; 0 outside the box.
 
     Bilinear (align_corners=False), as overlays are.
     """

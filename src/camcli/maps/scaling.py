@@ -1,4 +1,4 @@
-"""Raw values -> shares of the largest: what pictures, likenesses and places are made of."""
+"""Raw values -> shares of the largest: pictures, likenesses and places are made of them."""
 
 from __future__ import annotations
 
@@ -14,7 +14,7 @@ Float = TypeVar("Float", np.float32, np.float64)
 
 
 def strength(values: NDArray[np.float32]) -> NDArray[np.float32]:
-    """(h, w) >= 0: a map itself, of a saliency (C, h, w) the largest |value| over its channels."""
+    """The map (h, w) >= 0 itself, or of a saliency (C, h, w) the largest |value| over its channels."""
     return values if values.ndim == 2 else np.asarray(np.abs(values).max(0))
 
 

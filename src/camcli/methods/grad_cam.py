@@ -14,7 +14,7 @@ if TYPE_CHECKING:
     kind="map",
     needs={"acts", "grads", "combine"},
     paper="arXiv:1610.02391 eq. 1-2",
-    caveat="Averages the gradient over places, so several fully connected layers behind the map can mislead it.",
+    caveat="Averages the gradient over places, so several fully connected layers after the map can mislead it.",
 )
 def grad_cam(evidence: Evidence) -> Tensor:
     """relu(sum_k mean_ij(dy/dA_k) * A_k), shape (N, h, w), unnormalised. arXiv:1610.02391 eq. 1-2."""

@@ -14,7 +14,7 @@ if TYPE_CHECKING:
     kind="map",
     needs={"acts", "grads", "combine"},
     paper="arXiv:2011.08891 sec. 3",
-    caveat="Faithful where one linear layer follows the map; behind more of them it is a heuristic as others are.",
+    caveat="Faithful where one linear layer follows the map; with more of them it is a heuristic like the others.",
 )
 def hires_cam(evidence: Evidence) -> Tensor:
     """relu(sum_k dy/dA_k * A_k), shape (N, h, w), unnormalised. arXiv:2011.08891 sec. 3.

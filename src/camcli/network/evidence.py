@@ -103,7 +103,7 @@ class Evidence:
         even = torch.allclose(self.grads, means, rtol=1e-3, atol=1e-5 * scale[0])
         if not even or not torch.allclose(half, expected, rtol=1e-3, atol=1e-4 * scale[1]):
             raise SetupError(
-                f"behind layer {self._at_layer().name} the score is no linear layer on the map's average, and the "
+                f"after layer {self._at_layer().name} the score is no linear layer on the map's average, and the "
                 "original CAM is defined for no other network; grad-cam is its generalisation"
             )
         return weights

@@ -87,7 +87,7 @@ def rearranged(
     for name, run in runs.items():
         if not run.on_every_path:
             raise SetupError(
-                f"--precision {spec.precision}: behind the layer all is fp32, and paths that don't cross {name} "
+                f"--precision {spec.precision}: after the layer all is fp32, and paths that don't cross {name} "
                 "would not be: choose another --layer"
             )
     first = min(kept, key=lambda layer: trace.runs.index(runs[layer.name]))

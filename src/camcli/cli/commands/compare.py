@@ -132,7 +132,7 @@ def compare(
 
 
 def _pairs(names: Sequence[str] | None, weights: Sequence[str] | None) -> list[tuple[str | None, str]]:
-    """(model, weights) of each network: lists go in step, one of one goes with all of the other.
+    """(model, weights) of each network: two lists go in step, a list of one goes with all of the other.
 
     Raises: RequestError: they can't be matched.
     """

@@ -77,7 +77,10 @@ def _machine() -> dict[str, Any]:
 
 
 def _explains() -> bool:
-    """One grey picture through the bundled model and back: weights, operators and gradients all work."""
+    """True if one grey picture goes through the bundled model and back: weights, operators and gradients all work.
+
+    Raises: SetupError: it doesn't.
+    """
     import io
 
     from PIL import Image

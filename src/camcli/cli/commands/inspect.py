@@ -99,7 +99,7 @@ def _contents(checkpoint: Checkpoint) -> dict[str, Any]:
 
 
 def _preset(checkpoint: Checkpoint) -> str | None:
-    """The file beside the weights that gives preprocessing, or what is wrong with it."""
+    """The file beside the weights that gives preprocessing, or what is wrong with it; None if there is none."""
     try:
         beside = presets.beside(checkpoint.path)
     except RequestError as error:
@@ -108,7 +108,7 @@ def _preset(checkpoint: Checkpoint) -> str | None:
 
 
 def _fit(checkpoint: Checkpoint, file: str, model: str | None, key: str | None) -> dict[str, Any]:
-    """Which architecture it is, or what keeps it from the one named or the nearest."""
+    """The architecture that it fits, or what keeps it from the one named or the nearest."""
     from camcli.models import guess
     from camcli.models.weights import misfits
 
@@ -147,7 +147,7 @@ def _fit(checkpoint: Checkpoint, file: str, model: str | None, key: str | None) 
 
 
 def _itself(checkpoint: Checkpoint, file: str) -> dict[str, Any]:
-    """A trusted file's own network, which needs no other."""
+    """The facts about a trusted file's own network, which needs no other."""
     from camcli.models.sources import user_code
 
     assert checkpoint.network is not None

@@ -107,7 +107,7 @@ def layers(
 
 
 def _list_layers(plan: Model, traced: Trace, modules: list[dict[str, Any]], chosen: Layer | None) -> None:
-    """A line a module, with marks, and what they mean."""
+    """Print a line for each module, with marks, and the meaning of the marks."""
     usable = {run.name for module in modules if (run := traced.last(module["name"])) and run.layout}
     rows = []
     for module in modules:
@@ -156,13 +156,13 @@ def _text(value: object) -> str:
     return "; ".join(value) if isinstance(value, list) else " ".join(str(value).split())
 
 
-# What the parts of Evidence that a method reads mean for its user.
+# The meaning, for a method's user, of the parts of Evidence that it reads.
 NEEDS = {
     parts.AT_LAYER | parts.AT_STAGES: "a target layer that gives a map",
     parts.AT_STAGES: "the ends of earlier stages too",
     parts.TO_PIXELS: "gradients to the pixels",
     parts.BENDS_RELU: "ReLU activations",
-    parts.ASKS_AGAIN: "many forwards, or runs of what lies behind the layer",
+    parts.ASKS_AGAIN: "many forwards, or runs of what comes after the layer",
     frozenset({"class_weights"}): "a network that ends in an average and one linear layer",
     parts.ATTENTION: "self-attention over the layer's tokens (ViT)",
 }
@@ -201,7 +201,7 @@ def classes(
 
 
 def _names_the_model(flags: ModelFlags, word: str) -> bool:
-    """Whether the flags say which model it is, so that a single word after them is a part of a class's name."""
+    """True if the flags say which model it is, so that a single word after them is a part of a class's name."""
     if flags.model is not None or flags.weights in ("DEFAULT", "none"):
         return flags.model is not None
     try:
@@ -225,7 +225,7 @@ def _spec(name: str | None, flags: ModelFlags) -> ModelSpec:
 
 
 def _is_filled(spec: ModelSpec) -> bool:
-    """Whether a file tells what the network is."""
+    """True if a file tells what the network is."""
     return weights_url(spec) is not None or weights_file(spec) is not None
 
 

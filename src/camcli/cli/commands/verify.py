@@ -95,7 +95,7 @@ def _line(check: Mapping[str, Any]) -> str:
 
 
 def _moved(scores: Mapping[str, tuple[float | None, float | None]]) -> Iterator[str]:
-    """Scores that have changed, in few words: by how much at most, and which classes are no longer there."""
+    """Scores that have changed, in few words: the largest change, and the classes that are no longer there."""
     for unit in ("probability", "logit"):
         own = {name: pair for name, pair in scores.items() if name.endswith(unit)}
         moves = [abs(now - then) for then, now in own.values() if then is not None and now is not None]

@@ -1,1 +1,1 @@
-"""Each flag once: what it is called, what it takes, what `--help` says and what completion offers."""
+"""Each flag once: its name, its values, its `--help` text and its completion."""

@@ -1,4 +1,4 @@
-"""Flags of how it is computed."""
+"""Flags of the computation."""
 
 from __future__ import annotations
 

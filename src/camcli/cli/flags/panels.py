@@ -1,4 +1,4 @@
-"""The titles of `--help` under which options stand that more than one command takes."""
+"""The titles in `--help` of options that more than one command takes."""
 
 from __future__ import annotations
 

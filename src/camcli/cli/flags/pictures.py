@@ -1,4 +1,4 @@
-"""Flags of how a picture becomes what the network sees."""
+"""Flags of the way from a picture to the network's view."""
 
 from __future__ import annotations
 

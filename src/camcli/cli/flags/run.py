@@ -117,7 +117,7 @@ class RunFlags:
 
 
 def shard_numbers(text: str) -> tuple[int, int]:
-    """`--shard` as (which from 1, of how many).
+    """`--shard` as (number from 1, count).
 
     Raises: RequestError: it is no I/N with 1 <= I <= N.
     """

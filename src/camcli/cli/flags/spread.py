@@ -29,9 +29,9 @@ _GROUPS: dict[object, str] = {
 
 
 def spread(command: Callable[..., T]) -> Callable[..., T]:
-    """A command whose parameters of a type with flags become one option a field.
+    """The command, with each parameter whose type is a group of flags replaced by one option a field.
 
-    A field that the command has a parameter of its own for, such as a repeatable --model, keeps its default.
+    If the command has a parameter of its own for a field, such as a repeatable --model, the field keeps its default.
     """
     taken = list(inspect.signature(command, eval_str=True).parameters.values())
     groups = {p.name: p.annotation for p in taken if p.annotation in _GROUPS}
