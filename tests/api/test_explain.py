@@ -584,3 +584,21 @@ def test_an_answer_shows_itself() -> None:
     assert "282 tiger cat" in repr(answer)
     with pytest.raises(camcli.RequestError, match=r"a.tiff: give it the ending .jpg, .png, .webp or .npz"):
         answer.explanations[0].save("a.tiff")
+
+
+def test_a_vision_transformer_of_another_precision_keeps_its_one_size() -> None:
+    held = zoo.VisionTransformer(image_size=64, patch_size=16, num_layers=1, num_heads=2, hidden_dim=16, mlp_dim=16)
+    for given in (held, held.half()):
+        preset = explained(CAT, given).result.provenance.preset
+        assert (preset.resize, preset.crop) == (64, 64)
+
+
+def test_a_preset_is_checked_alike_for_a_network_and_a_name() -> None:
+    bytes_ = {**SMALL, "mean": [128.0, 110.0, 90.0], "std": [64.0, 60.0, 70.0]}
+    named = camcli.explain(CAT, "squeezenet1_1", weights="none", preset=bytes_)
+    held = camcli.explain(CAT, camcli.load_model(camcli.Spec("squeezenet1_1", "none")).net, preset=bytes_)
+    assert named.result.provenance.preset == held.result.provenance.preset
+    assert max(named.result.provenance.preset.mean) < 1
+    assert np.array_equal(named.map, held.map)
+    with pytest.raises(camcli.RequestError, match="vit_b_32 takes 224x224 pictures only"):
+        camcli.explain(CAT, "vit_b_32", weights="none", preset=SMALL)

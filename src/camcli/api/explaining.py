@@ -20,7 +20,7 @@ from camcli.api.guarding import Versions, in_python, in_words_of_python, plain_t
 from camcli.errors import InputError
 from camcli.inputs.memory import Normalised
 from camcli.machine.pools import pool_of
-from camcli.models import Model, presets, transforms
+from camcli.models import Model, transforms
 from camcli.models.sources import in_memory
 from camcli.records import Failed, Fit, Preset
 from camcli.running.engine import Engine
@@ -188,7 +188,7 @@ def _engine(given: Network, spec: Spec, target: Target, layer: Any, preset: Any,
         model = models.load_model(spec)
     if not isinstance(given, nn.Module):
         if fields is not None:
-            model = replace(model, preset=presets.changed(model.preset, fields))
+            model = models.with_preset(model, fields)
         if named is not None:
             model = models.with_labels(model, named)
     spec = replace(spec, layers=layers(layer, model.net), device=model.device)

@@ -7,7 +7,7 @@ import os
 from collections.abc import Iterable, Iterator, Mapping, Sequence
 from dataclasses import replace
 from itertools import chain, count
-from typing import TYPE_CHECKING, Any, TypeAlias
+from typing import TYPE_CHECKING, Any
 
 import numpy as np
 import torch
@@ -22,9 +22,6 @@ from camcli.records import Ref
 if TYPE_CHECKING:
     from numpy.typing import NDArray
 
-# A file, folder or URI, a file's bytes, a picture of Pillow's, an array (H, W, 3) of uint8, or a normalised tensor
-# (C, H, W), as the network takes it.
-OnePicture: TypeAlias = "str | os.PathLike[str] | bytes | Image.Image | NDArray[Any] | Tensor"
 # A loader's batch holds its pictures under the first of these keys that it has.
 _KEYS = ("pixel_values", "image", "images", "pixels", "img")
 

@@ -27,6 +27,7 @@ __all__ = [
     "weights_file",
     "weights_url",
     "with_labels",
+    "with_preset",
 ]
 
 
@@ -58,6 +59,13 @@ def of_network(
     from camcli.models import loading
 
     return loading.of_network(net, spec, preset, names)
+
+
+def with_preset(model: Model, fields: Mapping[str, Any]) -> Model:
+    """The model with other fields of its `Preset`. Raises: RequestError: they don't suit."""
+    from camcli.models import loading
+
+    return loading.with_preset(model, fields)
 
 
 def with_labels(model: Model, names: Sequence[str]) -> Model:

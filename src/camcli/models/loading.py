@@ -15,19 +15,17 @@ from torch import nn
 
 from camcli.errors import RequestError, SetupError
 from camcli.machine.faults import machine_failures
-from camcli.models import guess, labels, preset_values, presets
+from camcli.models import guess, labels, presets
 from camcli.models.model import Architecture, Model
+from camcli.models.preprocessing import changed, check_size, preset_of
 from camcli.models.sources import architecture_of, in_memory, torchvision, user_code
 from camcli.models.weights import checkpoints, downloads, filling, misfits, weights_file, weights_url
 from camcli.models.weights.checkpoints import Checkpoint, Digest
-from camcli.records import Preset, both, shortly, spelled
+from camcli.records import Preset
 from camcli.specs import ModelSpec, Spec
 from camcli.tasks import probing
 from camcli.tasks.readout import UNREAD, Readout
 from camcli.tasks.tables import NoTableError
-
-# ImageNet's three means and deviations as one, for a network that takes grey pictures.
-_GREY_MEAN, _GREY_STD = (0.449,), (0.226,)
 
 
 @machine_failures()
@@ -45,25 +43,8 @@ def load(spec: ModelSpec, *, progress: bool = False) -> Model:
     remarks += arch.remarks
     net, files = _filled(arch, spec, checkpoint, remarks, progress=progress)
     net = net.eval().requires_grad_(False).to(device)
-    preset = _preset(arch, net, spec, checkpoint, remarks)
-    readout, classes, alone = _readout(arch, net, preset, spec, device, remarks)
-    unnamed = labels.NO_YES if readout.binary else labels.numbered(classes)
-    return Model(
-        name=arch.name,
-        net=net,
-        preset=preset,
-        labels=(names := _labels(arch, spec, checkpoint, unnamed, remarks)),
-        wordnet_ids=labels.wordnet_ids() if names == torchvision.imagenet_labels() else None,
-        weights=checkpoint.path.absolute().name if checkpoint else arch.weights,
-        readout=readout,
-        device=device,
-        fixed_size=arch.fixed_size,
-        alone=alone,
-        foreign=arch.foreign,
-        digest=Digest(files) if files else None,
-        package=arch.package,
-        remarks=tuple(remarks),
-    )
+    model = _put_together(arch, net, spec, checkpoint, device, remarks)
+    return replace(model, digest=Digest(files) if files else None)
 
 
 @machine_failures()
@@ -72,22 +53,35 @@ def of_network(
 ) -> Model:
     """See `camcli.models.of_network`."""
     arch = in_memory.architecture(given)
-    net = arch.build(False)
-    device = str(in_memory.device_of(net))
     remarks = [*arch.remarks]
     if preset is not None:
-        own, brought = presets.in_unit_range(preset)
-        arch = replace(arch, preset=presets.changed(arch.preset, own), assumed_preset=False)
-        remarks += brought
-    made_for = _preset(arch, net, spec, None, remarks)
-    readout, classes, alone = _readout(arch, net, made_for, spec, device, remarks)
+        arch = replace(arch, preset=changed(arch.preset, preset, remarks), assumed_preset=False)
+    net = arch.build(False)
+    return _put_together(arch, net, spec, None, str(in_memory.device_of(net)), remarks, names)
+
+
+def _put_together(
+    arch: Architecture,
+    net: nn.Module,
+    spec: ModelSpec,
+    checkpoint: Checkpoint | None,
+    device: str,
+    remarks: list[str],
+    names: Sequence[str] | None = None,
+) -> Model:
+    """The model that a network with its weights is; the classes' `names`, if they are known already."""
+    preset = preset_of(arch, net, spec, checkpoint, remarks)
+    readout, classes, alone = _readout(arch, net, preset, spec, device, remarks)
     unnamed = labels.NO_YES if readout.binary else labels.numbered(classes)
-    model = Model(
+    if names is None:
+        names = _labels(arch, spec, checkpoint, unnamed, remarks)
+    return Model(
         name=arch.name,
         net=net,
-        preset=made_for,
-        labels=_labels(arch, spec, None, unnamed, remarks if names is None else []),
-        weights=arch.weights,
+        preset=preset,
+        labels=_as_many(names, len(unnamed)),
+        wordnet_ids=labels.wordnet_ids() if names == torchvision.imagenet_labels() else None,
+        weights=checkpoint.path.absolute().name if checkpoint else arch.weights,
         readout=readout,
         device=device,
         fixed_size=arch.fixed_size,
@@ -96,14 +90,27 @@ def of_network(
         package=arch.package,
         remarks=tuple(remarks),
     )
-    return with_labels(model, names) if names is not None else model
+
+
+def with_preset(model: Model, fields: Mapping[str, Any]) -> Model:
+    """See `camcli.models.with_preset`."""
+    remarks = [*model.remarks]
+    preset = changed(model.preset, fields, remarks)
+    if model.fixed_size:
+        check_size(model.name, preset, model.preset)
+    return replace(model, preset=preset, remarks=tuple(remarks))
 
 
 def with_labels(model: Model, names: Sequence[str]) -> Model:
-    """The model with other names for its classes. Raises: RequestError: not as many as it has."""
-    if len(names) != len(model.labels):
-        raise RequestError(f"{len(names)} labels, and the model has {len(model.labels)} classes")
-    return replace(model, labels=tuple(names), wordnet_ids=None)
+    """See `camcli.models.with_labels`."""
+    return replace(model, labels=_as_many(names, len(model.labels)), wordnet_ids=None)
+
+
+def _as_many(names: Sequence[str], classes: int) -> tuple[str, ...]:
+    """The names. Raises: RequestError: not as many as there are classes."""
+    if len(names) != classes:
+        raise RequestError(f"{len(names)} labels, and the model has {classes} classes")
+    return tuple(names)
 
 
 def blueprint(spec: ModelSpec) -> Model:
@@ -114,7 +121,7 @@ def blueprint(spec: ModelSpec) -> Model:
     net = arch.build(False).eval().requires_grad_(False)
     # Only a real forward shows how an unknown output is read.
     device = "cpu" if arch.probed else "meta"
-    preset = _preset(arch, net, spec, None, [])
+    preset = preset_of(arch, net, spec, None, [])
     readout, _, alone = _readout(arch, net.to(device), preset, spec, device, [])
     return Model(arch.name, net, preset, arch.labels or (), "none", readout, device, arch.fixed_size, alone)
 
@@ -177,81 +184,6 @@ def _filled(
     path = arch.fetch(progress)
     filling.fill(net, checkpoints.read(path).tensors, f"{path} does not fit {arch.name}", arch.rename)
     return net, (path,)
-
-
-def _preset(
-    arch: Architecture, net: nn.Module, spec: ModelSpec, checkpoint: Checkpoint | None, remarks: list[str]
-) -> Preset:
-    """The architecture's preset, changed by the file named or found beside the weights, then by single options."""
-    preset = arch.preset
-    channels = _input_channels(arch, net, both(spec.crop or preset.crop))
-    fields = _told(spec, checkpoint, channels, remarks)
-    if channels == 1 and len(preset.mean) == 3:
-        if not {"mean", "std"} & fields.keys():
-            remarks.append("one input channel: pictures become grey, mean 0.449 and std 0.226 (--mean, --std)")
-        fields = {"mean": _GREY_MEAN, "std": _GREY_STD} | fields
-    for name in {"mean", "std"} & fields.keys():
-        if len(fields[name]) == 1:
-            fields[name] = fields[name] * channels
-    if arch.assumed_preset and (assumed := _assumed(fields)):
-        remarks.append(f"{arch.name}: no preset is known, so {assumed}; see --preset")
-    preset = presets.changed(preset, fields)
-    if arch.fixed_size and preset.view_size != arch.preset.view_size:
-        size = spelled(arch.preset.crop)
-        raise RequestError(f"{arch.name} takes {size} pictures only: --crop and presets can't change that")
-    if checkpoint is not None and not arch.assumed_preset and not {"resize", "crop"} & fields.keys():
-        size = f"resize {shortly(preset.resize)}, crop {shortly(preset.crop)}"
-        remarks.append(f"{arch.name}: {size}, as its own weights want; --resize and --crop, if these want another")
-    if len(preset.mean) != channels:
-        raise RequestError(
-            f"{arch.name} takes {channels} input channels: --mean and --std need one number or {channels}"
-        )
-    return preset
-
-
-def _input_channels(arch: Architecture, net: nn.Module, size: tuple[int, int]) -> int:
-    """The number of channels: the first convolution's, as a rule. One before the stem takes more than pictures have.
-
-    Code may cut pictures into patches before any convolution, or filter each channel: then numbers are tried out.
-    """
-    given = len(arch.preset.mean)
-    convolved = [module.in_channels for module in net.modules() if isinstance(module, nn.Conv2d)] or [given]
-    usual = next((count for count in convolved if count in (1, 3)), convolved[0])
-    if usual == 3 or not arch.foreign:
-        return usual
-    # The usual pictures first: code may make them grey itself, and then runs on grey ones as well.
-    likely = [count for count in (given, usual, 1) if count <= preset_values.MAX_CHANNELS]
-    device = next((parameter.device for parameter in net.parameters()), None)
-    tried = (count for count in likely if probing.takes(net, torch.zeros(2, count, *size, device=device)))
-    return next(tried, min(usual, *likely))
-
-
-def _assumed(fields: Mapping[str, Any]) -> str:
-    """The parts of the usual preset that nobody has told otherwise, in words."""
-    parts = {("resize", "crop"): "resize 256, crop 224", ("mean", "std"): "ImageNet's mean and std"}
-    return ", ".join(words for keys, words in parts.items() if not {*keys} & fields.keys())
-
-
-def _told(spec: ModelSpec, checkpoint: Checkpoint | None, channels: int, remarks: list[str]) -> dict[str, Any]:
-    """The fields of the preset that a file gives, named or found beside the weights, and over them single options."""
-    given: dict[str, Any] = {}
-    if spec.preset not in (None, presets.NONE):
-        given = presets.read(Path(spec.preset))
-    elif spec.preset is None and checkpoint is not None:
-        if beside := presets.beside(checkpoint.path, channels):
-            given = presets.whole(beside[1])
-            remarks.append(f"preset from {beside[0]}: {', '.join(given)}")
-        said = "mean" in given or spec.mean is not None
-        if not said and (unused := presets.unused_beside(checkpoint.path) or checkpoint.normalised):
-            remarks.append(f"{unused}: its mean and std are not used: say them with --mean and --std")
-    named = ("resize", "crop", "mean", "std", "interpolation")
-    flags = {name: value for name in named if (value := getattr(spec, name)) is not None}
-    fields: dict[str, Any] = {}
-    for source in (given, flags):
-        own, brought = presets.in_unit_range(presets.whole(source))
-        fields |= own
-        remarks += brought
-    return fields
 
 
 def _readout(

@@ -28,8 +28,8 @@ def fields_of(given: Any) -> dict[str, Any]:
         return {
             **_resize(given, given.resize_size, given.interpolation),
             "crop": _side(given, given.crop_size),
-            "mean": tuple(map(float, given.mean)),
-            "std": tuple(map(float, given.std)),
+            "mean": _numbers(given.mean),
+            "std": _numbers(given.std),
         }
     return _of_steps(_steps(given))
 

@@ -92,7 +92,7 @@ class Activations(TorchFunctionMode):
         given = (output,) if found is None else (output, found[0])
         told = {other.data_ptr() for other in others}
         return any(
-            one.data_ptr() == values.data_ptr() and one.numel() == values.numel()
+            _is_same(one, values)
             for values, ids in self._ranked
             for one in given
             if values.shape[1:].numel() > 1 or ids.data_ptr() in told
@@ -100,7 +100,7 @@ class Activations(TorchFunctionMode):
 
     def is_product(self, output: Tensor) -> bool:
         """True if a linear layer or a convolution gave this very output: those are logits, of whatever sign."""
-        return any(one.data_ptr() == output.data_ptr() and one.numel() == output.numel() for one in self._products)
+        return any(_is_same(one, output) for one in self._products)
 
     def before(self, output: Tensor, *, scaled: bool = False) -> Tensor:
         """The input of the activation that gave this output, or the numbers that it is `scaled` from, in the output's
@@ -116,10 +116,14 @@ class Activations(TorchFunctionMode):
 
     def _given_by(self, output: Tensor) -> tuple[Tensor, Tensor, Activation] | None:
         for before, after, kind in reversed(self._seen):
-            # A squeeze or view of the activation's result is still that result.
-            if after.data_ptr() == output.data_ptr() and after.numel() == output.numel():
+            if _is_same(after, output):
                 return before, after, kind
         return None
+
+
+def _is_same(one: Tensor, other: Tensor) -> bool:
+    """True if they hold the same numbers in one memory: a squeeze or view of a result is still that result."""
+    return one.data_ptr() == other.data_ptr() and one.numel() == other.numel()
 
 
 def _is_like_a_head(after: Tensor) -> bool:

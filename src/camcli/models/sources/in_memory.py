@@ -2,7 +2,6 @@
 
 from __future__ import annotations
 
-from collections.abc import Mapping
 from copy import deepcopy
 from dataclasses import replace
 from itertools import chain
@@ -11,9 +10,8 @@ import torch
 from torch import nn
 
 from camcli.errors import SetupError
-from camcli.models.model import USUAL_PRESET, Architecture
-from camcli.models.sources import timm, user_code
-from camcli.records import Preset
+from camcli.models.model import Architecture
+from camcli.models.sources import user_code
 
 # A row says this in the place of a file.
 WEIGHTS = "in memory"
@@ -26,30 +24,25 @@ def architecture(given: nn.Module) -> Architecture:
     Raises: SetupError: its layers can't be looked into.
     """
     net = user_code.unwrapped(given, type(given).__name__)
-    name = type(net).__name__
-    package = _package(net)
-    if not user_code.is_plain(net):
-        try:
-            found = user_code.of_network(deepcopy(net), name, WEIGHTS)
-        except _UNCOPIED as error:
-            reason = str(error).splitlines()[0]
-            raise SetupError(
-                f"{name} is not float32 throughout, or compiled in parts, and can't be copied ({reason}): "
-                "give it as float32, uncompiled"
-            ) from None
-    else:
-        config = getattr(net, "pretrained_cfg", None) or getattr(net, "default_cfg", None)
-        preset = timm.preset_of(config) if isinstance(config, Mapping) else None
-        found = Architecture(
-            name=name,
-            build=lambda initialise: net,
-            preset=preset or _sized(net),
-            labels=None,
-            weights=WEIGHTS,
-            probed=True,
-            assumed_preset=preset is None,
-        )
-    return replace(found, package=package or "torchvision", foreign=package is None, fixed_size=_is_of_one_size(net))
+    found = _described(net, type(net).__name__)
+    package, side = _package(net), _side_of(net)
+    if found.assumed_preset and side is not None:
+        found = replace(found, preset=replace(found.preset, resize=side, crop=side))
+    fixed = side is not None or bool((user_code.config_of(net) or {}).get("fixed_input_size"))
+    return replace(found, package=package or "torchvision", foreign=package is None, fixed_size=fixed)
+
+
+def _described(net: nn.Module, name: str) -> Architecture:
+    if user_code.is_plain(net):
+        return user_code.described(net, name, WEIGHTS)
+    try:
+        return user_code.of_network(deepcopy(net), name, WEIGHTS)
+    except _UNCOPIED as error:
+        reason = str(error).splitlines()[0]
+        raise SetupError(
+            f"{name} is not float32 throughout, or compiled in parts, and can't be copied ({reason}): "
+            "give it as float32, uncompiled"
+        ) from None
 
 
 def device_of(net: nn.Module) -> torch.device:
@@ -70,17 +63,6 @@ def _package(net: nn.Module) -> str | None:
         for module in net.modules()
     )
     return package if own else None
-
-
-def _is_of_one_size(net: nn.Module) -> bool:
-    config = getattr(net, "default_cfg", None)
-    known = bool(config.get("fixed_input_size")) if isinstance(config, Mapping) else False
-    return known or _side_of(net) is not None
-
-
-def _sized(net: nn.Module) -> Preset:
-    side = _side_of(net)
-    return USUAL_PRESET if side is None else replace(USUAL_PRESET, resize=side, crop=side)
 
 
 def _side_of(net: nn.Module) -> int | None:

@@ -54,13 +54,19 @@ def pickled(made: nn.Module, file: Path) -> Architecture:
 
 
 def of_network(net: nn.Module, name: str, weights: str) -> Architecture:
-    """The architecture of a network that is ours to change: it becomes float32, and no part of it stays compiled."""
+    """`described`, of a network that is ours to change: it becomes float32, and no part of it stays compiled."""
     _uncompile(net)
     others = _other_precisions(net)
     net.float()
     net.forward = _Called(net.forward, others)
-    config = getattr(net, "pretrained_cfg", None) or getattr(net, "default_cfg", None)
-    preset = timm.preset_of(config) if isinstance(config, Mapping) else None
+    remarks = (f"{name} is made in {_spelled(others)}: computed in float32",) if others else ()
+    return replace(described(net, name, weights), remarks=remarks)
+
+
+def described(net: nn.Module, name: str, weights: str) -> Architecture:
+    """The architecture that a network made by somebody is, with the preset that it tells itself."""
+    config = config_of(net)
+    preset = timm.preset_of(config) if config is not None else None
     return Architecture(
         name=name,
         build=lambda initialise: net,
@@ -70,8 +76,13 @@ def of_network(net: nn.Module, name: str, weights: str) -> Architecture:
         probed=True,
         foreign=True,
         assumed_preset=preset is None,
-        remarks=(f"{name} is made in {_spelled(others)}: computed in float32",) if others else (),
     )
+
+
+def config_of(net: nn.Module) -> Mapping[str, Any] | None:
+    """The network's words on its own preprocessing, as timm's networks have them."""
+    config = getattr(net, "pretrained_cfg", None) or getattr(net, "default_cfg", None)
+    return config if isinstance(config, Mapping) else None
 
 
 def is_plain(net: nn.Module) -> bool:

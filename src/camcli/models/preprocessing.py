@@ -1,0 +1,108 @@
+"""The preset of a model: its architecture's own, changed by a file's words and by single options."""
+
+from __future__ import annotations
+
+from collections.abc import Mapping
+from pathlib import Path
+from typing import Any
+
+import torch
+from torch import nn
+
+from camcli.errors import RequestError
+from camcli.models import preset_values, presets
+from camcli.models.model import Architecture
+from camcli.models.weights.checkpoints import Checkpoint
+from camcli.records import Preset, both, shortly, spelled
+from camcli.specs import ModelSpec
+from camcli.tasks import probing
+
+# ImageNet's three means and deviations as one, for a network that takes grey pictures.
+_GREY_MEAN, _GREY_STD = (0.449,), (0.226,)
+
+
+def changed(preset: Preset, fields: Mapping[str, Any], remarks: list[str]) -> Preset:
+    """The preset with other fields, a mean and std of 0-255 brought to shares."""
+    own, brought = presets.in_unit_range(fields)
+    remarks += brought
+    return presets.changed(preset, own)
+
+
+def check_size(name: str, preset: Preset, own: Preset) -> None:
+    """Refuse another view than that of a network's own preset. Raises: RequestError."""
+    if preset.view_size != own.view_size:
+        raise RequestError(f"{name} takes {spelled(own.crop)} pictures only: --crop and presets can't change that")
+
+
+def preset_of(
+    arch: Architecture, net: nn.Module, spec: ModelSpec, checkpoint: Checkpoint | None, remarks: list[str]
+) -> Preset:
+    """The architecture's preset, changed by the file named or found beside the weights, then by single options."""
+    preset = arch.preset
+    channels = _input_channels(arch, net, both(spec.crop or preset.crop))
+    fields = _told(spec, checkpoint, channels, remarks)
+    if channels == 1 and len(preset.mean) == 3:
+        if not {"mean", "std"} & fields.keys():
+            remarks.append("one input channel: pictures become grey, mean 0.449 and std 0.226 (--mean, --std)")
+        fields = {"mean": _GREY_MEAN, "std": _GREY_STD} | fields
+    for name in {"mean", "std"} & fields.keys():
+        if len(fields[name]) == 1:
+            fields[name] = fields[name] * channels
+    if arch.assumed_preset and (assumed := _assumed(fields)):
+        remarks.append(f"{arch.name}: no preset is known, so {assumed}; see --preset")
+    preset = presets.changed(preset, fields)
+    if arch.fixed_size:
+        check_size(arch.name, preset, arch.preset)
+    if checkpoint is not None and not arch.assumed_preset and not {"resize", "crop"} & fields.keys():
+        size = f"resize {shortly(preset.resize)}, crop {shortly(preset.crop)}"
+        remarks.append(f"{arch.name}: {size}, as its own weights want; --resize and --crop, if these want another")
+    if len(preset.mean) != channels:
+        raise RequestError(
+            f"{arch.name} takes {channels} input channels: --mean and --std need one number or {channels}"
+        )
+    return preset
+
+
+def _input_channels(arch: Architecture, net: nn.Module, size: tuple[int, int]) -> int:
+    """The number of channels: the first convolution's, as a rule. One before the stem takes more than pictures have.
+
+    Code may cut pictures into patches before any convolution, or filter each channel: then numbers are tried out.
+    """
+    given = len(arch.preset.mean)
+    convolved = [module.in_channels for module in net.modules() if isinstance(module, nn.Conv2d)] or [given]
+    usual = next((count for count in convolved if count in (1, 3)), convolved[0])
+    if usual == 3 or not arch.foreign:
+        return usual
+    # The usual pictures first: code may make them grey itself, and then runs on grey ones as well.
+    likely = [count for count in (given, usual, 1) if count <= preset_values.MAX_CHANNELS]
+    device = next((parameter.device for parameter in net.parameters()), None)
+    tried = (count for count in likely if probing.takes(net, torch.zeros(2, count, *size, device=device)))
+    return next(tried, min(usual, *likely))
+
+
+def _assumed(fields: Mapping[str, Any]) -> str:
+    """The parts of the usual preset that nobody has told otherwise, in words."""
+    parts = {("resize", "crop"): "resize 256, crop 224", ("mean", "std"): "ImageNet's mean and std"}
+    return ", ".join(words for keys, words in parts.items() if not {*keys} & fields.keys())
+
+
+def _told(spec: ModelSpec, checkpoint: Checkpoint | None, channels: int, remarks: list[str]) -> dict[str, Any]:
+    """The fields of the preset that a file gives, named or found beside the weights, and over them single options."""
+    given: dict[str, Any] = {}
+    if spec.preset not in (None, presets.NONE):
+        given = presets.read(Path(spec.preset))
+    elif spec.preset is None and checkpoint is not None:
+        if beside := presets.beside(checkpoint.path, channels):
+            given = presets.whole(beside[1])
+            remarks.append(f"preset from {beside[0]}: {', '.join(given)}")
+        said = "mean" in given or spec.mean is not None
+        if not said and (unused := presets.unused_beside(checkpoint.path) or checkpoint.normalised):
+            remarks.append(f"{unused}: its mean and std are not used: say them with --mean and --std")
+    named = ("resize", "crop", "mean", "std", "interpolation")
+    flags = {name: value for name in named if (value := getattr(spec, name)) is not None}
+    fields: dict[str, Any] = {}
+    for source in (given, flags):
+        own, brought = presets.in_unit_range(presets.whole(source))
+        fields |= own
+        remarks += brought
+    return fields
