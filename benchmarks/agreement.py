@@ -81,7 +81,7 @@ def of_answers(one: Attribution, other: Attribution) -> float:
 
 
 def of_scores(one: Explained, other: Explained) -> float:
-    logits = [{score.id: score.logit for score in result.top} for result in (one, other)]
+    logits = [{score.id: score.score or 0.0 for score in result.top} for result in (one, other)]
     largest = max(map(abs, logits[1].values()))
     return max(abs(logits[0][i] - logits[1][i]) for i in logits[0].keys() & logits[1].keys()) / largest
 

@@ -69,7 +69,7 @@ def camcli(name: str, options: argparse.Namespace) -> tuple[float, Tensor]:
     process.tune()
     model, layer, picture, best = prepared(options)
     method = methods.get(name)
-    network = Network(model.net, model.readout, options.batch)
+    network = Network(model.net, model.task, options.batch)
     start = time.perf_counter()
     forward = Forward(network, picture, [layer], method.needs)
     map_ = method.function(Evidence(forward, OfClass((best,)), layer))[0]

@@ -16,8 +16,9 @@ from camcli.models.weights import filling
 from camcli.network.forward import Forward
 from camcli.network.layer import Layer
 from camcli.network.network import Network
-from camcli.tasks.readout import PLAIN, Readout
+from camcli.tasks.classify import PLAIN
 from camcli.tasks.targets import OfClass
+from camcli.tasks.task import Task
 
 
 class RedBlue(nn.Module):
@@ -310,11 +311,11 @@ def run(
     images: Tensor,
     layers: Sequence[Layer] = (),
     parts: Collection[str] = (),
-    readout: Readout = PLAIN,
+    task: Task = PLAIN,
     stages: Mapping[str, Sequence[Layer]] | None = None,
 ) -> Forward:
     """One forward, as the engine would make it."""
-    return Forward(Network(net, readout), images, layers, parts, stages)
+    return Forward(Network(net, task), images, layers, parts, stages)
 
 
 def of_class(class_ids: Tensor) -> OfClass:

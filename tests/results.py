@@ -7,24 +7,24 @@ from pathlib import Path
 import numpy as np
 from numpy.typing import ArrayLike
 
-from camcli.records import Attribution, ClassScore, Explained, Frame, Preset, Provenance, Question, Ref
+from camcli.records import Attribution, Entry, Explained, Frame, Preset, Provenance, Question, Ref
 
-BOXER = ClassScore(242, "boxer", 0.75, 9.5)
-MASTIFF = ClassScore(243, "bull mastiff", 0.25, 8.25)
+BOXER = Entry(242, "boxer", 0.75, 9.5)
+MASTIFF = Entry(243, "bull mastiff", 0.25, 8.25)
 
 
 def attributed(
     values: ArrayLike = ((0, 1, 2), (3, 4, 2)),
     *,
     layer: str | None = "layer4",
-    target: ClassScore = BOXER,
+    target: Entry = BOXER,
     note: str | None = None,
 ) -> Attribution:
     return Attribution(
         "grad-cam",
         "map",
         layer,
-        Question(target.label, target.logit, score=target),
+        Question(target.label, target.score or 0.0, entry=target),
         np.asarray(values, dtype=np.float32),
         note,
     )

@@ -20,7 +20,7 @@ MAX_PIXELS = 210_000_000
 MAX_FILE_BYTES = 1_000_000_000
 # An answer with both this rank correlation and this SSIM to the one of random weights has not changed.
 UNCHANGED = 0.9
-Box = tuple[int, int, int, int]
+Box = tuple[float, float, float, float]
 # One side's length in pixels, or (height, width).
 Sides: TypeAlias = int | tuple[int, int]
 # One result as JSON-ready data.
@@ -141,16 +141,79 @@ class View:
     pixels: NDArray[np.float32]
     box: Box
 
+    def placement(self, frame: tuple[int, int]) -> Placement:
+        """Its place in a frame of that (width, height)."""
+        return Placement(self.box, (self.pixels.shape[-1], self.pixels.shape[-2]), frame)
+
 
 @dataclass(frozen=True, slots=True)
-class ClassScore:
-    """One class of one prediction: probability in [0, 1] (softmax, or sigmoid for one class or several labels) and
-    the logit before it. In a network without classes, one output, which has no probability."""
+class Placement:
+    """The place of a view of `view` (width, height) pixels in a frame of `frame` (width, height): `box`."""
+
+    box: Box
+    view: tuple[int, int]
+    frame: tuple[int, int]
+
+    def in_frame(self, x: float, y: float) -> tuple[float, float]:
+        """The place in the frame of a place in the view."""
+        x0, y0, x1, y1 = self.box
+        return x0 + x / self.view[0] * (x1 - x0), y0 + y / self.view[1] * (y1 - y0)
+
+    def in_view(self, x: float, y: float) -> tuple[float, float]:
+        """The place in the view of a place in the frame."""
+        x0, y0, x1, y1 = self.box
+        return (x - x0) / (x1 - x0) * self.view[0], (y - y0) / (y1 - y0) * self.view[1]
+
+
+@dataclass(frozen=True, slots=True, eq=False)
+class Region:
+    """A part of the picture: `mask` of bool (h, w) over the box, in frame pixels, of the network's view."""
+
+    mask: NDArray[np.bool_]
+    box: Box
+
+
+@dataclass(frozen=True, slots=True)
+class Point:
+    """A named place in the frame, such as a keypoint, and its score if it has one."""
+
+    name: str
+    x: float
+    y: float
+    score: float | None = None
+
+
+@dataclass(frozen=True, slots=True, eq=False)
+class Place:
+    """The place of an entry in the frame: its box, the region that it fills and that one's share of the view, its
+    points."""
+
+    box: Box | None = None
+    share: float | None = None
+    region: Region | None = None
+    points: tuple[Point, ...] = ()
+
+
+@dataclass(frozen=True, slots=True)
+class Entry:
+    """One thing that the network said of one picture: a class, a region of one, a detection.
+
+    probability in [0, 1] (softmax, or sigmoid for one class or several labels), `score` the number before it. In a
+    network without classes, one output, which has no probability. `score` is None if only the probability is known.
+    `part`: its number among the picture's detections, from 1, the best first. `where`: its place; None: the picture.
+    """
 
     id: int
     label: str
     probability: float | None
-    logit: float
+    score: float | None
+    part: int | None = None
+    where: Place | None = None
+
+    @property
+    def name(self) -> str:
+        """Its id and label, and its number if there can be several."""
+        return f"{self.id} {self.label}" if self.part is None else f"{self.id} {self.label} #{self.part}"
 
 
 @dataclass(frozen=True, slots=True)
@@ -158,23 +221,23 @@ class Question:
     """The question that an answer is about: `value` is the number that was explained, before any sign was changed.
 
     quantity: "logit", "softmax" (the probability), "output" of a network without classes, "function", "similarity".
-    `score` is the class, None if it is about none; `minus` the class that it is contrasted with; `negated`: what
-    speaks against it (arXiv:1610.02391 sec. 3.3).
+    `entry` is the class, region or detection, None if it is about none; `minus` the class that it is contrasted with;
+    `negated`: what speaks against it (arXiv:1610.02391 sec. 3.3).
     """
 
     label: str
     value: float
     quantity: str = "logit"
-    score: ClassScore | None = None
-    minus: ClassScore | None = None
+    entry: Entry | None = None
+    minus: Entry | None = None
     negated: bool = False
 
     @property
     def name(self) -> str:
         """The words for a caption: id and label, what it is contrasted with, whether it is negated."""
-        name = f"{self.score.id} {self.label}" if self.score else self.label
+        name = self.entry.name if self.entry else self.label
         if self.minus is not None:
-            name += f" rather than {self.minus.id} {self.minus.label}"
+            name += f" rather than {self.minus.name}"
         return f"not {name}" if self.negated else name
 
 
@@ -257,18 +320,20 @@ class Truth:
 
 @dataclass(frozen=True, slots=True, eq=False)
 class Explained:
-    """One input's answer. `ms` holds wall milliseconds by stage; a picture's share if the batch was one call."""
+    """One input's answer. `ms` holds wall milliseconds by stage; a picture's share if the batch was one call. `note`
+    says why nothing is explained, if so."""
 
     frame: Frame
     box: Box
     model: str
     weights: str
     layer: str | None
-    top: tuple[ClassScore, ...]
+    top: tuple[Entry, ...]
     attributions: tuple[Attribution, ...]
     ms: dict[str, float]
     provenance: Provenance
     truth: Truth | None = None
+    note: str | None = None
 
     @property
     def ref(self) -> Ref:

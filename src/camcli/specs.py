@@ -14,6 +14,8 @@ Fuse = Literal["mean", "max", "product"]
 Augment = Literal["flip", "scale"]
 Sanity = Literal["head", "cascade"]
 Precision = Literal["fp32", "bf16", "fp16"]
+# The numbers that can be explained of a class.
+TARGETS = ("logit", "softmax")
 PictureFormat = Literal["jpg", "png"]
 
 
@@ -47,15 +49,16 @@ class ModelSpec:
 
 @dataclass(frozen=True, slots=True)
 class Spec(ModelSpec):
-    """Everything that decides a run's values: a model and what is asked of it. No methods: classify only.
+    """Everything that decides a run's values: a model and what is asked of it.
 
-    target: "logit", "softmax", or the user's `module:function`. One of classes, contrast, output_index, similar_to
-    and a function says what is explained; counterfactual: what speaks against it. augment: answers averaged over flips
-    and scales; eigen_smooth: sums over channels replaced by their first component; fuse: several layers as one map;
-    neurons: the channels that weigh most; sanity: what is left when weights are randomised. seed: of whatever is drawn
-    at random. batch_size: pictures per forward, None: as suits the device. precision: of all that runs before the
-    layer; compile: torch.compile builds that; exact: nothing is rearranged to be faster, so that every bit is the one
-    of a plain forward. draft, white: see `Decoding`.
+    methods: none of them: classify only; None: the one that suits the model's task. fit: None: as the task wants.
+    target: "logit", "softmax", or the user's `module:function`; quantity: another number of the task's. One of
+    classes, contrast, output_index, similar_to and a function says what is explained; counterfactual: what speaks
+    against it. augment: answers averaged over flips and scales; eigen_smooth: sums over channels replaced by their
+    first component; fuse: several layers as one map; neurons: the channels that weigh most; sanity: what is left when
+    weights are randomised. seed: of whatever is drawn at random. batch_size: pictures per forward, None: as suits the
+    device. precision: of all that runs before the layer; compile: torch.compile builds that; exact: nothing is
+    rearranged to be faster, so that every bit is the one of a plain forward. draft, white: see `Decoding`.
     """
 
     methods: tuple[str, ...] = ("grad-cam",)
@@ -67,6 +70,7 @@ class Spec(ModelSpec):
     counterfactual: bool = False
     contrast: tuple[str, str] | None = None
     target: str = "logit"
+    quantity: str | None = None
     output_index: int | None = None
     similar_to: str | None = None
     augment: tuple[str, ...] = ()
@@ -88,7 +92,7 @@ class Spec(ModelSpec):
     @property
     def asks_function(self) -> bool:
         """True if the target is the user's function, which needs no scores."""
-        return ":" in self.target
+        return self.target not in TARGETS
 
 
 @dataclass(frozen=True, slots=True)

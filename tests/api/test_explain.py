@@ -356,7 +356,7 @@ def test_it_answers_as_the_network_in_eval_mode_does() -> None:
     copy.load_state_dict(held.state_dict())
     with torch.no_grad():
         scores: Tensor = copy.eval()(small(5)[None])[0]
-    assert {score.id: score.logit for score in answer.top} == pytest.approx(
+    assert {score.id: score.score for score in answer.top} == pytest.approx(
         {i: float(score) for i, score in enumerate(scores)}, abs=1e-4
     )
 

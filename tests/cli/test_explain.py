@@ -125,7 +125,7 @@ def test_a_row_has_the_documented_keys() -> None:
         "provenance",
         "ms",
     ]
-    assert row["schema"] == 1
+    assert row["schema"] == 2
     assert row["box"] == [125, 25, 475, 375]
     assert (row["model"], row["layer"]) == ("efficientnet_lite0", "features")
     assert list(row["top"][0]) == ["id", "label", "probability", "logit"]

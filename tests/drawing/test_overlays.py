@@ -10,7 +10,7 @@ from camcli.drawing import overlays
 from camcli.drawing.overlays import Style, caption, heatmap, overlay, panel
 from camcli.maps.locating import locate
 from camcli.maps.scaling import top_of
-from camcli.records import Attribution, Box, ClassScore, Frame, Kind, Question, Ref
+from camcli.records import Attribution, Box, Entry, Frame, Kind, Question, Ref
 from camcli.specs import COLORMAPS
 
 GRAY = Style(colormap="gray")
@@ -22,7 +22,7 @@ def frame_of(width: int, height: int) -> Frame:
 
 
 def attributed(values: ArrayLike, kind: Kind = "map", *, label: str = "tabby", note: str | None = None) -> Attribution:
-    target = Question(label, 9.5, score=ClassScore(281, label, 0.8765, 9.5))
+    target = Question(label, 9.5, entry=Entry(281, label, 0.8765, 9.5))
     return Attribution("grad-cam", kind, "layer4", target, np.asarray(values, dtype=np.float32), note)
 
 

@@ -21,7 +21,7 @@ from camcli.network import variants
 from camcli.network.evidence import Evidence
 from camcli.network.forward import Forward
 from camcli.network.network import Network
-from camcli.tasks.readout import PLAIN, Readout
+from camcli.tasks.classify import PLAIN, Classify
 from camcli.tasks.targets import OfClass
 
 pytestmark = pytest.mark.usefixtures("one_thread")
@@ -520,13 +520,13 @@ def test_ablation_from_the_layer_on_is_that_of_the_whole_network(name: str) -> N
     if name in own:
         kind, key = own[name]
         net: nn.Module = kind()
-        images, readout = formulas.batch(pictures=1), Readout(key)
+        images, task = formulas.batch(pictures=1), Classify(key)
         (layer,) = nets.layers_of(Signed(), images, "conv2")
         layer = replace(layer, module=net.get_submodule("conv2"))
     else:
-        (net, images), readout = nets.zoo(name), PLAIN
+        (net, images), task = nets.zoo(name), PLAIN
         (layer,) = nets.layers_of(net, images)
-    forward = nets.run(net, images, [layer], {"resume"}, readout)
+    forward = nets.run(net, images, [layer], {"resume"}, task)
     target = OfClass((int(forward.logits.argmax()),))
     acts = forward.activations(layer)
     channels = acts.amax((0, 2, 3)).topk(4).indices.tolist()
@@ -541,7 +541,7 @@ def test_ablation_from_the_layer_on_is_that_of_the_whole_network(name: str) -> N
 
     for k, found in zip(channels, resumed, strict=True):
         hook = layer.module.register_forward_hook(_without_channel(k, acts.shape[1]))
-        expected = readout.outputs(net, images).scores[0, target.ids[0]].detach()
+        expected = task.outputs(net, images).scores[0, target.ids[0]].detach()
         hook.remove()
         torch.testing.assert_close(found, expected, rtol=1e-5, atol=1e-5 * float(forward.values(target).abs()))
         assert found != forward.values(target)

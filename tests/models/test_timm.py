@@ -238,7 +238,7 @@ def test_a_fine_tuned_file_gives_timms_own_scores(picture: Picture, name: str, a
     engine = Engine(Spec(model=f"timm:{name}", weights="tuned.pth", model_args=arguments, exact=True))
     pixels = preprocessing.view_of(decoding.read_frame(Ref(0, "a.png", path=photo)), engine.model.preset, "crop").pixels
     assert torch.equal(torch.from_numpy(pixels), pixels_by_timm(name, photo))
-    ours = engine.model.readout.outputs(engine.model.net, torch.from_numpy(pixels)[None]).scores
+    ours = engine.model.task.outputs(engine.model.net, torch.from_numpy(pixels)[None]).scores
     assert ours.shape == (1, 5)
     assert torch.equal(ours, net(pixels_by_timm(name, photo)[None]))
 

@@ -20,7 +20,8 @@ from camcli.network import slopes
 from camcli.network.network import Network
 from camcli.network.parts import ATTENTION, OF_TARGET
 from camcli.records import Question
-from camcli.tasks.readout import PLAIN, Outputs
+from camcli.tasks.classify import PLAIN
+from camcli.tasks.outputs import Outputs
 from camcli.tasks.targets import Custom, Mixture, Negated, OfClass, Similarity, Target
 
 CAT = SAMPLES / "cat_chelsea.jpg"

@@ -23,7 +23,7 @@ from camcli.network.forward import Forward
 from camcli.network.network import Network
 from camcli.questions.asking import Asked
 from camcli.records import Attribution, Question
-from camcli.tasks.classification import Prediction
+from camcli.tasks.classify import ClassPrediction as Prediction
 from camcli.tasks.targets import Custom, Mixture, Negated, OfClass
 
 BOTH = SAMPLES / "cat_and_espresso.jpg"
@@ -214,7 +214,7 @@ def test_a_map_is_insensitive_that_is_the_same_for_a_dissimilar_class(
     labels = ["a", "b", "c"][:classes]
     found = [Prediction(labels, logits[0].argsort(descending=True).tolist(), logits[0].numpy(), None)]
     best = found[0].ranking[0]
-    question = Question(labels[best], 1.0, "logit", found[0].score(best))
+    question = Question(labels[best], 1.0, "logit", entry=found[0].entry(best))
     (answered,) = attributions(batch, [Asked(OfClass((best,)), [question])], found, [], neurons=False)
     assert isinstance(answered, list)
     (attribution,) = answered
@@ -233,7 +233,7 @@ def test_a_map_is_insensitive_that_is_the_same_for_a_dissimilar_class(
     ],
 )
 def test_a_blank_or_flat_map_names_its_cause(change: str, said: str) -> None:
-    from camcli.records import ClassScore
+    from camcli.records import Entry
 
     net, images = nets.Averaged().eval(), nets.noise(1, 3, 9, 14)
     assert net.conv2.bias is not None
@@ -252,7 +252,7 @@ def test_a_blank_or_flat_map_names_its_cause(change: str, said: str) -> None:
     forward = nets.run(net, images, [layer])
     target = OfClass((0,), probability=change == "saturated")
     quantity = "softmax" if change == "saturated" else "logit"
-    question = Question("a", float(forward.values(target)), quantity, ClassScore(0, "a", 1.0, 1.0))
+    question = Question("a", float(forward.values(target)), quantity, Entry(0, "a", 1.0, 1.0))
     map_ = methods.get("grad-cam").function(Evidence(forward, target, layer))[0].numpy()
     assert diagnosis.of_values(map_, forward, target, layer, question, 0) == said
 

@@ -7,6 +7,7 @@ from collections.abc import Callable
 from pathlib import Path
 
 import nets
+import numpy as np
 import pytest
 import torch
 import torchvision
@@ -16,6 +17,7 @@ from torchvision.models import ResNet18_Weights
 from camcli.models import labels
 from camcli.models.weights import filling
 from camcli.questions.classes import ClassId, OfFolder, TopN, of_folder, parse, select
+from camcli.tasks.classify import ClassPrediction
 
 Picture = Callable[..., Path]
 
@@ -91,11 +93,15 @@ def test_a_name_that_two_classes_share_is_neither() -> None:
     assert of_folder("crane", ["crane", "heron", "crane"], None) is None
 
 
+def ranked(ids: list[int]) -> ClassPrediction:
+    return ClassPrediction(PETS, ids, np.zeros(0, dtype=np.float32), None)
+
+
 def test_folder_is_a_selector_like_the_others() -> None:
     assert parse(["folder", "top2", "1"], PETS, "mine") == [OfFolder(), TopN(2), ClassId(1)]
     assert parse([" FOLDER "], PETS, "mine") == [OfFolder()]
-    assert select([OfFolder(), TopN(2)], [2, 0, 1], 0) == [0, 2]
-    assert select([TopN(1), OfFolder()], [2, 0, 1], 2) == [2]
+    assert select([OfFolder(), TopN(2)], ranked([2, 0, 1]), 0) == [0, 2]
+    assert select([TopN(1), OfFolder()], ranked([2, 0, 1]), 2) == [2]
 
 
 # The shell.

@@ -68,7 +68,7 @@ def test_rows_are_the_same_with_and_without_methods() -> None:
     assert isinstance(classified, Explained)
     assert isinstance(explained, Explained)
     assert [s.id for s in classified.top] == [s.id for s in explained.top]
-    assert classified.top[0].logit == pytest.approx(explained.top[0].logit, rel=1e-5)
+    assert classified.top[0].score == pytest.approx(explained.top[0].score, rel=1e-5)
 
 
 def test_scores_that_are_not_finite_are_a_refusal_not_a_nan() -> None:

@@ -336,7 +336,7 @@ def test_rows_as_parquet_hold_what_the_rows_hold(mixed: list[str], monkeypatch: 
         if "error" in row:
             assert flat["error"] == row["error"]
             continue
-        assert flat["top"] == row["top"]
+        assert [{k: v for k, v in entry.items() if v is not None} for entry in flat["top"]] == row["top"]
         assert flat["ms"] == row["ms"]
         for answer, twin in zip(row["explanations"], flat["explanations"], strict=True):
             assert {key: twin[key] for key in answer if key != "target"} == {

@@ -25,7 +25,7 @@ from camcli.inputs.refs import apart
 from camcli.maps.fingerprints import fingerprint
 from camcli.maps.locating import locate
 from camcli.records import (
-    ClassScore,
+    Entry,
     Explained,
     Failed,
     Picture,
@@ -80,12 +80,12 @@ def test_the_layer_is_in_the_name_where_there_are_several() -> None:
 
 
 def test_a_class_name_is_made_fit_for_a_file_name() -> None:
-    odd = ClassScore(3, "jack-o'-lantern / ../Über " + "long " * 20, 0.5, 1.0)
+    odd = Entry(3, "jack-o'-lantern / ../Über " + "long " * 20, 0.5, 1.0)
     ((_, path),) = written(explained("a.png", attributed(target=odd)))[0].items()
     slug = path.name.removeprefix("a.png.grad-cam.").removesuffix(".overlay.jpg")
     assert slug.startswith("3-jack-o-lantern-ber-long-long")
     assert len(slug) <= MAX_SLUG
-    assert written(explained("b.png", attributed(target=ClassScore(4, "猫", 1, 1))))[0]["overlay"].exists()
+    assert written(explained("b.png", attributed(target=Entry(4, "猫", 1, 1))))[0]["overlay"].exists()
 
 
 def test_sub_folders_of_the_named_folder_are_mirrored_and_nothing_else() -> None:
@@ -293,7 +293,7 @@ def test_the_row_of_an_answer() -> None:
     mastiff = {"id": 243, "label": "bull mastiff", "probability": 0.25, "logit": 8.25}
     first, second = row.pop("explanations")
     assert row == {
-        "schema": 1,
+        "schema": 2,
         "input": "a.png",
         "size": [40, 24],
         "box": [8, 0, 32, 24],
@@ -325,7 +325,7 @@ def test_the_row_of_an_answer() -> None:
 def test_the_row_of_a_refusal() -> None:
     row = as_row(Failed(Ref(3, "b.png"), "decode", "broken", "it is broken"))
     assert row == {
-        "schema": 1,
+        "schema": 2,
         "input": "b.png",
         "error": {"stage": "decode", "kind": "broken", "message": "it is broken"},
     }
@@ -339,7 +339,7 @@ ANY_TEXT = st.text(st.characters(exclude_categories=()), max_size=30)  # halves 
 @example("caf\udce9.png", "猫\n\x1b[31m")
 @example("\udcff\udcfe", "=cmd|' /C calc'!A0,\"</script>")
 def test_any_name_and_label_are_one_line_of_ascii_json_and_whole_unicode(name: str, label: str) -> None:
-    scored = ClassScore(1, label, 0.5, -1.25)
+    scored = Entry(1, label, 0.5, -1.25)
     answers = (attributed(target=scored), attributed(note=label))
     result = replace(explained(name, *answers), top=(scored,), model=label, truth=Truth(1, label, correct=True))
     for row in (as_row(result, [{"overlay": name}] * 2), as_row(Failed(Ref(3, name), "decode", "broken", label))):

@@ -16,8 +16,8 @@ from torch.nn import functional
 from camcli import methods
 from camcli.errors import RequestError, SetupError
 from camcli.network.evidence import Evidence
+from camcli.tasks.classify import Classify
 from camcli.tasks.probing import probe, probe_twice
-from camcli.tasks.readout import Readout
 from camcli.tasks.tables import NoTableError
 
 IMAGES = nets.noise(3, 3, 12, 16)
@@ -48,7 +48,7 @@ def logits(net: Headed) -> Tensor:
     return scores
 
 
-def read(net: nn.Module, key: str | None = None, *, multi_label: bool = False) -> tuple[Readout, int, Tensor]:
+def read(net: nn.Module, key: str | None = None, *, multi_label: bool = False) -> tuple[Classify, int, Tensor]:
     """(how it is read, number of classes, the scores of IMAGES), probed with one picture as a run does."""
     readout, classes = probe(net, ONE, key, multi_label)
     scores = readout.outputs(net, IMAGES).scores
@@ -101,7 +101,7 @@ SIGMOID: list[tuple[str, Head]] = [
 def test_logits_are_the_scores() -> None:
     net = headed(plain)
     readout, classes, scores = read(net)
-    assert (readout, classes) == (Readout(), 5)
+    assert (readout, classes) == (Classify(), 5)
     assert torch.equal(scores, logits(net))
     torch.testing.assert_close(readout.probabilities(scores), softmax_by_hand(scores), rtol=1e-6, atol=1e-7)
 
@@ -159,7 +159,7 @@ def test_multi_label_is_refused_where_classes_exclude_each_other(head: Head) -> 
 def test_an_inner_softmax_or_sigmoid_is_not_the_heads() -> None:
     """Attention, gates, and a second output beside the scores."""
     readout, classes = probe(nets.Tokens("attention", 1).eval(), nets.noise(1, 3, 32, 32), None, False)
-    assert (readout, classes) == (Readout(), 5)
+    assert (readout, classes) == (Classify(), 5)
 
     def gated(z: Tensor) -> Tensor:
         return z * z.sigmoid()
@@ -215,7 +215,7 @@ def maps(z: Tensor) -> Tensor:
 )
 def test_the_one_table_of_several_outputs_is_the_scores(head: Head) -> None:
     readout, classes, scores = read(headed(head))
-    assert (replace(readout, key=None), classes) == (Readout(), 5)
+    assert (replace(readout, key=None), classes) == (Classify(), 5)
     # Found once: of one picture a squeezed output would be no table.
     assert read(headed(head), readout.key)[0] == readout
     assert torch.equal(scores, logits(headed(head)))
@@ -267,14 +267,14 @@ def test_what_is_no_tensor_is_named(head: Head, kind: str) -> None:
 )
 def test_a_key_picks(head: Head, key: str) -> None:
     readout, classes, scores = read(headed(head), key)
-    assert (readout, classes) == (Readout(key), 3)
+    assert (readout, classes) == (Classify(key), 3)
     assert torch.equal(scores, logits(headed(head))[:, :3])
 
 
 def test_a_key_picks_an_activated_output() -> None:
     net = headed(lambda z: {"main": z, "probabilities": z.softmax(1)})
     readout, _, scores = read(net, "probabilities")
-    assert readout == Readout("probabilities", "softmax", activated=True)
+    assert readout == Classify("probabilities", "softmax", activated=True)
     assert torch.equal(scores, logits(net))
 
 
@@ -463,7 +463,7 @@ def test_what_falls_where_a_softmax_rises_is_refused(head: Head) -> None:
 
 def test_scores_through_a_gate_of_their_own_are_scores() -> None:
     """They rise with the gate, on no line."""
-    assert probe_twice(headed(lambda z: z * z.sigmoid()), TWO, None, False)[0] == Readout()
+    assert probe_twice(headed(lambda z: z * z.sigmoid()), TWO, None, False)[0] == Classify()
 
 
 @pytest.mark.parametrize(
@@ -490,7 +490,7 @@ def test_what_a_linear_layer_gives_are_logits_of_whatever_sign(last: nn.Module) 
     body = [nn.Conv2d(3, 8, 3), nn.AdaptiveAvgPool2d(1)]
     net = nn.Sequential(*body, *([nn.Flatten()] if isinstance(last, nn.Linear) else []), last, nn.Flatten())
     assert bool((net(IMAGES) > 0).all())
-    assert probe(net.eval().requires_grad_(False), ONE, None, False) == (Readout(), 5)
+    assert probe(net.eval().requires_grad_(False), ONE, None, False) == (Classify(), 5)
 
 
 @pytest.mark.parametrize("turned", [lambda z: z.T.softmax(0).T, lambda z: z.T.sigmoid().T], ids=["softmax", "sigmoid"])
@@ -518,10 +518,10 @@ def test_scores_are_not_taken_for_probabilities(head: Head) -> None:
 # Gradients.
 
 
-def grad_cam(net: Headed, readout: Readout, class_id: int) -> tuple[Tensor, Tensor]:
+def grad_cam(net: Headed, task: Classify, class_id: int) -> tuple[Tensor, Tensor]:
     """(the map, the gradient it is made of) at the second convolution, of IMAGES."""
     (layer,) = nets.layers_of(net.body, ONE, "conv2")
-    forward = nets.run(net, IMAGES, [layer], readout=readout)
+    forward = nets.run(net, IMAGES, [layer], task=task)
     evidence = Evidence(forward, nets.of_class(torch.full((len(IMAGES),), class_id)), layer)
     return methods.get("grad-cam").function(evidence), evidence.grads
 
@@ -536,7 +536,7 @@ def test_grad_cam_does_not_see_the_activation(head: Head) -> None:
     readout, _ = probe(net, ONE, None, False)
     for class_id in range(5):
         seen, gradient = grad_cam(net, readout, class_id)
-        expected, expected_gradient = grad_cam(headed(plain), Readout(), class_id)
+        expected, expected_gradient = grad_cam(headed(plain), Classify(), class_id)
         assert torch.equal(seen, expected)
         assert torch.equal(gradient, expected_gradient)
 

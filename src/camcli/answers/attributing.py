@@ -16,8 +16,8 @@ from camcli.network import parts
 from camcli.network.forward import Forward
 from camcli.questions.asking import Asked
 from camcli.records import Attribution, SanityCheck
-from camcli.tasks import targets
-from camcli.tasks.classification import Prediction
+from camcli.specs import TARGETS
+from camcli.tasks.task import Prediction
 
 
 def attributions(
@@ -79,13 +79,13 @@ def _class_insensitive(batch: Batch, asked: Asked, answer: Answer, found: Sequen
     notes: list[str | None] = [None] * len(found)
     method = answer.method
     first = next(question for question in asked.questions if question is not None)
-    of_class = first.quantity in targets.QUANTITIES and first.score is not None and first.minus is None
+    of_class = first.quantity in TARGETS and first.entry is not None and first.minus is None
     dear = method.needs & (parts.ASKS_AGAIN | parts.TO_PIXELS | parts.AT_STAGES)
     if method.kind != "map" or dear or not of_class or len(found[0].ranking) < 2:
         return notes
     if not method.needs & parts.OF_TARGET:
         return [f"class-insensitive: {method.name} never looks at the class"] * len(found)
-    asked_ids = [question.score.id if question and question.score else -1 for question in asked.questions]
+    asked_ids = [question.entry.id if question and question.entry else -1 for question in asked.questions]
     rivals = [own.ranking[own.ranking[0] == asked_id] for own, asked_id in zip(found, asked_ids, strict=True)]
     alike = _cosines(batch, asked, answer, rivals)
     alike = [cosine if i in own.ranking[:2] else None for cosine, i, own in zip(alike, asked_ids, found, strict=True)]
@@ -96,8 +96,8 @@ def _class_insensitive(batch: Batch, asked: Asked, answer: Answer, found: Sequen
     too = _cosines(batch, asked, answer, unlike)
     for picture, (own, cosine) in enumerate(zip(found, alike, strict=True)):
         if cosine is not None:
-            stranger = own.score(unlike[picture]) if too[picture] is not None else None
-            notes[picture] = diagnosis.of_same_map(cosine, own.score(rivals[picture]), stranger)
+            stranger = own.entry(unlike[picture]) if too[picture] is not None else None
+            notes[picture] = diagnosis.of_same_map(cosine, own.entry(rivals[picture]), stranger)
     return notes
 
 

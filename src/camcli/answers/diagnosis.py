@@ -11,7 +11,7 @@ from numpy.typing import NDArray
 if TYPE_CHECKING:
     from camcli.network.forward import Forward
     from camcli.network.layer import Layer
-    from camcli.records import ClassScore, Question
+    from camcli.records import Entry, Question
     from camcli.tasks.targets import Target
 
 # A map whose values differ by less than this share of the largest shows no place.
@@ -35,7 +35,7 @@ def _why_blank(forward: Forward, target: Target, layer: Layer | None, question: 
     where = layer.name if layer else "the picture"
     if layer is not None and not forward.output(layer)[picture].any():
         return f"{where} is dead: its activations are zero everywhere"
-    if question.minus is not None and question.score is not None and question.minus.id == question.score.id:
+    if question.minus is not None and question.entry is not None and question.minus.id == question.entry.id:
         return "a class less itself is zero whatever the picture shows"
     if question.quantity == "softmax" and min(question.value, 1 - question.value) < _SATURATED:
         return f"the probability is saturated at {question.value:.6g}; explain the logit, --target logit"
@@ -70,7 +70,7 @@ def not_finite(forward: Forward, layer: Layer | None, method: str, picture: int)
     return f"{method} gives numbers that are not finite (NaN or infinity), though the activations are"
 
 
-def of_same_map(cosine: float, rival: ClassScore, unlike: ClassScore | None) -> str:
+def of_same_map(cosine: float, rival: Entry, unlike: Entry | None) -> str:
     """A note on a class's map that is also the rival's. For two classes of one thing that is right; only a map that is
     the same for an `unlike` class too does not depend on the class."""
     same = f"the same map as {rival.id} {rival.label} (cosine {cosine:.4f})"

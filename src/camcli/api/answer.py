@@ -17,7 +17,7 @@ from camcli.drawing.overlays import Pixels, Style
 from camcli.drawing.sheets import Tile
 from camcli.errors import RequestError
 from camcli.maps import locating
-from camcli.records import Attribution, Box, ClassScore, Explained, Row
+from camcli.records import Attribution, Box, Entry, Explained, Row
 from camcli.sinks import as_row, write_picture
 from camcli.sinks.encoding import npz
 from camcli.storage.writing import put
@@ -132,8 +132,8 @@ class Answer:
         return self.result.ref.name
 
     @property
-    def top(self) -> tuple[ClassScore, ...]:
-        """The best classes first: `id`, `label`, `probability`, `logit`."""
+    def top(self) -> tuple[Entry, ...]:
+        """The best classes first: `id`, `label`, `probability`, `score` (before the activation)."""
         return self.result.top
 
     @property
@@ -188,7 +188,7 @@ class Answer:
         """The PNG that a notebook shows: the picture, and every overlay with its caption."""
         result = self.result
         style = Style(max_side=_SHOWN_SIDE if len(result.attributions) < 2 else _SMALL_SIDE)
-        best = [f"{score.label} {score.probability or score.logit:.3g}" for score in self.top[:1]]
+        best = [f"{score.label} {score.probability or score.score:.3g}" for score in self.top[:1]]
         tiles = [Tile(overlays.photo(result.frame, style), (self.name, *best))]
         for own in result.attributions:
             caption = (own.target.name, own.method + (f" at {own.layer}" if own.layer else ""), own.note or "")

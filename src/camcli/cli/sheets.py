@@ -102,7 +102,7 @@ def _rows(result: Explained, style: Style, columns: int) -> Iterator[tuple[str, 
     photo = Tile(overlays.photo(result.frame, style), (Path(result.ref.name).name,))
     for name, answers in groupby(result.attributions, key=lambda attribution: attribution.target.name):
         tiles = [Tile(overlays.overlay(result.frame, result.box, a, style), _caption(a)) for a in answers]
-        score = next(a.target.score for a in result.attributions if a.target.name == name)
+        score = next(a.target.entry for a in result.attributions if a.target.name == name)
         share = f"  p = {score.probability:.3f}" if score and score.probability is not None else ""
         yield f"{result.model}  ·  {name}{share}", [photo, *tiles[:columns]]
         for start in range(columns, len(tiles), columns):

@@ -14,6 +14,7 @@ import numpy as np
 from numpy.typing import NDArray
 
 from camcli.maps import scaling
+from camcli.maps.spreading import cover, is_whole, spread
 from camcli.records import Attribution, Box, Frame
 
 if TYPE_CHECKING:
@@ -97,17 +98,18 @@ def panel(frame: Frame, box: Box, attribution: Attribution, style: Style) -> Pix
 def caption(attribution: Attribution) -> str:
     """One line: id and name, probability, method, layer, and the note, such as why it is blank."""
     target = attribution.target
-    probability = target.score.probability if target.score and not target.minus else None
+    probability = target.entry.probability if target.entry and not target.minus else None
     value = f"p = {probability:.3f}" if probability is not None else f"{target.quantity} = {target.value:.3f}"
     parts = [target.name, value, attribution.method]
     return "  ·  ".join(parts + [part for part in (attribution.layer, attribution.note) if part])
 
 
 def _painted(attribution: Attribution, box: Box, style: Style) -> Pixels:
-    """Colours over the whole box, bilinear (align_corners=False), (box height, box width, 3)."""
+    """Colours over all pixels that the box touches, bilinear (align_corners=False), (height, width, 3)."""
     import cv2
 
-    size = box[2] - box[0], box[3] - box[1]
+    x0, y0, x1, y1 = cover(box)
+    size = x1 - x0, y1 - y0
     top = style.top if style.top is not None else scaling.top_of(attribution.values)
     shares = scaling.scaled(attribution.values, top)
     if attribution.kind == "saliency":
@@ -115,25 +117,32 @@ def _painted(attribution: Attribution, box: Box, style: Style) -> Pixels:
             strongest = np.abs(shares).argmax(0)[None]
             shares = np.take_along_axis(shares, strongest, 0).repeat(3, axis=0)
         grey = np.rint(np.clip(shares, -1, 1) * 127.5 + 127.5).astype(np.uint8).transpose(1, 2, 0)
-        return np.asarray(cv2.resize(grey, size, interpolation=cv2.INTER_LINEAR), dtype=np.uint8)
+        return _fine(grey, box)
     levels = np.rint(np.clip(shares, 0, 1) * 255).astype(np.uint8)
-    if max(size) > _COLOUR_SIDE and max(levels.shape) < _COLOUR_SIDE / 4:
+    if is_whole(box) and max(size) > _COLOUR_SIDE and max(levels.shape) < _COLOUR_SIDE / 4:
         # Neighbours differ by less than a level there: colours may be interpolated as well as levels.
         shrink = _COLOUR_SIDE / max(size)
-        coloured = _coloured(levels, (max(1, round(size[0] * shrink)), max(1, round(size[1] * shrink))), style)
+        small = 0, 0, max(1, round(size[0] * shrink)), max(1, round(size[1] * shrink))
+        coloured = _coloured(_fine(levels, small), style)
         return np.asarray(cv2.resize(coloured, size, interpolation=cv2.INTER_LINEAR), dtype=np.uint8)
-    return _coloured(levels, size, style)
+    return _coloured(_fine(levels, box), style)
 
 
-def _coloured(levels: NDArray[np.uint8], size: tuple[int, int], style: Style) -> Pixels:
-    """Levels at another size (width, height), in colour."""
+def _fine(levels: Pixels, box: Box) -> Pixels:
+    """Levels (h, w) or (h, w, C) at the pixels that the box touches."""
+    if is_whole(box):
+        return np.asarray(spread(levels, box), dtype=np.uint8)
+    return np.asarray(np.rint(spread(levels.astype(np.float32), box)), dtype=np.uint8)
+
+
+def _coloured(fine: Pixels, style: Style) -> Pixels:
+    """Levels (H, W) in colour."""
     import cv2
 
-    fine = cv2.resize(levels, size, interpolation=cv2.INTER_LINEAR)
     if style.colormap == "gray":
         return np.asarray(cv2.cvtColor(fine, cv2.COLOR_GRAY2RGB), dtype=np.uint8)
     # Four bytes at a time: twice as fast as OpenCV's own lookup and a swap of channels.
-    padded = np.take(_colours(style.colormap), np.asarray(fine, dtype=np.uint8)).view(np.uint8).reshape(*fine.shape, 4)
+    padded = np.take(_colours(style.colormap), fine).view(np.uint8).reshape(*fine.shape, 4)
     return np.asarray(cv2.cvtColor(padded, cv2.COLOR_RGBA2RGB), dtype=np.uint8)
 
 
@@ -159,7 +168,7 @@ def _beside(place: tuple[slice, slice]) -> Iterator[tuple[slice, slice]]:
 def _visible(box: Box, photo: Pixels) -> tuple[tuple[slice, slice], tuple[slice, slice]]:
     """The box's place in the photo, and the part of the painted box that lies there."""
     height, width = photo.shape[:2]
-    x0, y0, x1, y1 = box
+    x0, y0, x1, y1 = cover(box)
     left, top, right, bottom = max(0, x0), max(0, y0), min(width, x1), min(height, y1)
     return (
         (slice(top, bottom), slice(left, right)),
@@ -180,6 +189,8 @@ def _shrunk(frame: Frame, box: Box, style: Style) -> tuple[Pixels, Box]:
     if size == (width, height):
         return photo, box
     scale_x, scale_y = size[0] / width, size[1] / height
+    if not is_whole(box):
+        return photo, (box[0] * scale_x, box[1] * scale_y, box[2] * scale_x, box[3] * scale_y)
     x0, y0 = round(box[0] * scale_x), round(box[1] * scale_y)
     x1, y1 = max(x0 + 1, round(box[2] * scale_x)), max(y0 + 1, round(box[3] * scale_y))
     return photo, (x0, y0, x1, y1)

@@ -20,15 +20,17 @@ from camcli.layers.routes import Routes
 from camcli.layers.signs import Signs
 from camcli.layers.trace import Run, Trace
 from camcli.network.rectifiers import ActivationCounter
+from camcli.tasks.classify import PLAIN
 from camcli.tasks.frozen import frozen
-from camcli.tasks.readout import PLAIN, Outputs, Readout
+from camcli.tasks.outputs import Outputs
 from camcli.tasks.tables import carried, with_carried
+from camcli.tasks.task import Task
 
 # The numbers that are explained of one forward, (N,) or (N, K).
 Root = Callable[[Outputs], Tensor]
 
 
-def trace(net: nn.Module, images: Tensor, readout: Readout = PLAIN, root: Root | None = None) -> Trace:
+def trace(net: nn.Module, images: Tensor, task: Task = PLAIN, root: Root | None = None) -> Trace:
     """Run once and record each module's output: its shape, and whether every path from images to score crosses it.
 
     Works on the meta device too: no arithmetic, no weights. `images` (N, C, H, W). `root` gives the numbers that are
@@ -37,9 +39,9 @@ def trace(net: nn.Module, images: Tensor, readout: Readout = PLAIN, root: Root |
     Raises: SetupError: the network fails on such pictures, gives no scores, or none with a gradient.
     """
     asked = root or _scores
-    recorder, output, counter = _recorded(net, images, readout, asked, _Recorder(len(images)))
+    recorder, output, counter = _recorded(net, images, task, asked, _Recorder(len(images)))
     if output.grad_fn is None:
-        recorder, output, counter = _recorded(net, images, readout, asked, _Recorder(len(images), restarts=True))
+        recorder, output, counter = _recorded(net, images, task, asked, _Recorder(len(images), restarts=True))
         recorder.check_cut(output)
     return recorder.finish(net, images, output, counter, scores=0 if root else output.shape[1])
 
@@ -49,7 +51,7 @@ def _scores(outputs: Outputs) -> Tensor:
 
 
 def _recorded(
-    net: nn.Module, images: Tensor, readout: Readout, root: Root, recorder: _Recorder
+    net: nn.Module, images: Tensor, task: Task, root: Root, recorder: _Recorder
 ) -> tuple[_Recorder, Tensor, ActivationCounter]:
     counter = ActivationCounter()
     with ExitStack() as stack:
@@ -61,7 +63,7 @@ def _recorded(
                 stack.callback(module.register_forward_hook(recorder.after(name), prepend=True).remove)
         stack.enter_context(counter)
         stack.enter_context(recorder)
-        output = root(readout.outputs(net, images.detach().clone().requires_grad_().clone()))
+        output = root(task.outputs(net, images.detach().clone().requires_grad_().clone()))
     return recorder, output, counter
 
 

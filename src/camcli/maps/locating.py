@@ -6,6 +6,7 @@ import numpy as np
 from numpy.typing import NDArray
 
 from camcli.maps import scaling
+from camcli.maps.spreading import Pixels, cover, spread
 from camcli.records import Attribution, Box
 
 # The paper's share of the maximum that a localisation box keeps (arXiv:1610.02391 sec. 4.1).
@@ -14,7 +15,7 @@ BOX_SHARE = 0.15
 _SIDE = 256
 
 
-def locate(attribution: Attribution, box: Box, size: tuple[int, int]) -> tuple[tuple[int, int] | None, Box | None]:
+def locate(attribution: Attribution, box: Box, size: tuple[int, int]) -> tuple[tuple[int, int] | None, Pixels | None]:
     """(peak, bbox) of a map in frame pixels: its maximum, and the box of the largest connected part above 15 % of it.
 
     A saliency has a peak (its largest |value| over channels) and no bbox; a blank answer has neither.
@@ -58,11 +59,9 @@ def at_size(values: NDArray[np.float32], box: Box, size: tuple[int, int]) -> NDA
 
     Bilinear (align_corners=False), as overlays are.
     """
-    import cv2
-
-    x0, y0, x1, y1 = box
+    x0, y0, x1, y1 = cover(box)
     planes = values if values.ndim == 3 else values[None]
-    fine = [cv2.resize(plane, (x1 - x0, y1 - y0), interpolation=cv2.INTER_LINEAR) for plane in planes]
+    fine = [spread(plane, box) for plane in planes]
     left, top, right, bottom = max(0, x0), max(0, y0), min(size[0], x1), min(size[1], y1)
     placed = np.zeros((len(planes), size[1], size[0]), dtype=np.float32)
     placed[:, top:bottom, left:right] = np.stack(fine)[:, top - y0 : bottom - y0, left - x0 : right - x0]

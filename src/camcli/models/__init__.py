@@ -68,6 +68,13 @@ def with_preset(model: Model, fields: Mapping[str, Any]) -> Model:
     return loading.with_preset(model, fields)
 
 
+def without_classes(model: Model) -> Model:
+    """The model as one whose outputs are numbers, none of them a class's score. Raises: RequestError: it can't be."""
+    from camcli.models import loading
+
+    return loading.without_classes(model)
+
+
 def with_labels(model: Model, names: Sequence[str]) -> Model:
     """The model with other names for its classes. Raises: RequestError: not as many as it has."""
     from camcli.models import loading

@@ -23,8 +23,8 @@ from camcli.models.weights import checkpoints, downloads, filling, misfits, weig
 from camcli.models.weights.checkpoints import Checkpoint, Digest
 from camcli.records import Preset
 from camcli.specs import ModelSpec, Spec
-from camcli.tasks import probing
-from camcli.tasks.readout import UNREAD, Readout
+from camcli.tasks import classify, probing
+from camcli.tasks.classify import UNREAD, Classify
 from camcli.tasks.tables import NoTableError
 
 
@@ -71,8 +71,8 @@ def _put_together(
 ) -> Model:
     """The model that a network with its weights is; the classes' `names`, if they are known already."""
     preset = preset_of(arch, net, spec, checkpoint, remarks)
-    readout, classes, alone = _readout(arch, net, preset, spec, device, remarks)
-    unnamed = labels.NO_YES if readout.binary else labels.numbered(classes)
+    task, classes, alone = _readout(arch, net, preset, spec, device, remarks)
+    unnamed = labels.NO_YES if task.binary else labels.numbered(classes)
     if names is None:
         names = _labels(arch, spec, checkpoint, unnamed, remarks)
     return Model(
@@ -82,7 +82,7 @@ def _put_together(
         labels=_as_many(names, len(unnamed)),
         wordnet_ids=labels.wordnet_ids() if names == torchvision.imagenet_labels() else None,
         weights=checkpoint.path.absolute().name if checkpoint else arch.weights,
-        readout=readout,
+        task=task,
         device=device,
         fixed_size=arch.fixed_size,
         alone=alone,
@@ -99,6 +99,14 @@ def with_preset(model: Model, fields: Mapping[str, Any]) -> Model:
     if model.fixed_size:
         check_size(model.name, preset, model.preset)
     return replace(model, preset=preset, remarks=tuple(remarks))
+
+
+def without_classes(model: Model) -> Model:
+    """See `camcli.models.without_classes`."""
+    if not isinstance(model.task, Classify):
+        raise RequestError(f"--output-index: {model.name} is no classifier")
+    names, task = classify.without_classes(model.labels, model.task)
+    return replace(model, labels=names, task=task)
 
 
 def with_labels(model: Model, names: Sequence[str]) -> Model:
@@ -122,8 +130,8 @@ def blueprint(spec: ModelSpec) -> Model:
     # Only a real forward shows how an unknown output is read.
     device = "cpu" if arch.probed else "meta"
     preset = preset_of(arch, net, spec, None, [])
-    readout, _, alone = _readout(arch, net.to(device), preset, spec, device, [])
-    return Model(arch.name, net, preset, arch.labels or (), "none", readout, device, arch.fixed_size, alone)
+    task, _, alone = _readout(arch, net.to(device), preset, spec, device, [])
+    return Model(arch.name, net, preset, arch.labels or (), "none", task, device, arch.fixed_size, alone)
 
 
 def named_in(path: str, classes: int) -> tuple[str, ...]:
@@ -188,7 +196,7 @@ def _filled(
 
 def _readout(
     arch: Architecture, net: nn.Module, preset: Preset, spec: ModelSpec, device: str, remarks: list[str]
-) -> tuple[Readout, int, bool]:
+) -> tuple[Classify, int, bool]:
     """(how the output is read, number of classes, whether the network takes one picture at a time): by forwards, if
     the last layer alone does not say it."""
     if not arch.probed and spec.output_key is None:
@@ -196,25 +204,25 @@ def _readout(
     shape = (2, len(preset.mean), *preset.view_size)
     noise = torch.randn(shape, generator=torch.Generator().manual_seed(0)).to(device)
     try:
-        readout, classes, alone = probing.probe_twice(net, noise, spec.output_key, spec.multi_label)
+        task, classes, alone = probing.probe_twice(net, noise, spec.output_key, spec.multi_label)
     except NoTableError:
         if not (isinstance(spec, Spec) and spec.asks_function):
             raise
         return UNREAD, 0, False
     if alone:
         remarks.append(f"{arch.name} takes one picture at a time: each is explained alone, slower")
-    if readout.given:
-        scores = "log-odds" if readout.activation == "sigmoid" else "logarithms"
-        given = "probabilities" if readout.given == 1 else "per cent"
+    if task.given:
+        scores = "log-odds" if task.activation == "sigmoid" else "logarithms"
+        given = "probabilities" if task.given == 1 else "per cent"
         remarks.append(f"{arch.name} gives {given}: they are reported as they are, and their {scores} explained")
-    if readout.scaled:
-        remarks.append(f"{arch.name} gives numbers made of its {readout.activation}'s: what entered that is read")
-    if readout.unsigned and arch.foreign:
+    if task.scaled:
+        remarks.append(f"{arch.name} gives numbers made of its {task.activation}'s: what entered that is read")
+    if task.unsigned and arch.foreign:
         remarks.append(
             f"warning: {arch.name} gives numbers of one sign only: they are read as scores, of which the largest "
-            f"is the best, probabilities are their {readout.activation}. Let it give logits, if they mean more"
+            f"is the best, probabilities are their {task.activation}. Let it give logits, if they mean more"
         )
-    return readout, classes, alone
+    return task, classes, alone
 
 
 def _labels(

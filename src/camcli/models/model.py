@@ -14,7 +14,7 @@ if TYPE_CHECKING:
     from torch import nn
 
     from camcli.models.weights.checkpoints import Digest
-    from camcli.tasks.readout import Readout
+    from camcli.tasks.task import Task
 
 Args = dict[str, Any]
 
@@ -55,7 +55,7 @@ class Architecture:
 class Model:
     """A loaded classifier: `net` in eval mode, frozen, on `device`; `weights` the enum member, file name or "none".
 
-    readout: how its output is read. fixed_size: the network takes only the preset's crop size. alone: it takes one
+    task: how its output is read. fixed_size: the network takes only the preset's crop size. alone: it takes one
     picture at a time. foreign: it is the user's own code. wordnet_ids: of its classes, if they are ImageNet's.
     digest: of the file of the weights. package: the library that the architecture comes from. remarks: what the user
     should know.
@@ -66,7 +66,7 @@ class Model:
     preset: Preset
     labels: tuple[str, ...]
     weights: str
-    readout: Readout
+    task: Task
     device: str = "cpu"
     fixed_size: bool = False
     alone: bool = False

@@ -25,7 +25,7 @@ from camcli.network.parts import ATTENTION, BENDS_RELU, RESUMES, TO_PIXELS
 from camcli.network.rectifiers import BentReLU
 from camcli.network.tapes import Tape
 from camcli.tasks.frozen import frozen
-from camcli.tasks.readout import Outputs
+from camcli.tasks.outputs import Outputs
 from camcli.tasks.tables import carried, with_carried
 from camcli.tasks.targets import Target
 
@@ -195,7 +195,7 @@ class Forward:
             with torch.enable_grad():
                 pooled = tokens.mean(1, keepdim=True).expand_as(tokens)  # whichever the end reads, it reads the mean
                 (scores,) = tail.play(pooled, [self.outputs.scores])
-                value = target(Outputs(scores, scores, self.network.readout)).sum()
+                value = target(Outputs(scores, scores, self.network.task)).sum()
             found = self.gradients_of(value, [attention.edges[index]])
             (gradient,) = or_zeros(found, [attention.weights[index]])
             gradients.append(gradient.view(*tokens.shape[:1], -1, tokens.shape[1], tokens.shape[1]))

@@ -1,4 +1,4 @@
-"""A network and how it is asked: its readout, the size of a batch, and the part that runs in a lower precision."""
+"""A network and how it is asked: its task, the size of a batch, and the part that runs in a lower precision."""
 
 from __future__ import annotations
 
@@ -14,9 +14,11 @@ from torch.utils.hooks import RemovableHandle
 
 from camcli.errors import SetupError
 from camcli.network.layer import Layer
+from camcli.tasks.classify import PLAIN
 from camcli.tasks.frozen import frozen
-from camcli.tasks.readout import PLAIN, Outputs, Readout
+from camcli.tasks.outputs import Outputs
 from camcli.tasks.tables import carried, with_carried
+from camcli.tasks.task import Task
 
 
 @dataclass(frozen=True, slots=True, eq=False)
@@ -30,7 +32,7 @@ class Network:
     """
 
     net: nn.Module
-    readout: Readout = PLAIN
+    task: Task = PLAIN
     batch_size: int = 16
     seed: int = 0
     black: Tensor | None = None
@@ -73,11 +75,11 @@ class Network:
 
     def _outputs(self, images: Tensor) -> Outputs:
         if self.embedder is None:
-            return self.readout.outputs(self.net, images)
+            return self.task.outputs(self.net, images)
         seen: list[Tensor] = []
         hook = self.embedder.register_forward_pre_hook(lambda module, args: seen.append(args[0]))
         try:
-            outputs = self.readout.outputs(self.net, images)
+            outputs = self.task.outputs(self.net, images)
         finally:
             hook.remove()
         embedding = seen[-1]

@@ -15,7 +15,7 @@ from typing import Any
 import torch
 from torch import Tensor
 
-from camcli.tasks.readout import Outputs
+from camcli.tasks.outputs import Outputs
 from camcli.tasks.targets import LogProbability, Mixture, Negated, OfClass, Target
 
 # The share of a number that a network's own rounding may be: some bits more than float32's last.

@@ -12,7 +12,7 @@ from camcli.network.forward import Forward, or_zeros
 from camcli.network.layer import Layer
 from camcli.network.network import on_run
 from camcli.tasks.frozen import frozen
-from camcli.tasks.readout import Outputs
+from camcli.tasks.outputs import Outputs
 from camcli.tasks.targets import Target
 
 Variant = Callable[[int], Tensor]
@@ -96,7 +96,7 @@ def _resumed(forward: Forward, layer: Layer, start: int, stop: int, variant: Var
     outputs = torch.stack([layer.from_map(variant(i), given) for i in range(start, stop)])
     if replays(forward, layer):
         raw, scores = forward.tapes[layer.name].play_many(outputs, [forward.outputs.raw, forward.outputs.scores])
-        return Outputs(raw.flatten(0, 1), scores.flatten(0, 1), forward.network.readout)
+        return Outputs(raw.flatten(0, 1), scores.flatten(0, 1), forward.network.task)
     # (variants, tokens, N, C) if tokens come first.
     first = layer.layout.arrangement == "tokens first"
     outputs = outputs.transpose(0, 1).flatten(1, 2) if first else outputs.flatten(0, 1)

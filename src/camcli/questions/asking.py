@@ -15,15 +15,14 @@ from camcli.inputs import decoding, preprocessing
 from camcli.inputs.refs import expand
 from camcli.models import Model, typed
 from camcli.models.sources import user_code
-from camcli.network.forward import Forward
 from camcli.network.network import Network
 from camcli.questions import classes
 from camcli.questions.classes import Selector
-from camcli.records import ClassScore, Question
+from camcli.records import Entry, Question
 from camcli.specs import Spec
-from camcli.tasks import targets
-from camcli.tasks.classification import Prediction
-from camcli.tasks.targets import Custom, Mixture, Negated, OfClass, Similarity, Target
+from camcli.tasks.outputs import Outputs
+from camcli.tasks.targets import Custom, Mixture, Negated, OfClass, Similarity, Target, map_classes
+from camcli.tasks.task import Prediction
 
 
 @dataclass(frozen=True, slots=True)
@@ -35,9 +34,7 @@ class Asked:
 
     def about(self, ids: tuple[int, ...]) -> Target:
         """The target that asks the same of other classes."""
-        first = next(question for question in self.questions if question is not None)
-        target = OfClass(ids, first.quantity == "softmax")
-        return Negated(target) if first.negated else target
+        return map_classes(self.target, lambda own: OfClass(ids, own.probability))
 
 
 class Asker:
@@ -58,7 +55,7 @@ class Asker:
         if spec.output_index is not None:
             if spec.output_index not in range(len(model.labels)):
                 raise RequestError(f"--output-index {spec.output_index}: the model has {len(model.labels)} outputs")
-        elif spec.target not in targets.QUANTITIES:
+        elif spec.asks_function:
             self._custom = Custom(spec.target, function or user_code.guarded(spec.target))
         elif spec.contrast is not None:
             self._pair = classes.parse(spec.contrast, model.labels, model.name, typed(spec))
@@ -97,63 +94,68 @@ class Asker:
         pixels = torch.from_numpy(view.pixels).to(self._model.device)
         self._similarity = Similarity(network.embedding(pixels))
 
-    def ask(self, forward: Forward, found: Sequence[Prediction], truths: Sequence[int | None]) -> list[Asked]:
-        """The targets and questions of this batch, in the order asked for."""
-        return list(self._ask(forward, found, truths))
+    def ask(self, outputs: Outputs, found: Sequence[Prediction], truths: Sequence[int | None]) -> list[Asked]:
+        """The targets and questions of this batch, in the order asked for. A picture without what is asked has none."""
+        return list(self._ask(outputs, found, truths))
 
-    def _ask(self, forward: Forward, found: Sequence[Prediction], truths: Sequence[int | None]) -> Iterator[Asked]:
+    def _ask(self, outputs: Outputs, found: Sequence[Prediction], truths: Sequence[int | None]) -> Iterator[Asked]:
         if self._custom is not None:
-            yield self._of_all(forward, self._custom, self._custom.name, "function")
+            yield self._of_all(outputs, self._custom, self._custom.name, "function")
         elif self._similarity is not None:
             yield self._of_all(
-                forward, self._similarity, f"similar to {Path(str(self._spec.similar_to)).name}", "similarity"
+                outputs, self._similarity, f"similar to {Path(str(self._spec.similar_to)).name}", "similarity"
             )
         elif self._spec.output_index is not None:
             chosen = [[self._spec.output_index]] * len(found)
-            yield from self._of_classes(forward, found, chosen, "output")
+            yield from self._of_entries(outputs, found, chosen, "output")
         elif self._pair:
             pairs = [
-                [classes.select([selector], own.ranking, truth)[0] for selector in self._pair]
+                [classes.select([selector], own, truth) for selector in self._pair]
                 for own, truth in zip(found, truths, strict=True)
             ]
-            yield self._of_pairs(forward, found, pairs)
+            yield self._of_pairs(outputs, found, pairs)
         else:
-            chosen = [
-                classes.select(self._selectors, own.ranking, truth) for own, truth in zip(found, truths, strict=True)
-            ]
-            yield from self._of_classes(forward, found, chosen, self._spec.target)
+            chosen = [classes.select(self._selectors, own, truth) for own, truth in zip(found, truths, strict=True)]
+            yield from self._of_entries(outputs, found, chosen, self._quantity)
 
-    def _of_classes(
-        self, forward: Forward, found: Sequence[Prediction], chosen: Sequence[Sequence[int]], quantity: str
+    @property
+    def _quantity(self) -> str:
+        return self._spec.quantity or self._spec.target
+
+    def _of_entries(
+        self, outputs: Outputs, found: Sequence[Prediction], chosen: Sequence[Sequence[int]], quantity: str
     ) -> Iterator[Asked]:
-        # Every picture explains its own n-th class in one backward; one with fewer classes repeats its last.
+        # Every picture explains its own n-th entry in one backward; one with fewer entries repeats its last.
         for nth in range(max(map(len, chosen))):
-            ids = tuple(own[min(nth, len(own) - 1)] for own in chosen)
-            target = OfClass(ids, probability=quantity == "softmax")
-            values = forward.values(target).tolist()
+            keys = tuple(own[min(nth, len(own) - 1)] if own else 0 for own in chosen)
+            target = self._model.task.target(outputs, keys, quantity)
+            values = target(outputs).tolist()
             questions = [
-                self._question(found[i].score(ids[i]), values[i], quantity) if nth < len(own) else None
+                self._question(found[i].entry(keys[i]), values[i], quantity) if nth < len(own) else None
                 for i, own in enumerate(chosen)
             ]
             yield Asked(self._signed(target), questions)
 
-    def _of_pairs(self, forward: Forward, found: Sequence[Prediction], pairs: Sequence[Sequence[int]]) -> Asked:
-        probability = self._spec.target == "softmax"
-        plus, minus = (OfClass(ids, probability) for ids in zip(*pairs, strict=True))
+    def _of_pairs(
+        self, outputs: Outputs, found: Sequence[Prediction], pairs: Sequence[Sequence[Sequence[int]]]
+    ) -> Asked:
+        both = [len(pair[0]) and len(pair[1]) for pair in pairs]
+        keys = [[own[0] if own else 0 for own in pair] for pair in pairs]
+        plus, minus = (self._model.task.target(outputs, own, self._quantity) for own in zip(*keys, strict=True))
         target = Mixture(((1.0, plus), (-1.0, minus)))
         questions = [
-            self._question(own.score(pair[0]), value, self._spec.target, own.score(pair[1]))
-            for own, pair, value in zip(found, pairs, forward.values(target).tolist(), strict=True)
+            self._question(own.entry(key[0]), value, self._quantity, own.entry(key[1])) if there else None
+            for own, key, there, value in zip(found, keys, both, target(outputs).tolist(), strict=True)
         ]
-        return Asked(self._signed(target), list(questions))
+        return Asked(self._signed(target), questions)
 
-    def _of_all(self, forward: Forward, target: Target, label: str, quantity: str) -> Asked:
+    def _of_all(self, outputs: Outputs, target: Target, label: str, quantity: str) -> Asked:
         negated = self._spec.counterfactual
-        values = forward.values(target).tolist()
+        values = target(outputs).tolist()
         return Asked(self._signed(target), [Question(label, value, quantity, negated=negated) for value in values])
 
-    def _question(self, score: ClassScore, value: float, quantity: str, minus: ClassScore | None = None) -> Question:
-        return Question(score.label, value, quantity, score, minus, self._spec.counterfactual)
+    def _question(self, entry: Entry, value: float, quantity: str, minus: Entry | None = None) -> Question:
+        return Question(entry.label, value, quantity, entry, minus, self._spec.counterfactual)
 
     def _signed(self, target: Target) -> Target:
         return Negated(target) if self._spec.counterfactual else target

@@ -1,16 +1,23 @@
 """The classes to explain: `--class` texts -> selectors, selectors + a prediction -> class ids.
 
 A class is an id, an exact name, an unambiguous part of a name, `top1`, `topN` for the N best, or `folder` for the one
-that each picture's folder names. `id:2` is an id and `name:2` a name for certain: if a class is called "2" and
-another one has that id, "2" alone is refused.
+that each picture's folder names. Of a class that was found several times the best is meant; `person:all` are all of it,
+`#2` is the second of all that was found, and `each` are all. `id:2` is an id and `name:2` a name for certain: if a
+class is called "2" and another one has that id, "2" alone is refused.
 Ids are torchvision's, from 0: in ImageNet 243 is "bull mastiff" (the paper's code counts from 1).
 """
+
+from __future__ import annotations
 
 import re
 from collections.abc import Sequence
 from dataclasses import dataclass
+from typing import TYPE_CHECKING
 
 from camcli.errors import RequestError, unknown
+
+if TYPE_CHECKING:
+    from camcli.tasks.task import Prediction
 
 # How ids are written.
 _NUMBER = r"[+-]?\d{1,18}"
@@ -33,11 +40,30 @@ class ClassId:
 
 
 @dataclass(frozen=True, slots=True)
+class AllOf:
+    """All entries of a class."""
+
+    id: int
+
+
+@dataclass(frozen=True, slots=True)
+class Part:
+    """The n-th of all that was found, from 1."""
+
+    number: int
+
+
+@dataclass(frozen=True, slots=True)
+class Each:
+    """All that was found."""
+
+
+@dataclass(frozen=True, slots=True)
 class OfFolder:
     """The class that each picture's parent folder names: a validation set's habit."""
 
 
-Selector = TopN | ClassId | OfFolder
+Selector = TopN | ClassId | AllOf | Part | Each | OfFolder
 
 
 def parse(texts: Sequence[str], labels: Sequence[str], model: str, typed: str | None = None) -> list[Selector]:
@@ -49,21 +75,31 @@ def parse(texts: Sequence[str], labels: Sequence[str], model: str, typed: str | 
     return [_parse(text.strip(), labels, model, typed or model) for text in texts]
 
 
-def select(selectors: Sequence[Selector], ranking: Sequence[int], truth: int | None = None) -> list[int]:
-    """Class ids for one picture in the order asked for, each once; `ranking` holds its ids, best first.
+def select(selectors: Sequence[Selector], found: Prediction, truth: int | None = None) -> list[int]:
+    """The keys of one picture's entries in the order asked for, each once: of those that it has.
 
     `truth` is the class that `of_folder` gave for it, if that was asked for.
     """
-    ids: dict[int, None] = {}
+    keys: dict[int, None] = {}
     for selector in selectors:
-        if isinstance(selector, TopN):
-            ids.update(dict.fromkeys(ranking[: selector.n]))
-        elif isinstance(selector, ClassId):
-            ids[selector.id] = None
-        else:
-            assert truth is not None
-            ids[truth] = None
-    return list(ids)
+        keys.update(dict.fromkeys(_selected(selector, found, truth)))
+    return list(keys)
+
+
+def _selected(selector: Selector, found: Prediction, truth: int | None) -> Sequence[int]:
+    match selector:
+        case TopN(n):
+            return found.ranking[:n]
+        case ClassId(class_id):
+            return found.of_class(class_id)[:1]
+        case AllOf(class_id):
+            return found.of_class(class_id)
+        case Part(number):
+            return found.ranking[number - 1 : number]
+        case Each():
+            return found.ranking
+    assert truth is not None
+    return found.of_class(truth)[:1]
 
 
 def of_folder(folder: str, labels: Sequence[str], wordnet_ids: Sequence[str] | None) -> int | None:
@@ -96,6 +132,13 @@ def matching(query: str, labels: Sequence[str]) -> list[int]:
 def _parse(text: str, labels: Sequence[str], model: str, typed: str) -> Selector:
     if text.lower() == "folder":
         return OfFolder()
+    if text.lower() == "each":
+        return Each()
+    if part := re.fullmatch(r"#([1-9]\d{0,8})", text):
+        return Part(int(part[1]))
+    if every := re.fullmatch(r"(.+):\s*all", text, re.IGNORECASE):
+        one = _parse(every[1].strip(), labels, model, typed)
+        return AllOf(one.id) if isinstance(one, ClassId) else one
     if forced := re.fullmatch(r"(id|name)\s*:\s*(.+)", text, re.IGNORECASE):
         by_name = forced[1].lower() == "name"
         return _of_name(forced[2], labels, typed) if by_name else _of_id(forced[2], labels, model)

@@ -11,8 +11,7 @@ from camcli.methods import Method
 from camcli.models import Model
 from camcli.network import parts
 from camcli.records import spelled
-from camcli.specs import Spec
-from camcli.tasks.targets import QUANTITIES
+from camcli.specs import TARGETS, Spec
 
 # These need every operation before the layer to be seen, and compiled code shows none.
 _SEEN_WHOLE = parts.TO_PIXELS | parts.ATTENTION | parts.RESUMES
@@ -73,16 +72,16 @@ def check_targets(spec: Spec) -> None:
     ways = {
         "--class": spec.classes not in ((), ("top1",)),
         "--contrast": spec.contrast is not None,
-        "--target FUNCTION": spec.target not in QUANTITIES,
+        "--target FUNCTION": spec.target not in TARGETS,
         "--output-index": spec.output_index is not None,
         "--similar-to": spec.similar_to is not None,
     }
     if len(given := [flag for flag, used in ways.items() if used]) > 1:
         raise RequestError(f"{' and '.join(given)} each say what is explained: give one")
-    if spec.target not in QUANTITIES:
+    if spec.target not in TARGETS:
         where, _, function = spec.target.rpartition(":")
         if not where or not function:
-            raise RequestError(f"--target {spec.target!r} is none of {', '.join(QUANTITIES)}, module:function")
+            raise RequestError(f"--target {spec.target!r} is none of {', '.join(TARGETS)}, module:function")
         if where.endswith(".py") and not Path(where).is_file():
             raise RequestError(f"no such file: {where}")
     if spec.target == "softmax" and (spec.output_index is not None or spec.similar_to is not None):

@@ -39,8 +39,7 @@ from camcli.records import MAX_PIXELS, Attribution, Explained, Failed, Provenanc
 from camcli.running import tuning
 from camcli.running.preparing import prepare
 from camcli.specs import Spec
-from camcli.tasks import classification
-from camcli.tasks.classification import Prediction
+from camcli.tasks.task import Prediction
 
 
 class Engine:
@@ -80,8 +79,7 @@ class Engine:
                     classes.parse(texts, known, spec.model or models.catalog.BUNDLED, models.typed(spec))
             model = models.load_model(spec, progress=progress)
         if spec.output_index is not None:
-            labels, readout = classification.without_classes(model.labels, model.readout)
-            model = replace(model, labels=labels, readout=readout)
+            model = models.without_classes(model)
         self.asker = Asker(spec, model, function)
         conflicts.check_model(spec, model)
         prepared = prepare(spec, model, asked, self.asker, lambda done, of: self.on_step(done, of))
@@ -179,12 +177,12 @@ class Engine:
         if self.spec.compile:  # built for batches of one size
             views += [views[-1]] * (self._most - len(views))
         batch = Batch(self.plan, batch_of(views, self.plan.network, self.model.device))
-        predictions = classification.predictions(batch.forward.logits, self.model.labels, self.model.readout)
+        predictions = self.predictions(batch, items)
         predicted = time.perf_counter()
         answered: list[list[Attribution] | str] = [[] for _ in items]
         if self.methods:
             truths = [item.truth for item in items]
-            asked = self.asker.ask(batch.forward, predictions, truths + truths[-1:] * (len(views) - len(items)))
+            asked = self.asker.ask(batch.forward.outputs, predictions, truths + truths[-1:] * (len(views) - len(items)))
             randomised = [(part, Batch(plan, batch.forward.images)) for part, plan in self._prepared.randomised]
             answered = attributions(batch, asked, predictions, randomised, neurons=self.spec.neurons)
         shared = {
@@ -194,6 +192,12 @@ class Engine:
         answered = [self._noted(answers) for answers in answered]
         for item, prediction, answers in zip(items, predictions, answered, strict=False):
             item.result = self._result(item, prediction, answers, shared)
+
+    def predictions(self, batch: Batch, items: Sequence[Item]) -> Sequence[Prediction]:
+        """What the network says of each picture of a batch; a compiled one may hold more than there are items."""
+        placements = [item.view.placement(item.frame.size) for item in items if item.view and item.frame]
+        placements += placements[-1:] * (len(batch.forward.images) - len(items))
+        return self.model.task.predictions(batch.forward.outputs, self.model.labels, placements)
 
     def _noted(self, answers: list[Attribution] | str) -> list[Attribution] | str:
         """A picture's answers; one without a note gets the note that holds for its layer or for the network."""
@@ -208,24 +212,25 @@ class Engine:
     ) -> Result:
         assert item.frame is not None
         assert item.view is not None
-        # A class that is masked out has a score of minus infinity.
-        if not (prediction.logits < np.inf).all():
+        if not prediction.finite:
             return Failed(item.ref, "predict", "not-finite", "the model's scores are not finite (NaN or infinity)")
         if isinstance(answers, str):
             return Failed(item.ref, "explain", "not-finite", answers)
         if masked := [one.target.name for one in answers if one.target.value == -np.inf]:
             why = f"the model's score of {masked[0]} is minus infinity: it masks that class out"
             return Failed(item.ref, "explain", "not-finite", why)
+        best = [prediction.entry(key) for key in prediction.ranking[: self.spec.top]]
         truth = None
         if item.truth is not None:
-            truth = Truth(item.truth, self.model.labels[item.truth], correct=item.truth == prediction.ranking[0])
+            correct = bool(best) and item.truth == best[0].id
+            truth = Truth(item.truth, self.model.labels[item.truth], correct)
         return Explained(
             frame=item.frame,
             box=item.view.box,
             model=self.model.name,
             weights=self.model.weights,
             layer=self.layers[0].name if self.layers else None,
-            top=tuple(prediction.score(i) for i in prediction.ranking[: self.spec.top] if prediction.allows(i)),
+            top=tuple(entry for entry in best if entry.score != -np.inf),
             attributions=tuple(answers),
             ms={**item.ms, **shared},
             provenance=self.provenance,

@@ -117,7 +117,7 @@ class _Preparation:
         mean, std = (torch.tensor(numbers, device=model.device) for numbers in (model.preset.mean, model.preset.std))
         return Network(
             tuned.net,
-            model.readout,
+            model.task,
             1 if model.alone or found.company else spec.batch_size or BATCH_SIZE,
             spec.seed,
             (-mean / std)[:, None, None],
@@ -133,13 +133,13 @@ class _Preparation:
         """The habits of a network that nobody here has seen."""
         if not self._model.foreign:
             return Habits()
-        found = habits.found_in(self._model.net, self._model.readout, _noise(3, grey), alone=self._model.alone)
+        found = habits.found_in(self._model.net, self._model.task, _noise(3, grey), alone=self._model.alone)
         self._remarks += found.remarks(self._model.name)
         return found
 
     def _traced(self, grey: Tensor) -> Trace | None:
         try:
-            found = trace(self._model.net, grey, self._model.readout, self._asker.root)
+            found = trace(self._model.net, grey, self._model.task, self._asker.root)
         except SetupError:
             if self._methods:
                 raise

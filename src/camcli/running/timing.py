@@ -32,7 +32,6 @@ from camcli.sinks.naming import suffix_of
 from camcli.specs import OutputSpec
 from camcli.storage.scratch import Scratch
 from camcli.storage.writing import put
-from camcli.tasks import classification
 
 BATCH_SIZES = (1, 2, 4, 8, 16, 32, 64)
 # A batch size is as good as the best if it is so near to it: the smallest such needs the least memory.
@@ -199,10 +198,10 @@ def _computed(engine: Engine, batch: Sequence[Item], clock: _Clock) -> list[Resu
     shapes = {view.shape for view in views}
     if len(shapes) == 1 and engine.methods:
         gone = clock("forward", lambda: Batch(engine.plan, batch_of(views, engine.plan.network, engine.model.device)))
-        found = classification.predictions(gone.forward.logits, engine.model.labels, engine.model.readout)
+        found = engine.predictions(gone, batch)
 
         def backward() -> Any:
-            asked = engine.asker.ask(gone.forward, found, [item.truth for item in batch])
+            asked = engine.asker.ask(gone.forward.outputs, found, [item.truth for item in batch])
             return attributions(gone, asked, found, [], neurons=engine.spec.neurons)
 
         clock("backward", backward)

@@ -26,7 +26,7 @@ from camcli.network.layer import Layer
 from camcli.network.network import watched
 from camcli.specs import Spec
 from camcli.tasks.frozen import frozen
-from camcli.tasks.readout import Outputs
+from camcli.tasks.outputs import Outputs
 from camcli.tasks.tables import tensors_in
 
 DTYPES = {"fp32": torch.float32, "bf16": torch.bfloat16, "fp16": torch.float16}
@@ -121,8 +121,8 @@ def is_faithful(copy: nn.Module, model: Model, layers: Collection[str], *, chann
     memory = torch.channels_last if channels_last else torch.contiguous_format
     try:
         with torch.no_grad(), frozen(model.net), frozen(copy), watched(copy, layers) as ran:
-            expected = model.readout.outputs(model.net, noise.clone())
-            found = model.readout.outputs(copy, noise.clone(memory_format=memory))
+            expected = model.task.outputs(model.net, noise.clone())
+            found = model.task.outputs(copy, noise.clone(memory_format=memory))
     except SetupError:  # the copy's: the model has been asked before
         return False
     return ran == set(layers) and _alike(found, expected)
@@ -131,7 +131,7 @@ def is_faithful(copy: nn.Module, model: Model, layers: Collection[str], *, chann
 def _alike(found: Outputs, expected: Outputs) -> bool:
     """True if two outputs differ by rounding only: in their scores, or without scores in all tensors returned."""
     pairs = [(found.scores, expected.scores)]
-    if not expected.readout.table:
+    if not expected.task.table:
         pairs = list(zip(tensors_in(found.raw), tensors_in(expected.raw), strict=True))
     return all(
         one.shape == other.shape

@@ -18,9 +18,8 @@ from camcli.maps.fingerprints import deviation
 from camcli.models import catalog, weights_url
 from camcli.records import Result, Row
 from camcli.sinks import as_row, dump, schema
-from camcli.specs import Spec
+from camcli.specs import TARGETS, Spec
 from camcli.storage import pipes
-from camcli.tasks.targets import QUANTITIES
 
 # Other hardware, another batch: rounding moves a cell of the grid by a level or two. A shift moves it by tens.
 SAME_WITHIN = 0.02
@@ -138,7 +137,7 @@ def _spec(given: Row, trusted: Trusted, made_by: str = "another version") -> Spe
     spec = Spec(**values)
     if spec.model is not None and catalog.is_user_code(spec.model) and spec.model != trusted.model:
         raise RequestError(f"the rows run the code {spec.model}: if you trust it, say so with --model {spec.model}")
-    if spec.target not in QUANTITIES and spec.target != trusted.target:
+    if spec.target not in TARGETS and spec.target != trusted.target:
         raise RequestError(f"the rows run the code {spec.target}: if you trust it, say so with --target {spec.target}")
     if weights_url(spec) is not None and spec.weights != trusted.weights:
         raise RequestError(f"the rows fetch {spec.weights}: if you trust it, say so with --weights {spec.weights}")

@@ -46,7 +46,7 @@ def npz(result: Explained, attribution: Attribution) -> bytes:
         values=attribution.values,
         box=np.asarray(result.box),
         size=np.asarray(result.frame.size),
-        target=np.asarray(attribution.target.score.id if attribution.target.score else -1),
+        target=np.asarray(attribution.target.entry.id if attribution.target.entry else -1),
         label=np.asarray(attribution.target.label),
         method=np.asarray(attribution.method),
         layer=np.asarray(attribution.layer or ""),

@@ -7,9 +7,23 @@ from collections.abc import Mapping, Sequence
 from dataclasses import asdict, fields
 from typing import Any
 
+from camcli.maps import regions
 from camcli.maps.fingerprints import fingerprint
 from camcli.maps.locating import locate
-from camcli.records import Attribution, ClassScore, Explained, Failed, Picture, Provenance, Question, Ref, Row, Truth
+from camcli.records import (
+    Attribution,
+    Box,
+    Entry,
+    Explained,
+    Failed,
+    Picture,
+    Place,
+    Provenance,
+    Question,
+    Ref,
+    Row,
+    Truth,
+)
 from camcli.sinks import schema
 
 
@@ -28,13 +42,13 @@ def _values(result: Explained | Failed, files: Sequence[Mapping[Picture, str]]) 
     return {
         **named,
         "size": list(result.frame.size),
-        "box": list(result.box),
+        "box": _numbers(result.box),
         "model": result.model,
         "weights": result.weights,
         "layer": result.layer,
-        "top": [_score(score) for score in result.top],
+        "top": [_entry(entry) for entry in result.top],
         **_truth(result.truth),
-        **({"note": result.frame.note} if result.frame.note else {}),
+        **({"note": note} if (note := "; ".join(filter(None, (result.frame.note, result.note)))) else {}),
         "explanations": [
             _explanation(attribution, paths, result)
             for attribution, paths in zip(result.attributions, written, strict=True)
@@ -93,21 +107,52 @@ def _truth(truth: Truth | None) -> dict[str, Any]:
     return {} if truth is None else {"truth": {"id": truth.id, "label": truth.label}, "correct": truth.correct}
 
 
-def _score(score: ClassScore) -> dict[str, Any]:
-    return {
-        "id": score.id,
-        "label": score.label,
-        "probability": None if score.probability is None else round(score.probability, 6),
-        "logit": round(score.logit, 5),
+def _entry(entry: Entry) -> dict[str, Any]:
+    row: dict[str, Any] = {
+        "id": entry.id,
+        "label": entry.label,
+        "probability": None if entry.probability is None else round(entry.probability, 6),
+        "logit": None if entry.score is None else round(entry.score, 5),
     }
+    if entry.part is not None:
+        row["part"] = entry.part
+    if entry.where is not None:
+        row["where"] = _place(entry.where)
+    return row
+
+
+def _place(where: Place) -> dict[str, Any]:
+    row: dict[str, Any] = {}
+    if where.box is not None:
+        row["box"] = _numbers(where.box)
+    if where.share is not None:
+        row["share"] = round(where.share, 6)
+    if where.region is not None:
+        height, width = where.region.mask.shape
+        row["region"] = {
+            "size": [height, width],
+            "counts": regions.counts(where.region.mask),
+            "box": _numbers(where.region.box),
+        }
+    if where.points:
+        row["points"] = [
+            {"name": p.name, "x": round(p.x, 3), "y": round(p.y, 3), "score": p.score and round(p.score, 5)}
+            for p in where.points
+        ]
+    return row
+
+
+def _numbers(box: Box) -> list[float]:
+    """The box, whole pixels as whole numbers, others to a thousandth."""
+    return [int(side) if float(side).is_integer() else round(side, 3) for side in box]
 
 
 def _target(question: Question) -> dict[str, Any]:
     none: dict[str, Any] = {"id": None, "label": question.label, "probability": None, "logit": None}
-    row = _score(question.score) if question.score else none
+    row = _entry(question.entry) if question.entry else none
     row |= {"name": question.name, "quantity": question.quantity, "value": float(f"{question.value:.6g}")}
     if question.minus:
-        row["minus"] = _score(question.minus)
+        row["minus"] = _entry(question.minus)
     if question.negated:
         row["negated"] = True
     return row

@@ -13,7 +13,7 @@ from typing import Any, TypeAlias
 
 from camcli.records import Row
 
-SCHEMA = 1
+SCHEMA = 2
 
 
 class Plain(Enum):
@@ -64,18 +64,37 @@ class Key:
 
 TEXT, WHOLE, NUMBER, FLAG, DATA = Plain
 WHOLES = ListOf(WHOLE)
+NUMBERS = ListOf(NUMBER)
 
+_PLACE = (
+    Key("box", NUMBERS, "[x0, y0, x1, y1] in the picture", optional=True),
+    Key("share", NUMBER, "the region's share of what the network saw", optional=True),
+    Key(
+        "region",
+        Struct((Key("size", WHOLES), Key("counts", TEXT), Key("box", NUMBERS))),
+        "its mask: COCO's compressed RLE (`size` [height, width], `counts`), spread over `box`",
+        optional=True,
+    ),
+    Key(
+        "points",
+        ListOf(Struct((Key("name", TEXT), Key("x", NUMBER), Key("y", NUMBER), Key("score", NUMBER, null=True)))),
+        "its keypoints: `name`, `x`, `y`, `score`",
+        optional=True,
+    ),
+)
 _SCORE = (
     Key("id", WHOLE, "the class's number, from 0"),
     Key("label", TEXT, "its name"),
     Key("probability", NUMBER, "softmax; sigmoid for one logit or several labels; null without classes", null=True),
-    Key("logit", NUMBER, "the score before that"),
+    Key("logit", NUMBER, "the score before that; null if it can't be told", null=True),
+    Key("part", WHOLE, "its number among the picture's detections, from 1", optional=True),
+    Key("where", Struct(_PLACE), "its place, of a region or detection", optional=True),
 )
 _TOLD = tuple(replace(key, says="") for key in _SCORE)
 _TARGET = (
     *(replace(key, null=key.name != "label") for key in _TOLD),
     Key("name", TEXT, "in a caption: id and label, what it is contrasted with, whether it is negated"),
-    Key("quantity", TEXT, "logit, softmax, output, function or similarity"),
+    Key("quantity", TEXT, "the number: logit, softmax, output, function, similarity, or another of the task's"),
     Key("value", NUMBER, "the number that is explained"),
     Key("minus", Struct(_TOLD), "the class that it is contrasted with (`--contrast`), as in `top`", optional=True),
     Key("negated", FLAG, "with `--counterfactual`", optional=True),
@@ -83,7 +102,7 @@ _TARGET = (
 _NEURONS = ListOf(Struct((Key("channel", WHOLE), Key("weight", NUMBER))))
 _ANSWER = (
     Key("method", TEXT, "its name"),
-    Key("target", Struct(_TARGET), "what is explained: a class as in `top`, null where it is none, and"),
+    Key("target", Struct(_TARGET), "what is explained: an entry as in `top`, null where it is none, and"),
     Key("layer", TEXT, "null where the method looks at none; several, fused or stages, joined by +", null=True),
     Key("peak", WHOLES, "[x, y] of the largest value; null where there is none", null=True),
     Key(
@@ -126,17 +145,17 @@ _PROVENANCE = (
 )
 
 NAMED = (
-    Key("schema", WHOLE, "1; another number where the meaning of a key has changed"),
+    Key("schema", WHOLE, "2; another number where the meaning of a key has changed"),
     Key("input", TEXT, "the input as named"),
     Key("again", WHOLE, "2, 3, …: of inputs whose files would be called the same, which one this is", optional=True),
 )
 ANSWERED = (
     Key("size", WHOLES, "[width, height]"),
-    Key("box", WHOLES, "[x0, y0, x1, y1] of the network's view; with `pad` it sticks out of the picture"),
+    Key("box", NUMBERS, "[x0, y0, x1, y1] of what the map covers; it may stick out of the picture"),
     Key("model", TEXT, "its name"),
     Key("weights", TEXT, "the enum member or the file's name"),
     Key("layer", TEXT, "the (first) target layer, null where none is used", null=True),
-    Key("top", ListOf(Struct(_SCORE)), "the best classes, each"),
+    Key("top", ListOf(Struct(_SCORE)), "the best classes, regions or detections, each"),
     Key(
         "truth",
         Struct((Key("id", WHOLE), Key("label", TEXT))),
@@ -147,7 +166,8 @@ ANSWERED = (
     Key(
         "note",
         TEXT,
-        "where the file was not as usual: dark for its bits, a soft fourth band, white taken from its largest value",
+        "where the file was not as usual: dark for its bits, a soft fourth band, white taken from its largest value; "
+        "or why nothing is explained",
         optional=True,
     ),
     Key("explanations", ListOf(Struct(_ANSWER)), "the answers, each"),

@@ -10,8 +10,9 @@ from torch import Tensor, nn
 
 from camcli.errors import RequestError, SetupError
 from camcli.tasks.activations import Activation, Activations
+from camcli.tasks.classify import UNREAD, Classify
 from camcli.tasks.frozen import frozen
-from camcli.tasks.readout import UNREAD, Readout, asked
+from camcli.tasks.outputs import asked
 from camcli.tasks.tables import NoTableError, as_table, scores_in, tensors_in
 
 # Rounding, and the least probability that some code clamps to.
@@ -31,7 +32,7 @@ def takes(net: nn.Module, images: Tensor) -> bool:
     return True
 
 
-def probe(net: nn.Module, images: Tensor, key: str | None, multi_label: bool) -> tuple[Readout, int]:
+def probe(net: nn.Module, images: Tensor, key: str | None, multi_label: bool) -> tuple[Classify, int]:
     """(how the output is read, number of classes), found by a forward of these pictures (N, C, H, W).
 
     Raises:
@@ -71,14 +72,14 @@ def probe(net: nn.Module, images: Tensor, key: str | None, multi_label: bool) ->
     return replace(found, unsigned=doubtful and _is_unsigned(table)), classes
 
 
-def probe_twice(net: nn.Module, images: Tensor, key: str | None, multi_label: bool) -> tuple[Readout, int, bool]:
+def probe_twice(net: nn.Module, images: Tensor, key: str | None, multi_label: bool) -> tuple[Classify, int, bool]:
     """The result of `probe`, with several pictures and with one, and whether the network takes only one at a time.
 
     A network may squeeze the batch's axis away, or mix what pictures of a batch get.
 
     Raises: as `probe`; NoTableError: the number of classes depends on that of pictures.
     """
-    together: tuple[Readout, int] | None = None
+    together: tuple[Classify, int] | None = None
     try:
         together = probe(net, images, key, multi_label)
     except NoTableError:
@@ -95,7 +96,7 @@ def probe_twice(net: nn.Module, images: Tensor, key: str | None, multi_label: bo
 
 def readout(
     outputs: int, multi_label: bool, kind: Activation | None = None, key: str | None = None, given: int = 0
-) -> tuple[Readout, int]:
+) -> tuple[Classify, int]:
     """(how a head with so many outputs is read, number of classes). It ends in an activation of that kind, or, if
     `given`, gives probabilities that one has made.
 
@@ -106,7 +107,7 @@ def readout(
         raise RequestError("--multi-label: the model ends in a softmax, so its classes exclude each other")
     binary = outputs == 1
     sigmoid = multi_label or binary or kind == "sigmoid"
-    found = Readout(
+    found = Classify(
         key,
         activation="sigmoid" if sigmoid else "softmax",
         activated=kind is not None and not given,

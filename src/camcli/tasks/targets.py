@@ -14,7 +14,7 @@ from camcli.errors import SetupError
 if TYPE_CHECKING:
     from torch import Tensor
 
-    from camcli.tasks.readout import Outputs
+    from camcli.tasks.outputs import Outputs
 
 
 class Target(Protocol):
@@ -100,9 +100,6 @@ class Similarity:
         lengths = embedding.norm(dim=1) * reference.norm()
         cosine: Tensor = (embedding @ reference) / lengths.clamp_min(1e-12)
         return cosine
-
-
-QUANTITIES = ("logit", "softmax")
 
 
 def map_classes(target: Target, change: Callable[[OfClass], Target]) -> Target:

@@ -85,7 +85,7 @@ def layers(
         console.say(remark)
     pictures = 1 if plan.alone else 2
     grey = torch.zeros(pictures, len(plan.preset.mean), *plan.preset.view_size, device=plan.device)
-    traced = trace(plan.net, grey, plan.readout)
+    traced = trace(plan.net, grey, plan.task)
     chosen, refusal = None, None
     try:
         chosen = choose(plan.net, traced, plan.name)

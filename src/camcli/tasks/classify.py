@@ -7,28 +7,34 @@ activation (arXiv:1610.02391 sec. 3), so if the head has one, its input is read 
 
 from __future__ import annotations
 
-import re
+from collections.abc import Sequence
 from contextlib import nullcontext
-from dataclasses import dataclass
-from typing import Any, Literal
+from dataclasses import dataclass, replace
+from types import MappingProxyType
+from typing import ClassVar, Literal
 
+import numpy as np
 import torch
+from numpy.typing import NDArray
 from torch import Tensor, nn
 from torch.nn import functional
 
-from camcli.errors import SetupError
-from camcli.machine.faults import device_failed, lacks_memory
+from camcli.records import Entry, Fit, Placement
 from camcli.tasks.activations import Activations
+from camcli.tasks.outputs import Outputs, asked
 from camcli.tasks.tables import as_table, scores_in
+from camcli.tasks.targets import OfClass, Target
+from camcli.tasks.task import Rule
 
 Reading = Literal["softmax", "sigmoid", "none"]
 
+QUANTITIES = MappingProxyType({"logit": "the score before the activation", "softmax": "the probability"})
 # Logarithms stay finite; below that a probability in float32 says nothing.
 _LEAST = 1e-12
 
 
 @dataclass(frozen=True, slots=True)
-class Readout:
+class Classify:
     """The reading of one network's output.
 
     key: the one that is read of several outputs. activation: it turns scores into probabilities ("none": they are no
@@ -39,6 +45,12 @@ class Readout:
     says what is explained. scaled: the output is the activation's, or its logarithm, times a number, plus another.
     unsigned: the scores of several classes are all of one sign, so they may be no logits.
     """
+
+    name: ClassVar[str] = "classify"
+    method: ClassVar[str] = "grad-cam"
+    fit: ClassVar[Fit] = "crop"
+    rule: ClassVar[Rule] = "crossing"
+    quantities: ClassVar = QUANTITIES
 
     key: str | None = None
     activation: Reading = "softmax"
@@ -78,68 +90,56 @@ class Readout:
             return functional.logsigmoid(scores)
         return scores if self.given else scores.log_softmax(1)
 
+    def predictions(
+        self, outputs: Outputs, labels: Sequence[str], placements: Sequence[Placement]
+    ) -> list[ClassPrediction]:
+        """One prediction per picture, from its scores of classes with these names."""
+        logits = outputs.scores.detach().cpu().float()
+        probabilities = self.probabilities(logits).numpy() if self.activation != "none" else None
+        rankings = logits.argsort(dim=1, descending=True, stable=True).tolist()
+        return [
+            ClassPrediction(labels, ranking, own, probabilities[i] if probabilities is not None else None)
+            for i, (ranking, own) in enumerate(zip(rankings, logits.numpy(), strict=True))
+        ]
 
-@dataclass(frozen=True, slots=True, eq=False)
-class Outputs:
-    """The outputs of one forward: `raw` as the network returned it, `scores` (N, K) before any activation."""
-
-    raw: Any
-    scores: Tensor
-    readout: Readout
-    embedding: Tensor | None = None
-
-    @property
-    def probabilities(self) -> Tensor:
-        """(N, K) in [0, 1]."""
-        return self.readout.probabilities(self.scores)
-
-    @property
-    def log_probabilities(self) -> Tensor:
-        """(N, K), without the probabilities' loss of digits."""
-        return self.readout.log_probabilities(self.scores)
+    def target(self, outputs: Outputs, keys: tuple[int, ...], quantity: str) -> Target:
+        """Each picture's own class: its score, or its probability."""
+        return OfClass(keys, quantity == "softmax")
 
 
 # Nearly every classifier is read so: one tensor of logits.
-PLAIN = Readout()
+PLAIN = Classify()
 # Anything else, which a target function is told about, is read so.
-UNREAD = Readout(activation="none", table=False)
+UNREAD = Classify(activation="none", table=False)
 
 
-# Raised by networks on pictures that they can't take.
-_FAILURES = (RuntimeError, ValueError, TypeError, AssertionError, IndexError, KeyError, AttributeError)
+@dataclass(frozen=True, slots=True)
+class ClassPrediction:
+    """One picture's scores: class ids best first, logits and probabilities float32 (K,) by id."""
+
+    labels: Sequence[str]
+    ranking: list[int]
+    logits: NDArray[np.float32]
+    probabilities: NDArray[np.float32] | None
+
+    @property
+    def finite(self) -> bool:
+        """False if a score is NaN or infinity. A class that is masked out has a score of minus infinity."""
+        return bool((self.logits < np.inf).all())
+
+    def of_class(self, class_id: int) -> list[int]:
+        return [class_id]
+
+    def entry(self, key: int) -> Entry:
+        probability = float(self.probabilities[key]) if self.probabilities is not None else None
+        return Entry(key, self.labels[key], probability, float(self.logits[key]))
 
 
-def asked(net: nn.Module, images: Tensor) -> Any:
-    """The network's return value. Raises: SetupError: it fails on pictures of this size."""
-    try:
-        return net(images)
-    except _FAILURES as error:
-        if lacks_memory(error) or device_failed(error):
-            raise
-        reason = f"{type(error).__name__}: {(str(error).strip().splitlines() or [''])[0]}"
-        size = f"{images.shape[2]} pixels high and {images.shape[3]} wide"
-        raise SetupError(f"the model fails on a view {size}: {reason}{_advice(str(error))}") from error
-
-
-# Words of an error about the size of the pictures. An error without words may be about it too.
-_OF_SIZE = re.compile(
-    r"\b(sizes?|shapes?|dimensions?|elements|kernel|heights?|widths?|resolution|divisible|small|large|\d+x\d+)\b", re.I
-)
-_OF_CAUSES = (
-    ("Inference tensor", "forward runs under torch.inference_mode: take that out of the code"),
-    ("view size is not compatible", "its .view can't be taken of this tensor: .reshape in its place can"),
-    ("should be the same", "it mixes precisions: give all of it float32"),
-    ("same dtype", "it mixes precisions: give all of it float32"),
-    ("expected scalar type", "it mixes precisions: give all of it float32"),
-    ("on the same device", "it makes tensors on another device: make them on the picture's"),
-)
-
-
-def _advice(said: str) -> str:
-    for words, cause in _OF_CAUSES:
-        if words in said:
-            return f"; {cause}"
-    return "; see --resize, --crop, --fit" if not said.strip() or _OF_SIZE.search(said) else ""
+def without_classes(labels: Sequence[str], task: Classify) -> tuple[tuple[str, ...], Classify]:
+    """(a name for each output, their task) of a network whose outputs are numbers, none of them a class's score."""
+    outputs = 1 if task.binary else len(labels)
+    named = tuple(labels) if outputs == len(labels) else tuple(f"output {i}" for i in range(outputs))
+    return named, replace(task, activation="none", given=0, binary=False)
 
 
 def _unactivated(probabilities: Tensor, activation: Reading) -> Tensor:

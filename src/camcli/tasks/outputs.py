@@ -1,0 +1,72 @@
+"""A network asked: its outputs, as scores that numbers can be read off."""
+
+from __future__ import annotations
+
+import re
+from dataclasses import dataclass
+from typing import TYPE_CHECKING, Any
+
+from torch import Tensor, nn
+
+from camcli.errors import SetupError
+from camcli.machine.faults import device_failed, lacks_memory
+
+if TYPE_CHECKING:
+    from camcli.tasks.task import Task
+
+
+@dataclass(frozen=True, slots=True, eq=False)
+class Outputs:
+    """The outputs of one forward: `raw` as the network returned it, `scores` (N, K) before any activation."""
+
+    raw: Any
+    scores: Tensor
+    task: Task
+    embedding: Tensor | None = None
+
+    @property
+    def probabilities(self) -> Tensor:
+        """(N, K) in [0, 1]."""
+        return self.task.probabilities(self.scores)
+
+    @property
+    def log_probabilities(self) -> Tensor:
+        """(N, K), without the probabilities' loss of digits."""
+        return self.task.log_probabilities(self.scores)
+
+
+# Raised by networks on pictures that they can't take.
+_FAILURES = (RuntimeError, ValueError, TypeError, AssertionError, IndexError, KeyError, AttributeError)
+
+
+def asked(net: nn.Module, images: Tensor) -> Any:
+    """The network's return value. Raises: SetupError: it fails on pictures of this size."""
+    try:
+        return net(images)
+    except _FAILURES as error:
+        if lacks_memory(error) or device_failed(error):
+            raise
+        reason = f"{type(error).__name__}: {(str(error).strip().splitlines() or [''])[0]}"
+        size = f"{images.shape[2]} pixels high and {images.shape[3]} wide"
+        raise SetupError(f"the model fails on a view {size}: {reason}{_advice(str(error))}") from error
+
+
+# Words of an error about the size of the pictures. An error without words may be about it too.
+_OF_SIZE = re.compile(
+    r"\b(sizes?|shapes?|dimensions?|elements|kernel|heights?|widths?|resolution|divisible|small|large|\d+x\d+)\b", re.I
+)
+_OF_CAUSES = (
+    ("Inference tensor", "forward runs under torch.inference_mode: take that out of the code"),
+    ("view size is not compatible", "its .view can't be taken of this tensor: .reshape in its place can"),
+    ("should be the same", "it mixes precisions: give all of it float32"),
+    ("same dtype", "it mixes precisions: give all of it float32"),
+    ("expected scalar type", "it mixes precisions: give all of it float32"),
+    ("on the same device", "it makes tensors on another device: make them on the picture's"),
+)
+
+
+def _advice(said: str) -> str:
+    for words, cause in _OF_CAUSES:
+        if words in said:
+            return f"; {cause}"
+    return "; see --resize, --crop, --fit" if not said.strip() or _OF_SIZE.search(said) else ""

@@ -1,0 +1,77 @@
+"""A task: a kind of answer that networks give, how it is asked for, and which numbers of it can be explained."""
+
+from __future__ import annotations
+
+from collections.abc import Mapping, Sequence
+from typing import TYPE_CHECKING, Literal, Protocol
+
+from camcli.records import Entry, Fit, Placement
+
+if TYPE_CHECKING:
+    from torch import Tensor, nn
+
+    from camcli.tasks.outputs import Outputs
+    from camcli.tasks.targets import Target
+
+# The rules by which a layer is chosen (see layers.choosing).
+Rule = Literal["crossing", "coarsest", "read-from"]
+
+
+class Prediction(Protocol):
+    """The entries of one picture, the best first. An entry's key is its place among all that can be asked for: a
+    class's id where each class is one."""
+
+    @property
+    def ranking(self) -> Sequence[int]:
+        """The keys, best first; empty if nothing was found."""
+
+    @property
+    def finite(self) -> bool:
+        """False if the network gives NaN or infinity."""
+
+    def of_class(self, class_id: int) -> Sequence[int]:
+        """The keys of the entries of that class, best first; empty if none was found."""
+
+    def entry(self, key: int) -> Entry: ...
+
+
+class Task(Protocol):
+    """How a network is asked, what its answer says (entries), and what can be explained of an entry (quantities).
+
+    method: the default one. fit: how a picture becomes the view, unless asked otherwise. rule: how the layer is chosen.
+    table: `Outputs.scores` hold all that matters of the network's answer. alone: it takes one picture at a time.
+    """
+
+    @property
+    def name(self) -> str: ...
+    @property
+    def method(self) -> str: ...
+    @property
+    def fit(self) -> Fit: ...
+    @property
+    def rule(self) -> Rule: ...
+    @property
+    def table(self) -> bool: ...
+    @property
+    def quantities(self) -> Mapping[str, str]:
+        """name -> a line of help."""
+
+    def outputs(self, net: nn.Module, images: Tensor) -> Outputs:
+        """The outputs of one forward of images (N, C, H, W).
+
+        Raises: SetupError: the network fails on pictures of this size, or gives something else than the task's answer.
+        """
+
+    def predictions(
+        self, outputs: Outputs, labels: Sequence[str], placements: Sequence[Placement]
+    ) -> Sequence[Prediction]:
+        """What the network says of each picture; the views lie in their frames as told."""
+
+    def target(self, outputs: Outputs, keys: tuple[int, ...], quantity: str) -> Target:
+        """The target that asks for that quantity of each picture's own entry."""
+
+    def probabilities(self, scores: Tensor) -> Tensor:
+        """(N, K) in [0, 1], of scores (N, K)."""
+
+    def log_probabilities(self, scores: Tensor) -> Tensor:
+        """(N, K), without the probabilities' loss of digits."""
