@@ -10,7 +10,7 @@ from camcli.models import catalog, guess
 
 def main() -> None:
     print(guess.library())
-    for name in catalog.names():
+    for name in catalog.classifiers():
         shapes = guess.shapes(guess.state_of(name))
         print(name, *(f"{count}*{'x'.join(map(str, shape))}" for shape, count in shapes.items()))
 

@@ -81,7 +81,7 @@ def row(name: str, folder: Path) -> list[str]:
 
 
 def main() -> None:
-    names = sys.argv[1:] or catalog.names()[1:]
+    names = sys.argv[1:] or [*catalog.classifiers()][1:]
     print("| architecture |", " | ".join(FORMS), "| found without -m |")
     print("|---" * (len(FORMS) + 2) + "|")
     right = 0

@@ -16,6 +16,8 @@ Sanity = Literal["head", "cascade"]
 Precision = Literal["fp32", "bf16", "fp16"]
 # The numbers that can be explained of a class.
 TARGETS = ("logit", "softmax")
+# The kinds of answer that a network may give.
+TASKS = ("classify", "segment")
 PictureFormat = Literal["jpg", "png"]
 
 
@@ -27,7 +29,7 @@ class ModelSpec:
     if `weights` is a file, the architecture that fits it. weights: DEFAULT, a member of the architecture's weights,
     "none" (random, seeded), or a file. `model_args` go to the constructor. `resize` to `interpolation` change the
     preset, which `preset` (a JSON file) gives in place of the architecture's own; "none": files beside the weights
-    are left alone.
+    are left alone. task: what the network does, if its output alone does not tell.
     """
 
     model: str | None = None
@@ -45,6 +47,7 @@ class ModelSpec:
     interpolation: str | None = None
     multi_label: bool = False
     output_key: str | None = None
+    task: str | None = None
 
 
 @dataclass(frozen=True, slots=True)
@@ -53,24 +56,28 @@ class Spec(ModelSpec):
 
     methods: none of them: classify only; None: the one that suits the model's task. fit: None: as the task wants.
     target: "logit", "softmax", or the user's `module:function`; quantity: another number of the task's. One of
-    classes, contrast, output_index, similar_to and a function says what is explained; counterfactual: what speaks
-    against it. augment: answers averaged over flips and scales; eigen_smooth: sums over channels replaced by their
-    first component; fuse: several layers as one map; neurons: the channels that weigh most; sanity: what is left when
-    weights are randomised. seed: of whatever is drawn at random. batch_size: pictures per forward, None: as suits the
-    device. precision: of all that runs before the layer; compile: torch.compile builds that; exact: nothing is
-    rearranged to be faster, so that every bit is the one of a plain forward. draft, white: see `Decoding`.
+    classes, contrast, output_index, similar_to and a function says what is explained; at (x, y), region (x0, y0, x1,
+    y1) or mask (a file): the place that a segmentation is asked about. counterfactual: what speaks against it. augment:
+    answers averaged over flips and scales; eigen_smooth: sums over channels replaced by their first component; fuse:
+    several layers as one map; neurons: the channels that weigh most; sanity: what is left when weights are randomised.
+    seed: of whatever is drawn at random. batch_size: pictures per forward, None: as suits the device. precision: of all
+    that runs before the layer; compile: torch.compile builds that; exact: nothing is rearranged to be faster, so that
+    every bit is the one of a plain forward. draft, white: see `Decoding`.
     """
 
-    methods: tuple[str, ...] = ("grad-cam",)
+    methods: tuple[str, ...] | None = None
     classes: tuple[str, ...] = ("top1",)
     layers: tuple[str, ...] = ()
-    fit: Fit = "crop"
+    fit: Fit | None = None
     top: int = 5
     batch_size: int | None = None
     counterfactual: bool = False
     contrast: tuple[str, str] | None = None
     target: str = "logit"
     quantity: str | None = None
+    at: tuple[float, float] | None = None
+    region: tuple[float, float, float, float] | None = None
+    mask: str | None = None
     output_index: int | None = None
     similar_to: str | None = None
     augment: tuple[str, ...] = ()

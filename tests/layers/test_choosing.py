@@ -68,7 +68,7 @@ def _inside(net: nn.Module, path: str) -> str:
 
 def _check_golden(name: str) -> None:
     model = models.blueprint(ModelSpec(name))
-    outer, inner = GOLDEN[catalog.entries()[name].family]
+    outer, inner = GOLDEN[catalog.classifiers()[name].family]
     outer = outer.format(last=VIT_LAST_BLOCK.get(name), relu=VGG_LAST_RELU.get(name))
     outputs: dict[str, Tensor] = {}
 
@@ -92,7 +92,7 @@ def test_golden_layer_of_each_family(name: str) -> None:
 
 
 @pytest.mark.exhaustive
-@pytest.mark.parametrize("name", [name for name in catalog.names() if name not in REPRESENTATIVES])
+@pytest.mark.parametrize("name", [name for name in catalog.classifiers() if name not in REPRESENTATIVES])
 def test_golden_layer_of_all_others(name: str) -> None:
     _check_golden(name)
 

@@ -70,7 +70,7 @@ def test_a_file_of_other_classes_under_a_prefix_is_recognised(name: str, built_o
     assert _found(_shapes(name)) == (name, CLASSES)
 
 
-FAMILIES = sorted({entry.family for entry in catalog.entries().values()})
+FAMILIES = sorted({entry.family for entry in catalog.classifiers().values()})
 
 
 @pytest.mark.exhaustive
@@ -80,7 +80,7 @@ def test_each_of_torchvisions_is_recognised_among_its_relatives(
 ) -> None:
     """The middle one of each family among all of it, a few others and the bundled model; all against all costs minutes,
     and is what `benchmarks/checkpoint_formats.py` does."""
-    relatives = [name for name, entry in catalog.entries().items() if entry.family == family]
+    relatives = [name for name, entry in catalog.classifiers().items() if entry.family == family]
     among = list(dict.fromkeys([*relatives, *FEW, catalog.BUNDLED]))
     monkeypatch.setattr(catalog, "names", lambda: among)
     name = relatives[len(relatives) // 2]
@@ -106,7 +106,9 @@ def test_a_network_of_other_widths_is_refused_with_the_three_nearest(built_once:
     ranked = guess.ranked(_other_widths())
     problems = [candidate.fit.problems for candidate in ranked]
     assert problems == sorted(problems)
-    with pytest.raises(SetupError, match=rf"tuned\.pth fits none of {len(catalog.names())} architectures") as refused:
+    with pytest.raises(
+        SetupError, match=rf"tuned\.pth fits none of {len(catalog.classifiers())} architectures"
+    ) as refused:
         guess.only(ranked, "tuned.pth")
     said = str(refused.value)
     assert "Nearest: resnet18: " in said
@@ -149,12 +151,12 @@ def test_the_table_is_that_of_the_installed_torchvision() -> None:
     """`python benchmarks/architecture_shapes.py` makes it anew."""
     made_with, table = guess._table()
     assert made_with == guess.library()
-    assert table == {name: guess.shapes(guess.state_of(name)) for name in catalog.names()}
+    assert table == {name: guess.shapes(guess.state_of(name)) for name in catalog.classifiers()}
 
 
 def test_the_table_knows_a_few_of_the_installed_torchvision() -> None:
     _, table = guess._table()
-    assert set(table) == set(catalog.names())
+    assert set(table) == set(catalog.classifiers())
     assert all(table[name] == guess.shapes(guess.state_of(name)) for name in (*FEW, catalog.BUNDLED))
 
 
@@ -346,7 +348,7 @@ def test_inspect_of_a_file_that_fits_nothing(built_once: None) -> None:
     outcome = run("inspect", "wide.pth", "--json")
     assert outcome.code == 3
     (facts,) = outcome.rows
-    said = f"wide.pth does not fit any of {len(catalog.names())} architectures. If it is one of them made with "
+    said = f"wide.pth does not fit any of {len(catalog.classifiers())} architectures. If it is one of them made with "
     assert facts["problem"].startswith(said)
     assert (facts["architecture"], len(facts["nearest"])) == (None, 3)
     assert "layer3.0.conv1.weight 100x128x3x3, wanted 256x128x3x3" in facts["nearest"]["resnet18"]

@@ -25,7 +25,7 @@ from camcli.models import catalog
 from camcli.network.evidence import Evidence
 from camcli.network.layer import Layer
 
-ALL = catalog.names()[1:]
+ALL = [*catalog.classifiers()][1:]
 TODAY = random.Random(date.today().toordinal()).sample(ALL, 6)
 
 
@@ -79,7 +79,7 @@ def _captum_map(net: nn.Module, layer: Layer, images: Tensor, class_ids: Tensor)
 
 def _check_grad_cam(name: str, monkeypatch: pytest.MonkeyPatch) -> None:
     net, images = nets.zoo(name)
-    if catalog.entries()[name].family == "vision_transformer":
+    if catalog.classifiers()[name].family == "vision_transformer":
         # Where no graph is recorded torch fuses attention, and rounds otherwise; captum records one everywhere.
         monkeypatch.setattr(torch.backends.mha, "get_fastpath_enabled", lambda: False)
     layer = _layer(net, images)

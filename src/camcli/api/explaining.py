@@ -55,14 +55,14 @@ def explain(
     pictures: Any,
     model: Network = None,
     *,
-    method: str | Sequence[str] = "grad-cam",
+    method: str | Sequence[str] | None = None,
     target: Target = "top1",
     layer: str | nn.Module | Sequence[str | nn.Module] | None = None,
     preset: Any = None,
     labels: Labels = None,
     weights: str = "DEFAULT",
     top: int = 5,
-    fit: Fit = "crop",
+    fit: Fit | None = None,
     batch_size: int | None = None,
     **options: Unpack[Options],
 ) -> Any:
@@ -72,7 +72,8 @@ def explain(
         tensor (C, H, W), as the network takes it; any number of them; a tensor (N, C, H, W) is N pictures.
     model: a network in memory, on any device and in any mode, which is left as it was; or a name, as `camcli models`
         lists them; None: the bundled one.
-    method: names as in `camcli methods`. target: see `Target`. layer: names, or modules of the network; None: found.
+    method: names as in `camcli methods`; None: grad-cam, for a region or object hires-cam. target: see `Target`.
+    layer: names, or modules of the network; None: found.
     preset: how pictures are made ready: a torchvision transform, a timm or Hugging Face config or processor, a dict,
         a JSON file. Tensors are taken as they are.
     labels: the classes' names by id, or a file of them. weights: those of a model that is named by its name.
@@ -96,14 +97,14 @@ def explain_many(
     pictures: Iterable[Any],
     model: Network = None,
     *,
-    method: str | Sequence[str] = "grad-cam",
+    method: str | Sequence[str] | None = None,
     target: Target = "top1",
     layer: str | nn.Module | Sequence[str | nn.Module] | None = None,
     preset: Any = None,
     labels: Labels = None,
     weights: str = "DEFAULT",
     top: int = 5,
-    fit: Fit = "crop",
+    fit: Fit | None = None,
     batch_size: int | None = None,
     **options: Unpack[Options],
 ) -> Iterator[Answer | Failed]:
@@ -123,11 +124,11 @@ def _answers(
     model: Network,
     weights: str,
     top: int,
-    fit: Fit,
+    fit: Fit | None,
     batch_size: int | None,
     options: Options,
     *,
-    method: str | Sequence[str],
+    method: str | Sequence[str] | None,
     target: Target,
     layer: Any,
     preset: Any,
@@ -140,7 +141,7 @@ def _answers(
         first = named.first()
         spec = Spec(
             weights=weights,
-            methods=(method,) if isinstance(method, str) else tuple(method),
+            methods=(method,) if isinstance(method, str) else tuple(method) if method is not None else None,
             top=top,
             fit=fit,
             batch_size=batch_size,

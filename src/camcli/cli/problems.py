@@ -22,7 +22,7 @@ from camcli.errors import RequestError
 from camcli.models import presets
 from camcli.questions import conflicts
 from camcli.records import Fit
-from camcli.specs import Precision, Spec
+from camcli.specs import TASKS, Precision, Spec
 from camcli.storage import uris
 
 
@@ -60,13 +60,16 @@ class Problems:
             path = getattr(flags, name)
             if path is not None and (name, path) != ("preset", presets.NONE) and not os.path.exists(path):
                 self.add(f"--{name} {path}: no such file")
+        if flags.task is not None:
+            self.choice("--task", flags.task, TASKS)
         given: dict[str, Any] = {}
         self.catch(lambda: given.update(flags.for_spec()))
         return given
 
     def of_pictures(self, pictured: PictureFlags) -> None:
         """Check how a picture becomes the view."""
-        self.choice("--fit", pictured.fit, get_args(Fit))
+        if pictured.fit is not None:
+            self.choice("--fit", pictured.fit, get_args(Fit))
         if pictured.white is not None and not 0 < pictured.white < math.inf:
             self.add(f"--white {pictured.white:g}: a number above 0")
 

@@ -3,7 +3,7 @@
 from __future__ import annotations
 
 import sys
-from collections.abc import Callable, Iterable, Mapping, Sequence
+from collections.abc import Callable, Iterable, Iterator, Mapping, Sequence
 from typing import Any
 
 from camcli.cli import console
@@ -25,6 +25,8 @@ def show_line(row: Mapping[str, Any], line: Callable[[str], None]) -> None:
 def _best(row: Mapping[str, Any]) -> str:
     """The best class; the target that was explained if the network has no scores."""
     if not row["top"]:
+        if not row["explanations"]:
+            return "nothing found"
         target = row["explanations"][0]["target"]
         return f"{target['name']}  {target['value']:.5g}"
     best = row["top"][0]
@@ -41,6 +43,12 @@ def show_in_full(row: Mapping[str, Any], notes: Iterable[str], line: Callable[[s
     if not row["top"]:
         targets = {answer["target"]["name"]: answer["target"]["value"] for answer in row["explanations"]}
         table(("output", "value"), [(name, f"{value:.5g}") for name, value in targets.items()], right=(1,))
+    elif "where" in row["top"][0]:
+        table(
+            ("", "class", "probability", "share" if "share" in row["top"][0]["where"] else "box"),
+            _places(row),
+            right=(0, 2),
+        )
     elif row["top"][0]["probability"] is None:
         table(("id", "output", "value"), [(s["id"], s["label"], f"{s['logit']:.5g}") for s in row["top"]], right=(0, 2))
     else:
@@ -54,6 +62,19 @@ def show_in_full(row: Mapping[str, Any], notes: Iterable[str], line: Callable[[s
         line(f"{explanation['method']} of {explanation['target']['name']}{note}  {paths}".rstrip())
     for note in notes:
         line(note)
+
+
+def _places(row: Mapping[str, Any]) -> Iterator[tuple[str, str, str, str]]:
+    """A line an entry that has a place: its number or id, its class, its probability, its share or box."""
+    for entry in row["top"]:
+        where = entry["where"]
+        place = f"{where['share']:.1%}" if "share" in where else " ".join(f"{side:.0f}" for side in where["box"])
+        yield (
+            f"#{entry['part']}" if "part" in entry else str(entry["id"]),
+            entry["label"],
+            f"{entry['probability']:.4f}",
+            place,
+        )
 
 
 def made_with(row: Mapping[str, Any]) -> str:

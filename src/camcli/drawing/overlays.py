@@ -13,6 +13,7 @@ from typing import TYPE_CHECKING, TypeAlias
 import numpy as np
 from numpy.typing import NDArray
 
+from camcli.drawing import predictions
 from camcli.maps import scaling
 from camcli.maps.spreading import cover, is_whole, spread
 from camcli.records import Attribution, Box, Frame
@@ -54,13 +55,22 @@ def overlay(frame: Frame, box: Box, attribution: Attribution, style: Style) -> P
             cv2.convertScaleAbs(photo[beside], picture[beside], alpha=DIMMED)
     if not attribution.values.any():
         picture[place] = photo[place]
-        return picture
+        return _with_entry(picture, frame, attribution)
     painted = _painted(attribution, box, style)[cut]
     if attribution.kind == "map":
         cv2.addWeighted(painted, style.opacity, photo[place], 1.0 - style.opacity, 0.0, picture[place])
     else:
         picture[place] = painted
+    picture = _with_entry(picture, frame, attribution)
     return _stamped(picture, STAMP) if attribution.unchanged_by else picture
+
+
+def _with_entry(picture: Pixels, frame: Frame, attribution: Attribution) -> Pixels:
+    """The picture with the place of what is explained drawn on it, if it has one."""
+    entry = attribution.target.entry
+    if entry is None or entry.where is None:
+        return picture
+    return predictions.drawn(picture, entry, (picture.shape[1] / frame.size[0], picture.shape[0] / frame.size[1]))
 
 
 def photo(frame: Frame, style: Style) -> Pixels:

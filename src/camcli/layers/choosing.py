@@ -4,6 +4,9 @@ The rule, over one traced forward: the last module in execution order whose outp
 (tokens on a grid are one), is crossed by every path from the picture's positions to the score, and is neither a pool
 nor part of the head. If the score is read from a class token (ViT), that is the input of the last attention: after it
 the patches' gradient is exactly zero. A network whose only common map is near the picture is refused.
+
+Networks that answer for each pixel join early maps at their end, so that only the answer itself is crossed by every
+path. Their rule is the last map on the coarsest grid, the head left out: in a U-Net the bottleneck (arXiv:2002.11434).
 """
 
 from __future__ import annotations
@@ -19,15 +22,21 @@ from camcli.network.layer import Layer
 if TYPE_CHECKING:
     from torch import nn
 
+    from camcli.tasks.task import Rule
+
 
 # Networks that split early and join at the score (EfficientViM, CoaT) have a last common map at a few per cent of their
 # depth, which shows edges and no objects; in torchvision's and timm's others it lies beyond 90 %.
 MIN_DEPTH = 0.25
+# Strides on the way to the coarsest grid: 2 as a rule, 4 in stems.
+MAX_STEP = 4.5
 # As many as RefineCAM's paper fuses; the part before them is the stem.
 MAX_STAGES = 4
 
 
-def resolve(net: nn.Module, trace: Trace, names: Sequence[str], model: str, typed: str | None = None) -> list[Layer]:
+def resolve(
+    net: nn.Module, trace: Trace, names: Sequence[str], model: str, typed: str | None = None, rule: Rule = "crossing"
+) -> list[Layer]:
     """The named layers, or the automatic one if none is named; `typed` as in `classes.parse`.
 
     Raises:
@@ -35,12 +44,14 @@ def resolve(net: nn.Module, trace: Trace, names: Sequence[str], model: str, type
         SetupError: the module did not run, or gives no spatial map; or no automatic choice is right.
     """
     if not names:
-        return [choose(net, trace, model)]
+        return [choose(net, trace, model, rule)]
     return [_named(net, trace, name, model, typed or model) for name in dict.fromkeys(names)]
 
 
-def choose(net: nn.Module, trace: Trace, model: str) -> Layer:
+def choose(net: nn.Module, trace: Trace, model: str, rule: Rule = "crossing") -> Layer:
     """The automatic choice, with its reason."""
+    if rule == "coarsest":
+        return _coarsest(net, trace, model)
     spatial = _maps_on_every_path(net, trace)
     if not spatial:
         raise SetupError(
@@ -57,6 +68,37 @@ def choose(net: nn.Module, trace: Trace, model: str) -> Layer:
     if trace.narrowed and len(last.shape) == 3:
         why += "; the score is read from a class token"
     return _layer(net, trace, outermost, why)
+
+
+def _coarsest(net: nn.Module, trace: Trace, model: str) -> Layer:
+    """The last map on the coarsest grid that the picture is brought to step by step; none of the head's.
+
+    A grid that a pool jumps to (pyramids of pooled maps, as in PSPNet) is a side branch, and no step on the way.
+    """
+    head, made = _head(net, trace), _made(trace)
+    spatial = [
+        run
+        for run in trace.runs
+        if run.reaches and not run.in_attention and not _within(run.name, head) and run.layout is not None
+    ]
+    pooled = {_grid(run) for run in trace.runs if run.kind.startswith("Adaptive") and run.layout is not None}
+    usable = [run for run in spatial if not _only_hands_on(net, trace.runs[made[run.tensor]])]
+    grids = sorted({_grid(run) for run in usable} - pooled, key=lambda grid: -grid[0] * grid[1])
+    if not grids:
+        raise SetupError(f"no layer of {model} is a spatial map on the way to the score: {_why_none(trace)}")
+    steps = [grids[0]]
+    for grid in grids[1:]:
+        if any(before > MAX_STEP * after for before, after in zip(steps[-1], grid, strict=True)):
+            break
+        steps.append(grid)
+    last = max((run for run in usable if _grid(run) == steps[-1]), key=lambda run: made[run.tensor])
+    outermost = _outermost(trace, usable, last)
+    return _layer(net, trace, outermost, f"the last map on the coarsest of {len(steps)} grids, before the head")
+
+
+def _grid(run: Run) -> tuple[int, int]:
+    assert run.layout is not None
+    return run.layout.shape[1:]
 
 
 def _maps_on_every_path(net: nn.Module, trace: Trace) -> list[Run]:

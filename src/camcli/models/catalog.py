@@ -8,7 +8,7 @@ from __future__ import annotations
 
 import ast
 import re
-from dataclasses import dataclass
+from dataclasses import dataclass, replace
 from functools import cache
 from importlib.util import find_spec
 from pathlib import Path
@@ -18,11 +18,11 @@ from camcli.errors import RequestError, unknown
 BUNDLED = "efficientnet_lite0"
 # The names of timm's models start with this.
 TIMM = "timm:"
-# What torchvision's sub-packages hold: none of it is explained here.
+# torchvision's sub-packages whose models are explained, by task; and what the others hold.
+TASKS = {"segmentation": "segment"}
 _KINDS = {
     "detection": "an object detection model",
     "optical_flow": "an optical flow model",
-    "segmentation": "a segmentation model",
     "video": "a video classifier",
 }
 # A weights member for feature extraction only: it has no valid classifier, no labels, and another pixel scale.
@@ -33,16 +33,30 @@ _REGISTERED = re.compile(r"^@register_model\b.*?^def (\w+)", re.MULTILINE | re.D
 
 @dataclass(frozen=True, slots=True)
 class Entry:
-    """A model by name: its family (torchvision's module) and the weights that can be asked for."""
+    """A model by name: its family (torchvision's module), the weights that can be asked for, and its task."""
 
     name: str
     family: str
     weights: tuple[str, ...]
+    task: str = "classify"
 
 
 @cache
 def entries() -> dict[str, Entry]:
-    """All models by name, the bundled one first."""
+    """All models by name: the bundled one, torchvision's classifiers, its models of other tasks."""
+    others: dict[str, Entry] = {}
+    for package, task in TASKS.items():
+        for file in _sources("torchvision", f"{package}/*.py"):
+            source = file.read_text(encoding="utf-8")
+            if "@register_model" in source:
+                found = _registered(ast.parse(source), file.stem)
+                others |= {entry.name: replace(entry, task=task) for entry in found}
+    return classifiers() | others
+
+
+@cache
+def classifiers() -> dict[str, Entry]:
+    """The classifiers of pictures by name, the bundled one first."""
     found = {BUNDLED: Entry(BUNDLED, "efficientnet", ("IMAGENET1K",))}
     # Detection, segmentation and video live in sub-packages: the files beside them are the classifiers.
     for file in _sources("torchvision", "*.py"):
@@ -75,6 +89,11 @@ def _sources(package: str, pattern: str) -> list[Path]:
 
 def names() -> list[str]:
     return list(entries())
+
+
+def task_of(name: str) -> str:
+    """The task of the model of that name."""
+    return entries()[name].task
 
 
 def unknown_weights(name: str, weights: str) -> RequestError:

@@ -80,7 +80,7 @@ def only(candidates: Sequence[Candidate], file: str, made_for: str = "") -> Cand
         return fits[0]
     if fits:
         raise SetupError(f"{file} {_which(fits)}")
-    said = f"{file} fits none of {len(catalog.names())} architectures"
+    said = f"{file} fits none of {len(catalog.classifiers())} architectures"
     if made_for:
         raise SetupError(f"{said}. {made_for}")
     near = candidates[:_NEAREST] if candidates[0].fit.names else ()
@@ -144,10 +144,10 @@ def _likeliest(tensors: Mapping[str, Tensor]) -> tuple[list[str], list[str]]:
     made_with, table = _table()
     whole, _ = reparametrised.computed(tensors, ())
     held = shapes(whole)
-    known = [name for name in catalog.names() if name in table]
+    known = [name for name in catalog.classifiers() if name in table]
     distance = {name: ((table[name] - held).total(), (held - table[name]).total()) for name in known}
     likely = [name for name in known if distance[name][0] <= min(_MAX_OTHERWISE, table[name].total() // 2)]
-    likely += [name for name in catalog.names() if name not in table]
+    likely += [name for name in catalog.classifiers() if name not in table]
     others = sorted((name for name in known if name not in likely), key=lambda name: sum(distance[name]))
     return likely, others[: _NEAREST if made_with == library() else None]
 

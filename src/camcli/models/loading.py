@@ -5,13 +5,13 @@ Each step settles what the ones before it left open, and says so in a remark if 
 
 from __future__ import annotations
 
-from collections.abc import Mapping, Sequence
+from collections.abc import Iterator, Mapping, Sequence
 from dataclasses import replace
 from pathlib import Path
 from typing import Any
 
 import torch
-from torch import nn
+from torch import Tensor, nn
 
 from camcli.errors import RequestError, SetupError
 from camcli.machine.faults import machine_failures
@@ -26,6 +26,7 @@ from camcli.specs import ModelSpec, Spec
 from camcli.tasks import classify, probing
 from camcli.tasks.classify import UNREAD, Classify
 from camcli.tasks.tables import NoTableError
+from camcli.tasks.task import Task
 
 
 @machine_failures()
@@ -196,33 +197,53 @@ def _filled(
 
 def _readout(
     arch: Architecture, net: nn.Module, preset: Preset, spec: ModelSpec, device: str, remarks: list[str]
-) -> tuple[Classify, int, bool]:
+) -> tuple[Task, int, bool]:
     """(how the output is read, number of classes, whether the network takes one picture at a time): by forwards, if
     the last layer alone does not say it."""
+    if arch.read is not None:
+        return *arch.read(net, spec.multi_label), False
     if not arch.probed and spec.output_key is None:
         return *probing.readout(len(list(net.parameters())[-1]), spec.multi_label), False
     shape = (2, len(preset.mean), *preset.view_size)
     noise = torch.randn(shape, generator=torch.Generator().manual_seed(0)).to(device)
+    if spec.task == "segment":
+        return *_segmentation(arch, net, noise, spec), False
     try:
         task, classes, alone = probing.probe_twice(net, noise, spec.output_key, spec.multi_label)
     except NoTableError:
+        if spec.task is None and (dense := probing.places(net, noise, spec.output_key, spec.multi_label)) is not None:
+            remarks.append(f"{arch.name} gives a score of each class at each place: taken to segment")
+            return *dense, False
         if not (isinstance(spec, Spec) and spec.asks_function):
             raise
         return UNREAD, 0, False
+    remarks += _remarks(arch, task, alone=alone)
+    return task, classes, alone
+
+
+def _remarks(arch: Architecture, task: Classify, *, alone: bool) -> Iterator[str]:
+    """What the user should know of the reading of a classifier's output."""
     if alone:
-        remarks.append(f"{arch.name} takes one picture at a time: each is explained alone, slower")
+        yield f"{arch.name} takes one picture at a time: each is explained alone, slower"
     if task.given:
         scores = "log-odds" if task.activation == "sigmoid" else "logarithms"
         given = "probabilities" if task.given == 1 else "per cent"
-        remarks.append(f"{arch.name} gives {given}: they are reported as they are, and their {scores} explained")
+        yield f"{arch.name} gives {given}: they are reported as they are, and their {scores} explained"
     if task.scaled:
-        remarks.append(f"{arch.name} gives numbers made of its {task.activation}'s: what entered that is read")
+        yield f"{arch.name} gives numbers made of its {task.activation}'s: what entered that is read"
     if task.unsigned and arch.foreign:
-        remarks.append(
+        yield (
             f"warning: {arch.name} gives numbers of one sign only: they are read as scores, of which the largest "
             f"is the best, probabilities are their {task.activation}. Let it give logits, if they mean more"
         )
-    return task, classes, alone
+
+
+def _segmentation(arch: Architecture, net: nn.Module, noise: Tensor, spec: ModelSpec) -> tuple[Task, int]:
+    """(how the output is read, number of classes) of a network that is said to segment."""
+    found = probing.places(net, noise, spec.output_key, spec.multi_label)
+    if found is None:
+        raise NoTableError(f"--task segment: {arch.name} gives no scores (N, classes, height, width) of its pictures")
+    return found
 
 
 def _labels(

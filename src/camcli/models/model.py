@@ -31,8 +31,9 @@ class Architecture:
     None if `build` gives them itself (`cached` then says from which file). labels: None if only the weights
     tell. rename: names in older or foreign files -> the network's, None to drop one. probed: only a forward tells
     how its output is to be read. assumed_preset: it is the usual one, since the network names none.
-    package: the library that it comes from. foreign: it is code that nobody here has seen, so assumptions about
-    networks are tried on it.
+    read: gives the reading of a built network's output and the number of classes, told whether several labels can be
+    true; None: its last layer tells, or it is probed. package: the library that it comes from. foreign: it is code that
+    nobody here has seen, so assumptions about networks are tried on it.
     """
 
     name: str
@@ -43,6 +44,7 @@ class Architecture:
     fetch: Callable[[bool], Path] | None = None
     cached: Callable[[], Path | None] | None = None
     rename: Callable[[str], str | None] = str
+    read: Callable[[nn.Module, bool], tuple[Task, int]] | None = None
     fixed_size: bool = False
     probed: bool = False
     assumed_preset: bool = False

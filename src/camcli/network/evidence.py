@@ -16,7 +16,7 @@ from camcli.network import variants
 from camcli.network.forward import Forward
 from camcli.network.layer import Layer
 from camcli.network.variants import Variant
-from camcli.tasks.targets import OfClass, Target, map_classes
+from camcli.tasks.targets import OfClass, Target, map_classes, table_of
 
 
 class Evidence:
@@ -54,8 +54,8 @@ class Evidence:
 
     @property
     def logits(self) -> Tensor:
-        """The scores of all classes (N, K), before any activation."""
-        return self._forward.logits
+        """The scores of all classes (N, K), before any activation; of a region's own, if the target is about one."""
+        return table_of(self._target, self._forward.outputs).scores.detach()
 
     @property
     def value(self) -> Tensor:

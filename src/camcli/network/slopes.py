@@ -6,17 +6,14 @@ At its maximum a number has no slope: the similarity of a picture to itself, a p
 
 from __future__ import annotations
 
-from collections.abc import Callable, Mapping, Sequence
+from collections.abc import Callable, Sequence
 from contextlib import suppress
-from copy import copy
-from dataclasses import replace
-from typing import Any
 
 import torch
 from torch import Tensor
 
 from camcli.tasks.outputs import Outputs
-from camcli.tasks.targets import LogProbability, Mixture, Negated, OfClass, Target
+from camcli.tasks.targets import LogProbability, Mixture, Negated, OfClass, Over, Target
 
 # The share of a number that a network's own rounding may be: some bits more than float32's last.
 ROUNDING = 1e-6
@@ -52,7 +49,7 @@ def _is_rounding(target: Target, outputs: Outputs, change: Callable[[Tensor], Te
 def is_steep(target: Target) -> bool:
     """True if its slope is never rounding: for a class's score, which nearly all runs ask about, for the logarithm of
     its probability, and for sums of these."""
-    if isinstance(target, Negated):
+    if isinstance(target, (Negated, Over)):
         return is_steep(target.target)
     if isinstance(target, Mixture):
         return all(is_steep(term) for _, term in target.terms)
@@ -71,9 +68,7 @@ def _slope(target: Target, outputs: Outputs, change: Callable[[Tensor], Tensor])
         return leaves[-1]
 
     pictures = len(outputs.scores)
-    given = replace(outputs, raw=_each(outputs.raw, leaf), scores=leaf(outputs.scores))
-    if outputs.embedding is not None:
-        given = replace(given, embedding=leaf(outputs.embedding))
+    given = outputs.mapped(leaf)
     with torch.enable_grad():
         values = target(given)
     gradients: Sequence[Tensor | None] = [None] * len(leaves)
@@ -97,26 +92,3 @@ def _moved(value: Tensor) -> Tensor:
 
 def _moved_precisely(value: Tensor) -> Tensor:
     return _moved(value.double())
-
-
-def _each(value: Any, change: Callable[[Tensor], Tensor]) -> Any:
-    """A network's return value, of the same kind, with each tensor in it changed."""
-    if isinstance(value, Tensor):
-        return change(value)
-    if isinstance(value, tuple):
-        parts = [_each(part, change) for part in value]
-        return type(value)(*parts) if hasattr(value, "_fields") else tuple(parts)
-    if isinstance(value, list):
-        return [_each(part, change) for part in value]
-    if isinstance(value, Mapping):
-        changed: Any = copy(value)
-        for key, part in value.items():
-            changed[key] = _each(part, change)
-        return changed
-    if hasattr(value, "__dict__"):
-        changed = copy(value)
-        for name, part in vars(value).items():
-            if isinstance(part, Tensor):
-                setattr(changed, name, change(part))
-        return changed
-    return value

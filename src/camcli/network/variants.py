@@ -115,7 +115,7 @@ def replays(forward: Forward, layer: Layer) -> bool:
     """
     if layer.name not in forward.replayed:
         tape, raw, scores = forward.tapes[layer.name], forward.outputs.raw, forward.outputs.scores
-        right = forward.network.embedder is None and isinstance(raw, Tensor)
+        right = forward.network.embedder is None and isinstance(raw, Tensor) and type(forward.outputs) is Outputs
         # An output without the picture's axis can't be told from several pictures' once it is played.
         right = right and raw.shape[:1] == (len(forward.images),)
         right = right and tape.reaches(raw) and tape.reaches(scores)

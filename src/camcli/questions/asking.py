@@ -69,6 +69,11 @@ class Asker:
         return any(isinstance(selector, classes.OfFolder) for selector in (*self._selectors, *self._pair))
 
     @property
+    def asked_for(self) -> Sequence[str]:
+        """The words that say which entries are asked about."""
+        return self._spec.contrast or self._spec.classes
+
+    @property
     def root(self) -> Target | None:
         """The target that the layer's map must lead to: a user's function; None for the scores."""
         return self._custom
@@ -87,7 +92,7 @@ class Asker:
         try:
             (ref,) = expand([self._spec.similar_to])
             view = preprocessing.view_of(
-                decoding.read_frame(ref, self._spec.decoding), self._model.preset, self._spec.fit
+                decoding.read_frame(ref, self._spec.decoding), self._model.preset, self._spec.fit or "crop"
             )
         except (InputError, ValueError) as error:
             raise RequestError(f"--similar-to {self._spec.similar_to}: {error}") from None
@@ -128,7 +133,7 @@ class Asker:
         # Every picture explains its own n-th entry in one backward; one with fewer entries repeats its last.
         for nth in range(max(map(len, chosen))):
             keys = tuple(own[min(nth, len(own) - 1)] if own else 0 for own in chosen)
-            target = self._model.task.target(outputs, keys, quantity)
+            target = self._model.task.target(outputs, found, keys, quantity)
             values = target(outputs).tolist()
             questions = [
                 self._question(found[i].entry(keys[i]), values[i], quantity) if nth < len(own) else None
@@ -141,7 +146,7 @@ class Asker:
     ) -> Asked:
         both = [len(pair[0]) and len(pair[1]) for pair in pairs]
         keys = [[own[0] if own else 0 for own in pair] for pair in pairs]
-        plus, minus = (self._model.task.target(outputs, own, self._quantity) for own in zip(*keys, strict=True))
+        plus, minus = (self._model.task.target(outputs, found, own, self._quantity) for own in zip(*keys, strict=True))
         target = Mixture(((1.0, plus), (-1.0, minus)))
         questions = [
             self._question(own.entry(key[0]), value, self._quantity, own.entry(key[1])) if there else None

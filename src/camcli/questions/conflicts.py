@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 from collections.abc import Sequence
+from dataclasses import replace
 from pathlib import Path
 
 from camcli import methods
@@ -12,6 +13,7 @@ from camcli.models import Model
 from camcli.network import parts
 from camcli.records import spelled
 from camcli.specs import TARGETS, Spec
+from camcli.tasks.task import Task
 
 # These need every operation before the layer to be seen, and compiled code shows none.
 _SEEN_WHOLE = parts.TO_PIXELS | parts.ATTENTION | parts.RESUMES
@@ -28,7 +30,7 @@ def methods_of(spec: Spec) -> tuple[list[Method], list[str]]:
         raise RequestError("batch size and top must be at least 1")
     found: list[Method] = []
     left_out: list[str] = []
-    for name in methods.names() if asks_all(spec) else methods.asked(spec.methods):
+    for name in methods.names() if asks_all(spec) else methods.asked(_named(spec)):
         try:
             found.append(_method(spec, name))
         except (RequestError, SetupError) as error:
@@ -44,7 +46,19 @@ def methods_of(spec: Spec) -> tuple[list[Method], list[str]]:
 
 def asks_all(spec: Spec) -> bool:
     """True if every method that applies is asked for."""
-    return methods.ALL in methods.asked(spec.methods)
+    return methods.ALL in methods.asked(_named(spec))
+
+
+def resolved(spec: Spec, task: Task) -> Spec:
+    """The spec with what suits the task where nothing was said. Raises: RequestError: no such quantity."""
+    if spec.quantity is not None and spec.quantity not in task.quantities:
+        raise RequestError(f"--quantity {spec.quantity!r} is none of {', '.join(task.quantities)}")
+    return replace(spec, methods=(task.method,) if spec.methods is None else spec.methods, fit=spec.fit or task.fit)
+
+
+def _named(spec: Spec) -> tuple[str, ...]:
+    """The methods; if the task will choose one, grad-cam stands for it."""
+    return ("grad-cam",) if spec.methods is None else spec.methods
 
 
 def check_model(spec: Spec, model: Model) -> None:
@@ -84,6 +98,15 @@ def check_targets(spec: Spec) -> None:
             raise RequestError(f"--target {spec.target!r} is none of {', '.join(TARGETS)}, module:function")
         if where.endswith(".py") and not Path(where).is_file():
             raise RequestError(f"no such file: {where}")
+    places = [flag for flag in ("at", "region", "mask") if getattr(spec, flag) is not None]
+    if len(places) > 1:
+        raise RequestError(f"{' and '.join('--' + flag for flag in places)} each name a place: give one")
+    if spec.region is not None and not (spec.region[0] < spec.region[2] and spec.region[1] < spec.region[3]):
+        raise RequestError(
+            f"--region {','.join(f'{side:g}' for side in spec.region)}: x0,y0,x1,y1 with x0 < x1, y0 < y1"
+        )
+    if spec.quantity is not None and spec.target != "logit":
+        raise RequestError("--quantity and --target each say which number is explained: give one")
     if spec.target == "softmax" and (spec.output_index is not None or spec.similar_to is not None):
         raise RequestError("--target softmax goes with classes only")
 

@@ -32,7 +32,7 @@ from camcli.methods import Method
 from camcli.models import Model
 from camcli.network import habits
 from camcli.network.layer import Layer
-from camcli.questions import classes, conflicts
+from camcli.questions import classes, conflicts, regions
 from camcli.questions.asking import Asker
 from camcli.questions.folders import FolderClasses
 from camcli.records import MAX_PIXELS, Attribution, Explained, Failed, Provenance, Ref, Result, Truth
@@ -40,6 +40,9 @@ from camcli.running import tuning
 from camcli.running.preparing import prepare
 from camcli.specs import Spec
 from camcli.tasks.task import Prediction
+
+# So many of the things found are named when what is asked about is not among them.
+_NAMED = 8
 
 
 class Engine:
@@ -72,12 +75,15 @@ class Engine:
         # Told what has to be said while the run goes on.
         self.on_remark: Callable[[str], None] = lambda text: None
         # Everything that can be refused without the weights is refused before they are fetched.
-        asked, left_out = conflicts.methods_of(spec)
+        conflicts.methods_of(spec)
         if model is None:
             if (known := models.labels_of(spec)) is not None:
                 for texts in (spec.classes, spec.contrast or ()):
                     classes.parse(texts, known, spec.model or models.catalog.BUNDLED, models.typed(spec))
             model = models.load_model(spec, progress=progress)
+        model = replace(model, task=regions.within(model.task, spec))
+        spec = self.spec = conflicts.resolved(spec, model.task)
+        asked, left_out = conflicts.methods_of(spec)
         if spec.output_index is not None:
             model = models.without_classes(model)
         self.asker = Asker(spec, model, function)
@@ -89,7 +95,7 @@ class Engine:
         # The pictures of one forward: fewer than a batch once so many did not fit in memory.
         self._most = self.batch_size
         truth = FolderClasses(model, lambda text: self.on_remark(text)) if self.asker.by_folder else None
-        self.reader = Reader(model.preset, spec.fit, spec.decoding, truth, max_pixels)
+        self.reader = Reader(model.preset, spec.fit or model.task.fit, spec.decoding, truth, max_pixels)
 
     @property
     def methods(self) -> Sequence[Method]:
@@ -212,8 +218,8 @@ class Engine:
     ) -> Result:
         assert item.frame is not None
         assert item.view is not None
-        if not prediction.finite:
-            return Failed(item.ref, "predict", "not-finite", "the model's scores are not finite (NaN or infinity)")
+        if prediction.refusal is not None:
+            return Failed(item.ref, "predict", *prediction.refusal)
         if isinstance(answers, str):
             return Failed(item.ref, "explain", "not-finite", answers)
         if masked := [one.target.name for one in answers if one.target.value == -np.inf]:
@@ -235,7 +241,15 @@ class Engine:
             ms={**item.ms, **shared},
             provenance=self.provenance,
             truth=truth,
+            note=self._why_nothing(prediction) if self.methods and not answers else None,
         )
+
+    def _why_nothing(self, prediction: Prediction) -> str:
+        """Words for a picture in which nothing of what was asked about was found."""
+        if not prediction.ranking:
+            return f"{self.model.task.nothing}: nothing to explain"
+        names = dict.fromkeys(prediction.entry(key).label for key in prediction.ranking[:_NAMED])
+        return f"nothing found of {', '.join(self.asker.asked_for)}: there is {', '.join(names)}"
 
 
 def _ms(start: float, end: float) -> float:

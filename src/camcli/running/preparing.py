@@ -156,7 +156,14 @@ class _Preparation:
         net, found = self._model.net, []
         if any(method.at_layer for method in self._methods):
             try:
-                found = choosing.resolve(net, traced, self._spec.layers, self._model.name, models.typed(self._spec))
+                found = choosing.resolve(
+                    net,
+                    traced,
+                    self._spec.layers,
+                    self._model.name,
+                    models.typed(self._spec),
+                    self._model.task.rule,
+                )
             except SetupError as error:
                 self._leave_out([method for method in self._methods if method.at_layer], error)
         if not any(method.needs & parts.AT_STAGES for method in self._methods):

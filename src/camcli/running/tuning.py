@@ -78,7 +78,7 @@ def rearranged(
         return found
     if trace is None:
         raise SetupError("the network can't be followed, so --precision and --compile don't know where its head begins")
-    kept = kept or [choosing.choose(model.net, trace, model.name)]
+    kept = kept or [choosing.choose(model.net, trace, model.name, model.task.rule)]
     if spec.compile:
         compile_trunk(found.net, trace, [layer.name for layer in kept])
     if spec.precision == "fp32":

@@ -24,7 +24,7 @@ from camcli.tasks.activations import Activations
 from camcli.tasks.outputs import Outputs, asked
 from camcli.tasks.tables import as_table, scores_in
 from camcli.tasks.targets import OfClass, Target
-from camcli.tasks.task import Rule
+from camcli.tasks.task import Prediction, Refusal, Rule
 
 Reading = Literal["softmax", "sigmoid", "none"]
 
@@ -50,6 +50,7 @@ class Classify:
     method: ClassVar[str] = "grad-cam"
     fit: ClassVar[Fit] = "crop"
     rule: ClassVar[Rule] = "crossing"
+    nothing: ClassVar[str] = "no class"
     quantities: ClassVar = QUANTITIES
 
     key: str | None = None
@@ -102,7 +103,7 @@ class Classify:
             for i, (ranking, own) in enumerate(zip(rankings, logits.numpy(), strict=True))
         ]
 
-    def target(self, outputs: Outputs, keys: tuple[int, ...], quantity: str) -> Target:
+    def target(self, outputs: Outputs, found: Sequence[Prediction], keys: tuple[int, ...], quantity: str) -> Target:
         """Each picture's own class: its score, or its probability."""
         return OfClass(keys, quantity == "softmax")
 
@@ -123,9 +124,10 @@ class ClassPrediction:
     probabilities: NDArray[np.float32] | None
 
     @property
-    def finite(self) -> bool:
-        """False if a score is NaN or infinity. A class that is masked out has a score of minus infinity."""
-        return bool((self.logits < np.inf).all())
+    def refusal(self) -> Refusal | None:
+        """NaN or infinity. A class that is masked out has a score of minus infinity."""
+        finite = bool((self.logits < np.inf).all())
+        return None if finite else ("not-finite", "the model's scores are not finite (NaN or infinity)")
 
     def of_class(self, class_id: int) -> list[int]:
         return [class_id]

@@ -3,13 +3,15 @@
 from __future__ import annotations
 
 import re
-from dataclasses import dataclass
+from collections.abc import Callable
+from dataclasses import dataclass, replace
 from typing import TYPE_CHECKING, Any
 
 from torch import Tensor, nn
 
 from camcli.errors import SetupError
 from camcli.machine.faults import device_failed, lacks_memory
+from camcli.tasks.tables import with_each
 
 if TYPE_CHECKING:
     from camcli.tasks.task import Task
@@ -28,6 +30,15 @@ class Outputs:
     def probabilities(self) -> Tensor:
         """(N, K) in [0, 1]."""
         return self.task.probabilities(self.scores)
+
+    def over(self, masks: Tensor) -> Outputs:
+        """The outputs as scores of regions. Only those that say something of places have any."""
+        raise NotImplementedError
+
+    def mapped(self, change: Callable[[Tensor], Tensor]) -> Outputs:
+        """The outputs with each tensor that a target may read changed."""
+        found = replace(self, raw=with_each(self.raw, change), scores=change(self.scores))
+        return found if self.embedding is None else replace(found, embedding=change(self.embedding))
 
     @property
     def log_probabilities(self) -> Tensor:

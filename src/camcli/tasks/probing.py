@@ -9,10 +9,12 @@ import torch
 from torch import Tensor, nn
 
 from camcli.errors import RequestError, SetupError
+from camcli.tasks import segment
 from camcli.tasks.activations import Activation, Activations
 from camcli.tasks.classify import UNREAD, Classify
 from camcli.tasks.frozen import frozen
 from camcli.tasks.outputs import asked
+from camcli.tasks.segment import Segment
 from camcli.tasks.tables import NoTableError, as_table, scores_in, tensors_in
 
 # Rounding, and the least probability that some code clamps to.
@@ -70,6 +72,13 @@ def probe(net: nn.Module, images: Tensor, key: str | None, multi_label: bool) ->
     found, classes = readout(table.shape[1], multi_label, ended_in, key)
     doubtful = ended_in is None and classes >= _SEVERAL and not seen.is_product(output)
     return replace(found, unsigned=doubtful and _is_unsigned(table)), classes
+
+
+def places(net: nn.Module, images: Tensor, key: str | None, multi_label: bool) -> tuple[Segment, int] | None:
+    """(how the output is read, number of classes) of a network that scores each place; None if it does not."""
+    with torch.no_grad(), frozen(net):
+        raw = asked(net, images.clone())
+    return segment.probe(raw, images, key, multi_label)
 
 
 def probe_twice(net: nn.Module, images: Tensor, key: str | None, multi_label: bool) -> tuple[Classify, int, bool]:

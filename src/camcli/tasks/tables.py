@@ -2,7 +2,8 @@
 
 from __future__ import annotations
 
-from collections.abc import Mapping
+from collections.abc import Callable, Mapping
+from copy import copy
 from typing import Any
 
 from torch import Tensor, nn
@@ -16,6 +17,17 @@ class NoTableError(SetupError):
 
 def scores_in(output: Any, key: str | None) -> tuple[str | None, Tensor]:
     """(the key, the scores) of what the network returned; the key is None if that is the tensor itself."""
+    return chosen(output, key, _is_table, "logits", "(N, classes) tensor")
+
+
+def chosen(
+    output: Any, key: str | None, fits: Callable[[Tensor], bool], usual: str, kind: str
+) -> tuple[str | None, Tensor]:
+    """(the key, the tensor) of what the network returned: the named one, the one with the usual name, or the only one
+    that fits its `kind`; the key is None if the tensor itself was returned.
+
+    Raises: RequestError: no such key; NoTableError: none fits, or several do.
+    """
     if isinstance(output, Tensor):
         if key is not None:
             raise RequestError(f"--output-key {key}: the model gives one tensor, not several outputs")
@@ -25,19 +37,17 @@ def scores_in(output: Any, key: str | None) -> tuple[str | None, Tensor]:
         if key not in outputs:
             raise RequestError(f"--output-key {key}: the model's outputs are {_listed(outputs)}")
         return key, outputs[key]
-    if "logits" in outputs:
-        return "logits", outputs["logits"]
-    tables = [(name, value) for name, value in outputs.items() if _is_table(value)]
-    if len(tables) == 1:
-        return tables[0]
+    if usual in outputs:
+        return usual, outputs[usual]
+    fitting = [(name, value) for name, value in outputs.items() if fits(value)]
+    if len(fitting) == 1:
+        return fitting[0]
     if not outputs:
-        kind = type(output).__qualname__
+        told = type(output).__qualname__
         raise NoTableError(
-            f"the model returns no tensor ({kind}): it is no classifier. Let it return its scores as one"
+            f"the model returns no tensor ({told}): it is no classifier. Let it return its scores as one"
         )
-    raise NoTableError(
-        f"the model's output has no single (N, classes) tensor: choose one with --output-key, of {_listed(outputs)}"
-    )
+    raise NoTableError(f"the model's output has no single {kind}: choose one with --output-key, of {_listed(outputs)}")
 
 
 def _named(output: Any) -> dict[str, Tensor]:
@@ -112,3 +122,26 @@ def as_table(output: Tensor, pictures: int) -> Tensor:
 
 def _listed(outputs: Mapping[str, Tensor]) -> str:
     return ", ".join(f"{name} ({'x'.join(map(str, value.shape))})" for name, value in outputs.items()) or "no tensors"
+
+
+def with_each(value: Any, change: Callable[[Tensor], Tensor]) -> Any:
+    """A network's return value, of the same kind, with each tensor in it changed."""
+    if isinstance(value, Tensor):
+        return change(value)
+    if isinstance(value, tuple):
+        parts = [with_each(part, change) for part in value]
+        return type(value)(*parts) if hasattr(value, "_fields") else tuple(parts)
+    if isinstance(value, list):
+        return [with_each(part, change) for part in value]
+    if isinstance(value, Mapping):
+        changed: Any = copy(value)
+        for key, part in value.items():
+            changed[key] = with_each(part, change)
+        return changed
+    if hasattr(value, "__dict__"):
+        changed = copy(value)
+        for name, part in vars(value).items():
+            if isinstance(part, Tensor):
+                setattr(changed, name, change(part))
+        return changed
+    return value

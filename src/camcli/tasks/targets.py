@@ -37,6 +37,17 @@ class OfClass:
         return _own(outputs.probabilities if self.probability else outputs.scores, self.ids)
 
 
+@dataclass(frozen=True, slots=True, eq=False)
+class Over:
+    """A target read off one region a picture, `masks` of bool (N, h, w), in place of all of it: arXiv:2002.11434."""
+
+    masks: Tensor
+    target: Target
+
+    def __call__(self, outputs: Outputs) -> Tensor:
+        return self.target(outputs.over(self.masks))
+
+
 @dataclass(frozen=True, slots=True)
 class Mixture:
     """A weighted sum of targets: one class less another tells what speaks for the one rather than the other."""
@@ -108,9 +119,20 @@ def map_classes(target: Target, change: Callable[[OfClass], Target]) -> Target:
         return change(target)
     if isinstance(target, Negated):
         return Negated(map_classes(target.target, change))
+    if isinstance(target, Over):
+        return Over(target.masks, map_classes(target.target, change))
     if isinstance(target, Mixture):
         return Mixture(tuple((weight, map_classes(term, change)) for weight, term in target.terms))
     return target
+
+
+def table_of(target: Target, outputs: Outputs) -> Outputs:
+    """The outputs whose scores (N, K) the target is read off."""
+    if isinstance(target, Negated):
+        return table_of(target.target, outputs)
+    if isinstance(target, Mixture):
+        return table_of(target.terms[0][1], outputs)
+    return outputs.over(target.masks) if isinstance(target, Over) else outputs
 
 
 def _own(table: Tensor, ids: tuple[int, ...]) -> Tensor:

@@ -13,6 +13,8 @@ if TYPE_CHECKING:
     from camcli.tasks.outputs import Outputs
     from camcli.tasks.targets import Target
 
+# (a stable word, a sentence): why a picture has no answer.
+Refusal = tuple[str, str]
 # The rules by which a layer is chosen (see layers.choosing).
 Rule = Literal["crossing", "coarsest", "read-from"]
 
@@ -26,8 +28,8 @@ class Prediction(Protocol):
         """The keys, best first; empty if nothing was found."""
 
     @property
-    def finite(self) -> bool:
-        """False if the network gives NaN or infinity."""
+    def refusal(self) -> Refusal | None:
+        """The reason why the picture has no answer: NaN or infinity, or nothing where it is asked about."""
 
     def of_class(self, class_id: int) -> Sequence[int]:
         """The keys of the entries of that class, best first; empty if none was found."""
@@ -39,7 +41,8 @@ class Task(Protocol):
     """How a network is asked, what its answer says (entries), and what can be explained of an entry (quantities).
 
     method: the default one. fit: how a picture becomes the view, unless asked otherwise. rule: how the layer is chosen.
-    table: `Outputs.scores` hold all that matters of the network's answer. alone: it takes one picture at a time.
+    table: `Outputs.scores` hold all that matters of the network's answer. binary: its one number is read
+    as two classes, no and yes. nothing: what is said if it found nothing.
     """
 
     @property
@@ -52,6 +55,10 @@ class Task(Protocol):
     def rule(self) -> Rule: ...
     @property
     def table(self) -> bool: ...
+    @property
+    def binary(self) -> bool: ...
+    @property
+    def nothing(self) -> str: ...
     @property
     def quantities(self) -> Mapping[str, str]:
         """name -> a line of help."""
@@ -67,7 +74,7 @@ class Task(Protocol):
     ) -> Sequence[Prediction]:
         """What the network says of each picture; the views lie in their frames as told."""
 
-    def target(self, outputs: Outputs, keys: tuple[int, ...], quantity: str) -> Target:
+    def target(self, outputs: Outputs, found: Sequence[Prediction], keys: tuple[int, ...], quantity: str) -> Target:
         """The target that asks for that quantity of each picture's own entry."""
 
     def probabilities(self, scores: Tensor) -> Tensor:

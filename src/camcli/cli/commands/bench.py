@@ -35,7 +35,7 @@ def bench(
     *,
     inputs: Inputs,
     images: Images = 64,
-    method: Methods = ["grad-cam"],  # noqa: B006  Typer wants a list and copies it
+    method: Methods = None,
     asked: TargetFlags,
     layer: Layers = None,
     flags: ModelFlags,
@@ -57,7 +57,7 @@ def bench(
     process.tune()
     problems = Problems()
     given = problems.of_model(flags)
-    problems.of_asked(asked, method)
+    problems.of_asked(asked, method or ())
     pictures = problems.listed("--save", None if save == "none" else save, SAVED)
     problems.of_pictures(pictured)
     problems.of_computing(computed)
@@ -66,7 +66,7 @@ def bench(
         **given,
         **asked.for_spec(),
         **computed.for_spec(),
-        methods=methods.asked(method),
+        methods=methods.asked(method) if method else None,
         layers=tuple(layer or ()),
         **pictured.for_spec(),
     )

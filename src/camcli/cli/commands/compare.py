@@ -105,7 +105,7 @@ def compare(
     """
     process.tune()
     problems = Problems()
-    problems.of_asked(asked, method)
+    problems.of_asked(asked, method or ())
     pairs: list[tuple[str | None, str]] = []
     problems.catch(lambda: pairs.extend(_pairs(model, weights)))
     networks = [problems.of_model(replace(flags, model=named, weights=file)) for named, file in pairs]
@@ -117,7 +117,7 @@ def compare(
     specs = [
         Spec(
             **network,
-            methods=methods.asked(method),
+            methods=methods.asked(method or ()),
             layers=tuple(layer or ()),
             **pictured.for_spec(),
             **asked.for_spec(),

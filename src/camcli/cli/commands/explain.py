@@ -35,7 +35,7 @@ from camcli.specs import COLORMAPS, Augment, Fuse, Norm, OutputSpec, PictureForm
 def explain(
     *,
     inputs: Inputs,
-    method: Methods = ["grad-cam"],  # noqa: B006  Typer wants a list and copies it
+    method: Methods = None,
     asked: TargetFlags,
     layer: Layers = None,
     fuse: FuseOption = None,
@@ -70,7 +70,7 @@ def explain(
     process.tune()
     problems = Problems()
     given = problems.of_model(flags)
-    problems.of_asked(asked, method)
+    problems.of_asked(asked, method or ())
     pictures = problems.listed("--save", None if save == "none" else save, SAVED)
     augments = problems.listed("--augment", augment, get_args(Augment))
     if sanity is not None:
@@ -94,15 +94,15 @@ def explain(
     if neurons and pictures and folder is not None:
         pictures = (*pictures, "neurons")
     if file is not None:
-        named = methods.asked(method)
+        named = methods.asked(method or ())
         count = len(methods.names() if methods.ALL in named else named)
-        answers = count * len(asked.class_) * max(1, len(layer or ()))
+        answers = max(1, count) * len(asked.class_) * max(1, len(layer or ()))
         problems.of_one_file(file, pictures, asked.class_, answers, flow.json)
     problems.raise_any()
     spec = Spec(
         **given,
         **asked.for_spec(),
-        methods=methods.asked(method),
+        methods=methods.asked(method) if method else None,
         layers=tuple(layer or ()),
         fuse=cast(Fuse | None, fuse),
         augment=augments,

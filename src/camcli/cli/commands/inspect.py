@@ -120,7 +120,7 @@ def _fit(checkpoint: Checkpoint, file: str, model: str | None, key: str | None) 
         candidates = guess.ranked(checkpoint.tensors)
     fits = guess.fitting_ones(candidates)
     if not fits:
-        wanted = model or f"any of {len(catalog.names())} architectures"
+        wanted = model or f"any of {len(catalog.classifiers())} architectures"
         nearest = {c.name: misfits.differences(c.fit, None if model else 4) for c in candidates[:_NEAREST]}
         why = candidates[0].hint if model else guess.way_on(candidates)
         why = f". {checkpoint.made_for}" if checkpoint.made_for else why

@@ -88,7 +88,7 @@ def layers(
     traced = trace(plan.net, grey, plan.task)
     chosen, refusal = None, None
     try:
-        chosen = choose(plan.net, traced, plan.name)
+        chosen = choose(plan.net, traced, plan.name, plan.task.rule)
     except SetupError as error:  # raised once it is listed which of the others can be named
         refusal = error
     modules: list[dict[str, Any]] = [

@@ -8,9 +8,10 @@ from typing import Annotated, Any
 
 import typer
 
-from camcli.cli.completion import complete_model
+from camcli.cli.completion import complete_model, offer
 from camcli.errors import RequestError
 from camcli.models import presets
+from camcli.specs import TASKS
 
 ModelName = Annotated[
     str | None,
@@ -145,6 +146,18 @@ OutputKey = Annotated[
 Device = Annotated[str, typer.Option("--device", metavar="NAME", help="Device: auto, cpu, cuda, cuda:1 or mps.")]
 
 
+TaskOption = Annotated[
+    str | None,
+    typer.Option(
+        "--task",
+        metavar="NAME",
+        help=f"Kind of answer that the model gives, if its output does not tell: {', '.join(TASKS)}.",
+        autocompletion=offer(TASKS),
+        show_default=False,
+    ),
+]
+
+
 @dataclass(frozen=True, slots=True)
 class ModelFlags:
     """The options that say which network is asked and how it is read; `spread` gives them to a command."""
@@ -163,6 +176,7 @@ class ModelFlags:
     interpolation: Interpolation = None
     multi_label: MultiLabel = False
     output_key: OutputKey = None
+    task: TaskOption = None
     device: Device = "auto"
 
     def for_spec(self) -> dict[str, Any]:

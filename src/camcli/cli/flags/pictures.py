@@ -11,11 +11,14 @@ from camcli.cli.completion import offer
 from camcli.records import Fit
 
 FitOption = Annotated[
-    str,
+    str | None,
     typer.Option(
         "--fit",
-        help=f"How the picture becomes the view: {', '.join(get_args(Fit))}.",
+        metavar="HOW",
+        help=f"Way from the picture to the view: {', '.join(get_args(Fit))}. Default: crop; full, if the model answers "
+        "for places.",
         autocompletion=offer(get_args(Fit)),
+        show_default=False,
     ),
 ]
 
@@ -46,7 +49,7 @@ White = Annotated[
 class PictureFlags:
     """The options that say how a picture becomes the network's view; `spread` gives them to a command."""
 
-    fit: FitOption = "crop"
+    fit: FitOption = None
     draft: Draft = None
     white: White = None
 

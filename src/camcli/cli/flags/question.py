@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import math
 from dataclasses import dataclass, field, fields
 from typing import Annotated, Any, get_args
 
@@ -9,17 +10,20 @@ import typer
 
 from camcli.cli.completion import complete_layer, complete_method, offer
 from camcli.cli.flags.panels import WHAT
+from camcli.errors import RequestError
 from camcli.specs import Fuse, Sanity
 
 Methods = Annotated[
-    list[str],
+    list[str] | None,
     typer.Option(
         "--method",
         "-M",
         metavar="NAME",
-        help="Method, repeatable; see `camcli methods`. all: every one that applies to the model.",
+        help="Method, repeatable; see `camcli methods`. all: every one that applies to the model. Default: grad-cam; "
+        "hires-cam for a detection or a place.",
         autocompletion=complete_method,
         rich_help_panel=WHAT,
+        show_default=False,
     ),
 ]
 
@@ -61,6 +65,38 @@ TargetOption = Annotated[
         "--target",
         metavar="WHAT",
         help="Number that is explained: the logit, the softmax (probability), or your module:function of the output.",
+    ),
+]
+
+Quantity = Annotated[
+    str | None,
+    typer.Option(
+        "--quantity",
+        metavar="NAME",
+        help="Number of it that is explained, as the model's task has them: softmax, …",
+        show_default=False,
+    ),
+]
+
+At = Annotated[
+    str | None,
+    typer.Option("--at", metavar="X,Y", help="Pixel to explain, of a segmentation.", show_default=False),
+]
+
+RegionOption = Annotated[
+    str | None,
+    typer.Option(
+        "--region", metavar="X0,Y0,X1,Y1", help="Box to explain, in pixels, of a segmentation.", show_default=False
+    ),
+]
+
+MaskFile = Annotated[
+    str | None,
+    typer.Option(
+        "--mask",
+        metavar="PICTURE",
+        help="Region to explain, white in a picture of the same size, of a segmentation.",
+        show_default=False,
     ),
 ]
 
@@ -159,12 +195,31 @@ class TargetFlags:
     counterfactual: Counterfactual = False
     contrast: Contrast = None
     target: TargetOption = "logit"
+    quantity: Quantity = None
+    at: At = None
+    region: RegionOption = None
+    mask: MaskFile = None
     output_index: OutputIndex = None
     similar_to: SimilarTo = None
     seed: Seed = 0
 
     def for_spec(self) -> dict[str, Any]:
-        """The fields of a Spec."""
+        """The fields of a Spec. Raises: RequestError: places that are none."""
         given = {field.name: getattr(self, field.name) for field in fields(self)}
         given["classes"] = tuple(given.pop("class_"))
+        given["at"] = _numbers("--at", self.at, 2)
+        given["region"] = _numbers("--region", self.region, 4)
         return given
+
+
+def _numbers(flag: str, given: str | None, count: int) -> tuple[float, ...] | None:
+    """So many numbers between commas. Raises: RequestError: it is something else."""
+    if given is None:
+        return None
+    try:
+        found = tuple(float(part) for part in given.split(","))
+    except ValueError:
+        found = ()
+    if len(found) != count or not all(map(math.isfinite, found)):
+        raise RequestError(f"{flag} {given!r}: {count} numbers between commas, in pixels of the picture")
+    return found

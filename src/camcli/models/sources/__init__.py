@@ -20,6 +20,8 @@ if TYPE_CHECKING:
 
     from torch import Tensor
 
+# The modules with torchvision's networks, by task.
+_OF_TASK = {"classify": "torchvision", "segment": "torchvision_dense"}
 # Endings of files that are taken for models.
 _WEIGHTS = frozenset({".pth", ".pt", ".ckpt", ".bin", ".safetensors", ".tar", ".pkl", ".h5", ".onnx"})
 
@@ -28,12 +30,15 @@ def architecture_of(spec: ModelSpec, tensors: Mapping[str, Tensor] | None = None
     """The architecture that the model's source gives; `tensors` are those of the file that will fill it."""
     name = spec.model or catalog.BUNDLED
     check_name(name)
+    own = catalog.task_of(name) if name in catalog.names() else spec.task
+    if spec.task not in (None, own):
+        raise RequestError(f"--task {spec.task}: {name} is there to {own}")
     if catalog.is_timm(name):
         source = "timm"
     elif catalog.is_user_code(name):
         source = "user_code"
     else:
-        source = "bundled" if name == catalog.BUNDLED else "torchvision"
+        source = "bundled" if name == catalog.BUNDLED else _OF_TASK[catalog.task_of(name)]
     module = import_module(f"{__name__}.{source}")
     found: Architecture = module.architecture(name, spec.weights, parsed(spec.model_args), tensors)
     return found

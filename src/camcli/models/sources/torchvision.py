@@ -66,11 +66,7 @@ def architecture(name: str, weights: str, args: Args, tensors: Mapping[str, Tens
             )
 
     def build(initialise: bool) -> nn.Module:
-        with nullcontext() if initialise else filling.no_initialisation():
-            try:
-                net: nn.Module = torchvision.models.get_model(name, weights=None, **options | args)
-            except (TypeError, ValueError) as error:
-                raise RequestError(f"--model-arg: {name} can't be built: {error}") from None
+        net = built(name, options | args, initialise=initialise)
         if tensors is not None and family == "mnasnet":
             _of_version(net, tensors)
         return net
@@ -87,6 +83,16 @@ def architecture(name: str, weights: str, args: Args, tensors: Mapping[str, Tens
         fixed_size=family in ("vision_transformer", "maxvit"),
         remarks=remarks,
     )
+
+
+def built(name: str, args: Args, *, initialise: bool) -> nn.Module:
+    """torchvision's network of that name, without weights. Raises: RequestError: it takes no such arguments."""
+    with nullcontext() if initialise else filling.no_initialisation():
+        try:
+            net: nn.Module = torchvision.models.get_model(name, weights=None, **args)
+        except (TypeError, ValueError) as error:
+            raise RequestError(f"--model-arg: {name} can't be built: {error}") from None
+    return net
 
 
 def imagenet_labels() -> tuple[str, ...]:

@@ -1,0 +1,93 @@
+"""What the network said of places, drawn on a picture: a region's outline, a detection's box and keypoints."""
+
+from __future__ import annotations
+
+from typing import TYPE_CHECKING, TypeAlias
+
+import numpy as np
+from numpy.typing import NDArray
+
+from camcli.records import Box, Entry, Place, Region
+
+if TYPE_CHECKING:
+    from PIL.ImageFont import FreeTypeFont, ImageFont
+
+    Font: TypeAlias = "ImageFont | FreeTypeFont"
+
+Pixels = NDArray[np.uint8]
+# Seen on any ground: a light line inside a dark one.
+_LIGHT, _DARK = (255, 255, 255), (0, 0, 0)
+# A line's width, as a share of the picture's longer side.
+_WIDTH = 1 / 400
+
+
+def drawn(picture: Pixels, entry: Entry, scale: tuple[float, float]) -> Pixels:
+    """The picture (H, W, 3) with the entry's place on it; `scale`: the picture's pixels for one of the frame's."""
+    where = entry.where
+    if where is None:
+        return picture
+    width = max(1, round(max(picture.shape[:2]) * _WIDTH))
+    picture = picture.copy()
+    if where.region is not None:
+        _outline(picture, where.region, scale, width)
+    elif where.box is not None:
+        _box(picture, where.box, scale, width)
+        picture = _named(picture, entry, where.box, scale)
+    _points(picture, where, scale, width)
+    return picture
+
+
+def _outline(picture: Pixels, region: Region, scale: tuple[float, float], width: int) -> None:
+    import cv2
+
+    x0, y0, x1, y1 = region.box
+    height, breadth = picture.shape[:2]
+    # The picture's pixel centres, in cells of the mask.
+    columns = ((np.arange(breadth) + 0.5) / scale[0] - x0) / (x1 - x0) * region.mask.shape[1]
+    rows = ((np.arange(height) + 0.5) / scale[1] - y0) / (y1 - y0) * region.mask.shape[0]
+    inside = ((rows >= 0) & (rows < len(region.mask)))[:, None] & ((columns >= 0) & (columns < region.mask.shape[1]))
+    row, column = (np.clip(c, 0, n - 1).astype(int) for c, n in zip((rows, columns), region.mask.shape, strict=True))
+    mask = (region.mask[row[:, None], column] & inside).astype(np.uint8)
+    contours, _ = cv2.findContours(mask, cv2.RETR_LIST, cv2.CHAIN_APPROX_NONE)
+    for colour, thickness in ((_DARK, 3 * width), (_LIGHT, width)):
+        cv2.drawContours(picture, contours, -1, colour, thickness)
+
+
+def _box(picture: Pixels, box: Box, scale: tuple[float, float], width: int) -> None:
+    import cv2
+
+    x0, y0, x1, y1 = _scaled(box, scale)
+    for colour, thickness in ((_DARK, 3 * width), (_LIGHT, width)):
+        cv2.rectangle(picture, (x0, y0), (x1, y1), colour, thickness)
+
+
+def _named(picture: Pixels, entry: Entry, box: Box, scale: tuple[float, float]) -> Pixels:
+    """The entry's label and score over the box's upper edge, or inside of it if there is no room."""
+    from PIL import Image, ImageDraw, ImageFont
+
+    score = "" if entry.probability is None else f" {entry.probability:.2f}"
+    text = f"{entry.label}{score}"
+    canvas = Image.fromarray(picture)
+    font = ImageFont.load_default(max(10.0, min(canvas.width / 45, 40.0)))
+    left, _, right, below = font.getbbox(text)
+    x0, y0, *_ = _scaled(box, scale)
+    high, wide = round(below) + 4, round(right - left) + 8
+    x, y = max(0, min(x0, canvas.width - wide)), y0 - high if y0 >= high else max(0, y0)
+    draw = ImageDraw.Draw(canvas)
+    draw.rectangle((x, y, x + wide, y + high), fill=_DARK)
+    draw.text((x + 4, y + 2), text, fill=_LIGHT, font=font)
+    return np.array(canvas)
+
+
+def _points(picture: Pixels, where: Place, scale: tuple[float, float], width: int) -> None:
+    import cv2
+
+    for point in where.points:
+        centre = round(point.x * scale[0]), round(point.y * scale[1])
+        cv2.circle(picture, centre, 3 * width, _DARK, -1)
+        cv2.circle(picture, centre, 2 * width, _LIGHT, -1)
+
+
+def _scaled(box: Box, scale: tuple[float, float]) -> tuple[int, int, int, int]:
+    x0, y0, x1, y1 = box
+    return round(x0 * scale[0]), round(y0 * scale[1]), round(x1 * scale[0]), round(y1 * scale[1])
