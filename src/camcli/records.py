@@ -25,7 +25,7 @@ Box = tuple[float, float, float, float]
 Sides: TypeAlias = int | tuple[int, int]
 # One result as JSON-ready data.
 Row: TypeAlias = dict[str, Any]
-Fit = Literal["crop", "squash", "pad", "full"]
+Fit = Literal["crop", "squash", "pad", "full", "whole"]
 Kind = Literal["map", "saliency"]
 Picture = Literal["overlay", "heatmap", "panel", "raw", "neurons"]
 
@@ -275,7 +275,8 @@ class Attribution:
     `values` is float32: a map (h, w) >= 0 at the layer's resolution, or a saliency (3, h, w), signed, on the view.
     `layer` is None if the method looks at no layer; fused layers, or the stages that it was read at, are joined by
     "+". `note` says what is wrong with the answer: why it is blank or flat, that it does not depend on the class, that
-    rounding can decide it.
+    rounding can decide it. `box`: what the values cover in the frame, if that is not the view: a detector's own canvas,
+    which is padded.
     """
 
     method: str
@@ -284,6 +285,7 @@ class Attribution:
     target: Question
     values: NDArray[np.float32]
     note: str | None = None
+    box: Box | None = None
     neurons: tuple[Neuron, ...] = ()
     sanity: tuple[SanityCheck, ...] = ()
 

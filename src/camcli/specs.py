@@ -17,7 +17,7 @@ Precision = Literal["fp32", "bf16", "fp16"]
 # The numbers that can be explained of a class.
 TARGETS = ("logit", "softmax")
 # The kinds of answer that a network may give.
-TASKS = ("classify", "segment")
+TASKS = ("classify", "segment", "detect")
 PictureFormat = Literal["jpg", "png"]
 
 
@@ -57,7 +57,8 @@ class Spec(ModelSpec):
     methods: none of them: classify only; None: the one that suits the model's task. fit: None: as the task wants.
     target: "logit", "softmax", or the user's `module:function`; quantity: another number of the task's. One of
     classes, contrast, output_index, similar_to and a function says what is explained; at (x, y), region (x0, y0, x1,
-    y1) or mask (a file): the place that a segmentation is asked about. counterfactual: what speaks against it. augment:
+    y1) or mask (a file): the place that a segmentation is asked about. threshold: the
+    least score of a detection. counterfactual: what speaks against it. augment:
     answers averaged over flips and scales; eigen_smooth: sums over channels replaced by their first component; fuse:
     several layers as one map; neurons: the channels that weigh most; sanity: what is left when weights are randomised.
     seed: of whatever is drawn at random. batch_size: pictures per forward, None: as suits the device. precision: of all
@@ -78,6 +79,7 @@ class Spec(ModelSpec):
     at: tuple[float, float] | None = None
     region: tuple[float, float, float, float] | None = None
     mask: str | None = None
+    threshold: float | None = None
     output_index: int | None = None
     similar_to: str | None = None
     augment: tuple[str, ...] = ()

@@ -72,7 +72,7 @@ def fused(maps: Sequence[Tensor], how: Fuse) -> Tensor:
 
 @dataclass(frozen=True, slots=True)
 class Plan:
-    """The questions to every batch of a run."""
+    """The questions to every batch of a run. `levels`: an answer is read at the one layer that has its gradient."""
 
     network: Network
     methods: Sequence[Method]
@@ -81,6 +81,7 @@ class Plan:
     augment: Sequence[str] = ()
     eigen_smooth: bool = False
     fuse: Fuse | None = None
+    levels: bool = False
 
 
 @dataclass(frozen=True, slots=True, eq=False)
@@ -124,9 +125,17 @@ class Batch:
         for method in self._plan.methods:
             yield from self.answers_of(method, target)
 
+    def _level_of(self, target: Target) -> Layer:
+        """The level that a detection was read from: the last one, as later levels are made of earlier ones, that has a
+        gradient."""
+        levels = self._plan.layers
+        return next((own for own in reversed(levels) if self.forward.has_gradient(target, own)), levels[-1])
+
     def answers_of(self, method: Method, target: Target) -> Iterator[Answer]:
         """One method's answers."""
-        layers = self._plan.layers if method.at_layer else [None]
+        layers: Sequence[Layer | None] = [None]
+        if method.at_layer:
+            layers = [self._level_of(target)] if self._plan.levels else self._plan.layers
         found = [self._values(method, target, layer) for layer in layers]
         if self._plan.fuse is not None and method.at_layer and method.kind == "map":
             yield Answer(method, layers[-1], self._plan.layers, _array(fused(found, self._plan.fuse)))

@@ -84,7 +84,9 @@ def made_with(row: Mapping[str, Any]) -> str:
     sha256 = f"sha256 {made['weights_sha256'][:16]}" if made["weights_sha256"] else "no file"
     fit = made["spec"]["fit"]
     size = (
-        f"{fit} to {shortly(preset['crop'])}"
+        "the whole picture"
+        if fit == "whole"
+        else f"{fit} to {shortly(preset['crop'])}"
         if fit in ("squash", "pad")
         else f"{'squash' if preset['squash'] else 'resize'} {shortly(preset['resize'])} crop {shortly(preset['crop'])}"
     )

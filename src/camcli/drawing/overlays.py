@@ -47,7 +47,7 @@ def overlay(frame: Frame, box: Box, attribution: Attribution, style: Style) -> P
     """The map blended over (or the saliency put in place of) its part of the photo; the rest dimmed. (H, W, 3)."""
     import cv2
 
-    photo, box = _shrunk(frame, box, style)
+    photo, box = _shrunk(frame, attribution.box or box, style)
     place, cut = _visible(box, photo)
     picture = np.empty_like(photo)
     for beside in _beside(place):
@@ -80,7 +80,7 @@ def photo(frame: Frame, style: Style) -> Pixels:
 
 def heatmap(frame: Frame, box: Box, attribution: Attribution, style: Style) -> Pixels:
     """The coloured map or the centred grey saliency alone, (H, W, 4), transparent where the network did not look."""
-    photo, box = _shrunk(frame, box, style)
+    photo, box = _shrunk(frame, attribution.box or box, style)
     place, cut = _visible(box, photo)
     picture = np.zeros((*photo.shape[:2], 4), dtype=np.uint8)
     picture[place][..., :3] = _painted(attribution, box, style)[cut]

@@ -31,6 +31,7 @@ def view_of(frame: Frame, preset: Preset, fit: Fit, image: Image.Image | None = 
     crop: torchvision's preset: short side to `preset.resize` (both sides if the preset squashes), the centre of
     `preset.crop`. squash: the whole frame to that size, aspect lost. pad: the whole frame inside that size, the rest at
     the preset's mean. full: short side to `preset.resize`, nothing cropped, of the frame's aspect.
+    whole: the frame as it is, for networks that resize pictures themselves.
 
     Raises:
         InputError: the picture is too elongated to resize.
@@ -38,6 +39,8 @@ def view_of(frame: Frame, preset: Preset, fit: Fit, image: Image.Image | None = 
     width, height = frame.size
     bands = _channels(frame, image, len(preset.mean))
     high, wide = preset.view_size
+    if fit == "whole":
+        return View(_normalised(bands, preset), (0, 0, width, height))
     if fit == "squash":
         return View(_normalised(_resized(frame, bands, (wide, high), preset), preset), (0, 0, width, height))
     if fit == "pad":

@@ -17,7 +17,7 @@ from typing import TYPE_CHECKING
 from camcli.errors import SetupError, unknown
 from camcli.layers.layouts import fits
 from camcli.layers.trace import Run, Trace
-from camcli.network.layer import Layer
+from camcli.network.layer import Layer, Layout
 
 if TYPE_CHECKING:
     from torch import nn
@@ -43,6 +43,8 @@ def resolve(
         RequestError: no module has that name.
         SetupError: the module did not run, or gives no spatial map; or no automatic choice is right.
     """
+    if not names and rule == "read-from":
+        return _levels(net, trace, model)
     if not names:
         return [choose(net, trace, model, rule)]
     return [_named(net, trace, name, model, typed or model) for name in dict.fromkeys(names)]
@@ -94,6 +96,18 @@ def _coarsest(net: nn.Module, trace: Trace, model: str) -> Layer:
     last = max((run for run in usable if _grid(run) == steps[-1]), key=lambda run: made[run.tensor])
     outermost = _outermost(trace, usable, last)
     return _layer(net, trace, outermost, f"the last map on the coarsest of {len(steps)} grids, before the head")
+
+
+def _levels(net: nn.Module, trace: Trace, model: str) -> list[Layer]:
+    """The maps that a detector's head reads, in the order in which they are made."""
+    by_tensor: dict[int, Run] = {}
+    runs = [trace.runs[place] for place in trace.levels]
+    for run in runs:
+        by_tensor.setdefault(run.tensor, _outermost(trace, runs, run))
+    if not by_tensor:
+        raise SetupError(f"no map of {model} is read by both its scores and its boxes: name a layer with --layer")
+    why = f"one of the {len(by_tensor)} levels that the head reads: a detection's is the one with its gradient"
+    return [_layer(net, trace, run, why) for run in by_tensor.values()]
 
 
 def _grid(run: Run) -> tuple[int, int]:
@@ -251,9 +265,15 @@ def _named(net: nn.Module, trace: Trace, name: str, model: str, typed: str) -> L
 
 
 def _layer(net: nn.Module, trace: Trace, run: Run, why: str) -> Layer:
-    found, *others = run.layouts
+    found, *others = run.layouts or (_of_one_cell(trace, run),)
     class_token = trace.read.get(run.shape[found.token_axis]) if len(run.shape) == 3 else None
     return Layer(run.name, net.get_submodule(run.name), found, why, run.call, class_token, tuple(others))
+
+
+def _of_one_cell(trace: Trace, run: Run) -> Layout:
+    """The layout of the last level of some detectors."""
+    channels, height, width = run.shape[1:]
+    return Layout((channels, height, width), "channels first", (trace.images[2], trace.images[3]))
 
 
 def _head(net: nn.Module, trace: Trace) -> str:

@@ -48,7 +48,8 @@ class Trace:
     without a graph because forward switches it off (torch.no_grad); `cut` says why no gradient reaches the picture, ""
     if one does. `scripted` names modules that TorchScript has compiled. `joined`: class tokens and registers put beside
     the patches, in order. `read`: the class token that the score is read from, by the number of tokens. `scores`: the
-    number of classes that have one; 0: another number is explained.
+    number of classes that have one; 0: another number is explained. `levels`: the places among `runs` of the maps that
+    a detector's scores and boxes are read from, before its head.
     """
 
     images: tuple[int, ...]
@@ -63,6 +64,7 @@ class Trace:
     joined: tuple[Joined, ...] = ()
     read: Mapping[int, int] = field(default_factory=dict)
     scores: int = 0
+    levels: tuple[int, ...] = ()
 
     def runs_of(self, name: str) -> list[Run]:
         """All runs of one module, in order."""

@@ -15,6 +15,7 @@ from torch.nn import functional
 from torch.overrides import TorchFunctionMode
 
 from camcli.errors import SetupError
+from camcli.layers import levels
 from camcli.layers.layouts import Joined, Layouts, token_axis
 from camcli.layers.routes import Routes
 from camcli.layers.signs import Signs
@@ -38,16 +39,16 @@ def trace(net: nn.Module, images: Tensor, task: Task = PLAIN, root: Root | None 
 
     Raises: SetupError: the network fails on such pictures, gives no scores, or none with a gradient.
     """
-    asked = root or _scores
+    asked = root or _explained
     recorder, output, counter = _recorded(net, images, task, asked, _Recorder(len(images)))
     if output.grad_fn is None:
         recorder, output, counter = _recorded(net, images, task, asked, _Recorder(len(images), restarts=True))
         recorder.check_cut(output)
-    return recorder.finish(net, images, output, counter, scores=0 if root else output.shape[1])
+    return recorder.finish(net, images, output, counter, scores=0 if root or output.ndim < 2 else output.shape[1])
 
 
-def _scores(outputs: Outputs) -> Tensor:
-    return outputs.scores
+def _explained(outputs: Outputs) -> Tensor:
+    return outputs.root
 
 
 def _recorded(
@@ -202,7 +203,18 @@ class _Recorder(TorchFunctionMode):
             joined=tuple(self._joined),
             read=routes.read,
             scores=scores,
+            levels=self._levels(output) if output.shape == (2,) else (),
         )
+
+    def _levels(self, output: Tensor) -> tuple[int, ...]:
+        """The places of the runs that a detector's scores and boxes are read from."""
+        assert output.grad_fn is not None
+        (scores, _), (boxes, _) = output.grad_fn.next_functions
+        if scores is None or boxes is None:
+            return ()
+        maps = {node for _, _, shape, node in self._runs if node and len(shape) == 4 and shape[0] == self._pictures}
+        found = levels.levels(scores, boxes, maps)
+        return tuple(i for i, (_, _, _, node) in enumerate(self._runs) if node in found)
 
     def _normalised(self, routes: Routes) -> Iterator[tuple[str, str]]:
         times = Counter(name for name, *_ in self._runs)

@@ -19,12 +19,8 @@ BUNDLED = "efficientnet_lite0"
 # The names of timm's models start with this.
 TIMM = "timm:"
 # torchvision's sub-packages whose models are explained, by task; and what the others hold.
-TASKS = {"segmentation": "segment"}
-_KINDS = {
-    "detection": "an object detection model",
-    "optical_flow": "an optical flow model",
-    "video": "a video classifier",
-}
+TASKS = {"segmentation": "segment", "detection": "detect"}
+_KINDS = {"optical_flow": "an optical flow model", "video": "a video classifier"}
 # A weights member for feature extraction only: it has no valid classifier, no labels, and another pixel scale.
 _NOT_CLASSIFIERS = frozenset({"IMAGENET1K_FEATURES"})
 # `@register_model()`, other decorators, then the function of that name.

@@ -73,6 +73,15 @@ def numbered(count: int) -> tuple[str, ...]:
     return tuple(f"class {i}" for i in range(count))
 
 
+def of_detector(path: Path, remarks: list[str]) -> tuple[str, ...]:
+    """The names in a file, by the labels that a detector gives: torchvision's convention keeps 0 for the background."""
+    names = read(path)
+    if names[0].strip("_").lower() == "background":
+        return names
+    remarks.append(f"{path}: its first name is that of label 1, as detectors keep 0 for the background")
+    return "__background__", *names
+
+
 def are_stand_ins(names: tuple[str, ...]) -> bool:
     """True if these are stand-ins for names that nobody knows."""
     return names in (NO_YES, numbered(len(names)))

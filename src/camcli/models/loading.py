@@ -16,15 +16,16 @@ from torch import Tensor, nn
 from camcli.errors import RequestError, SetupError
 from camcli.machine.faults import machine_failures
 from camcli.models import guess, labels, presets
-from camcli.models.model import Architecture, Model
+from camcli.models.model import DETECTED, Architecture, Model
 from camcli.models.preprocessing import changed, check_size, preset_of
 from camcli.models.sources import architecture_of, in_memory, torchvision, user_code
 from camcli.models.weights import checkpoints, downloads, filling, misfits, weights_file, weights_url
 from camcli.models.weights.checkpoints import Checkpoint, Digest
 from camcli.records import Preset
 from camcli.specs import ModelSpec, Spec
-from camcli.tasks import classify, probing
+from camcli.tasks import classify, detect, probing
 from camcli.tasks.classify import UNREAD, Classify
+from camcli.tasks.frozen import frozen
 from camcli.tasks.tables import NoTableError
 from camcli.tasks.task import Task
 
@@ -71,6 +72,8 @@ def _put_together(
     names: Sequence[str] | None = None,
 ) -> Model:
     """The model that a network with its weights is; the classes' `names`, if they are known already."""
+    if arch.probed and arch.read is None and spec.task in (None, "detect"):
+        arch = _if_detector(arch, net, spec, device, remarks)
     preset = preset_of(arch, net, spec, checkpoint, remarks)
     task, classes, alone = _readout(arch, net, preset, spec, device, remarks)
     unnamed = labels.NO_YES if task.binary else labels.numbered(classes)
@@ -80,7 +83,7 @@ def _put_together(
         name=arch.name,
         net=net,
         preset=preset,
-        labels=_as_many(names, len(unnamed)),
+        labels=_as_many(names, len(unnamed)) if classes else tuple(names),
         wordnet_ids=labels.wordnet_ids() if names == torchvision.imagenet_labels() else None,
         weights=checkpoint.path.absolute().name if checkpoint else arch.weights,
         task=task,
@@ -127,9 +130,9 @@ def blueprint(spec: ModelSpec) -> Model:
     weights = "none" if spec.weights == "DEFAULT" else spec.weights  # others have presets of their own
     spec = replace(spec, weights=weights, mean=(0.0,), std=(1.0,))  # nothing is normalised
     arch = architecture_of(spec)
-    net = arch.build(False).eval().requires_grad_(False)
-    # Only a real forward shows how an unknown output is read.
+    # Only a real forward shows how an unknown output is read, or what a detector's head reads.
     device = "cpu" if arch.probed else "meta"
+    net = arch.build(device == "cpu").eval().requires_grad_(False)
     preset = preset_of(arch, net, spec, None, [])
     task, _, alone = _readout(arch, net.to(device), preset, spec, device, [])
     return Model(arch.name, net, preset, arch.labels or (), "none", task, device, arch.fixed_size, alone)
@@ -201,11 +204,12 @@ def _readout(
     """(how the output is read, number of classes, whether the network takes one picture at a time): by forwards, if
     the last layer alone does not say it."""
     if arch.read is not None:
-        return *arch.read(net, spec.multi_label), False
+        task, classes = arch.read(net, spec.multi_label)
+        return task, classes, task.name == "detect"
     if not arch.probed and spec.output_key is None:
         return *probing.readout(len(list(net.parameters())[-1]), spec.multi_label), False
     shape = (2, len(preset.mean), *preset.view_size)
-    noise = torch.randn(shape, generator=torch.Generator().manual_seed(0)).to(device)
+    noise = _noise(shape, device)
     if spec.task == "segment":
         return *_segmentation(arch, net, noise, spec), False
     try:
@@ -238,6 +242,27 @@ def _remarks(arch: Architecture, task: Classify, *, alone: bool) -> Iterator[str
         )
 
 
+def _if_detector(arch: Architecture, net: nn.Module, spec: ModelSpec, device: str, remarks: list[str]) -> Architecture:
+    """The architecture, told that it detects if it answers so; a detector's pictures are not made ready.
+
+    Raises: RequestError: it is said to detect, and does not.
+    """
+    with torch.no_grad(), frozen(net):
+        found = detect.probe(net, _noise((1, 3, *DETECTED.view_size), device))
+    if found is None:
+        if spec.task == "detect":
+            raise RequestError(f"--task detect: {arch.name} gives no list of boxes, scores and labels of its pictures")
+        return arch
+    remarks.append(
+        f"{arch.name} gives boxes, scores and labels: taken to detect, pictures are given to it whole, in 0-1"
+    )
+    return replace(arch, preset=DETECTED, assumed_preset=False, read=lambda net, several: (found, 0))
+
+
+def _noise(shape: tuple[int, ...], device: str) -> Tensor:
+    return torch.randn(shape, generator=torch.Generator().manual_seed(0)).to(device)
+
+
 def _segmentation(arch: Architecture, net: nn.Module, noise: Tensor, spec: ModelSpec) -> tuple[Task, int]:
     """(how the output is read, number of classes) of a network that is said to segment."""
     found = probing.places(net, noise, spec.output_key, spec.multi_label)
@@ -251,6 +276,8 @@ def _labels(
 ) -> tuple[str, ...]:
     """The names asked for, else those in or beside the file, the architecture's, ImageNet's, or these stand-ins."""
     classes = len(unnamed)
+    if not classes and spec.labels is not None and arch.read is not None:
+        return labels.of_detector(Path(spec.labels), remarks)
     if spec.labels is not None:
         remarks += labels.about_order(Path(spec.labels))
         return named_in(spec.labels, classes)

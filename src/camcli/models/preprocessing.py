@@ -11,7 +11,7 @@ from torch import nn
 
 from camcli.errors import RequestError
 from camcli.models import preset_values, presets
-from camcli.models.model import Architecture
+from camcli.models.model import DETECTED, Architecture
 from camcli.models.weights.checkpoints import Checkpoint
 from camcli.records import Preset, both, shortly, spelled
 from camcli.specs import ModelSpec
@@ -53,7 +53,8 @@ def preset_of(
     preset = presets.changed(preset, fields)
     if arch.fixed_size:
         check_size(arch.name, preset, arch.preset)
-    if checkpoint is not None and not arch.assumed_preset and not {"resize", "crop"} & fields.keys():
+    sized = arch.preset != DETECTED and not arch.assumed_preset
+    if checkpoint is not None and sized and not {"resize", "crop"} & fields.keys():
         size = f"resize {shortly(preset.resize)}, crop {shortly(preset.crop)}"
         remarks.append(f"{arch.name}: {size}, as its own weights want; --resize and --crop, if these want another")
     if len(preset.mean) != channels:

@@ -125,6 +125,10 @@ class Forward:
             (self._gradients[key],) = self._more_than_rounding(target, [gradient])
         return self._gradients[key]
 
+    def has_gradient(self, target: Target, layer: Layer) -> bool:
+        """True if the target changes with the layer's map."""
+        return bool(self.gradient("gradient", target, layer).any())
+
     def curvature(self, target: Target, layer: Layer) -> Tensor:
         """H A (N, C, h, w): the Hessian of the target in the layer's map, times that map."""
         source = self._kept[layer.name]

@@ -12,8 +12,6 @@ import torch
 from torch import Tensor, nn
 
 from camcli.tasks.frozen import frozen
-from camcli.tasks.outputs import Outputs
-from camcli.tasks.tables import tensors_in
 from camcli.tasks.task import Task
 
 # More than other rounding does, less than one unit that is dropped.
@@ -52,17 +50,17 @@ def found_in(net: nn.Module, task: Task, images: Tensor, *, alone: bool) -> Habi
     `images` (3, C, H, W) are noise."""
     with torch.no_grad(), frozen(net):
         given, before = images[:1].clone(), _generators(images.device)
-        first = _numbers(task.outputs(net, given), 1)
+        first = task.outputs(net, given).numbers()
         changes_input = not torch.equal(given, images[:1])
         # Two draws from few values can be alike.
         again = 1 if _generators(images.device) == before else DRAWS
-        chance = any(not _same(first, _numbers(task.outputs(net, images[:1].clone()), 1)) for _ in range(again))
+        chance = any(not _same(first, task.outputs(net, images[:1].clone()).numbers()) for _ in range(again))
         if chance or alone:
             return Habits(chance, False, changes_input)
         # Companions brighter and darker, of more and of less contrast: noise of one kind has the same statistics.
         companions = (images[1:2] * 2 + 1, images[2:] * 0.5 - 1)
         company = any(
-            not _same(first, _numbers(task.outputs(net, torch.cat([images[:1], other])), 2)) for other in companions
+            not _same(first, task.outputs(net, torch.cat([images[:1], other])).numbers()) for other in companions
         )
     return Habits(chance, company, changes_input)
 
@@ -72,14 +70,6 @@ def _generators(device: torch.device) -> list[bytes]:
     numpy_state = np.random.get_state(legacy=False)
     states = [torch.get_rng_state()] + ([torch.cuda.get_rng_state(device)] if device.type == "cuda" else [])
     return [state.numpy().tobytes() for state in states] + [pickle.dumps((random.getstate(), numpy_state))]
-
-
-def _numbers(outputs: Outputs, pictures: int) -> Tensor:
-    """All numbers that were given for the first picture."""
-    if outputs.task.table:
-        return outputs.scores[0].float()
-    own = [tensor for tensor in tensors_in(outputs.raw) if tensor.shape[:1] == (pictures,)]
-    return torch.cat([tensor[0].flatten().float() for tensor in own]) if own else torch.zeros(1)
 
 
 def _same(one: Tensor, other: Tensor) -> bool:

@@ -13,6 +13,7 @@ from torch import Tensor, nn
 from torch.utils.hooks import RemovableHandle
 
 from camcli.errors import SetupError
+from camcli.network import canvas
 from camcli.network.layer import Layer
 from camcli.tasks.classify import PLAIN
 from camcli.tasks.frozen import frozen
@@ -74,6 +75,10 @@ class Network:
             hook.remove()
 
     def _outputs(self, images: Tensor) -> Outputs:
+        if self.task.rule == "read-from":
+            with canvas.contents(self.net) as contents:
+                outputs = self.task.outputs(self.net, images)
+            return replace(outputs, content=contents[-1]) if contents else outputs
         if self.embedder is None:
             return self.task.outputs(self.net, images)
         seen: list[Tensor] = []

@@ -13,7 +13,7 @@ import torch
 from torch import Tensor
 
 from camcli.tasks.outputs import Outputs
-from camcli.tasks.targets import LogProbability, Mixture, Negated, OfClass, Over, Target
+from camcli.tasks.targets import LogProbability, Mixture, Negated, OfClass, OfDetection, Over, Target
 
 # The share of a number that a network's own rounding may be: some bits more than float32's last.
 ROUNDING = 1e-6
@@ -49,6 +49,8 @@ def _is_rounding(target: Target, outputs: Outputs, change: Callable[[Tensor], Te
 def is_steep(target: Target) -> bool:
     """True if its slope is never rounding: for a class's score, which nearly all runs ask about, for the logarithm of
     its probability, and for sums of these."""
+    if isinstance(target, OfDetection):  # a score is never asked for through its activation
+        return True
     if isinstance(target, (Negated, Over)):
         return is_steep(target.target)
     if isinstance(target, Mixture):

@@ -13,7 +13,7 @@ from camcli.network.layer import Layer
 from camcli.network.network import on_run
 from camcli.tasks.frozen import frozen
 from camcli.tasks.outputs import Outputs
-from camcli.tasks.targets import Target
+from camcli.tasks.targets import Target, of_variants
 
 Variant = Callable[[int], Tensor]
 
@@ -74,7 +74,9 @@ def _table(
         with torch.no_grad(), frozen(forward.network.net):
             for start, stop in chunks(forward, count):
                 outputs = run(start, stop)
-                rows.append(torch.stack([asked(outputs).view(stop - start, -1) for asked in forward.asked]))
+                rows.append(
+                    torch.stack([of_variants(asked)(outputs).view(stop - start, -1) for asked in forward.asked])
+                )
                 forward.network.step(stop, count)
         found = forward.tables[key] = torch.cat(rows, dim=1)
     return found[forward.asked[target]]

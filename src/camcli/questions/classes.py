@@ -146,7 +146,7 @@ def _parse(text: str, labels: Sequence[str], model: str, typed: str) -> Selector
         return _of_number(text, labels, model, typed)
     if top := re.fullmatch(r"top(\d{1,9})", text, re.IGNORECASE):
         n = int(top[1])
-        if not 1 <= n <= len(labels):
+        if labels and not 1 <= n <= len(labels):
             raise RequestError(f"{text}: {model} has {len(labels)} classes, so top1 to top{len(labels)}")
         return TopN(n)
     return _of_name(text, labels, typed)
@@ -179,6 +179,8 @@ def _of_id(text: str, labels: Sequence[str], model: str) -> ClassId:
     if not re.fullmatch(_NUMBER, text):
         raise RequestError(f"class id:{text} is no id: give a number from 0 to {len(labels) - 1}")
     class_id = int(text)
+    if not labels and class_id >= 0:  # nobody has told how many there are
+        return ClassId(class_id)
     if not 0 <= class_id < len(labels):
         raise RequestError(f"class {class_id} is outside 0-{len(labels) - 1}: {model} has {len(labels)} classes")
     return ClassId(class_id)
@@ -200,6 +202,8 @@ def _of_name(text: str, labels: Sequence[str], typed: str) -> ClassId:
 
 def _unknown(text: str, labels: Sequence[str], typed: str) -> RequestError:
     """The error for an unknown class: lists few names itself, of many the near ones and the command that lists all."""
+    if not labels:
+        return RequestError(f"unknown class {text!r}: its classes have no names: give ids, or names with --labels FILE")
     if len(labels) <= _FEW:
         return RequestError(f"unknown class {text!r}: the classes are {', '.join(labels)}")
     return unknown("class", text, labels, f"camcli classes {typed}")

@@ -32,7 +32,7 @@ from camcli.methods import Method
 from camcli.models import Model
 from camcli.network import habits
 from camcli.network.layer import Layer
-from camcli.questions import classes, conflicts, regions
+from camcli.questions import classes, conflicts, telling
 from camcli.questions.asking import Asker
 from camcli.questions.folders import FolderClasses
 from camcli.records import MAX_PIXELS, Attribution, Explained, Failed, Provenance, Ref, Result, Truth
@@ -81,7 +81,7 @@ class Engine:
                 for texts in (spec.classes, spec.contrast or ()):
                     classes.parse(texts, known, spec.model or models.catalog.BUNDLED, models.typed(spec))
             model = models.load_model(spec, progress=progress)
-        model = replace(model, task=regions.within(model.task, spec))
+        model = replace(model, task=telling.told(model.task, spec))
         spec = self.spec = conflicts.resolved(spec, model.task)
         asked, left_out = conflicts.methods_of(spec)
         if spec.output_index is not None:
@@ -237,7 +237,7 @@ class Engine:
             weights=self.model.weights,
             layer=self.layers[0].name if self.layers else None,
             top=tuple(entry for entry in best if entry.score != -np.inf),
-            attributions=tuple(answers),
+            attributions=tuple(_placed(answers, prediction)),
             ms={**item.ms, **shared},
             provenance=self.provenance,
             truth=truth,
@@ -250,6 +250,12 @@ class Engine:
             return f"{self.model.task.nothing}: nothing to explain"
         names = dict.fromkeys(prediction.entry(key).label for key in prediction.ranking[:_NAMED])
         return f"nothing found of {', '.join(self.asker.asked_for)}: there is {', '.join(names)}"
+
+
+def _placed(answers: Sequence[Attribution], prediction: Prediction) -> Iterator[Attribution]:
+    """The answers, each told what it covers: maps of a layer that lies on the network's own canvas cover that."""
+    for one in answers:
+        yield replace(one, box=prediction.covers) if one.layer is not None and one.kind == "map" else one
 
 
 def _ms(start: float, end: float) -> float:

@@ -99,7 +99,8 @@ class _Preparation:
         self._asker.look_at(network)
         if traced is not None:
             chosen = self._keep_applicable(network, chosen, traced, grey)
-        plan = Plan(network, self._methods, chosen, stages, spec.augment, spec.eigen_smooth, spec.fuse)
+        levels = model.task.rule == "read-from" and not spec.layers
+        plan = Plan(network, self._methods, chosen, stages, spec.augment, spec.eigen_smooth, spec.fuse, levels)
         if network.batch_size > 1 and spec.batch_size is None and model.device.startswith("cuda"):
             size = faults.batch_that_fits(
                 lambda count: self._ask_about(plan, grey[:1].repeat(count, 1, 1, 1)), grey.device
@@ -154,7 +155,8 @@ class _Preparation:
     def _chosen(self, traced: Trace) -> tuple[list[Layer], dict[str, list[Layer]]]:
         """(the target layers, the stages that lead to each), as far as the methods look at any."""
         net, found = self._model.net, []
-        if any(method.at_layer for method in self._methods):
+        # A detection's logit is found by a graph, whatever the methods.
+        if any(method.at_layer for method in self._methods) or self._model.task.rule == "read-from":
             try:
                 found = choosing.resolve(
                     net,
@@ -173,7 +175,7 @@ class _Preparation:
     def _keep_applicable(self, network: Network, chosen: list[Layer], traced: Trace, grey: Tensor) -> list[Layer]:
         """The layers, read as they are seen to lie; methods that do not apply are left out or refused."""
         noise = network.arranged(_noise(min(2, network.batch_size), grey))
-        if self._model.foreign:
+        if self._model.foreign and self._model.task.rule != "read-from":
             try:
                 chosen = [self._placed(network, layer, traced, _noise(2, grey)) for layer in chosen]
             except SetupError as error:

@@ -79,6 +79,7 @@ def _explanation(attribution: Attribution, files: Mapping[Picture, str], result:
         "method": attribution.method,
         "target": _target(attribution.target),
         "layer": attribution.layer,
+        **({"box": _numbers(attribution.box)} if attribution.box else {}),
         "peak": list(peak) if peak else None,
         "bbox": list(bbox) if bbox else None,
         "max": float(f"{abs(attribution.values).max():.6g}"),

@@ -104,6 +104,9 @@ _ANSWER = (
     Key("method", TEXT, "its name"),
     Key("target", Struct(_TARGET), "what is explained: an entry as in `top`, null where it is none, and"),
     Key("layer", TEXT, "null where the method looks at none; several, fused or stages, joined by +", null=True),
+    Key(
+        "box", NUMBERS, "[x0, y0, x1, y1] of what the map covers, if not the row's: a detector's canvas", optional=True
+    ),
     Key("peak", WHOLES, "[x, y] of the largest value; null where there is none", null=True),
     Key(
         "bbox", WHOLES, "[x0, y0, x1, y1] of the largest part above 15 % of its maximum; null for saliencies", null=True

@@ -129,6 +129,10 @@ class ClassPrediction:
         finite = bool((self.logits < np.inf).all())
         return None if finite else ("not-finite", "the model's scores are not finite (NaN or infinity)")
 
+    @property
+    def covers(self) -> None:
+        """The view."""
+
     def of_class(self, class_id: int) -> list[int]:
         return [class_id]
 

@@ -3,15 +3,16 @@
 from __future__ import annotations
 
 import re
-from collections.abc import Callable
+from collections.abc import Callable, Sequence
 from dataclasses import dataclass, replace
 from typing import TYPE_CHECKING, Any
 
+import torch
 from torch import Tensor, nn
 
 from camcli.errors import SetupError
 from camcli.machine.faults import device_failed, lacks_memory
-from camcli.tasks.tables import with_each
+from camcli.tasks.tables import tensors_in, with_each
 
 if TYPE_CHECKING:
     from camcli.tasks.task import Task
@@ -19,21 +20,42 @@ if TYPE_CHECKING:
 
 @dataclass(frozen=True, slots=True, eq=False)
 class Outputs:
-    """The outputs of one forward: `raw` as the network returned it, `scores` (N, K) before any activation."""
+    """The outputs of one forward: `raw` as the network returned it, `scores` (N, K) before any activation.
+
+    `content`: the shares (x, y) of the network's own canvas that a picture fills, if it lays them on one.
+    """
 
     raw: Any
     scores: Tensor
     task: Task
     embedding: Tensor | None = None
+    content: tuple[float, float] = (1.0, 1.0)
 
     @property
     def probabilities(self) -> Tensor:
         """(N, K) in [0, 1]."""
         return self.task.probabilities(self.scores)
 
+    @property
+    def root(self) -> Tensor:
+        """The numbers that a layer must lead to."""
+        return self.scores
+
+    @property
+    def detections(self) -> Sequence[Any]:
+        """What was found in each picture. Only detectors find anything."""
+        raise NotImplementedError
+
     def over(self, masks: Tensor) -> Outputs:
         """The outputs as scores of regions. Only those that say something of places have any."""
         raise NotImplementedError
+
+    def numbers(self) -> Tensor:
+        """All numbers that were given for the first picture, in one row."""
+        if self.task.table:
+            return self.scores[0].float()
+        own = [tensor for tensor in tensors_in(self.raw) if tensor.shape[:1] == self.scores.shape[:1]]
+        return torch.cat([tensor[0].flatten().float() for tensor in own]) if own else torch.zeros(1)
 
     def mapped(self, change: Callable[[Tensor], Tensor]) -> Outputs:
         """The outputs with each tensor that a target may read changed."""
@@ -50,7 +72,7 @@ class Outputs:
 _FAILURES = (RuntimeError, ValueError, TypeError, AssertionError, IndexError, KeyError, AttributeError)
 
 
-def asked(net: nn.Module, images: Tensor) -> Any:
+def asked(net: nn.Module, images: Tensor | list[Tensor]) -> Any:
     """The network's return value. Raises: SetupError: it fails on pictures of this size."""
     try:
         return net(images)
@@ -58,7 +80,8 @@ def asked(net: nn.Module, images: Tensor) -> Any:
         if lacks_memory(error) or device_failed(error):
             raise
         reason = f"{type(error).__name__}: {(str(error).strip().splitlines() or [''])[0]}"
-        size = f"{images.shape[2]} pixels high and {images.shape[3]} wide"
+        height, width = images[0].shape[-2:]
+        size = f"{height} pixels high and {width} wide"
         raise SetupError(f"the model fails on a view {size}: {reason}{_advice(str(error))}") from error
 
 

@@ -155,6 +155,10 @@ class RegionPrediction:
     refusal: Refusal | None = None
 
     @property
+    def covers(self) -> None:
+        """The view."""
+
+    @property
     def ranking(self) -> list[int]:
         return self._means(self.dense).argsort(descending=True, stable=True).tolist()
 
@@ -189,6 +193,10 @@ class RegionsPrediction:
         """NaN or infinity."""
         finite = bool(self.dense.isfinite().all())
         return None if finite else ("not-finite", "the model's scores are not finite (NaN or infinity)")
+
+    @property
+    def covers(self) -> None:
+        """The view."""
 
     @property
     def ranking(self) -> list[int]:

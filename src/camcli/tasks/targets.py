@@ -48,6 +48,40 @@ class Over:
         return self.target(outputs.over(self.masks))
 
 
+@dataclass(frozen=True, slots=True, eq=False)
+class OfDetection:
+    """A quantity of one detection, by its `label` and `box` (4,): of the detection most like it, if the outputs are a
+    changed picture's. It is 0 where there is none of its label with an IoU of at least `same`.
+    """
+
+    label: int
+    box: Tensor
+    quantity: str
+    same: float
+
+    def __call__(self, outputs: Outputs) -> Tensor:
+        values = []
+        for found in outputs.detections:
+            alike = found.like(self.label, self.box)
+            there = alike is not None and alike[1] >= self.same
+            values.append(found.number(alike[0], self.quantity) if there else self.box.new_zeros(()))
+        return _stacked(values)
+
+
+@dataclass(frozen=True, slots=True, eq=False)
+class LikeDetection:
+    """The likeness in [0, 1] of what was found to one detection: the largest IoU times score of its label's.
+
+    D-RISE (arXiv:2006.03204 sec. 3.1), with the label in place of the vector of class probabilities.
+    """
+
+    label: int
+    box: Tensor
+
+    def __call__(self, outputs: Outputs) -> Tensor:
+        return _stacked([found.likeness(self.label, self.box) for found in outputs.detections])
+
+
 @dataclass(frozen=True, slots=True)
 class Mixture:
     """A weighted sum of targets: one class less another tells what speaks for the one rather than the other."""
@@ -126,6 +160,15 @@ def map_classes(target: Target, change: Callable[[OfClass], Target]) -> Target:
     return target
 
 
+def of_variants(target: Target) -> Target:
+    """The target as it is asked of changed pictures: there is no i-th detection in those, but one that is like it."""
+    if isinstance(target, Negated):
+        return Negated(of_variants(target.target))
+    if isinstance(target, Mixture):
+        return Mixture(tuple((weight, of_variants(term)) for weight, term in target.terms))
+    return LikeDetection(target.label, target.box) if isinstance(target, OfDetection) else target
+
+
 def table_of(target: Target, outputs: Outputs) -> Outputs:
     """The outputs whose scores (N, K) the target is read off."""
     if isinstance(target, Negated):
@@ -133,6 +176,13 @@ def table_of(target: Target, outputs: Outputs) -> Outputs:
     if isinstance(target, Mixture):
         return table_of(target.terms[0][1], outputs)
     return outputs.over(target.masks) if isinstance(target, Over) else outputs
+
+
+def _stacked(values: list[Tensor]) -> Tensor:
+    first = values[0].new_zeros(len(values))
+    for i, value in enumerate(values):
+        first[i] = value
+    return first
 
 
 def _own(table: Tensor, ids: tuple[int, ...]) -> Tensor:

@@ -5,7 +5,7 @@ from __future__ import annotations
 from collections.abc import Mapping, Sequence
 from typing import TYPE_CHECKING, Literal, Protocol
 
-from camcli.records import Entry, Fit, Placement
+from camcli.records import Box, Entry, Fit, Placement
 
 if TYPE_CHECKING:
     from torch import Tensor, nn
@@ -30,6 +30,10 @@ class Prediction(Protocol):
     @property
     def refusal(self) -> Refusal | None:
         """The reason why the picture has no answer: NaN or infinity, or nothing where it is asked about."""
+
+    @property
+    def covers(self) -> Box | None:
+        """What a layer's map covers in the frame; None: the view."""
 
     def of_class(self, class_id: int) -> Sequence[int]:
         """The keys of the entries of that class, best first; empty if none was found."""

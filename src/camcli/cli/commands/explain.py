@@ -19,6 +19,7 @@ from camcli.cli.flags.question import (
     Neurons,
     SanityOption,
     TargetFlags,
+    Threshold,
     TrueClass,
 )
 from camcli.cli.flags.run import Debug, Inputs, Resume, RetryFailed, RunFlags, Top
@@ -139,6 +140,7 @@ def classify(
     computed: ComputeFlags,
     flow: RunFlags,
     class_: TrueClass = None,
+    threshold: Threshold = None,
     top: Top = 5,
     debug: Debug = False,
 ) -> ExitCode:
@@ -150,7 +152,15 @@ def classify(
     problems.of_flow(computed, flow)
     problems.of_true_class(class_)
     problems.raise_any()
-    spec = Spec(**given, methods=(), classes=tuple(class_ or ()), **pictured.for_spec(), top=top, **computed.for_spec())
+    spec = Spec(
+        **given,
+        methods=(),
+        classes=tuple(class_ or ()),
+        threshold=threshold,
+        **pictured.for_spec(),
+        top=top,
+        **computed.for_spec(),
+    )
     from camcli.cli.running import run
 
     return run(inputs, spec, OutputSpec(pictures=()), computed, flow)

@@ -4,6 +4,7 @@ from __future__ import annotations
 
 import inspect
 import json as json_
+from collections.abc import Sequence
 from dataclasses import replace
 from fnmatch import fnmatchcase
 from typing import TYPE_CHECKING, Annotated, Any
@@ -76,7 +77,7 @@ def layers(
     spec = _spec(name, flags)
     import torch
 
-    from camcli.layers.choosing import choose
+    from camcli.layers.choosing import resolve
     from camcli.layers.tracing import trace
     from camcli.models import blueprint, load_model
 
@@ -86,9 +87,10 @@ def layers(
     pictures = 1 if plan.alone else 2
     grey = torch.zeros(pictures, len(plan.preset.mean), *plan.preset.view_size, device=plan.device)
     traced = trace(plan.net, grey, plan.task)
-    chosen, refusal = None, None
+    chosen: list[Layer] = []
+    refusal = None
     try:
-        chosen = choose(plan.net, traced, plan.name, plan.task.rule)
+        chosen = resolve(plan.net, traced, (), plan.name, rule=plan.task.rule)
     except SetupError as error:  # raised once it is listed which of the others can be named
         refusal = error
     modules: list[dict[str, Any]] = [
@@ -98,25 +100,29 @@ def layers(
         for run in [traced.last(name)]
     ]
     if json:
-        top = {"layer": chosen.name, "shape": list(chosen.shape), "why": chosen.why} if chosen else {"layer": None}
-        console.out(json_.dumps({"model": plan.name, **top, "modules": modules}))
+        found = [{"layer": own.name, "shape": list(own.shape), "why": own.why} for own in chosen]
+        top: dict[str, Any] = found[0] if found else {"layer": None}
+        more = {"levels": found} if len(found) > 1 else {}
+        console.out(json_.dumps({"model": plan.name, **top, **more, "modules": modules}))
     else:
         _list_layers(plan, traced, modules, chosen)
     if refusal is not None:
         raise refusal
 
 
-def _list_layers(plan: Model, traced: Trace, modules: list[dict[str, Any]], chosen: Layer | None) -> None:
+def _list_layers(plan: Model, traced: Trace, modules: list[dict[str, Any]], chosen: Sequence[Layer]) -> None:
     """Print a line for each module, with marks, and the meaning of the marks."""
     usable = {run.name for module in modules if (run := traced.last(module["name"])) and run.layout}
+    names = [own.name for own in chosen]
     rows = []
     for module in modules:
         name = module["name"]
-        mark = "=>" if chosen and name == chosen.name else "*" if name in usable else ""
+        mark = "=>" if name in names else "*" if name in usable else ""
         shape = "x".join(map(str, module["shape"])) if module["shape"] else "-"
         rows.append((mark, "  " * name.count(".") + name, module["type"], shape))
     report.table(("", "layer", "type", f"output at {spelled(plan.preset.crop)}"), rows)
-    said = f"=> {chosen.name} ({'x'.join(map(str, chosen.shape))}): {chosen.why}; " if chosen else ""
+    listed = ", ".join(f"{own.name} ({'x'.join(map(str, own.shape))})" for own in chosen)
+    said = f"=> {listed}: {chosen[0].why}; " if chosen else ""
     console.say(f"{said}* can be named with --layer")
 
 

@@ -100,6 +100,18 @@ MaskFile = Annotated[
     ),
 ]
 
+Threshold = Annotated[
+    float | None,
+    typer.Option(
+        "--threshold",
+        metavar="SCORE",
+        help="Least score of a detection; default: 0.5.",
+        min=0.0,
+        max=1.0,
+        show_default=False,
+    ),
+]
+
 OutputIndex = Annotated[
     int | None,
     typer.Option(
@@ -199,6 +211,7 @@ class TargetFlags:
     at: At = None
     region: RegionOption = None
     mask: MaskFile = None
+    threshold: Threshold = None
     output_index: OutputIndex = None
     similar_to: SimilarTo = None
     seed: Seed = 0

@@ -1,4 +1,4 @@
-"""The place that a segmentation is asked about: a pixel, a box or a mask, by --at, --region or --mask."""
+"""What a task is told by the spec: the place that a segmentation is asked about, the least score of a detection."""
 
 from __future__ import annotations
 
@@ -8,16 +8,21 @@ from camcli.errors import InputError, RequestError
 from camcli.inputs import decoding
 from camcli.inputs.refs import expand
 from camcli.specs import Spec
+from camcli.tasks.detect import Detect
 from camcli.tasks.regions import Within
 from camcli.tasks.segment import Segment
 from camcli.tasks.task import Task
 
 
-def within(task: Task, spec: Spec) -> Task:
-    """The task, told the place that the spec asks about.
+def told(task: Task, spec: Spec) -> Task:
+    """The task, told what the spec says of places and scores.
 
-    Raises: RequestError: the task says nothing of places, or the mask can't be read.
+    Raises: RequestError: the task has no such thing, or the mask can't be read.
     """
+    if spec.threshold is not None:
+        if not isinstance(task, Detect):
+            raise RequestError(f"--threshold is for networks that detect; this one is there to {task.name}")
+        task = replace(task, threshold=spec.threshold)
     region = _asked(spec)
     if region is None:
         return task

@@ -1,0 +1,62 @@
+"""The maps that a detector's head reads: the levels of its pyramid, from autograd's graph alone.
+
+A detection's score and its box are computed from one map by two branches of the head. So the levels are the last maps
+that both depend on, before the branches part: the FPN's outputs, the maps of an SSD. In a two-stage detector the
+branches part after the pooled proposals, which are no map of the picture; then it is what those were pooled from.
+"""
+
+from __future__ import annotations
+
+from typing import TYPE_CHECKING
+
+if TYPE_CHECKING:
+    from collections.abc import Collection
+
+    from torch.autograd.graph import Node
+
+# Products with weights. What comes after the last of them is the answer itself, and no map that it is read from.
+_WEIGHTED = ("Convolution", "Addmm", "Mm", "Bmm", "Addbmm", "Baddbmm")
+
+
+def levels(scores: Node, boxes: Node, maps: Collection[Node]) -> set[Node]:
+    """Those of the `maps` that scores and boxes are read from."""
+    of_scores, of_boxes = _before(scores), _before(boxes)
+    common = of_scores & of_boxes
+    parting = {
+        child
+        for node in (of_scores | of_boxes) - common
+        for child, _ in node.next_functions
+        if child is not None and child in common
+    }
+    answers = _unweighted(scores) | _unweighted(boxes)
+    found: set[Node] = set()
+    seen: set[Node] = set()
+    stack = list(parting or {scores})
+    while stack:
+        node = stack.pop()
+        if node in seen:
+            continue
+        seen.add(node)
+        if node in maps and node not in answers:
+            found.add(node)
+        else:
+            stack += [child for child, _ in node.next_functions if child is not None]
+    return found
+
+
+def _before(root: Node, *, stop_at_weights: bool = False) -> set[Node]:
+    """The node and all that it was computed from."""
+    seen: set[Node] = set()
+    stack = [root]
+    while stack:
+        node = stack.pop()
+        if node not in seen:
+            seen.add(node)
+            if not (stop_at_weights and node.name().startswith(_WEIGHTED)):
+                stack += [child for child, _ in node.next_functions if child is not None]
+    return seen
+
+
+def _unweighted(root: Node) -> set[Node]:
+    """The nodes that lead to the root without a product with weights, and the first such products."""
+    return _before(root, stop_at_weights=True)
