@@ -68,7 +68,8 @@ def _doubts(forward: Forward, answer: Answer, picture: int, alike: Sequence[str 
     """Further caveats of an answer that shows something; None if there are none."""
     method = answer.method
     signed = diagnosis.of_signs(method.signed, forward, answer.read_at, picture) if method.signed else None
-    return "; ".join(filter(None, (alike[picture], signed, method.rounding))) or None
+    pooled = diagnosis.POOLED if method.pooled and forward.network.task.of_places else None
+    return "; ".join(filter(None, (alike[picture], signed, method.rounding, pooled))) or None
 
 
 def _class_insensitive(batch: Batch, asked: Asked, answer: Answer, found: Sequence[Prediction]) -> list[str | None]:
@@ -79,7 +80,8 @@ def _class_insensitive(batch: Batch, asked: Asked, answer: Answer, found: Sequen
     notes: list[str | None] = [None] * len(found)
     method = answer.method
     first = next(question for question in asked.questions if question is not None)
-    of_class = first.quantity in TARGETS and first.entry is not None and first.minus is None
+    of_class = first.quantity in TARGETS and first.entry is not None and first.entry.part is None
+    of_class = of_class and first.minus is None
     dear = method.needs & (parts.ASKS_AGAIN | parts.TO_PIXELS | parts.AT_STAGES)
     if method.kind != "map" or dear or not of_class or len(found[0].ranking) < 2:
         return notes

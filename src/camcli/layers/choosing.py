@@ -99,9 +99,13 @@ def _coarsest(net: nn.Module, trace: Trace, model: str) -> Layer:
 
 
 def _levels(net: nn.Module, trace: Trace, model: str) -> list[Layer]:
-    """The maps that a detector's head reads, in the order in which they are made."""
+    """The maps that a detector's head reads, in the order in which they are made.
+
+    In FCOS a map inside of the head is read by both too: its score is that of a class times that of a place.
+    """
     by_tensor: dict[int, Run] = {}
-    runs = [trace.runs[place] for place in trace.levels]
+    head = _head(net, trace)
+    runs = [trace.runs[place] for place in trace.levels if not _within(trace.runs[place].name, head)]
     for run in runs:
         by_tensor.setdefault(run.tensor, _outermost(trace, runs, run))
     if not by_tensor:

@@ -2,6 +2,8 @@
 
 from __future__ import annotations
 
+from collections.abc import Sequence
+
 import numpy as np
 from numpy.typing import NDArray
 
@@ -52,6 +54,14 @@ def locate(attribution: Attribution, box: Box, size: tuple[int, int]) -> tuple[t
         min(size[1], round(y0 + (up + height) * step_y)),
     )
     return peak, bbox
+
+
+def iou(one: Sequence[float], other: Sequence[float]) -> float:
+    """The intersection over union of two boxes."""
+    width, height = (min(one[i + 2], other[i + 2]) - max(one[i], other[i]) for i in (0, 1))
+    shared = max(0.0, width) * max(0.0, height)
+    areas = sum((box[2] - box[0]) * (box[3] - box[1]) for box in (one, other))
+    return shared / (areas - shared) if areas > shared else float(list(one) == list(other))
 
 
 def at_size(values: NDArray[np.float32], box: Box, size: tuple[int, int]) -> NDArray[np.float32]:

@@ -42,7 +42,8 @@ class Method:
     forwards, backwards: passes for one target, through the whole network or from the layer on, the prediction's own
     forward included. heads: runs of the part after the layer. Each is a number, or a formula in C, the layer's
     channels. caveat: when not to use it. signed: why activations below zero, if there are any, put its answer in
-    doubt. rounding: why rounding always puts it so. A row says which of them holds for it.
+    doubt. rounding: why rounding always puts it so. pooled: it weighs channels by a mean over all places, which can't
+    tell one place of the picture from another. A row says which of them holds for it.
     """
 
     name: str
@@ -56,6 +57,7 @@ class Method:
     function: Callable[[Evidence], Tensor]
     signed: str = ""
     rounding: str = ""
+    pooled: bool = False
 
     @property
     def at_layer(self) -> bool:
@@ -90,6 +92,7 @@ def method(
     caveat: str = "",
     signed: str = "",
     rounding: str = "",
+    pooled: bool = False,
     forwards: Cost = 1,
     backwards: Cost = 1,
     heads: Cost = 0,
@@ -106,7 +109,7 @@ def method(
         if unheard_of := needs - parts.ALL:
             raise ValueError(f"{name}: Evidence has no {', '.join(sorted(unheard_of))}")
         _registered[name] = Method(
-            name, kind, frozenset(needs), paper, caveat, forwards, backwards, heads, function, signed, rounding
+            name, kind, frozenset(needs), paper, caveat, forwards, backwards, heads, function, signed, rounding, pooled
         )
         return function
 

@@ -13,6 +13,7 @@ if TYPE_CHECKING:
 @method(
     kind="map",
     needs={"acts", "grads", "combine"},
+    pooled=True,
     paper="arXiv:1610.02391 eq. 1-2",
     caveat="Averages the gradient over places, so several fully connected layers after the map can mislead it.",
 )

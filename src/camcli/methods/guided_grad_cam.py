@@ -15,6 +15,7 @@ if TYPE_CHECKING:
 @method(
     kind="saliency",
     needs={"acts", "grads", "combine", "guided_grads"},
+    pooled=True,
     paper="arXiv:1610.02391 sec. 3.2",
     backwards=2,
     caveat="Its detail is Guided Backprop's, which barely depends on the class and the weights (arXiv:1810.03292).",

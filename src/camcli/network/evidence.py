@@ -16,7 +16,7 @@ from camcli.network import variants
 from camcli.network.forward import Forward
 from camcli.network.layer import Layer
 from camcli.network.variants import Variant
-from camcli.tasks.targets import OfClass, Target, map_classes, table_of
+from camcli.tasks.targets import Target, of_picture, of_variants, table_of
 
 
 class Evidence:
@@ -59,8 +59,8 @@ class Evidence:
 
     @property
     def value(self) -> Tensor:
-        """y, the number that is explained (N,)."""
-        return self._forward.values(self._target)
+        """y, the number that is explained (N,), as it is asked of variants: of a detection, its likeness to itself."""
+        return self._forward.values(of_variants(self._target))
 
     @property
     def target(self) -> Target:
@@ -213,7 +213,7 @@ class Evidence:
         layer = self._layer
         for i in range(len(self.images)):
             own = Forward(self._forward.network, self.images[i : i + 1].clone(), [layer] if layer else [])
-            yield Evidence(own, _of_picture(self._target, i), layer)
+            yield Evidence(own, of_picture(self._target, i), layer)
 
     def sum_of(self, values: Tensor) -> Tensor:
         """(N, …): the sum over the variants in (m * N, …)."""
@@ -227,8 +227,3 @@ class Evidence:
         if self._layer is None:
             raise RuntimeError("the method did not declare in `needs` that it looks at a layer")
         return self._layer
-
-
-def _of_picture(target: Target, i: int) -> Target:
-    """The target of a batch that holds the i-th picture alone."""
-    return map_classes(target, lambda own: OfClass((own.ids[i],), own.probability))

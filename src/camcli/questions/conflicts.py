@@ -19,8 +19,9 @@ from camcli.tasks.task import Task
 _SEEN_WHOLE = parts.TO_PIXELS | parts.ATTENTION | parts.RESUMES
 
 
-def methods_of(spec: Spec) -> tuple[list[Method], list[str]]:
-    """(the methods asked for, why others are left out). `all` asks for those that go with the other flags.
+def methods_of(spec: Spec, task: Task | None = None) -> tuple[list[Method], list[str]]:
+    """(the methods asked for, why others are left out). `all` asks for those that go with the other flags, and with the
+    `task`, once that is known.
 
     Raises:
         RequestError: flags that exclude each other, numbers out of range, no such method or file.
@@ -32,7 +33,7 @@ def methods_of(spec: Spec) -> tuple[list[Method], list[str]]:
     left_out: list[str] = []
     for name in methods.names() if asks_all(spec) else methods.asked(_named(spec)):
         try:
-            found.append(_method(spec, name))
+            found.append(_method(spec, name, task))
         except (RequestError, SetupError) as error:
             if not asks_all(spec):
                 raise
@@ -50,7 +51,11 @@ def asks_all(spec: Spec) -> bool:
 
 
 def resolved(spec: Spec, task: Task) -> Spec:
-    """The spec with what suits the task where nothing was said. Raises: RequestError: no such quantity."""
+    """The spec with what suits the task where nothing was said. Raises: RequestError: the task has no such
+    quantity, or can't serve a flag."""
+    for name, why in task.forbids.items():
+        if getattr(spec, name) not in (None, (), False):
+            raise RequestError(f"--{name.replace('_', '-')} does not go with models that {task.name}: {why}")
     if spec.quantity is not None and spec.quantity not in task.quantities:
         raise RequestError(f"--quantity {spec.quantity!r} is none of {', '.join(task.quantities)}")
     return replace(spec, methods=(task.method,) if spec.methods is None else spec.methods, fit=spec.fit or task.fit)
@@ -72,8 +77,11 @@ def check_model(spec: Spec, model: Model) -> None:
         raise SetupError(f"{model.name} takes {size} pictures only: use --fit crop, squash or pad")
 
 
-def _method(spec: Spec, name: str) -> Method:
+def _method(spec: Spec, name: str, task: Task | None) -> Method:
     found = methods.get(name)
+    if task is not None and (lacking := sorted(found.needs & task.lacks.keys())):
+        part = lacking[0]
+        raise SetupError(f"{name} does not go with models that {task.name}: {task.lacks[part]}")
     if spec.eigen_smooth and "combine" not in found.needs:
         raise RequestError(f"--eigen-smooth replaces a sum over channels, and {name} has none")
     if asks_all(spec):

@@ -36,7 +36,7 @@ def _asked(spec: Spec) -> Within | None:
         try:
             (ref,) = expand([spec.mask])
             rgb = decoding.read_frame(ref).rgb
-        except (InputError, ValueError) as error:
+        except (InputError, RequestError, ValueError) as error:
             raise RequestError(f"--mask {spec.mask}: {error}") from None
         return Within(drawn=rgb.max(-1) > 127, name=spec.mask)
     if spec.at is None and spec.region is None:

@@ -83,7 +83,7 @@ class Engine:
             model = models.load_model(spec, progress=progress)
         model = replace(model, task=telling.told(model.task, spec))
         spec = self.spec = conflicts.resolved(spec, model.task)
-        asked, left_out = conflicts.methods_of(spec)
+        asked, left_out = conflicts.methods_of(spec, model.task)
         if spec.output_index is not None:
             model = models.without_classes(model)
         self.asker = Asker(spec, model, function)

@@ -142,9 +142,9 @@ class _Preparation:
         try:
             found = trace(self._model.net, grey, self._model.task, self._asker.root)
         except SetupError:
-            if self._methods:
+            if any(method.at_layer or method.needs & parts.TO_PIXELS for method in self._methods):
                 raise
-            return None  # classes can be told without
+            return None  # entries can be told without, and changed pictures compared
         if self._methods and found.frozen and not found.cut:
             self._remarks.append(
                 f"warning: {self._model.name} runs {found.frozen[0]!r} under torch.no_grad(): what the score owes to "

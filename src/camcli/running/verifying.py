@@ -4,7 +4,7 @@ from __future__ import annotations
 
 import json
 from codecs import BOM_UTF16_BE, BOM_UTF16_LE
-from collections.abc import Iterable, Iterator, Mapping, Sequence
+from collections.abc import Callable, Iterable, Iterator, Mapping, Sequence
 from contextlib import suppress
 from dataclasses import dataclass, replace
 from itertools import groupby
@@ -15,6 +15,7 @@ from camcli._version import __version__
 from camcli.errors import RequestError
 from camcli.inputs.refs import ref_named
 from camcli.maps.fingerprints import deviation
+from camcli.maps.locating import iou
 from camcli.models import catalog, weights_url
 from camcli.records import Result, Row
 from camcli.sinks import as_row, dump, schema
@@ -24,6 +25,8 @@ from camcli.storage import pipes
 # Other hardware, another batch: rounding moves a cell of the grid by a level or two. A shift moves it by tens.
 SAME_WITHIN = 0.02
 
+# Detections of one label with boxes so much alike are the same one.
+SAME_IOU = 0.5
 # Unlike any fingerprint, so that one compared with it is read in full.
 NO_MAP = {"sha256": "", "grid": "0x0:"}
 # Keys of a row and of a map that are compared or named elsewhere, or differ each time.
@@ -173,8 +176,7 @@ def _compared(then: Row, now: Row) -> dict[str, Any]:
     """The report on a row: the worst status of its maps and its prediction, each map's, and what else has changed."""
     if "error" in now:
         return _gone(then, now["error"]["message"])
-    answers = {_key(answer): answer for answer in now["explanations"]}
-    maps = [_map(answer, answers.get(_key(answer))) for answer in then["explanations"]]
+    maps = [_map(answer, _counterpart(answer, now["explanations"])) for answer in then["explanations"]]
     worst = max((_prediction(then, now), *(answer["status"] for answer in maps)), key=STATUSES.index)
     return {**_named(then), "status": worst, "maps": maps, "changed": _differences(_made_with(then), _made_with(now))}
 
@@ -185,6 +187,23 @@ def _gone(then: Row, message: str) -> dict[str, Any]:
 
 def _named(row: Row) -> dict[str, Any]:
     return {key: row[key] for key in ("input", "again") if key in row}
+
+
+def _counterpart(answer: Row, others: Sequence[Row]) -> Row | None:
+    """The answer to the same question, among others. Of detections the one with the same label and the box most like
+    it: their numbers change with any score."""
+    same = [other for other in others if _key(other) == _key(answer)]
+    if "part" in answer["target"]:
+        return _nearest(answer, same, lambda other: other["target"])
+    return next(iter(same), None)
+
+
+def _nearest(own: Row, others: Sequence[Row], entry: Callable[[Row], Row]) -> Row | None:
+    """The one of the others whose detection's box is most like that of one's own, and enough so; else None."""
+    box = entry(own)["where"]["box"]
+    near = [(iou(box, entry(other)["where"]["box"]), i) for i, other in enumerate(others) if "part" in entry(other)]
+    best, i = max(near, default=(0.0, 0))
+    return others[i] if best >= SAME_IOU else None
 
 
 def _key(answer: Row) -> tuple[str, int | str, str | None]:
@@ -213,12 +232,28 @@ def _prediction(then: Row, now: Row) -> str:
     """
     if then["top"] == now["top"]:
         return "identical"
+    if not then["top"] or not now["top"]:
+        return "differs"
+    if "part" in then["top"][0]:
+        return _detections(then["top"], now["top"])
     before, after = _scores(then), _scores(now)
     least = min(after.values())
     within = SAME_WITHIN * (1.0 if _unit(then) == "probability" else max(map(abs, before.values())))
     same_best = next(iter(before)) == next(iter(after))
     near = same_best and all(abs(value - after.get(name, least)) <= within for name, value in before.items())
     return "equal" if near else "differs"
+
+
+def _detections(then: Sequence[Row], now: Sequence[Row]) -> str:
+    """The status of detections: each has one of its label and place whose score is nearly the same; one near the least
+    that was told may have gone."""
+    least = min(entry["probability"] for entry in now)
+    for own in then:
+        other = _nearest(own, [entry for entry in now if entry["id"] == own["id"]], lambda entry: entry)
+        score = other["probability"] if other is not None else least
+        if abs(own["probability"] - score) > SAME_WITHIN:
+            return "differs"
+    return "equal"
 
 
 def _unit(row: Row) -> str:
@@ -234,9 +269,14 @@ def _made_with(row: Row) -> Row:
     told = {key.name: row.get(key.name) for key in schema.ANSWERED if key.name not in _TOLD_ELSEWHERE}
     made = dict(row["provenance"])
     versions, preset, spec = (made.pop(part) or {} for part in ("versions", "preset", "spec"))
-    scores = {f"top.{s['id']}": {unit: s[unit] for unit in ("probability", "logit")} for s in row["top"]}
+    scores = {
+        f"top.{s['id']}" + (f"#{s['part']}" if "part" in s else ""): {
+            unit: s[unit] for unit in ("probability", "logit")
+        }
+        for s in row["top"]
+    }
     return {
-        "top1": row["top"][0]["id"],
+        "top1": row["top"][0]["id"] if row["top"] else None,
         **told,
         **made,
         **versions,

@@ -29,6 +29,7 @@ from camcli.tasks.task import Prediction, Refusal, Rule
 Reading = Literal["softmax", "sigmoid", "none"]
 
 QUANTITIES = MappingProxyType({"logit": "the score before the activation", "softmax": "the probability"})
+_NONE: MappingProxyType[str, str] = MappingProxyType({})
 # Logarithms stay finite; below that a probability in float32 says nothing.
 _LEAST = 1e-12
 
@@ -51,7 +52,10 @@ class Classify:
     fit: ClassVar[Fit] = "crop"
     rule: ClassVar[Rule] = "crossing"
     nothing: ClassVar[str] = "no class"
+    of_places: ClassVar[bool] = False
     quantities: ClassVar = QUANTITIES
+    lacks: ClassVar = _NONE
+    forbids: ClassVar = _NONE
 
     key: str | None = None
     activation: Reading = "softmax"

@@ -39,6 +39,28 @@ _QUANTITIES = {
 }
 
 
+_OF_IMAGES = "it is defined for networks that give one score for the whole picture"
+_LACKS = MappingProxyType(
+    {
+        **dict.fromkeys(("class_weights", "formation_grads", "attention", "curvature"), _OF_IMAGES),
+        "logits": "it compares a class with others, and a detection has one",
+        "ascend": "a detection that has gone can't be climbed back to",
+        "stages": "a detection has a level, not stages that lead to one layer",
+        "bias_grads": "its biases act on proposals, which are no places of the picture",
+    }
+)
+_FORBIDS = MappingProxyType(
+    {
+        "augment": "detections of a changed picture are others",
+        "output_index": "its outputs are detections",
+        "similar_to": "it has no embedding of the whole picture",
+        "sanity": "with random weights there are no detections to compare",
+        "compile": "its pictures have sizes of their own",
+        "fuse": "a detection is read at one level",
+    }
+)
+
+
 @dataclass(frozen=True, slots=True, eq=False)
 class Found:
     """What was found in one picture: tensors as the network gave them, and the detections' logits if they are known."""
@@ -128,6 +150,9 @@ class Detect:
     fit: ClassVar[Fit] = "whole"
     rule: ClassVar[Rule] = "read-from"
     table: ClassVar[bool] = False
+    of_places: ClassVar[bool] = True
+    lacks: ClassVar = _LACKS
+    forbids: ClassVar = _FORBIDS
     binary: ClassVar[bool] = False
 
     threshold: float = THRESHOLD
@@ -283,8 +308,9 @@ def _fits(one: Mapping[str, Any]) -> bool:
 
 
 def iou(boxes: Tensor, box: Tensor) -> Tensor:
-    """The intersection over union of boxes (D, 4) with one (4,)."""
+    """The intersection over union of boxes (D, 4) with one (4,); 1 for the very box, also if it has no area."""
     low, high = torch.maximum(boxes[:, :2], box[:2]), torch.minimum(boxes[:, 2:], box[2:])
     shared = (high - low).clamp_min(0).prod(1)
     areas = (boxes[:, 2:] - boxes[:, :2]).prod(1) + (box[2:] - box[:2]).prod()
-    return shared / (areas - shared).clamp_min(torch.finfo(boxes.dtype).tiny)
+    overlaps = shared / (areas - shared).clamp_min(torch.finfo(boxes.dtype).tiny)
+    return torch.where((boxes == box).all(1), 1.0, overlaps)

@@ -9,7 +9,7 @@ from __future__ import annotations
 from collections.abc import Sequence
 from dataclasses import dataclass, field, replace
 from types import MappingProxyType
-from typing import Any, ClassVar, Literal
+from typing import Any, ClassVar
 
 import numpy as np
 import torch
@@ -31,7 +31,16 @@ MAX_STRIDE = 32
 _SUM_WITHIN = 1e-3
 _LEAST = 1e-12
 
-Given = Literal["logits", "probabilities"]
+_OF_IMAGES = "it is defined for networks that give one score for the whole picture"
+_LACKS = MappingProxyType({"class_weights": _OF_IMAGES, "formation_grads": _OF_IMAGES})
+_FORBIDS = MappingProxyType(
+    {
+        "augment": "the region is one of the picture as it is",
+        "output_index": "its outputs are scores of classes at each place",
+        "similar_to": "it has no embedding of the whole picture",
+        "compile": "its pictures have sizes of their own",
+    }
+)
 
 
 @dataclass(frozen=True, slots=True, eq=False)
@@ -49,8 +58,7 @@ class DenseOutputs(Outputs):
     def over(self, masks: Tensor) -> RegionOutputs:
         """The outputs as scores of regions, `masks` of bool (N, h, w) or of one whole repeat of the batch."""
         masks = masks.repeat(len(self.dense) // len(masks), 1, 1)
-        weights = masks.to(self.dense) / masks.sum((1, 2), keepdim=True).clamp_min(1)
-        return RegionOutputs(self.raw, _mean(self.dense, weights), self.task, dense=self.dense, weights=weights)
+        return RegionOutputs(self.raw, _mean(self.dense, masks), self.task, dense=self.dense, masks=masks)
 
     def mapped(self, change: Any) -> DenseOutputs:
         dense = change(self.dense)
@@ -62,15 +70,15 @@ class RegionOutputs(Outputs):
     """Scores (N, K) of one region a picture; its probabilities are means of the places' own."""
 
     dense: Tensor = field(kw_only=True)
-    weights: Tensor = field(kw_only=True)
+    masks: Tensor = field(kw_only=True)
 
     @property
     def probabilities(self) -> Tensor:
-        return _mean(self.task.probabilities(self.dense), self.weights)
+        return _mean(self.task.probabilities(self.dense), self.masks)
 
     @property
     def log_probabilities(self) -> Tensor:
-        return _mean(self.task.log_probabilities(self.dense), self.weights)
+        return _mean(self.task.log_probabilities(self.dense), self.masks)
 
 
 @dataclass(frozen=True, slots=True)
@@ -88,6 +96,8 @@ class Segment:
     rule: ClassVar[Rule] = "coarsest"
     table: ClassVar[bool] = False
     nothing: ClassVar[str] = "nothing but background"
+    lacks: ClassVar = _LACKS
+    forbids: ClassVar = _FORBIDS
     quantities: ClassVar = MappingProxyType(
         {"logit": "the mean score over the region", "softmax": "the mean probability over the region"}
     )
@@ -97,6 +107,11 @@ class Segment:
     binary: bool = False
     given: bool = False
     within: Within | None = None
+
+    @property
+    def of_places(self) -> bool:
+        """True if a pixel, a box or a mask is asked about."""
+        return self.within is not None
 
     @property
     def method(self) -> str:
@@ -262,9 +277,10 @@ def _of_predicted(dense: Tensor) -> Tensor:
     return none.scatter_add(1, classes, best) / counts.clamp_min(1)
 
 
-def _mean(dense: Tensor, weights: Tensor) -> Tensor:
-    """(N, K): means of (N, K, h, w) by weights (N, h, w)."""
-    return (dense.flatten(2) @ weights.flatten(1)[:, :, None])[:, :, 0]
+def _mean(dense: Tensor, masks: Tensor) -> Tensor:
+    """(N, K): means of (N, K, h, w) over masks of bool (N, h, w)."""
+    sums = (dense.flatten(2) @ masks.to(dense).flatten(1)[:, :, None])[:, :, 0]
+    return sums / masks.sum((1, 2))[:, None].clamp_min(1)
 
 
 def _place(mask: NDArray[np.bool_], placement: Placement) -> Place:

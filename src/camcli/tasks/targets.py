@@ -160,6 +160,19 @@ def map_classes(target: Target, change: Callable[[OfClass], Target]) -> Target:
     return target
 
 
+def of_picture(target: Target, i: int) -> Target:
+    """The target of a batch that holds the i-th picture alone."""
+    if isinstance(target, Negated):
+        return Negated(of_picture(target.target, i))
+    if isinstance(target, Mixture):
+        return Mixture(tuple((weight, of_picture(term, i)) for weight, term in target.terms))
+    if isinstance(target, Over):
+        return Over(target.masks[i : i + 1], of_picture(target.target, i))
+    if isinstance(target, LogProbability):
+        return LogProbability((target.ids[i],))
+    return OfClass((target.ids[i],), target.probability) if isinstance(target, OfClass) else target
+
+
 def of_variants(target: Target) -> Target:
     """The target as it is asked of changed pictures: there is no i-th detection in those, but one that is like it."""
     if isinstance(target, Negated):

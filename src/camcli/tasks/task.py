@@ -46,7 +46,8 @@ class Task(Protocol):
 
     method: the default one. fit: how a picture becomes the view, unless asked otherwise. rule: how the layer is chosen.
     table: `Outputs.scores` hold all that matters of the network's answer. binary: its one number is read
-    as two classes, no and yes. nothing: what is said if it found nothing.
+    as two classes, no and yes. of_places: what it explains is a part of the picture, which a mean over all of the map
+    can't find. nothing: what is said if it found nothing.
     """
 
     @property
@@ -60,9 +61,19 @@ class Task(Protocol):
     @property
     def table(self) -> bool: ...
     @property
+    def of_places(self) -> bool: ...
+    @property
     def binary(self) -> bool: ...
     @property
     def nothing(self) -> str: ...
+    @property
+    def lacks(self) -> Mapping[str, str]:
+        """Parts of Evidence that this task has not: name -> why."""
+
+    @property
+    def forbids(self) -> Mapping[str, str]:
+        """Fields of a Spec that this task can't serve: name -> why."""
+
     @property
     def quantities(self) -> Mapping[str, str]:
         """name -> a line of help."""
