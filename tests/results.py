@@ -7,7 +7,8 @@ from pathlib import Path
 import numpy as np
 from numpy.typing import ArrayLike
 
-from camcli.records import Attribution, Entry, Explained, Frame, Preset, Provenance, Question, Ref
+from camcli.entries import Entry
+from camcli.records import Attribution, Explained, Frame, Preset, Provenance, Question, Ref
 
 BOXER = Entry(242, "boxer", 0.75, 9.5)
 MASTIFF = Entry(243, "bull mastiff", 0.25, 8.25)

@@ -10,6 +10,8 @@ from itertools import takewhile
 from pathlib import Path
 from typing import TYPE_CHECKING, Any, Literal, TypeAlias
 
+from camcli.entries import Box, Entry, Placement
+
 if TYPE_CHECKING:
     import numpy as np
     from numpy.typing import NDArray
@@ -20,7 +22,6 @@ MAX_PIXELS = 210_000_000
 MAX_FILE_BYTES = 1_000_000_000
 # An answer with both this rank correlation and this SSIM to the one of random weights has not changed.
 UNCHANGED = 0.9
-Box = tuple[float, float, float, float]
 # One side's length in pixels, or (height, width).
 Sides: TypeAlias = int | tuple[int, int]
 # One result as JSON-ready data.
@@ -144,76 +145,6 @@ class View:
     def placement(self, frame: tuple[int, int]) -> Placement:
         """Its place in a frame of that (width, height)."""
         return Placement(self.box, (self.pixels.shape[-1], self.pixels.shape[-2]), frame)
-
-
-@dataclass(frozen=True, slots=True)
-class Placement:
-    """The place of a view of `view` (width, height) pixels in a frame of `frame` (width, height): `box`."""
-
-    box: Box
-    view: tuple[int, int]
-    frame: tuple[int, int]
-
-    def in_frame(self, x: float, y: float) -> tuple[float, float]:
-        """The place in the frame of a place in the view."""
-        x0, y0, x1, y1 = self.box
-        return x0 + x / self.view[0] * (x1 - x0), y0 + y / self.view[1] * (y1 - y0)
-
-    def in_view(self, x: float, y: float) -> tuple[float, float]:
-        """The place in the view of a place in the frame."""
-        x0, y0, x1, y1 = self.box
-        return (x - x0) / (x1 - x0) * self.view[0], (y - y0) / (y1 - y0) * self.view[1]
-
-
-@dataclass(frozen=True, slots=True, eq=False)
-class Region:
-    """A part of the picture: `mask` of bool (h, w) over the box, in frame pixels, of the network's view."""
-
-    mask: NDArray[np.bool_]
-    box: Box
-
-
-@dataclass(frozen=True, slots=True)
-class Point:
-    """A named place in the frame, such as a keypoint, and its score if it has one."""
-
-    name: str
-    x: float
-    y: float
-    score: float | None = None
-
-
-@dataclass(frozen=True, slots=True, eq=False)
-class Place:
-    """The place of an entry in the frame: its box, the region that it fills and that one's share of the view, its
-    points."""
-
-    box: Box | None = None
-    share: float | None = None
-    region: Region | None = None
-    points: tuple[Point, ...] = ()
-
-
-@dataclass(frozen=True, slots=True)
-class Entry:
-    """One thing that the network said of one picture: a class, a region of one, a detection.
-
-    probability in [0, 1] (softmax, or sigmoid for one class or several labels), `score` the number before it. In a
-    network without classes, one output, which has no probability. `score` is None if only the probability is known.
-    `part`: its number among the picture's detections, from 1, the best first. `where`: its place; None: the picture.
-    """
-
-    id: int
-    label: str
-    probability: float | None
-    score: float | None
-    part: int | None = None
-    where: Place | None = None
-
-    @property
-    def name(self) -> str:
-        """Its id and label, and its number if there can be several."""
-        return f"{self.id} {self.label}" if self.part is None else f"{self.id} {self.label} #{self.part}"
 
 
 @dataclass(frozen=True, slots=True)

@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+from collections import Counter
 from pathlib import Path
 
 import pytest
@@ -20,12 +21,16 @@ def test_models_by_wildcard() -> None:
     assert outcome.rows[1] == {
         "name": "resnet101",
         "family": "resnet",
+        "task": "classify",
         "weights": ["IMAGENET1K_V1", "IMAGENET1K_V2"],
     }
-    assert len(run("models", "--json").rows) == 81
+    tasks = [row["task"] for row in run("models", "--json").rows]
+    assert Counter(tasks) == {"classify": 81, "segment": 6, "detect": 12}
+    assert [row["name"] for row in run("models", "--task", "segment", "--json").rows][:1] == ["deeplabv3_resnet50"]
+    assert refused(2, "models", "--task", "dance").startswith("camcli: error: --task 'dance' is none of classify,")
     assert run("models", "squeeze*").out.splitlines() == [
-        "squeezenet1_0\tsqueezenet\tIMAGENET1K_V1",
-        "squeezenet1_1\tsqueezenet\tIMAGENET1K_V1",
+        "squeezenet1_0\tsqueezenet\tclassify\tIMAGENET1K_V1",
+        "squeezenet1_1\tsqueezenet\tclassify\tIMAGENET1K_V1",
     ]
     assert (run("models", "nothing*").code, run("models", "nothing*").out) == (2, "")
 

@@ -8,9 +8,10 @@ from numpy.typing import ArrayLike, NDArray
 
 from camcli.drawing import overlays
 from camcli.drawing.overlays import Style, caption, heatmap, overlay, panel
+from camcli.entries import Box, Entry
 from camcli.maps.locating import locate
 from camcli.maps.scaling import top_of
-from camcli.records import Attribution, Box, Entry, Frame, Kind, Question, Ref
+from camcli.records import Attribution, Frame, Kind, Question, Ref
 from camcli.specs import COLORMAPS
 
 GRAY = Style(colormap="gray")

@@ -6,7 +6,7 @@ import numpy as np
 import pytest
 
 from camcli.drawing.predictions import drawn
-from camcli.records import Entry, Place, Point, Region
+from camcli.entries import Entry, Place, Point, Region
 
 GREY = np.full((200, 300, 3), 128, dtype=np.uint8)
 

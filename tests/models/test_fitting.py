@@ -238,7 +238,7 @@ WITH_AUXILIARY_HEADS = {"aux_logits": True, "init_weights": False, "transform_in
 
 
 def test_every_family_has_its_smallest_network_here() -> None:
-    entries = catalog.entries()
+    entries = catalog.classifiers()
     assert {entries[name].family for name in SMALLEST} == {entry.family for entry in entries.values()}
 
 

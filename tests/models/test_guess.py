@@ -214,7 +214,7 @@ def test_another_torchvision_costs_time_and_no_answer(monkeypatch: pytest.Monkey
     """What the table does not know, or may have wrong, is built."""
     _, table = guess._table()
     few = ["alexnet", *FEW]
-    monkeypatch.setattr(catalog, "names", lambda: few)
+    monkeypatch.setattr(catalog, "classifiers", lambda: few)
     wrong = {name: table["alexnet"] for name in few if name != "resnet18"}
     monkeypatch.setattr(guess, "_table", lambda: ("torchvision 0.0.1", wrong))
     built = _built(monkeypatch)

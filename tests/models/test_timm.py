@@ -159,6 +159,7 @@ def test_timm_models_are_listed_by_wildcard() -> None:
     assert listed["timm:test_vit"] == {
         "name": "timm:test_vit",
         "family": "vision_transformer",
+        "task": "classify",
         "weights": ["r160_in1k"],
     }
     assert "timm:test_resnet" in run("models", "timm:test_*").out

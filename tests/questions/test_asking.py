@@ -233,7 +233,7 @@ def test_a_map_is_insensitive_that_is_the_same_for_a_dissimilar_class(
     ],
 )
 def test_a_blank_or_flat_map_names_its_cause(change: str, said: str) -> None:
-    from camcli.records import Entry
+    from camcli.entries import Entry
 
     net, images = nets.Averaged().eval(), nets.noise(1, 3, 9, 14)
     assert net.conv2.bias is not None

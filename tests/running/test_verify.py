@@ -144,19 +144,33 @@ def test_the_preset_is_the_one_that_was_used(picture: Picture) -> None:
 @pytest.mark.parametrize(
     ("asked", "spec"),
     [
-        (("explain",), Spec()),
-        (("classify",), Spec(methods=(), classes=())),
+        (("explain",), Spec(methods=("grad-cam",), fit="crop")),
+        (("classify",), Spec(methods=(), classes=(), fit="crop")),
         (
             ("explain", "-M", "gradient", "-M", "grad-cam", "-c", "7", "-c", "top2", "-l", "features.5", "-k", "3"),
-            Spec(methods=("gradient", "grad-cam"), classes=("7", "top2"), layers=("features.5",), top=3),
+            Spec(methods=("gradient", "grad-cam"), classes=("7", "top2"), layers=("features.5",), top=3, fit="crop"),
         ),
         (
             ("explain", "--fit", "squash", "-b", "2", "--mean", "0", "--std", "1,1,1", "--crop", "64", "--multi-label"),
-            Spec(fit="squash", batch_size=2, mean=(0.0,), std=(1.0, 1.0, 1.0), crop=64, multi_label=True),
+            Spec(
+                methods=("grad-cam",),
+                fit="squash",
+                batch_size=2,
+                mean=(0.0,),
+                std=(1.0, 1.0, 1.0),
+                crop=64,
+                multi_label=True,
+            ),
         ),
         (
             ("explain", "-m", "squeezenet1_1", "-w", "none", "--model-arg", "num_classes=3"),
-            Spec(model="squeezenet1_1", weights="none", model_args=(("num_classes", "3"),)),
+            Spec(
+                model="squeezenet1_1",
+                weights="none",
+                model_args=(("num_classes", "3"),),
+                methods=("grad-cam",),
+                fit="crop",
+            ),
         ),
     ],
     ids=["explain", "classify", "asked", "preset", "model"],

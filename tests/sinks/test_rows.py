@@ -13,20 +13,8 @@ import pytest
 from results import BOXER, MASTIFF, attributed, explained
 from shell import ROOT
 
-from camcli.records import (
-    Entry,
-    Failed,
-    Neuron,
-    Place,
-    Point,
-    Question,
-    Ref,
-    Region,
-    Result,
-    Row,
-    SanityCheck,
-    Truth,
-)
+from camcli.entries import Entry, Place, Point, Region
+from camcli.records import Failed, Neuron, Question, Ref, Result, Row, SanityCheck, Truth
 from camcli.sinks import as_row, dump, open_table, schema
 
 AGAIN = Ref(1, "a.png", path=Path("a.png"), root=Path(), again=2)

@@ -19,19 +19,13 @@ from results import MASTIFF, PROVENANCE, attributed, explained
 
 from camcli.drawing import overlays
 from camcli.drawing.overlays import Style
+from camcli.entries import Entry
 from camcli.errors import InputError, RequestError, SetupError
 from camcli.inputs.decoding import read_frame
 from camcli.inputs.refs import apart
 from camcli.maps.fingerprints import fingerprint
 from camcli.maps.locating import locate
-from camcli.records import (
-    Entry,
-    Explained,
-    Failed,
-    Picture,
-    Ref,
-    Truth,
-)
+from camcli.records import Explained, Failed, Picture, Ref, Truth
 from camcli.sinks import as_row, dump, open_sinks
 from camcli.sinks.naming import MAX_SLUG
 from camcli.specs import OutputSpec

@@ -14,9 +14,10 @@ from PIL import Image
 from shell import ROOT, SAMPLES, run
 
 from camcli import models
+from camcli.entries import Placement
 from camcli.inputs.refs import expand
 from camcli.maps import regions
-from camcli.records import Explained, Placement
+from camcli.records import Explained
 from camcli.running.engine import Engine
 from camcli.specs import Spec
 from camcli.tasks.regions import Within

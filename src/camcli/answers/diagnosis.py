@@ -9,9 +9,10 @@ import numpy as np
 from numpy.typing import NDArray
 
 if TYPE_CHECKING:
+    from camcli.entries import Entry
     from camcli.network.forward import Forward
     from camcli.network.layer import Layer
-    from camcli.records import Entry, Question
+    from camcli.records import Question
     from camcli.tasks.targets import Target
 
 # A map whose values differ by less than this share of the largest shows no place.

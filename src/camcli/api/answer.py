@@ -15,9 +15,10 @@ from PIL import Image
 from camcli.drawing import overlays, sheets
 from camcli.drawing.overlays import Pixels, Style
 from camcli.drawing.sheets import Tile
+from camcli.entries import Box, Entry
 from camcli.errors import RequestError
 from camcli.maps import locating
-from camcli.records import Attribution, Box, Entry, Explained, Row
+from camcli.records import Attribution, Explained, Row
 from camcli.sinks import as_row, write_picture
 from camcli.sinks.encoding import npz
 from camcli.storage.writing import put

@@ -14,9 +14,10 @@ import numpy as np
 from numpy.typing import NDArray
 
 from camcli.drawing import predictions
+from camcli.entries import Box
 from camcli.maps import scaling
 from camcli.maps.spreading import cover, is_whole, spread
-from camcli.records import Attribution, Box, Frame
+from camcli.records import Attribution, Frame
 
 if TYPE_CHECKING:
     from PIL.ImageFont import FreeTypeFont, ImageFont

@@ -7,7 +7,7 @@ from typing import TYPE_CHECKING, TypeAlias
 import numpy as np
 from numpy.typing import NDArray
 
-from camcli.records import Box, Entry, Place, Region
+from camcli.entries import Box, Entry, Place, Region
 
 if TYPE_CHECKING:
     from PIL.ImageFont import FreeTypeFont, ImageFont

@@ -9,7 +9,8 @@ import numpy as np
 
 from camcli.drawing import overlays
 from camcli.drawing.overlays import Pixels, Style
-from camcli.records import Attribution, Box, Frame
+from camcli.entries import Box
+from camcli.records import Attribution, Frame
 
 _MARGIN = 6
 _FONT = 13

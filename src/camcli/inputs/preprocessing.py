@@ -14,8 +14,9 @@ import numpy as np
 from numpy.typing import NDArray
 from PIL import Image
 
+from camcli.entries import Box
 from camcli.errors import InputError
-from camcli.records import Box, Fit, Frame, Preset, Sides, View, both
+from camcli.records import Fit, Frame, Preset, Sides, View, both
 
 # One resized picture may not exceed this many pixels: a 65000x1 picture would otherwise become 256 x 16 million.
 MAX_RESIZED_PIXELS = 64_000_000

@@ -44,7 +44,9 @@ def trace(net: nn.Module, images: Tensor, task: Task = PLAIN, root: Root | None 
     if output.grad_fn is None:
         recorder, output, counter = _recorded(net, images, task, asked, _Recorder(len(images), restarts=True))
         recorder.check_cut(output)
-    return recorder.finish(net, images, output, counter, scores=0 if root or output.ndim < 2 else output.shape[1])
+    by_levels = root is None and task.rule == "read-from"
+    scores = 0 if root or by_levels else output.shape[1]
+    return recorder.finish(net, images, output, counter, scores=scores, by_levels=by_levels)
 
 
 def _explained(outputs: Outputs) -> Tensor:
@@ -165,7 +167,14 @@ class _Recorder(TorchFunctionMode):
         return "forward detaches its tensors, or makes its scores of numbers that are none: take that out of the code"
 
     def finish(
-        self, net: nn.Module, images: Tensor, output: Tensor, counter: ActivationCounter, *, scores: int
+        self,
+        net: nn.Module,
+        images: Tensor,
+        output: Tensor,
+        counter: ActivationCounter,
+        *,
+        scores: int,
+        by_levels: bool,
     ) -> Trace:
         assert output.grad_fn is not None
         routes = Routes(output.grad_fn, self._pictures, {join.tokens: join.patches for join in self._joined})
@@ -203,7 +212,7 @@ class _Recorder(TorchFunctionMode):
             joined=tuple(self._joined),
             read=routes.read,
             scores=scores,
-            levels=self._levels(output) if output.shape == (2,) else (),
+            levels=self._levels(output) if by_levels else (),
         )
 
     def _levels(self, output: Tensor) -> tuple[int, ...]:

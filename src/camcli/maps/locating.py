@@ -7,9 +7,10 @@ from collections.abc import Sequence
 import numpy as np
 from numpy.typing import NDArray
 
+from camcli.entries import Box
 from camcli.maps import scaling
 from camcli.maps.spreading import Pixels, cover, spread
-from camcli.records import Attribution, Box
+from camcli.records import Attribution
 
 # The paper's share of the maximum that a localisation box keeps (arXiv:1610.02391 sec. 4.1).
 BOX_SHARE = 0.15

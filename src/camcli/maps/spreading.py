@@ -8,7 +8,7 @@ from typing import Any, TypeAlias
 import numpy as np
 from numpy.typing import NDArray
 
-from camcli.records import Box
+from camcli.entries import Box
 
 # Whole pixels, half open.
 Pixels: TypeAlias = tuple[int, int, int, int]

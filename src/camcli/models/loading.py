@@ -5,29 +5,25 @@ Each step settles what the ones before it left open, and says so in a remark if 
 
 from __future__ import annotations
 
-from collections.abc import Iterator, Mapping, Sequence
+from collections.abc import Mapping, Sequence
 from dataclasses import replace
 from pathlib import Path
 from typing import Any
 
 import torch
-from torch import Tensor, nn
+from torch import nn
 
 from camcli.errors import RequestError, SetupError
 from camcli.machine.faults import machine_failures
-from camcli.models import guess, labels, presets
-from camcli.models.model import DETECTED, Architecture, Model
+from camcli.models import guess, labels, presets, reading
+from camcli.models.model import Architecture, Model
 from camcli.models.preprocessing import changed, check_size, preset_of
 from camcli.models.sources import architecture_of, in_memory, torchvision, user_code
 from camcli.models.weights import checkpoints, downloads, filling, misfits, weights_file, weights_url
 from camcli.models.weights.checkpoints import Checkpoint, Digest
-from camcli.records import Preset
-from camcli.specs import ModelSpec, Spec
-from camcli.tasks import classify, detect, probing
-from camcli.tasks.classify import UNREAD, Classify
-from camcli.tasks.frozen import frozen
-from camcli.tasks.tables import NoTableError
-from camcli.tasks.task import Task
+from camcli.specs import ModelSpec
+from camcli.tasks import classify
+from camcli.tasks.classify import Classify
 
 
 @machine_failures()
@@ -73,9 +69,9 @@ def _put_together(
 ) -> Model:
     """The model that a network with its weights is; the classes' `names`, if they are known already."""
     if arch.probed and arch.read is None and spec.task in (None, "detect"):
-        arch = _if_detector(arch, net, spec, device, remarks)
+        arch = reading.if_detector(arch, net, spec, device, remarks)
     preset = preset_of(arch, net, spec, checkpoint, remarks)
-    task, classes, alone = _readout(arch, net, preset, spec, device, remarks)
+    task, classes, alone = reading.task_of(arch, net, preset, spec, device, remarks)
     unnamed = labels.NO_YES if task.binary else labels.numbered(classes)
     if names is None:
         names = _labels(arch, spec, checkpoint, unnamed, remarks)
@@ -134,7 +130,7 @@ def blueprint(spec: ModelSpec) -> Model:
     device = "cpu" if arch.probed else "meta"
     net = arch.build(device == "cpu").eval().requires_grad_(False)
     preset = preset_of(arch, net, spec, None, [])
-    task, _, alone = _readout(arch, net.to(device), preset, spec, device, [])
+    task, _, alone = reading.task_of(arch, net.to(device), preset, spec, device, [])
     return Model(arch.name, net, preset, arch.labels or (), "none", task, device, arch.fixed_size, alone)
 
 
@@ -196,79 +192,6 @@ def _filled(
     path = arch.fetch(progress)
     filling.fill(net, checkpoints.read(path).tensors, f"{path} does not fit {arch.name}", arch.rename)
     return net, (path,)
-
-
-def _readout(
-    arch: Architecture, net: nn.Module, preset: Preset, spec: ModelSpec, device: str, remarks: list[str]
-) -> tuple[Task, int, bool]:
-    """(how the output is read, number of classes, whether the network takes one picture at a time): by forwards, if
-    the last layer alone does not say it."""
-    if arch.read is not None:
-        task, classes = arch.read(net, spec.multi_label)
-        return task, classes, task.name == "detect"
-    if not arch.probed and spec.output_key is None:
-        return *probing.readout(len(list(net.parameters())[-1]), spec.multi_label), False
-    shape = (2, len(preset.mean), *preset.view_size)
-    noise = _noise(shape, device)
-    if spec.task == "segment":
-        return *_segmentation(arch, net, noise, spec), False
-    try:
-        task, classes, alone = probing.probe_twice(net, noise, spec.output_key, spec.multi_label)
-    except NoTableError:
-        if spec.task is None and (dense := probing.places(net, noise, spec.output_key, spec.multi_label)) is not None:
-            remarks.append(f"{arch.name} gives a score of each class at each place: taken to segment")
-            return *dense, False
-        if not (isinstance(spec, Spec) and spec.asks_function):
-            raise
-        return UNREAD, 0, False
-    remarks += _remarks(arch, task, alone=alone)
-    return task, classes, alone
-
-
-def _remarks(arch: Architecture, task: Classify, *, alone: bool) -> Iterator[str]:
-    """What the user should know of the reading of a classifier's output."""
-    if alone:
-        yield f"{arch.name} takes one picture at a time: each is explained alone, slower"
-    if task.given:
-        scores = "log-odds" if task.activation == "sigmoid" else "logarithms"
-        given = "probabilities" if task.given == 1 else "per cent"
-        yield f"{arch.name} gives {given}: they are reported as they are, and their {scores} explained"
-    if task.scaled:
-        yield f"{arch.name} gives numbers made of its {task.activation}'s: what entered that is read"
-    if task.unsigned and arch.foreign:
-        yield (
-            f"warning: {arch.name} gives numbers of one sign only: they are read as scores, of which the largest "
-            f"is the best, probabilities are their {task.activation}. Let it give logits, if they mean more"
-        )
-
-
-def _if_detector(arch: Architecture, net: nn.Module, spec: ModelSpec, device: str, remarks: list[str]) -> Architecture:
-    """The architecture, told that it detects if it answers so; a detector's pictures are not made ready.
-
-    Raises: RequestError: it is said to detect, and does not.
-    """
-    with torch.no_grad(), frozen(net):
-        found = detect.probe(net, _noise((1, 3, *DETECTED.view_size), device))
-    if found is None:
-        if spec.task == "detect":
-            raise RequestError(f"--task detect: {arch.name} gives no list of boxes, scores and labels of its pictures")
-        return arch
-    remarks.append(
-        f"{arch.name} gives boxes, scores and labels: taken to detect, pictures are given to it whole, in 0-1"
-    )
-    return replace(arch, preset=DETECTED, assumed_preset=False, read=lambda net, several: (found, 0))
-
-
-def _noise(shape: tuple[int, ...], device: str) -> Tensor:
-    return torch.randn(shape, generator=torch.Generator().manual_seed(0)).to(device)
-
-
-def _segmentation(arch: Architecture, net: nn.Module, noise: Tensor, spec: ModelSpec) -> tuple[Task, int]:
-    """(how the output is read, number of classes) of a network that is said to segment."""
-    found = probing.places(net, noise, spec.output_key, spec.multi_label)
-    if found is None:
-        raise NoTableError(f"--task segment: {arch.name} gives no scores (N, classes, height, width) of its pictures")
-    return found
 
 
 def _labels(

@@ -10,6 +10,7 @@ from typing import Any
 import torch
 from torch import Tensor
 
+from camcli.entries import Entry
 from camcli.errors import InputError, RequestError
 from camcli.inputs import decoding, preprocessing
 from camcli.inputs.refs import expand
@@ -18,7 +19,7 @@ from camcli.models.sources import user_code
 from camcli.network.network import Network
 from camcli.questions import classes
 from camcli.questions.classes import Selector
-from camcli.records import Entry, Question
+from camcli.records import Question
 from camcli.specs import Spec
 from camcli.tasks.outputs import Outputs
 from camcli.tasks.targets import Custom, Mixture, Negated, OfClass, Similarity, Target, map_classes

@@ -15,10 +15,11 @@ from pathlib import Path
 from threading import Lock
 
 from camcli.drawing import overlays, sheets
+from camcli.entries import Box
 from camcli.errors import InputError, SetupError
 from camcli.inputs import decoding
 from camcli.inputs.refs import mirrored
-from camcli.records import Attribution, Box, Failed, Frame, Picture, Result
+from camcli.records import Attribution, Failed, Frame, Picture, Result
 from camcli.sinks.encoding import encoded, npz
 from camcli.sinks.naming import MAX_SLUG, Paths, fitting, suffix_of
 from camcli.sinks.waiting import Drawing, Waiting, version_of, waiting_room

@@ -7,23 +7,11 @@ from collections.abc import Mapping, Sequence
 from dataclasses import asdict, fields
 from typing import Any
 
+from camcli.entries import Box, Entry, Place
 from camcli.maps import regions
 from camcli.maps.fingerprints import fingerprint
 from camcli.maps.locating import locate
-from camcli.records import (
-    Attribution,
-    Box,
-    Entry,
-    Explained,
-    Failed,
-    Picture,
-    Place,
-    Provenance,
-    Question,
-    Ref,
-    Row,
-    Truth,
-)
+from camcli.records import Attribution, Explained, Failed, Picture, Provenance, Question, Ref, Row, Truth
 from camcli.sinks import schema
 
 

@@ -9,8 +9,9 @@ from dataclasses import dataclass
 from pathlib import Path
 from threading import Lock
 
+from camcli.entries import Box
 from camcli.maps import scaling
-from camcli.records import Attribution, Box, Decoding, Ref
+from camcli.records import Attribution, Decoding, Ref
 from camcli.sinks.naming import Paths
 from camcli.storage.scratch import Scratch
 from camcli.storage.writing import failing

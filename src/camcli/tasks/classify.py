@@ -19,7 +19,8 @@ from numpy.typing import NDArray
 from torch import Tensor, nn
 from torch.nn import functional
 
-from camcli.records import Entry, Fit, Placement
+from camcli.entries import Entry, Placement
+from camcli.records import Fit
 from camcli.tasks.activations import Activations
 from camcli.tasks.outputs import Outputs, asked
 from camcli.tasks.tables import as_table, scores_in

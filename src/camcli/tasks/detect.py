@@ -15,8 +15,9 @@ from typing import Any, ClassVar
 import torch
 from torch import Tensor, nn
 
+from camcli.entries import Box, Entry, Place, Placement, Point, Region
 from camcli.errors import SetupError
-from camcli.records import Box, Entry, Fit, Place, Placement, Point, Region
+from camcli.records import Fit
 from camcli.tasks.outputs import Outputs, asked
 from camcli.tasks.provenance import Tables
 from camcli.tasks.tables import NoTableError

@@ -8,7 +8,7 @@ from dataclasses import dataclass
 import numpy as np
 from numpy.typing import NDArray
 
-from camcli.records import Box, Placement
+from camcli.entries import Box, Placement
 from camcli.tasks.task import Refusal
 
 

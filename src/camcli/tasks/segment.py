@@ -17,7 +17,8 @@ from numpy.typing import NDArray
 from torch import Tensor, nn
 from torch.nn import functional
 
-from camcli.records import Entry, Fit, Place, Placement, Region
+from camcli.entries import Entry, Place, Placement, Region
+from camcli.records import Fit
 from camcli.tasks.outputs import Outputs, asked
 from camcli.tasks.regions import Within
 from camcli.tasks.tables import NoTableError, with_each

@@ -5,7 +5,8 @@ from __future__ import annotations
 from collections.abc import Mapping, Sequence
 from typing import TYPE_CHECKING, Literal, Protocol
 
-from camcli.records import Box, Entry, Fit, Placement
+from camcli.entries import Box, Entry, Placement
+from camcli.records import Fit
 
 if TYPE_CHECKING:
     from torch import Tensor, nn

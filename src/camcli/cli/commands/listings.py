@@ -13,7 +13,7 @@ import typer
 
 from camcli import methods as methods_
 from camcli.cli import console, report
-from camcli.cli.completion import complete_method
+from camcli.cli.completion import complete_method, offer
 from camcli.cli.flags.model import ModelArgument, ModelFlags
 from camcli.cli.flags.run import Debug, Json
 from camcli.cli.flags.spread import spread
@@ -22,7 +22,7 @@ from camcli.errors import RequestError, SetupError
 from camcli.models import Model, catalog, check_name, typed, weights_file, weights_url
 from camcli.network import parts
 from camcli.records import spelled
-from camcli.specs import ModelSpec
+from camcli.specs import TASKS, ModelSpec
 
 if TYPE_CHECKING:
     from camcli.layers.trace import Trace
@@ -37,28 +37,44 @@ MethodName = Annotated[
         show_default=False,
     ),
 ]
+TaskOption = Annotated[
+    str | None,
+    typer.Option(
+        "--task",
+        metavar="NAME",
+        help=f"Only models with this kind of answer: {', '.join(TASKS)}.",
+        autocompletion=offer(TASKS),
+        show_default=False,
+    ),
+]
 Pattern = Annotated[str, typer.Argument(metavar="PATTERN", help="Name or wildcard, such as 'res*' or 'timm:conv*'.")]
 
 
 @console.guarded
-def models(pattern: Pattern = "*", json: Json = False, debug: Debug = False) -> None:
+def models(pattern: Pattern = "*", task: TaskOption = None, json: Json = False, debug: Debug = False) -> None:
     """List the models that can be asked for by name, and their weights; timm's with 'timm:*'."""
+    problems = Problems()
+    if task is not None:
+        problems.choice("--task", task, TASKS)
+    problems.raise_any()
     if catalog.is_timm(pattern):
         from camcli.models.sources import timm
 
         found = list(timm.listing(pattern))
     else:
         found = [entry for entry in catalog.entries().values() if fnmatchcase(entry.name, pattern.lower())]
+    found = [entry for entry in found if task in (None, entry.task)]
     if not found:
         raise RequestError(
             f"no model matches {pattern!r}: `camcli models` lists torchvision's, `camcli models 'timm:*'` timm's"
         )
     if json:
         for entry in found:
-            console.out(json_.dumps({"name": entry.name, "family": entry.family, "weights": list(entry.weights)}))
+            told = {"name": entry.name, "family": entry.family, "task": entry.task, "weights": list(entry.weights)}
+            console.out(json_.dumps(told))
         return
-    rows = [(entry.name, entry.family, ", ".join(entry.weights)) for entry in found]
-    report.table(("model", "family", "weights"), rows)
+    rows = [(entry.name, entry.family, entry.task, ", ".join(entry.weights)) for entry in found]
+    report.table(("model", "family", "task", "weights"), rows)
 
 
 @console.guarded
