@@ -72,6 +72,18 @@ class Pixels(nn.Module):
         return scores[:, 1:2] - 0.5 if self.returned == "binary" else scores
 
 
+class Wrapped(nn.Module):
+    """The segmenter inside another module, which hands on the head's own output."""
+
+    def __init__(self) -> None:
+        super().__init__()
+        inner = Pixels()
+        self.inner = nn.Sequential(inner.cells, nn.ReLU(), inner.classes)
+
+    def forward(self, x: Tensor) -> Tensor:
+        return functional.interpolate(self.inner(x), x.shape[2:], mode="nearest")
+
+
 class UNet(nn.Module):
     """Two steps down, two up, with the early maps joined on the way: its coarsest map is `middle`'s."""
 

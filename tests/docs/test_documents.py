@@ -18,9 +18,21 @@ from shell import ROOT, SAMPLES, run
 
 from camcli import cli, methods
 from camcli.errors import ExitCode
+from camcli.tasks.classify import Classify
+from camcli.tasks.detect import Detect
+from camcli.tasks.segment import Segment
 
 README = (ROOT / "README.md").read_text(encoding="utf-8")
 COMMANDS = typer.main.get_command(cli.app).commands  # type: ignore[attr-defined]
+
+
+def shell(block: str, folder: Path) -> subprocess.CompletedProcess[str]:
+    """The block in a real shell, with the installed command."""
+    path = f"{Path(sys.executable).parent}{os.pathsep}{os.environ['PATH']}"
+    command = ["bash", "-c", f"set -e\n{block}"]
+    return subprocess.run(
+        command, cwd=folder, env=os.environ | {"PATH": path}, capture_output=True, text=True, check=False
+    )
 
 
 def blocks(language: str) -> list[str]:
@@ -57,16 +69,9 @@ def test_every_link_into_the_repository_leads_somewhere() -> None:
 def test_the_readme_runs(tmp_path: Path) -> None:
     """All ```sh blocks in real shells, two at a time, on the samples, with the installed command."""
     shutil.copytree(SAMPLES, tmp_path / "sample_images")
-    path = f"{Path(sys.executable).parent}{os.pathsep}{os.environ['PATH']}"
-
-    def shell(block: str) -> subprocess.CompletedProcess[str]:
-        command = ["bash", "-c", f"set -e\n{block}"]
-        return subprocess.run(
-            command, cwd=tmp_path, env=os.environ | {"PATH": path}, capture_output=True, text=True, check=False
-        )
 
     with ThreadPoolExecutor(2) as pool:
-        for done in pool.map(shell, blocks("sh")):
+        for done in pool.map(lambda block: shell(block, tmp_path), blocks("sh")):
             assert done.returncode == 0, done.stderr
     assert (tmp_path / "camcli_out" / "cat_chelsea.jpg.grad-cam.282-tiger-cat.overlay.jpg").is_file()
     assert (tmp_path / "overlay.png").read_bytes().startswith(b"\x89PNG")
@@ -97,3 +102,31 @@ def test_the_python_guide_runs_and_counts_its_lines_rightly(
     for name in ("overlay", "camcli", "torchcam", "grad-cam"):
         with Image.open(f"{name}.png") as drawn:
             assert drawn.width >= 224
+
+
+def methods_by_task() -> str:
+    """The table of docs/places.md: which method goes with which task, and why not."""
+    tasks = (Classify(), Segment(), Detect())
+    lines = [f"| method | {' | '.join(task.name for task in tasks)} |", "|---|---|---|---|"]
+    reasons: dict[str, int] = {}
+    for name in methods.names():
+        needs = methods.get(name).needs
+        cells = []
+        for task in tasks:
+            lacking = sorted(needs & task.lacks.keys())
+            cells.append(f"no ({reasons.setdefault(task.lacks[lacking[0]], len(reasons) + 1)})" if lacking else "yes")
+        lines.append(f"| `{name}` | {' | '.join(cells)} |")
+    return "\n".join([*lines, "", *(f"{number}. {reason}" for reason, number in reasons.items())])
+
+
+def test_the_table_of_methods_and_tasks_is_the_codes() -> None:
+    """`python -c "import test_documents; print(test_documents.methods_by_task())"` in tests/docs prints it."""
+    assert methods_by_task() in (ROOT / "docs" / "places.md").read_text()
+
+
+def test_the_guide_to_places_runs(tmp_path: Path) -> None:
+    (script,) = re.findall(r"```sh\n(.*?)```", (ROOT / "docs" / "places.md").read_text(), re.DOTALL)
+    script = re.sub(r"-o (\w+\.jpg)", rf"-o {tmp_path}/\1", script)
+    done = shell(script, ROOT)
+    assert done.returncode == 0, done.stderr
+    assert sorted(path.name for path in tmp_path.glob("*.jpg")) == ["detection.jpg", "pixel.jpg", "region.jpg"]

@@ -41,7 +41,10 @@ def results() -> Iterator[Result]:
     place = Place((1.25, 2.0, 30.5, 20.0), 0.5, region, (Point("nose", 3.5, 4.5, 0.25), Point("eye", 1.0, 2.0)))
     part = Entry(1, "person", 0.9, None, 2, place)
     yield replace(
-        explained("found.png", replace(attributed(), target=Question("person", 1.5, entry=part, minus=part))),
+        explained(
+            "found.png",
+            replace(attributed(), target=Question("person", 1.5, entry=part, minus=part), box=(0.0, 0.0, 7.5, 8.0)),
+        ),
         top=(part,),
         box=(0.0, 0.0, 653.208, 480.0),
     )

@@ -16,7 +16,7 @@ from places import Boxes
 from shell import ROOT, SAMPLES, SHARED, run
 from torch import nn
 
-from camcli import models
+from camcli import methods, models
 from camcli.inputs.refs import expand
 from camcli.records import Explained
 from camcli.running.engine import Engine
@@ -141,10 +141,13 @@ def test_the_threshold(scene: str) -> None:
 
 
 def test_names_of_the_users_classes(scene: str) -> None:
-    Path("names.txt").write_text("car\nship\n")
+    Path("names.txt").write_text("background\ncar\nship\n")
     outcome = run("explain", scene, "-m", BOXES, "--labels", "names.txt", "-c", "car:all", "--json")
-    assert "names.txt: its first name is that of label 1" in outcome.err
     assert [answer["target"]["name"] for answer in outcome.rows[0]["explanations"]] == ["1 car #1", "1 car #2"]
+    Path("ids.json").write_text('{"0": "sky", "1": "car", "2": "ship"}')
+    assert run("explain", scene, "-m", BOXES, "--labels", "ids.json", "-c", "car", "--json").code == 0
+    Path("some.txt").write_text("car\nship\n")
+    assert "is 'car' label 0 or 1 of the detector?" in run("explain", scene, "-m", BOXES, "--labels", "some.txt").err
     assert "unknown class 'plane'" in run("explain", scene, "-m", BOXES, "--labels", "names.txt", "-c", "plane").err
 
 
@@ -168,6 +171,21 @@ def test_occlusion_compares_detections_not_their_numbers(scene: str) -> None:
     assert 16 <= peak_y < 28
     assert 16 <= peak_x < 32
     assert float(answer.values[8:12, 8:12].max()) == pytest.approx(0, abs=1e-6)
+
+
+@pytest.mark.exhaustive
+def test_each_method_explains_a_detection_or_is_refused_by_name(scene: str) -> None:
+    outcome = run("explain", scene, "-m", BOXES, "-M", "all", "--json")
+    assert outcome.code == 0, outcome.err
+    answers = {own["method"]: own for own in outcome.rows[0]["explanations"]}
+    lacking = {name for name in methods.names() if methods.get(name).needs & Detect().lacks.keys()}
+    bent = {name for name in methods.names() if methods.get(name).bends_relu}
+    assert set(methods.names()) - answers.keys() == lacking | bent
+    assert all(f"{name} does not go with models that detect: " in outcome.err for name in lacking)
+    for name, own in answers.items():
+        if own["peak"] is not None:
+            assert all(4 <= side < 16 for side in own["peak"]), name
+    assert [name for name, own in answers.items() if own["peak"] is None] == ["var-grad"]  # a linear network
 
 
 @pytest.mark.parametrize(

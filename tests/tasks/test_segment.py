@@ -13,7 +13,7 @@ import torchvision
 from PIL import Image
 from shell import ROOT, SAMPLES, run
 
-from camcli import models
+from camcli import methods, models
 from camcli.entries import Placement
 from camcli.inputs.refs import expand
 from camcli.maps import regions
@@ -21,6 +21,7 @@ from camcli.records import Explained
 from camcli.running.engine import Engine
 from camcli.specs import Spec
 from camcli.tasks.regions import Within
+from camcli.tasks.segment import Segment
 
 PIXELS = f"{ROOT}/tests/places.py:Pixels"
 # Pictures go in as they are, in 0-1, 32 pixels high.
@@ -130,16 +131,22 @@ def test_what_does_not_go_is_refused(flag: str, flags: tuple[str, ...], said: st
     assert said in outcome.err
 
 
+@pytest.mark.exhaustive
+def test_each_method_explains_a_region_or_is_refused_by_name(flag: str) -> None:
+    outcome = run("explain", flag, "-m", f"{ROOT}/tests/places.py:UNet", "-M", "all", "--json", *AS_THEY_ARE)
+    assert outcome.code == 0, outcome.err
+    answered = {own["method"] for own in outcome.rows[0]["explanations"]}
+    lacking = {name for name in methods.names() if methods.get(name).needs & Segment().lacks.keys()}
+    assert set(methods.names()) - answered == lacking | {"attention-rollout"}
+    assert all(f"{name} does not go with models that segment: " in outcome.err for name in lacking)
+
+
 def test_places_are_for_segmenters(flag: str) -> None:
     assert "are for networks that segment" in run("explain", flag, "--at", "3,4").err
 
 
-@pytest.mark.parametrize(("name", "layer"), [("UNet", "middle"), ("Pyramid", "fuse")])
-def test_the_layer_is_the_last_on_the_coarsest_grid(flag: str, name: str, layer: str) -> None:
-    (row,) = rows(flag, "-m", f"{ROOT}/tests/places.py:{name}", "--at", "3,4") if name == "Pyramid" else [{}]
-    if name == "Pyramid":
-        assert row["layer"] == layer
-        return
+@pytest.mark.parametrize(("name", "layer"), [("UNet", "middle"), ("Pyramid", "fuse"), ("Wrapped", "inner.1")])
+def test_the_layer_is_the_last_on_the_coarsest_grid(name: str, layer: str) -> None:
     engine = Engine(Spec(model=f"{ROOT}/tests/places.py:{name}", resize=64, crop=64))
     assert [own.name for own in engine.layers] == [layer]
 

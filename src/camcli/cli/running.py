@@ -10,8 +10,9 @@ from collections.abc import Callable, Iterator, Sequence
 from contextlib import contextmanager
 from dataclasses import dataclass, field
 from functools import partial
-from itertools import chain, islice
+from itertools import chain, groupby, islice
 from pathlib import Path
+from typing import TYPE_CHECKING
 
 from camcli.cli import console, report
 from camcli.cli.destinations import STDOUT, check_place
@@ -24,6 +25,9 @@ from camcli.records import Ref, Row
 from camcli.sinks import Files, Journal, JournalSpec, dump, open_journal, open_sinks, open_table
 from camcli.specs import OutputSpec, Spec
 from camcli.storage import pipes, uris
+
+if TYPE_CHECKING:
+    from camcli.network.layer import Layer
 
 
 def run(
@@ -177,8 +181,15 @@ def _source(
     inputs.journal.check(lambda: engine.provenance.weights_sha256)
     yield _Source(
         inputs.journal.rows(pipeline.rows(engine, inputs(engine.batch_size), files, fail_fast=flow.fail_fast)),
-        [f"layer {layer.name} ({'x'.join(map(str, layer.shape))}): {layer.why}" for layer in engine.layers],
+        [
+            f"layer {', '.join(f'{own.name} ({_sides(own)})' for own in layers)}: {why}"
+            for why, layers in groupby(engine.layers, key=lambda layer: layer.why)
+        ],
     )
+
+
+def _sides(layer: Layer) -> str:
+    return "x".join(map(str, layer.shape))
 
 
 @dataclass(slots=True)

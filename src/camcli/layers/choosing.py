@@ -78,10 +78,12 @@ def _coarsest(net: nn.Module, trace: Trace, model: str) -> Layer:
     A grid that a pool jumps to (pyramids of pooled maps, as in PSPNet) is a side branch, and no step on the way.
     """
     head, made = _head(net, trace), _made(trace)
+    # Containers hand on what the head inside of them gives.
+    answers = {run.tensor for run in trace.runs if _within(run.name, head)}
     spatial = [
         run
         for run in trace.runs
-        if run.reaches and not run.in_attention and not _within(run.name, head) and run.layout is not None
+        if run.reaches and not run.in_attention and run.tensor not in answers and run.layout is not None
     ]
     pooled = {_grid(run) for run in trace.runs if run.kind.startswith("Adaptive") and run.layout is not None}
     usable = [run for run in spatial if not _only_hands_on(net, trace.runs[made[run.tensor]])]
@@ -110,7 +112,11 @@ def _levels(net: nn.Module, trace: Trace, model: str) -> list[Layer]:
         by_tensor.setdefault(run.tensor, _outermost(trace, runs, run))
     if not by_tensor:
         raise SetupError(f"no map of {model} is read by both its scores and its boxes: name a layer with --layer")
-    why = f"one of the {len(by_tensor)} levels that the head reads: a detection's is the one with its gradient"
+    why = "what the head reads"
+    if len(by_tensor) > 1:
+        why = (
+            f"the {len(by_tensor)} levels that the head reads; a detection's is the one that its gradient reaches last"
+        )
     return [_layer(net, trace, run, why) for run in by_tensor.values()]
 
 

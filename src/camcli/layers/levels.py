@@ -18,8 +18,9 @@ if TYPE_CHECKING:
 _WEIGHTED = ("Convolution", "Addmm", "Mm", "Bmm", "Addbmm", "Baddbmm")
 
 
-def levels(scores: Node, boxes: Node, maps: Collection[Node]) -> set[Node]:
-    """Those of the `maps` that scores and boxes are read from."""
+def levels(scores: Node, boxes: Node | None, maps: Collection[Node]) -> set[Node]:
+    """Those of the `maps` that scores and boxes are read from; of scores alone, if boxes have no graph."""
+    boxes = boxes or scores
     of_scores, of_boxes = _before(scores), _before(boxes)
     common = of_scores & of_boxes
     parting = {

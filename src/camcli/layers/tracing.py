@@ -219,7 +219,7 @@ class _Recorder(TorchFunctionMode):
         """The places of the runs that a detector's scores and boxes are read from."""
         assert output.grad_fn is not None
         (scores, _), (boxes, _) = output.grad_fn.next_functions
-        if scores is None or boxes is None:
+        if scores is None:
             return ()
         maps = {node for _, _, shape, node in self._runs if node and len(shape) == 4 and shape[0] == self._pictures}
         found = levels.levels(scores, boxes, maps)

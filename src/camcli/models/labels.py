@@ -73,13 +73,20 @@ def numbered(count: int) -> tuple[str, ...]:
     return tuple(f"class {i}" for i in range(count))
 
 
-def of_detector(path: Path, remarks: list[str]) -> tuple[str, ...]:
-    """The names in a file, by the labels that a detector gives: torchvision's convention keeps 0 for the background."""
+def of_detector(path: Path) -> tuple[str, ...]:
+    """The names in a file, by the labels that a detector gives.
+
+    Raises: RequestError: as `read`, or the file does not tell whether its first name is that of label 0 or 1: detectors
+        of torchvision's convention keep 0 for the background, others don't.
+    """
     names = read(path)
-    if names[0].strip("_").lower() == "background":
+    by_id = not os.path.isdir(path) and text_of(path).lstrip().startswith("{")
+    if by_id or names[0].strip("_").lower() == "background":
         return names
-    remarks.append(f"{path}: its first name is that of label 1, as detectors keep 0 for the background")
-    return "__background__", *names
+    raise RequestError(
+        f"{path}: is {names[0]!r} label 0 or 1 of the detector? If 1, put a line background before it; if 0, write the "
+        f'names as JSON, {{"0": "{names[0]}", …}}'
+    )
 
 
 def are_stand_ins(names: tuple[str, ...]) -> bool:

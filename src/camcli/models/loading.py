@@ -200,7 +200,7 @@ def _labels(
     """The names asked for, else those in or beside the file, the architecture's, ImageNet's, or these stand-ins."""
     classes = len(unnamed)
     if not classes and spec.labels is not None and arch.read is not None:
-        return labels.of_detector(Path(spec.labels), remarks)
+        return labels.of_detector(Path(spec.labels))
     if spec.labels is not None:
         remarks += labels.about_order(Path(spec.labels))
         return named_in(spec.labels, classes)
