@@ -21,8 +21,9 @@ from camcli.network import slopes
 from camcli.network.attention import Attention
 from camcli.network.layer import Layer
 from camcli.network.network import Network, on_run
-from camcli.network.parts import ATTENTION, BENDS_RELU, RESUMES, TO_PIXELS
+from camcli.network.parts import ATTENTION, BENDS_RELU, DENSE, RESUMES, TO_PIXELS
 from camcli.network.rectifiers import BentReLU
+from camcli.network.sparse import SparseBackward
 from camcli.network.tapes import Tape
 from camcli.tasks.frozen import frozen
 from camcli.tasks.outputs import Outputs
@@ -77,7 +78,8 @@ class Forward:
                 for module in network.net.modules():
                     stack.callback(module.register_forward_pre_hook(self._attention.before).remove)
                     stack.callback(module.register_forward_hook(self._keep_block).remove)
-            for mode in filter(None, (self._relu, self._attention, *self.tapes.values(), self._tail)):
+            sparse = SparseBackward() if network.sparse and not DENSE.intersection(parts) else None
+            for mode in filter(None, (sparse, self._relu, self._attention, *self.tapes.values(), self._tail)):
                 stack.enter_context(mode)
             if "curvature" in parts:
                 # The fused kernels of attention have no second derivative.

@@ -29,7 +29,8 @@ class Network:
     `batch_size` bounds the pictures of one forward; `black` (C, 1, 1) is a black pixel, normalised;
     `embedder` is the module whose input is a picture's embedding;
     `step` is told how many of how many variants are done. `precision` is that of all that runs before the layer `cut`.
-    `channels_last`: pictures lie so in memory. `changes_input`: the network writes into what it is given.
+    `channels_last`: pictures lie so in memory. `changes_input`: the network writes into what it is given. `sparse`:
+    gradients are computed only where they are not zero.
     """
 
     net: nn.Module
@@ -43,6 +44,7 @@ class Network:
     cut: Layer | None = None
     channels_last: bool = False
     changes_input: bool = False
+    sparse: bool = False
 
     def arranged(self, images: Tensor) -> Tensor:
         """The images (N, C, H, W), lying in memory as the network's kernels do."""

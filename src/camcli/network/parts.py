@@ -19,6 +19,8 @@ RESUMES = frozenset({"resume", "class_weights"})
 NOT_EVERYWHERE = frozenset({"class_weights", "attention", "formation_grads", "bias_grads"})
 # These depend on the class or other target; a method without any of them never looks at it.
 OF_TARGET = TO_PIXELS | ASKS_AGAIN | AT_STAGES | {"grads", "class_weights", "curvature"}
+# Differentiated through all of the network, or twice: nothing there is zero almost everywhere.
+DENSE = TO_PIXELS | {"curvature"}
 # Read by any method without preparation.
 ALWAYS = frozenset(
     {"images", "black", "logits", "value", "target", "generator", "component", "projection", "to_grid", "class_token"}

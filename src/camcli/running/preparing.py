@@ -128,6 +128,7 @@ class _Preparation:
             cut=tuned.cut,
             channels_last=tuned.channels_last,
             changes_input=found.changes_input,
+            sparse=model.task.of_places and not spec.exact,
         )
 
     def _found_habits(self, grey: Tensor) -> Habits:

@@ -67,7 +67,7 @@ class Found:
     """What was found in one picture: tensors as the network gave them, and the detections' logits if they are known."""
 
     given: Mapping[str, Tensor]
-    logits: Tensor | None
+    logits: tuple[Tensor, ...] | None
     tables: Tables
 
     def __len__(self) -> int:
@@ -178,7 +178,7 @@ class Detect:
             raise NoTableError("the model gives no list of boxes, scores and labels, one for each picture")
         found = tuple(Found(given, tables.logits_of(given["scores"]), tables) for given in raw)
         alone = found[0].logits if len(found) == 1 else None
-        scores = images.new_zeros(len(images), 0) if alone is None else alone[None]
+        scores = images.new_zeros(len(images), 0) if alone is None else torch.stack(alone)[None].detach()
         return DetectOutputs(raw, scores, self, found=found)
 
     def predictions(

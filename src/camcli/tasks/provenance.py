@@ -7,7 +7,6 @@ post-processing has to be known, and a saturated activation hides nothing: its o
 
 from __future__ import annotations
 
-from collections.abc import Sequence
 from typing import Any
 
 import torch
@@ -38,18 +37,24 @@ class Tables(TorchFunctionMode):
             self._seen.append((before, after))
         return after
 
-    def logits_of(self, scores: Tensor) -> Tensor | None:
-        """The logits (D,), with their graph, that scores (D,) were made of; None if that can't be told."""
+    def logits_of(self, scores: Tensor) -> tuple[Tensor, ...] | None:
+        """The logits, each with its graph, that scores (D,) were made of; None if that can't be told.
+
+        They are kept apart, so that the gradient of one does not go through the table once for each of the others.
+        """
         if not len(scores) or scores.grad_fn is None:
             return None
         near = _unweighted(scores.grad_fn)
         tables = [(before, after) for before, after in self._seen if after.grad_fn in near]
         # In FCOS the score is the root of a class's and a place's: the class's table is the wider one.
-        for before, after in sorted(tables, key=lambda table: -table[1].shape[-1]):
-            places = _places(scores, after)
-            if places is not None:
-                return before.flatten()[places]
-        return self._of_several(scores, tables)
+        widest = max((after.shape[-1] for _, after in tables), default=0)
+        found: list[Tensor | None] = [None] * len(scores)
+        for before, after in tables:
+            if after.shape[-1] == widest:  # one, or one a level of a pyramid
+                for number, place in _places(scores, after):
+                    found[number] = before.flatten()[place]
+        logits = tuple(logit for logit in found if logit is not None)
+        return logits if len(logits) == len(found) else None
 
     def under(self, values: Tensor) -> tuple[Tensor, Tensor] | None:
         """(logits, probabilities), flat, of the entries of one table that the values depend on; None if of none."""
@@ -62,19 +67,6 @@ class Tables(TorchFunctionMode):
                 if len(places):
                     return before.flatten()[places], after.detach().flatten()[places]
         return None
-
-    @staticmethod
-    def _of_several(scores: Tensor, tables: Sequence[tuple[Tensor, Tensor]]) -> Tensor | None:
-        """The logits of scores that come from several tables, such as one a level of a pyramid."""
-        found: list[Tensor | None] = [None] * len(scores)
-        widest = max((after.shape[-1] for _, after in tables), default=0)
-        for before, after in tables:
-            if after.shape[-1] != widest:
-                continue
-            for number, place in _some_places(scores, after):
-                found[number] = before.flatten()[place]
-        logits = [logit for logit in found if logit is not None]
-        return torch.stack(logits) if len(logits) == len(found) else None
 
 
 def _unweighted(root: Node) -> set[Node]:
@@ -90,15 +82,7 @@ def _unweighted(root: Node) -> set[Node]:
     return seen
 
 
-def _places(scores: Tensor, table: Tensor) -> Tensor | None:
-    """The place (D,) in the flat table of the entry that each score depends on; None if one depends on none."""
-    found = dict(_some_places(scores, table))
-    if len(found) != len(scores):
-        return None
-    return torch.tensor([found[i] for i in range(len(scores))], device=scores.device)
-
-
-def _some_places(scores: Tensor, table: Tensor) -> list[tuple[int, int]]:
+def _places(scores: Tensor, table: Tensor) -> list[tuple[int, int]]:
     """(number of a score, place in the flat table) for each score that depends on one entry of it.
 
     The gradient of the scores' sum is not zero at these entries, and that of the sum of i times the i-th is i times as
