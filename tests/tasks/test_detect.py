@@ -214,6 +214,14 @@ def test_a_detached_detector_is_refused_but_for_what_needs_no_gradient(scene: st
     assert row["explanations"][0]["peak"] is not None
 
 
+def test_a_detector_that_pads_without_a_word_is_refused(scene: str) -> None:
+    """Its map would be stretched over the picture, padding and all."""
+    outcome = run("explain", scene, "-m", f"{ROOT}/tests/places.py:Letterboxed")
+    assert outcome.code == 3
+    assert "cells" in outcome.err
+    assert "picture" in outcome.err
+
+
 def test_verify_knows_detections_by_label_and_place() -> None:
     scene = saved("scene.npy", scene_of((8, 8, 1.0, 0.25), (24, 20, 0.31, 0.0)))
     outcome = run("explain", scene, "-m", BOXES, "-c", "each", "--json")

@@ -9,19 +9,18 @@ from __future__ import annotations
 
 from typing import TYPE_CHECKING
 
+from camcli.tasks.provenance import before, unweighted
+
 if TYPE_CHECKING:
     from collections.abc import Collection
 
     from torch.autograd.graph import Node
 
-# Products with weights. What comes after the last of them is the answer itself, and no map that it is read from.
-_WEIGHTED = ("Convolution", "Addmm", "Mm", "Bmm", "Addbmm", "Baddbmm")
-
 
 def levels(scores: Node, boxes: Node | None, maps: Collection[Node]) -> set[Node]:
     """Those of the `maps` that scores and boxes are read from; of scores alone, if boxes have no graph."""
     boxes = boxes or scores
-    of_scores, of_boxes = _before(scores), _before(boxes)
+    of_scores, of_boxes = before(scores), before(boxes)
     common = of_scores & of_boxes
     parting = {
         child
@@ -29,7 +28,7 @@ def levels(scores: Node, boxes: Node | None, maps: Collection[Node]) -> set[Node
         for child, _ in node.next_functions
         if child is not None and child in common
     }
-    answers = _unweighted(scores) | _unweighted(boxes)
+    answers = unweighted(scores) | unweighted(boxes)
     found: set[Node] = set()
     seen: set[Node] = set()
     stack = list(parting or {scores})
@@ -43,21 +42,3 @@ def levels(scores: Node, boxes: Node | None, maps: Collection[Node]) -> set[Node
         else:
             stack += [child for child, _ in node.next_functions if child is not None]
     return found
-
-
-def _before(root: Node, *, stop_at_weights: bool = False) -> set[Node]:
-    """The node and all that it was computed from."""
-    seen: set[Node] = set()
-    stack = [root]
-    while stack:
-        node = stack.pop()
-        if node not in seen:
-            seen.add(node)
-            if not (stop_at_weights and node.name().startswith(_WEIGHTED)):
-                stack += [child for child, _ in node.next_functions if child is not None]
-    return seen
-
-
-def _unweighted(root: Node) -> set[Node]:
-    """The nodes that lead to the root without a product with weights, and the first such products."""
-    return _before(root, stop_at_weights=True)

@@ -18,8 +18,9 @@ if TYPE_CHECKING:
 
 Args = dict[str, Any]
 
-# Detectors resize and normalise pictures themselves. The size is that of the picture that they are tried with.
-DETECTED = Preset(320, 320, (0.0, 0.0, 0.0), (1.0, 1.0, 1.0), "bilinear")
+# Detectors resize and normalise pictures themselves. The size is that of the picture that they are tried with,
+# which is no square, so that padding to one shows.
+DETECTED = Preset((240, 320), (240, 320), (0.0, 0.0, 0.0), (1.0, 1.0, 1.0), "bilinear")
 
 # Nearly every classifier is trained with this.
 USUAL_PRESET = Preset(256, 224, (0.485, 0.456, 0.406), (0.229, 0.224, 0.225), "bilinear")

@@ -161,6 +161,8 @@ class Asker:
         return Asked(self._signed(target), [Question(label, value, quantity, negated=negated) for value in values])
 
     def _question(self, entry: Entry, value: float, quantity: str, minus: Entry | None = None) -> Question:
+        if quantity == "logit" and entry.score is None:  # only the probability is known
+            quantity = "score"
         return Question(entry.label, value, quantity, entry, minus, self._spec.counterfactual)
 
     def _signed(self, target: Target) -> Target:

@@ -176,7 +176,9 @@ class _Preparation:
     def _keep_applicable(self, network: Network, chosen: list[Layer], traced: Trace, grey: Tensor) -> list[Layer]:
         """The layers, read as they are seen to lie; methods that do not apply are left out or refused."""
         noise = network.arranged(_noise(min(2, network.batch_size), grey))
-        if self._model.foreign and self._model.task.rule != "read-from":
+        if self._model.foreign and self._model.task.rule == "read-from":
+            self._check_canvas(network, chosen, grey)
+        elif self._model.foreign:
             try:
                 chosen = [self._placed(network, layer, traced, _noise(2, grey)) for layer in chosen]
             except SetupError as error:
@@ -189,6 +191,20 @@ class _Preparation:
         if conflicts.asks_all(self._spec) and not self._methods:
             raise SetupError(f"none of the methods applies to {self._model.name}")
         return chosen
+
+    def _check_canvas(self, network: Network, levels: Sequence[Layer], grey: Tensor) -> None:
+        """Refuse a detector that pads or moves pictures in a way that only its own code knows, by its finest level.
+
+        Raises: SetupError: its maps don't lie as the picture does.
+        """
+        with torch.no_grad():
+            told = network.outputs(grey[:1]).content != (1.0, 1.0)
+        if levels and not told:
+            finest = max(levels, key=lambda layer: layer.shape[1] * layer.shape[2])
+            _, note = placing.placed(network, finest, _noise(2, grey), self._model.name)
+            if note:
+                self._notes.update(dict.fromkeys((layer.name for layer in levels), note))
+                self._remarks.append(f"warning: {finest.name} of {self._model.name}: {note}")
 
     def _placed(self, network: Network, layer: Layer, traced: Trace, noises: Tensor) -> Layer:
         found, note = placing.placed(network, layer, noises, self._model.name)

@@ -44,7 +44,7 @@ class Tables(TorchFunctionMode):
         """
         if not len(scores) or scores.grad_fn is None:
             return None
-        near = _unweighted(scores.grad_fn)
+        near = unweighted(scores.grad_fn)
         tables = [(before, after) for before, after in self._seen if after.grad_fn in near]
         # In FCOS the score is the root of a class's and a place's: the class's table is the wider one.
         widest = max((after.shape[-1] for _, after in tables), default=0)
@@ -60,7 +60,7 @@ class Tables(TorchFunctionMode):
         """(logits, probabilities), flat, of the entries of one table that the values depend on; None if of none."""
         if values.grad_fn is None:
             return None
-        near = _unweighted(values.grad_fn)
+        near = unweighted(values.grad_fn)
         for before, after in reversed(self._seen):
             if after.grad_fn in near and (gradient := _gradient(values.sum(), after)) is not None:
                 places = gradient.flatten().nonzero()[:, 0]
@@ -69,15 +69,20 @@ class Tables(TorchFunctionMode):
         return None
 
 
-def _unweighted(root: Node) -> set[Node]:
-    """The nodes that lead to the root without a product of weights."""
+def unweighted(root: Node) -> set[Node]:
+    """The nodes that lead to the root without a product with weights, and the first such products."""
+    return before(root, stop_at_weights=True)
+
+
+def before(root: Node, *, stop_at_weights: bool = False) -> set[Node]:
+    """The node and all that it was computed from."""
     seen: set[Node] = set()
     stack = [root]
     while stack:
         node = stack.pop()
         if node not in seen:
             seen.add(node)
-            if not node.name().startswith(_WEIGHTED):
+            if not (stop_at_weights and node.name().startswith(_WEIGHTED)):
                 stack += [child for child, _ in node.next_functions if child is not None]
     return seen
 
