@@ -17,8 +17,10 @@ from shell import ROOT, SAMPLES, SHARED, run
 from torch import nn
 
 from camcli import methods, models
+from camcli.entries import Box
 from camcli.inputs.refs import expand
-from camcli.records import Explained
+from camcli.maps import locating
+from camcli.records import Attribution, Explained
 from camcli.running.engine import Engine
 from camcli.specs import Spec
 from camcli.tasks.detect import Detect
@@ -334,3 +336,60 @@ def test_a_real_detector_of_persons() -> None:
     assert answer["layer"] == "last"
     assert x0 <= answer["peak"][0] < x1
     assert y0 <= answer["peak"][1] < y1
+
+
+@pytest.mark.exhaustive
+@pytest.mark.skipif(not PERSON.exists(), reason="the real person detector is not at hand")
+@pytest.mark.parametrize(
+    ("method", "layers", "peaks", "energy"),
+    [("hires-cam", (), 0.85, 0.7), ("hires-cam", ("blocks.12",), 0.85, 0.7), ("grad-cam", ("blocks.12",), 0.0, 0.0)],
+)
+def test_the_heat_is_on_the_persons(method: str, layers: tuple[str, ...], peaks: float, energy: float) -> None:
+    """coco128's first 70 photos: 42 true positives; hires-cam lies on them, Grad-CAM's mean over the map does not."""
+    files = sorted(path for path in (COCO / "object_detection").rglob("*.txt") if path.stem.isdigit())[:70]
+    spec = Spec(
+        model=f"{PERSON}/ssdlite_person.py:SSDLitePerson",
+        weights=str(PERSON / "ssdlite_person.pth"),
+        classes=("each",),
+        methods=(method,),
+        layers=layers,
+    )
+    engine = Engine(spec)
+    pictures = [str(next((COCO / "images").rglob(f"{path.stem}.jpg"))) for path in files]
+    inside, shares = [], []
+    for path, result in zip(files, engine.explain(expand(pictures)), strict=True):
+        assert isinstance(result, Explained), result
+        persons = people_in(path, result.frame.size)
+        for answer in result.attributions:
+            box = box_of(answer)
+            best = max(persons, key=lambda person: locating.iou(person, box), default=None)
+            if best is None or locating.iou(best, box) <= 0.5:
+                continue
+            persons.remove(best)
+            peak, _ = locating.locate(answer, result.box, result.frame.size)
+            inside.append(peak is not None and box[0] <= peak[0] <= box[2] and box[1] <= peak[1] <= box[3])
+            fine = locating.at_size(answer.values, answer.box or result.box, result.frame.size)
+            x0, y0, x1, y1 = (max(0, round(side)) for side in box)
+            shares.append(float(fine[y0:y1, x0:x1].sum() / max(fine.sum(), 1e-12)))
+    assert len(inside) == 42
+    assert np.mean(inside) >= peaks
+    assert np.mean(shares) >= energy
+    if method == "grad-cam":
+        assert np.mean(inside) <= 0.3
+
+
+def box_of(answer: Attribution) -> Box:
+    entry = answer.target.entry
+    assert entry is not None
+    assert entry.where is not None
+    assert entry.where.box is not None
+    return entry.where.box
+
+
+def people_in(path: Path, size: tuple[int, int]) -> list[tuple[float, ...]]:
+    """The boxes of persons, class 0, in a file of YOLO's."""
+    rows = [list(map(float, line.split())) for line in path.read_text().splitlines() if line.startswith("0 ")]
+    width, height = size
+    return [
+        ((x - w / 2) * width, (y - h / 2) * height, (x + w / 2) * width, (y + h / 2) * height) for _, x, y, w, h in rows
+    ]
