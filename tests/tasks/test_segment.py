@@ -71,6 +71,7 @@ def test_what_a_segmenter_may_return(flag: str, returned: str) -> None:
     assert answer["target"]["label"] == "red"
     assert answer["target"]["where"]["share"] == 0.25
     assert answer["peak"][0] < 12
+    assert ("taken to be probabilities" in outcome.err) == (returned == "softmax")
     if returned == "softmax":
         assert answer["target"]["value"] == pytest.approx(np.log(np.e / (np.e + 1 + np.exp(0.2))), abs=1e-5)
 

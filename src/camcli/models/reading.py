@@ -18,6 +18,7 @@ from camcli.specs import ModelSpec, Spec
 from camcli.tasks import detect, probing
 from camcli.tasks.classify import UNREAD, Classify
 from camcli.tasks.frozen import frozen
+from camcli.tasks.segment import Segment
 from camcli.tasks.tables import NoTableError
 from camcli.tasks.task import Task
 
@@ -35,7 +36,9 @@ def task_of(
     shape = (2, len(preset.mean), *preset.view_size)
     noise = _noise(shape, device)
     if spec.task == "segment":
-        return *_segmentation(arch, net, noise, spec), False
+        task, classes = _segmentation(arch, net, noise, spec)
+        remarks += _remarks_on_places(arch, task)
+        return task, classes, False
     try:
         task, classes, alone = probing.probe_twice(net, noise, spec.output_key, spec.multi_label)
     except NoTableError:
@@ -46,6 +49,7 @@ def task_of(
             and (dense := probing.places(net, noise, spec.output_key, spec.multi_label)) is not None
         ):
             remarks.append(f"{arch.name} gives a score of each class at each place: taken to segment")
+            remarks += _remarks_on_places(arch, dense[0])
             return *dense, False
         if not asks:
             raise
@@ -71,6 +75,13 @@ def _remarks(arch: Architecture, task: Classify, *, alone: bool) -> Iterator[str
         )
 
 
+def _remarks_on_places(arch: Architecture, task: Segment) -> Iterator[str]:
+    """What the user should know of the reading of a segmentation network's output."""
+    if task.given:
+        scores = "logarithms" if task.labels_exclude else "log-odds"
+        yield f"{arch.name} gives numbers in 0-1, taken to be probabilities: their {scores} are explained"
+
+
 def if_detector(arch: Architecture, net: nn.Module, spec: ModelSpec, device: str, remarks: list[str]) -> Architecture:
     """The architecture, told that it detects if it answers so; a detector's pictures are not made ready.
 
@@ -92,7 +103,7 @@ def _noise(shape: tuple[int, ...], device: str) -> Tensor:
     return torch.randn(shape, generator=torch.Generator().manual_seed(0)).to(device)
 
 
-def _segmentation(arch: Architecture, net: nn.Module, noise: Tensor, spec: ModelSpec) -> tuple[Task, int]:
+def _segmentation(arch: Architecture, net: nn.Module, noise: Tensor, spec: ModelSpec) -> tuple[Segment, int]:
     """(how the output is read, number of classes) of a network that is said to segment."""
     found = probing.places(net, noise, spec.output_key, spec.multi_label)
     if found is None:
