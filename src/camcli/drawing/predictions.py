@@ -2,17 +2,10 @@
 
 from __future__ import annotations
 
-from typing import TYPE_CHECKING, TypeAlias
-
 import numpy as np
 from numpy.typing import NDArray
 
 from camcli.entries import Box, Entry, Place, Region
-
-if TYPE_CHECKING:
-    from PIL.ImageFont import FreeTypeFont, ImageFont
-
-    Font: TypeAlias = "ImageFont | FreeTypeFont"
 
 Pixels = NDArray[np.uint8]
 # Seen on any ground: a light line inside a dark one.

@@ -9,6 +9,7 @@ from __future__ import annotations
 
 from collections.abc import Mapping, Sequence
 from dataclasses import dataclass, field
+from functools import cached_property
 from types import MappingProxyType
 from typing import Any, ClassVar
 
@@ -24,8 +25,6 @@ from camcli.tasks.tables import NoTableError
 from camcli.tasks.targets import OfDetection, Target
 from camcli.tasks.task import Refusal, Rule
 
-# Names of classes that are none: COCO's numbers have gaps.
-NO_CLASSES = frozenset({"N/A", "__background__"})
 # A detection of a changed picture is the same one if it has its label, and a box of at least this IoU.
 SAME_IOU = 0.5
 THRESHOLD = 0.5
@@ -209,7 +208,7 @@ class Detect:
         raise NotImplementedError
 
 
-@dataclass(frozen=True, slots=True, eq=False)
+@dataclass(frozen=True, eq=False)
 class DetectPrediction:
     """The detections in one picture, the surest first. Their keys are their places in what the network gave."""
 
@@ -226,15 +225,16 @@ class DetectPrediction:
         finite = all(bool(value.isfinite().all()) for value in numbers)
         return None if finite else ("not-finite", "the model's boxes and scores are not finite (NaN or infinity)")
 
-    @property
+    @cached_property
     def ranking(self) -> list[int]:
         scores = self.found.given["scores"].detach()
         order = scores.argsort(descending=True, stable=True)
-        return [int(key) for key in order if scores[key] > self.task.threshold]
+        ranking: list[int] = order[scores[order] > self.task.threshold].tolist()
+        return ranking
 
     def of_class(self, class_id: int) -> list[int]:
-        labels = self.found.given["labels"]
-        return [key for key in self.ranking if int(labels[key]) == class_id]
+        labels = self.found.given["labels"].tolist()
+        return [key for key in self.ranking if labels[key] == class_id]
 
     def entry(self, key: int) -> Entry:
         given = self.found.given

@@ -8,6 +8,7 @@ from __future__ import annotations
 
 from collections.abc import Sequence
 from dataclasses import dataclass, field, replace
+from functools import cached_property
 from types import MappingProxyType
 from typing import Any, ClassVar
 
@@ -21,7 +22,7 @@ from camcli.entries import Entry, Place, Placement, Region
 from camcli.records import Fit
 from camcli.tasks.outputs import Outputs, asked
 from camcli.tasks.regions import Within
-from camcli.tasks.tables import NoTableError, with_each
+from camcli.tasks.tables import NoTableError, chosen, with_each
 from camcli.tasks.targets import OfClass, Over, Target
 from camcli.tasks.task import Refusal, Rule
 
@@ -50,11 +51,6 @@ class DenseOutputs(Outputs):
     the class is predicted, 0 where it is nowhere."""
 
     dense: Tensor = field(kw_only=True)
-
-    @property
-    def predicted(self) -> Tensor:
-        """The best class of each place (N, h, w)."""
-        return self.dense.detach().argmax(1)
 
     def over(self, masks: Tensor) -> RegionOutputs:
         """The outputs as scores of regions, `masks` of bool (N, h, w) or of one whole repeat of the batch."""
@@ -159,7 +155,7 @@ class Segment:
         return Over(masks, OfClass(keys, quantity == "softmax"))
 
 
-@dataclass(frozen=True, slots=True, eq=False)
+@dataclass(frozen=True, eq=False)
 class RegionPrediction:
     """One region's classes, the likeliest first. `refusal` says why there is no such region in this picture."""
 
@@ -174,9 +170,10 @@ class RegionPrediction:
     def covers(self) -> None:
         """The view."""
 
-    @property
+    @cached_property
     def ranking(self) -> list[int]:
-        return self._means(self.dense).argsort(descending=True, stable=True).tolist()
+        ranking: list[int] = self._scores.argsort(descending=True, stable=True).tolist()
+        return ranking
 
     def of_class(self, class_id: int) -> list[int]:
         return [class_id]
@@ -186,16 +183,28 @@ class RegionPrediction:
         return torch.from_numpy(self.region).to(self.dense.device)
 
     def entry(self, key: int) -> Entry:
-        probabilities = self.task.probabilities(self.dense[None])[0]
-        where = _place(self.region, self.placement)
-        score, probability = float(self._means(self.dense)[key]), float(self._means(probabilities)[key])
-        return Entry(key, self.labels[key], probability, score, where=where)
+        score, probability = float(self._scores[key]), float(self._probabilities[key])
+        return Entry(key, self.labels[key], probability, score, where=self._where)
 
-    def _means(self, values: Tensor) -> Tensor:
-        return values[:, self.mask(0)].mean(1)
+    @cached_property
+    def _of_region(self) -> Tensor:
+        """Each class's scores within the region (K, cells)."""
+        return self.dense[:, self.mask(0)]
+
+    @cached_property
+    def _scores(self) -> Tensor:
+        return self._of_region.mean(1)
+
+    @cached_property
+    def _probabilities(self) -> Tensor:
+        return self.task.probabilities(self._of_region[None])[0].mean(1)
+
+    @cached_property
+    def _where(self) -> Place:
+        return _place(self.region, self.placement)
 
 
-@dataclass(frozen=True, slots=True, eq=False)
+@dataclass(frozen=True, eq=False)
 class RegionsPrediction:
     """The classes that some place is predicted as, the largest region first; background counts as none."""
 
@@ -216,14 +225,14 @@ class RegionsPrediction:
 
     @property
     def ranking(self) -> list[int]:
-        return [key for key in self._present() if self.labels[key].lower() not in BACKGROUND]
+        return [key for key in self._present if self.labels[key].lower() not in BACKGROUND]
 
     def of_class(self, class_id: int) -> list[int]:
-        return [class_id] if class_id in self._present() else []
+        return [class_id] if class_id in self._present else []
 
     def mask(self, key: int) -> Tensor:
         """The places (h, w) that are predicted as the class."""
-        return self.dense.argmax(0) == key
+        return self._predicted == key
 
     def entry(self, key: int) -> Entry:
         mask = self.mask(key)
@@ -232,8 +241,15 @@ class RegionsPrediction:
         where = _place(mask.cpu().numpy(), self.placement)
         return Entry(key, self.labels[key], probability, float(of_region[key].mean()), where=where)
 
+    @cached_property
+    def _predicted(self) -> Tensor:
+        """The best class of each place (h, w)."""
+        return self.dense.argmax(0)
+
+    @cached_property
     def _present(self) -> list[int]:
-        counts = torch.bincount(self.dense.argmax(0).flatten(), minlength=len(self.dense))
+        """The classes that some place is predicted as, the largest region first."""
+        counts = torch.bincount(self._predicted.flatten(), minlength=len(self.dense))
         order = counts.argsort(descending=True, stable=True).tolist()
         return [key for key in order if counts[key]]
 
@@ -243,8 +259,6 @@ def dense_in(raw: Any, key: str | None) -> tuple[str | None, Tensor]:
 
     Raises: RequestError, NoTableError: there is no such tensor, or several could be it.
     """
-    from camcli.tasks.tables import chosen
-
     return chosen(raw, key, _is_dense, "out", "(N, classes, height, width) tensor")
 
 
