@@ -80,7 +80,7 @@ class Classify:
             _, output = scores_in(raw, self.key)
         scores = as_table(seen.before(output, scaled=self.scaled) if self.activated else output, len(images))
         if self.given:
-            scores = _unactivated(scores / self.given, self.activation)
+            scores = unactivated(scores / self.given, self.activation)
         return Outputs(raw, torch.cat([-scores, scores], dim=1) if self.binary else scores, self)
 
     def probabilities(self, scores: Tensor) -> Tensor:
@@ -153,7 +153,8 @@ def without_classes(labels: Sequence[str], task: Classify) -> tuple[tuple[str, .
     return named, replace(task, activation="none", given=0, binary=False)
 
 
-def _unactivated(probabilities: Tensor, activation: Reading) -> Tensor:
+def unactivated(probabilities: Tensor, activation: Reading) -> Tensor:
+    """The scores of probabilities: their logarithms, of sigmoids their log-odds."""
     if activation == "sigmoid":
         return torch.logit(probabilities, eps=1e-7)
     return probabilities.clamp_min(_LEAST).log()

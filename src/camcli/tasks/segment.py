@@ -20,6 +20,7 @@ from torch.nn import functional
 
 from camcli.entries import Entry, Place, Placement, Region
 from camcli.records import Fit
+from camcli.tasks.classify import unactivated
 from camcli.tasks.outputs import Outputs, asked
 from camcli.tasks.regions import Within
 from camcli.tasks.tables import NoTableError, chosen, with_each
@@ -31,7 +32,6 @@ BACKGROUND = frozenset({"background", "__background__"})
 # Below this stride from the picture to its output a network says something of places, not of the picture.
 MAX_STRIDE = 32
 _SUM_WITHIN = 1e-3
-_LEAST = 1e-12
 
 _OF_IMAGES = "it is defined for networks that give one score for the whole picture"
 _LACKS = MappingProxyType({"class_weights": _OF_IMAGES, "formation_grads": _OF_IMAGES})
@@ -120,7 +120,7 @@ class Segment:
         raw = asked(net, images)
         dense = dense_in(raw, self.key)[1]
         if self.given:
-            dense = dense.clamp_min(_LEAST).log() if self.labels_exclude else torch.logit(dense, eps=1e-7)
+            dense = unactivated(dense, "softmax" if self.labels_exclude else "sigmoid")
         dense = torch.cat([-dense, dense], dim=1) if self.binary else dense
         return DenseOutputs(raw, _of_predicted(dense), self, dense=dense)
 

@@ -71,18 +71,23 @@ def architecture(name: str, weights: str, args: Args, tensors: Mapping[str, Tens
             _of_version(net, tensors)
         return net
 
-    named = weights != "none" and tensors is None
     return Architecture(
         name=name,
         build=build,
         preset=preset,
         labels=tuple(member.meta["categories"]),
-        weights=member.name if named else weights,
-        fetch=partial(fetch, member.url) if named else None,
+        **filled_from(member, weights, tensors),
         rename=_rename,
         fixed_size=family in ("vision_transformer", "maxvit"),
         remarks=remarks,
     )
+
+
+def filled_from(member: Any, weights: str, tensors: Mapping[str, Tensor] | None) -> dict[str, Any]:
+    """The fields of an Architecture that say where its weights come from: the member's own file, or elsewhere."""
+    if weights == "none" or tensors is not None:
+        return {"weights": weights, "fetch": None}
+    return {"weights": member.name, "fetch": partial(fetch, member.url)}
 
 
 def built(name: str, args: Args, *, initialise: bool) -> nn.Module:

@@ -3,7 +3,6 @@
 from __future__ import annotations
 
 from collections.abc import Mapping
-from functools import partial
 
 from torch import Tensor, nn
 
@@ -26,15 +25,13 @@ def architecture(name: str, weights: str, args: Args, tensors: Mapping[str, Tens
     transforms, categories = member.transforms(), tuple(member.meta["categories"])
 
     defaults = {"weights_backbone": None, "num_classes": len(categories)}
-    named = weights != "none" and tensors is None
     (side,) = transforms.resize_size
     return Architecture(
         name=name,
         build=lambda initialise: classifiers.built(name, defaults | args, initialise=initialise),
         preset=Preset(side, side, tuple(transforms.mean), tuple(transforms.std), transforms.interpolation.value),
         labels=categories,
-        weights=member.name if named else weights,
-        fetch=partial(classifiers.fetch, member.url) if named else None,
+        **classifiers.filled_from(member, weights, tensors),
         rename=lambda key: None if key.startswith(_AUXILIARY) else key,
         read=_read,
     )

@@ -3,7 +3,6 @@
 from __future__ import annotations
 
 from collections.abc import Mapping
-from functools import partial
 
 from torch import Tensor, nn
 
@@ -27,14 +26,12 @@ def architecture(name: str, weights: str, args: Args, tensors: Mapping[str, Tens
         return Detect(keypoints=points, masks=name.startswith("maskrcnn")), classes
 
     defaults = {"weights_backbone": None, "num_classes": classes}
-    named = weights != "none" and tensors is None
     return Architecture(
         name=name,
         build=lambda initialise: classifiers.built(name, defaults | args, initialise=initialise),
         preset=DETECTED,
         labels=categories if classes == len(categories) else labels.numbered(classes),
-        weights=member.name if named else weights,
-        fetch=partial(classifiers.fetch, member.url) if named else None,
+        **classifiers.filled_from(member, weights, tensors),
         read=read,
         probed=True,
     )
