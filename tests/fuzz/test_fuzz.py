@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import re
 import subprocess
 import sys
 from importlib.util import find_spec
@@ -20,5 +21,7 @@ def test_any_bytes_are_a_picture_or_one_refusal(tmp_path: Path) -> None:
     command = [sys.executable, str(FUZZ / "decode_view.py"), "corpus", *options]
     done = subprocess.run(command, cwd=tmp_path, capture_output=True, text=True, check=False, timeout=280)
     assert done.returncode == 0, done.stderr[-3000:]
-    assert "Done 3000 runs" in done.stderr
+    # libFuzzer counts what it starts with too, and by its own account: 3000 on one machine, 3001 on another.
+    ran = re.search(r"Done (\d+) runs", done.stderr)
+    assert ran and int(ran[1]) >= 3000, done.stderr[-3000:]
     assert [path for path in tmp_path.iterdir() if path.name != "corpus"] == []
