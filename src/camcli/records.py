@@ -5,7 +5,7 @@ Coordinates are pixels, origin top left, x to the right, y down. Boxes are (x0, 
 
 from __future__ import annotations
 
-from dataclasses import dataclass, field
+from dataclasses import dataclass, field, replace
 from itertools import takewhile
 from pathlib import Path
 from typing import TYPE_CHECKING, Any, Literal, TypeAlias
@@ -28,13 +28,22 @@ Sides: TypeAlias = int | tuple[int, int]
 Row: TypeAlias = dict[str, Any]
 Fit = Literal["crop", "squash", "pad", "full", "whole"]
 Kind = Literal["map", "saliency"]
-Picture = Literal["overlay", "heatmap", "panel", "raw", "neurons"]
+Picture = Literal["overlay", "heatmap", "panel", "raw", "neurons", "strip", "gif"]
+
+
+@dataclass(frozen=True, slots=True)
+class Moment:
+    """A frame's place in its film: its `number`, from 0, and its time in `seconds` from the film's beginning."""
+
+    number: int
+    seconds: float
 
 
 @dataclass(frozen=True, slots=True)
 class Ref:
     """One input as it was named: a file (`path` or `uri`), the picture's own bytes (`data`) or a picture in
-    memory (`held`: Pillow's, an array (H, W, C), or `inputs.memory.Normalised`), one of these.
+    memory (`held`: Pillow's, an array (H, W, C), or `inputs.memory.Normalised`), one of these. A frame of a film has
+    the film's path, its `moment`, and the frame itself (`held`, an `inputs.films.Still`).
 
     `root` is the folder the user named; a sink mirrors the path below it. `again` tells apart inputs whose files
     would be called the same: 1 for the first of them.
@@ -47,6 +56,7 @@ class Ref:
     root: Path | None = None
     uri: str | None = None
     again: int = 1
+    moment: Moment | None = None
     held: Any = field(default=None, compare=False, repr=False)
 
 
@@ -72,12 +82,14 @@ AS_IT_IS = Decoding()
 
 @dataclass(frozen=True, slots=True, eq=False)
 class Frame:
-    """The decoded picture: `rgb` uint8 (H, W, 3), EXIF-upright, alpha over white, first frame of an animation.
+    """The decoded picture: `rgb` uint8 (H, W, 3), EXIF-upright, alpha over white, first frame of an animation; or a
+    clip (T, H, W, 3).
 
     `bands`, uint8 or float32 in [0, 1] (H, W, C), come from a NumPy array that stands for a picture: a network of C
     input channels sees them, and `rgb` shows the first three, or the first one in grey. `full_size` (width, height) is
     the picture's if `rgb` was decoded at a reduced scale. `note` says what was unusual in the file; `decoding` is what
-    was asked for, to read it once more.
+    was asked for, to read it once more. `moments`: the place of each frame of a clip in its film, or of the picture in
+    the film that it is of. `rate`: frames a second of a clip that has any.
     """
 
     ref: Ref
@@ -86,11 +98,22 @@ class Frame:
     full_size: tuple[int, int] | None = None
     note: str | None = None
     decoding: Decoding = AS_IT_IS
+    moments: tuple[Moment, ...] = ()
+    rate: float | None = None
+
+    @property
+    def frames(self) -> int | None:
+        """The number of frames of a clip; None for a picture."""
+        return len(self.rgb) if self.rgb.ndim == 4 else None
+
+    def still(self, index: int) -> Frame:
+        """One frame of a clip, as a picture."""
+        return replace(self, rgb=self.rgb[index], moments=self.moments[index : index + 1])
 
     @property
     def size(self) -> tuple[int, int]:
         """(width, height) of the picture; boxes are in its pixels."""
-        return self.full_size or (self.rgb.shape[1], self.rgb.shape[0])
+        return self.full_size or (self.rgb.shape[-2], self.rgb.shape[-3])
 
 
 @dataclass(frozen=True, slots=True)
@@ -100,6 +123,8 @@ class Preset:
     `mean` and `std` hold one value per input channel. A `resize` of (height, width) makes the smallest picture that
     covers both. `squash`: the resize ignores the aspect, the whole picture becomes exactly that large before the crop;
     one number stands for both sides then. `interpolation` is one of Pillow's resampling filters, in lower case.
+    `antialias`: shrinking looks at all pixels, as Pillow does; if not, at the nearest alone, as OpenCV does.
+    `frames`: the number of frames in a clip; None: the network takes pictures. `rate`: frames a second in a clip.
     """
 
     resize: Sides
@@ -108,6 +133,15 @@ class Preset:
     std: tuple[float, ...]
     interpolation: str
     squash: bool = False
+    antialias: bool = True
+    frames: int | None = None
+    rate: float | None = None
+
+    @property
+    def view_shape(self) -> tuple[int, ...]:
+        """The shape of the view: (C, height, width), of clips (C, frames, height, width)."""
+        frames = () if self.frames is None else (self.frames,)
+        return (len(self.mean), *frames, *self.view_size)
 
     @property
     def view_size(self) -> tuple[int, int]:
@@ -133,7 +167,7 @@ def shortly(sides: Sides) -> str:
 
 @dataclass(frozen=True, slots=True, eq=False)
 class View:
-    """A picture as the network sees it: `pixels` float32 (C, h, w), normalised.
+    """A picture as the network sees it: `pixels` float32 (C, h, w), or a clip (C, T, h, w), normalised.
 
     C is 3, 1 for a network that takes grey, or an array's number of bands.
     `box` is where the whole view lies in the frame, in frame pixels; with `pad` it sticks out of the frame.
@@ -203,7 +237,8 @@ class SanityCheck:
 class Attribution:
     """One method's raw, unnormalised answer for one question.
 
-    `values` is float32: a map (h, w) >= 0 at the layer's resolution, or a saliency (3, h, w), signed, on the view.
+    `values` is float32: a map (h, w) >= 0 at the layer's resolution, or a saliency (3, h, w), signed, on the view; of a
+    clip (t, h, w) and (3, t, h, w).
     `layer` is None if the method looks at no layer; fused layers, or the stages that it was read at, are joined by
     "+". `note` says what is wrong with the answer: why it is blank or flat, that it does not depend on the class, that
     rounding can decide it. `box`: what the values cover in the frame, if that is not the view: a detector's own canvas,
@@ -219,6 +254,11 @@ class Attribution:
     box: Box | None = None
     neurons: tuple[Neuron, ...] = ()
     sanity: tuple[SanityCheck, ...] = ()
+
+    @property
+    def is_clip(self) -> bool:
+        """True if it has an axis of time."""
+        return self.values.ndim == (3 if self.kind == "map" else 4)
 
     @property
     def unchanged_by(self) -> tuple[str, ...]:

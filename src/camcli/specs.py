@@ -17,7 +17,7 @@ Precision = Literal["fp32", "bf16", "fp16"]
 # The numbers that can be explained of a class.
 TARGETS = ("logit", "softmax")
 # The kinds of answer that a network may give.
-TASKS = ("classify", "segment", "detect")
+TASKS = ("classify", "segment", "detect", "watch")
 PictureFormat = Literal["jpg", "png"]
 
 
@@ -29,7 +29,8 @@ class ModelSpec:
     if `weights` is a file, the architecture that fits it. weights: DEFAULT, a member of the architecture's weights,
     "none" (random, seeded), or a file. `model_args` go to the constructor. `resize` to `interpolation` change the
     preset, which `preset` (a JSON file) gives in place of the architecture's own; "none": files beside the weights
-    are left alone. task: what the network does, if its output alone does not tell.
+    are left alone. task: what the network does, if its output alone does not tell. frames: in a clip, of a network that
+    takes clips.
     """
 
     model: str | None = None
@@ -48,6 +49,7 @@ class ModelSpec:
     multi_label: bool = False
     output_key: str | None = None
     task: str | None = None
+    frames: int | None = None
 
 
 @dataclass(frozen=True, slots=True)
@@ -63,7 +65,8 @@ class Spec(ModelSpec):
     several layers as one map; neurons: the channels that weigh most; sanity: what is left when weights are randomised.
     seed: of whatever is drawn at random. batch_size: pictures per forward, None: as suits the device. precision: of all
     that runs before the layer; compile: torch.compile builds that; exact: nothing is rearranged to be faster, so that
-    every bit is the one of a plain forward. draft, white: see `Decoding`.
+    every bit is the one of a plain forward. draft, white: see `Decoding`. start, end: the part of a film, as
+    `inputs.films.at` reads them; stride: of the frames in a clip; every: of the frames that are pictures of their own.
     """
 
     methods: tuple[str, ...] | None = None
@@ -93,6 +96,10 @@ class Spec(ModelSpec):
     exact: bool = False
     draft: int | None = None
     white: float | None = None
+    start: str | None = None
+    end: str | None = None
+    stride: int | None = None
+    every: int | None = None
 
     @property
     def decoding(self) -> Decoding:

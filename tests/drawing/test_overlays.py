@@ -147,9 +147,9 @@ def test_one_top_makes_two_pictures_comparable() -> None:
 
 
 def test_the_top_of_a_map_is_its_maximum_of_a_saliency_nearly() -> None:
-    assert top_of(attributed([[0.5, 2.5], [0.0, 1.0]]).values) == 2.5
+    assert top_of(attributed([[0.5, 2.5], [0.0, 1.0]]).values, "map") == 2.5
     ramp = np.arange(3000).reshape(3, 25, 40) * np.where(np.arange(40) % 2, 1, -1)
-    assert top_of(attributed(ramp, "saliency").values) == pytest.approx(2999 * 0.995, abs=0.01)
+    assert top_of(attributed(ramp, "saliency").values, "saliency") == pytest.approx(2999 * 0.995, abs=0.01)
 
 
 def test_a_box_that_sticks_out_is_cut_by_the_frame() -> None:

@@ -48,7 +48,7 @@ NAMED = {
     "MP4": (
         ftyp(b"isom", b"isom", b"avc1"),
         "unsupported",
-        "a video (MP4 or QuickTime), which camcli doesn't read: take",
+        "a video (MP4 or QuickTime), which is no picture: name its file, and its frames are read",
     ),
     "MOV": (ftyp(b"qt  "), "unsupported", "a video (MP4 or QuickTime)"),
     "WebM": (b"\x1aE\xdf\xa3" + bytes(100), "unsupported", "a video (WebM or Matroska)"),

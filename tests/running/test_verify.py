@@ -68,10 +68,10 @@ def test_a_grid_has_at_most_eight_cells_a_side() -> None:
 def test_of_a_saliency_the_strongest_channel_counts() -> None:
     values = np.zeros((3, 2, 2), dtype=np.float32)
     values[0, 0, 0], values[1, 0, 0], values[2, 1, 1] = -4, 1, 2
-    found = fingerprint(values)
+    found = fingerprint(values, "saliency")
     assert levels(found["grid"]) == ("2x2", [255, 0, 0, 128])
-    assert found["sha256"] != fingerprint(-values)["sha256"]
-    assert found["grid"] == fingerprint(-values)["grid"]
+    assert found["sha256"] != fingerprint(-values, "saliency")["sha256"]
+    assert found["grid"] == fingerprint(-values, "saliency")["grid"]
 
 
 def test_a_blank_map_has_a_blank_grid() -> None:

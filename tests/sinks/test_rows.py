@@ -14,7 +14,7 @@ from results import BOXER, MASTIFF, attributed, explained
 from shell import ROOT
 
 from camcli.entries import Entry, Place, Point, Region
-from camcli.records import Failed, Neuron, Question, Ref, Result, Row, SanityCheck, Truth
+from camcli.records import Failed, Frame, Moment, Neuron, Question, Ref, Result, Row, SanityCheck, Truth
 from camcli.sinks import as_row, dump, open_table, schema
 
 AGAIN = Ref(1, "a.png", path=Path("a.png"), root=Path(), again=2)
@@ -35,7 +35,12 @@ def results() -> Iterator[Result]:
         replace(attributed(), sanity=(SanityCheck("fc", 0.25, 0.5), SanityCheck("fc+layer4", 0.1, 0.2))),
         replace(attributed(), target=Question("boxer", 1.5, entry=BOXER, minus=MASTIFF)),
         replace(attributed(), target=Question("boxer", 1.5, "softmax", BOXER, negated=True)),
-        replace(attributed(), target=Question("like b.png", 0.5, "similarity"), kind="saliency", layer=None),
+        replace(
+            attributed(np.ones((3, 2, 2))),
+            target=Question("like b.png", 0.5, "similarity"),
+            kind="saliency",
+            layer=None,
+        ),
     )
     region = Region(np.eye(3, dtype=bool), (0.0, 0.0, 40.5, 24.0))
     place = Place((1.25, 2.0, 30.5, 20.0), 0.5, region, (Point("nose", 3.5, 4.5, 0.25), Point("eye", 1.0, 2.0)))
@@ -48,6 +53,11 @@ def results() -> Iterator[Result]:
         top=(part,),
         box=(0.0, 0.0, 653.208, 480.0),
     )
+    moment = Moment(3, 0.1)
+    frame = Ref(1, "film.mp4", path=Path("film.mp4"), moment=moment)
+    yield explained(frame)
+    clip = Frame(Ref(1, "clip.mp4", path=Path("clip.mp4")), np.zeros((2, 24, 40, 3), np.uint8), moments=(moment,) * 2)
+    yield explained(clip.ref, attributed(np.ones((2, 3, 4))), frame=clip)
     yield Failed(AGAIN, "decode", "broken", "it is\nbroken")
 
 

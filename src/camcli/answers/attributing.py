@@ -15,7 +15,7 @@ from camcli.maps import likeness
 from camcli.network import parts
 from camcli.network.forward import Forward
 from camcli.questions.asking import Asked
-from camcli.records import Attribution, SanityCheck
+from camcli.records import Attribution, Kind, SanityCheck
 from camcli.specs import TARGETS
 from camcli.tasks.task import Prediction
 
@@ -49,7 +49,7 @@ def attributions(
                     explained[picture] = diagnosis.not_finite(forward, layer, answer.method.name, picture)
                     continue
                 note = diagnosis.of_values(values, forward, one.target, layer, question, picture)
-                checks = tuple(_check(part, values, other.values[picture]) for part, other in again)
+                checks = tuple(_check(part, values, other.values[picture], answer.method.kind) for part, other in again)
                 answered = Attribution(
                     method=answer.method.name,
                     kind=answer.method.kind,
@@ -115,5 +115,5 @@ def _same(answers: Iterable[Answer], answer: Answer) -> Answer:
     return next(other for other in answers if other.layer_name == answer.layer_name)
 
 
-def _check(part: str, values: NDArray[np.float32], other: NDArray[np.float32]) -> SanityCheck:
-    return SanityCheck(part, likeness.rank_correlation(values, other), likeness.ssim(values, other))
+def _check(part: str, values: NDArray[np.float32], other: NDArray[np.float32], kind: Kind) -> SanityCheck:
+    return SanityCheck(part, likeness.rank_correlation(values, other, kind), likeness.ssim(values, other, kind))

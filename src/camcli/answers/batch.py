@@ -17,6 +17,7 @@ from camcli.network.evidence import Evidence
 from camcli.network.forward import Forward
 from camcli.network.layer import Layer
 from camcli.network.network import Network
+from camcli.network.places import each_frame, resized
 from camcli.specs import Fuse
 from camcli.tasks.targets import Target
 
@@ -32,10 +33,12 @@ class Augmentation:
     scale: float = 1.0
 
     def of(self, images: Tensor) -> Tensor:
-        """The images (N, C, H, W) changed: (N, C, H', W')."""
+        """The images (N, C, H, W) changed: (N, C, H', W'); of clips each frame."""
         if self.scale != 1:
-            size = [max(1, round(side * self.scale)) for side in images.shape[2:]]
-            images = interpolate(images, size, mode="bilinear", align_corners=False, antialias=True)
+            size = [max(1, round(side * self.scale)) for side in images.shape[-2:]]
+            images = each_frame(
+                images, lambda own: interpolate(own, size, mode="bilinear", align_corners=False, antialias=True)
+            )
         return images.flip(-1) if self.flip else images
 
     def undone(self, values: Tensor, size: Sequence[int]) -> Tensor:
@@ -51,18 +54,11 @@ def augmentations(names: Sequence[str]) -> list[Augmentation]:
     return [Augmentation(flip, scale) for scale, flip in product(scales, flips)]
 
 
-def resized(values: Tensor, size: Sequence[int]) -> Tensor:
-    """The values (N, h, w) or (N, C, h, w), bilinearly at another size."""
-    if list(values.shape[-2:]) == list(size):
-        return values
-    planes = values if values.ndim == 4 else values[:, None]
-    return interpolate(planes, list(size), mode="bilinear", align_corners=False).view(*values.shape[:-2], *size)
-
-
 def fused(maps: Sequence[Tensor], how: Fuse) -> Tensor:
-    """Maps (N, h, w) of several layers as one of the largest grid, each scaled to its own maximum."""
-    size = max((values.shape[1:] for values in maps), key=lambda shape: shape[0] * shape[1])
-    tops = [values.amax((1, 2), keepdim=True) for values in maps]
+    """Maps (N, *grid) of several layers as one of the largest grid, each scaled to its own maximum."""
+    size = max((values.shape[1:] for values in maps), key=torch.Size.numel)
+    own = tuple(range(1, 1 + len(size)))
+    tops = [values.amax(own, keepdim=True) for values in maps]
     scaled = [values / top.where(top > 0, 1.0) for values, top in zip(maps, tops, strict=True)]
     stacked = torch.stack([resized(values, size) for values in scaled])
     if how == "mean":
@@ -154,7 +150,7 @@ class Batch:
         for change, forward in self._forwards:
             values = method.function(Evidence(forward, target, layer, eigen_smooth=smooth)).float()
             values = _more_than_rounding(values, method, forward, target, layer)
-            total = values if total is None else total + change.undone(values, total.shape[-2:])
+            total = values if total is None else total + change.undone(values, total.shape[2 - forward.images.ndim :])
         assert total is not None
         return total / len(self._forwards)
 
@@ -165,8 +161,8 @@ def _more_than_rounding(
     """The values, with zeros for each picture whose values are only the rounding of a sum that cancels."""
     if layer is None or not method.sums_products:
         return values
-    is_noise = values.amax((1, 2)) <= forward.rounding_of_sum(target, layer)
-    return values.masked_fill(is_noise[:, None, None], 0.0)
+    is_noise = values.flatten(1).amax(1) <= forward.rounding_of_sum(target, layer)
+    return values.masked_fill(is_noise.view(-1, *[1] * (values.ndim - 1)), 0.0)
 
 
 def _array(values: Tensor) -> NDArray[np.float32]:
@@ -175,8 +171,9 @@ def _array(values: Tensor) -> NDArray[np.float32]:
 
 
 def batch_of(views: Sequence[NDArray[np.float32]], network: Network, device: str) -> Tensor:
-    """Views (C, h, w) of one shape as a batch on the device."""
-    stacked = torch.from_numpy(np.stack([view.transpose(1, 2, 0) for view in views])).permute(0, 3, 1, 2)
+    """Views (C, h, w), or of clips (C, t, h, w), of one shape as a batch on the device."""
+    # The channels lie last in memory, as in each view.
+    stacked = torch.from_numpy(np.stack([np.moveaxis(view, 0, -1) for view in views])).movedim(-1, 1)
     if device.startswith("cuda"):
         stacked = stacked.pin_memory()  # copied while the host goes on
     return network.arranged(stacked.to(device, non_blocking=True))

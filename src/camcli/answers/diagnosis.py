@@ -32,7 +32,7 @@ def of_values(
     """The reason why a finite answer shows nothing; None if it shows something."""
     if not values.any():
         return f"blank: {_why_blank(forward, target, layer, question, picture)}"
-    if values.ndim == 2 and values.size > 1 and float(np.ptp(values)) <= FLAT * float(values.max()):
+    if values.ndim == len(forward.size) and values.size > 1 and float(np.ptp(values)) <= FLAT * float(values.max()):
         return "flat: the same value everywhere, so it points nowhere"
     return None
 

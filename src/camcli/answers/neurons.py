@@ -18,7 +18,7 @@ EACH = 5
 def neurons_of(forward: Forward, target: Target, layer: Layer) -> list[tuple[Neuron, ...]]:
     """Each picture's five channels with the largest alpha_k, largest first, then the five with the smallest, smallest
     first. alpha_k is Grad-CAM's weight, mean_ij(dy/dA_k); of few channels none is named twice."""
-    weights = forward.gradient("gradient", target, layer).mean((2, 3)).cpu()
+    weights = forward.gradient("gradient", target, layer).flatten(2).mean(2).cpu()
     acts = forward.activations(layer).float().cpu().numpy()
     order = weights.argsort(dim=1, descending=True, stable=True).tolist()
     each = min(EACH, weights.shape[1] // 2)

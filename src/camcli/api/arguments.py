@@ -27,7 +27,8 @@ class Options(TypedDict, total=False):
     each class has a sigmoid of its own. output_key: the one of several outputs that holds the scores. quantity:
     "softmax": the probability, not the score. counterfactual: the evidence against the class. contrast: two classes,
     the evidence for the first rather than the second. similar_to: a picture's file that each picture is compared with.
-    augment, fuse, eigen_smooth, neurons, sanity, seed, precision, exact: see `Spec`.
+    augment, fuse, eigen_smooth, neurons, sanity, seed, precision, exact: see `Spec`. task: "watch" for a network of
+    your own that takes clips (N, C, T, H, W); frames, stride, start, end: the frames of a film that make a clip.
     """
 
     device: str
@@ -51,6 +52,11 @@ class Options(TypedDict, total=False):
     exact: bool
     draft: int
     white: float
+    task: str
+    frames: int
+    stride: int
+    start: str
+    end: str
 
 
 class How(Options, total=False):

@@ -69,7 +69,8 @@ def explain(
     """Show where the network looked: an `Answer` for one picture, a list of them for several or a folder.
 
     pictures: a file, folder or URI, a file's bytes, a picture of Pillow's, an array (H, W, 3) of uint8, or a normalised
-        tensor (C, H, W), as the network takes it; any number of them; a tensor (N, C, H, W) is N pictures.
+        tensor (C, H, W), as the network takes it; any number of them; a tensor (N, C, H, W) is N pictures, and one
+        (N, C, T, H, W) N clips. For a network that takes clips also a film, or an animated picture.
     model: a network in memory, on any device and in any mode, which is left as it was; or a name, as `camcli models`
         lists them; None: the bundled one.
     method: names as in `camcli methods`; None: grad-cam, for a region or object hires-cam. target: see `Target`.
@@ -148,8 +149,10 @@ def _answers(
             **spec_fields(target, options),
         )
         if isinstance(first.held, Normalised):
-            size = first.held.pixels.shape[1:]
-            spec = replace(spec, resize=size, crop=size)
+            *frames, height, width = first.held.pixels.shape[1:]
+            spec = replace(spec, resize=(height, width), crop=(height, width))
+            if frames:
+                spec = replace(spec, task="watch", frames=frames[0])
         with plain_torch(), untouched(model):
             engine = _engine(model, spec, target, layer, preset, labels)
     _tell(engine, first.held, stacklevel)

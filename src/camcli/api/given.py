@@ -49,7 +49,7 @@ class Pictures:
 def are_many(pictures: Any) -> bool:
     """True if it is a batch, a loader, a list or a folder of pictures."""
     if isinstance(pictures, Tensor):
-        return pictures.ndim == 4
+        return pictures.ndim in (4, 5)
     if _is_several_files(pictures):
         return True
     if isinstance(pictures, np.ndarray):
@@ -123,9 +123,9 @@ def _refs(given: Any, numbers: Iterator[int]) -> Iterator[Ref]:
 
 def _of_tensor(given: Tensor) -> Normalised | NDArray[np.uint8]:
     """A normalised view from a tensor of floats, or a picture from one of bytes, as torchvision.io reads them."""
-    if given.ndim != 3:
-        raise RequestError(f"a tensor of {tuple(given.shape)} is no picture (C, H, W)")
-    if given.dtype == torch.uint8:
+    if given.ndim not in (3, 4):
+        raise RequestError(f"a tensor of {tuple(given.shape)} is no picture (C, H, W) and no clip (C, T, H, W)")
+    if given.dtype == torch.uint8 and given.ndim == 3:
         return np.ascontiguousarray(given.permute(1, 2, 0).cpu().numpy())
     if not given.is_floating_point():
         raise RequestError(f"a tensor of {given.dtype} is no picture: give uint8, or normalised floats")

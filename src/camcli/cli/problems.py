@@ -19,6 +19,7 @@ from camcli.cli.flags.pictures import PictureFlags
 from camcli.cli.flags.question import TargetFlags
 from camcli.cli.flags.run import ENGINES, RunFlags, shard_numbers
 from camcli.errors import RequestError
+from camcli.inputs.stills import at
 from camcli.models import presets
 from camcli.questions import conflicts
 from camcli.records import Fit
@@ -72,6 +73,9 @@ class Problems:
             self.choice("--fit", pictured.fit, get_args(Fit))
         if pictured.white is not None and not 0 < pictured.white < math.inf:
             self.add(f"--white {pictured.white:g}: a number above 0")
+        for name in ("start", "end"):
+            if (text := getattr(pictured, name)) is not None:
+                self.catch(partial(at, text))
 
     def of_asked(self, asked: TargetFlags, names: Iterable[str]) -> None:
         """Check the methods, and what they explain."""

@@ -19,7 +19,8 @@ def show_line(row: Mapping[str, Any], line: Callable[[str], None]) -> None:
     arrow = f"  -> {files[0]}{more}" if files else ""
     truth = "" if row.get("correct", True) else f"  (not {row['truth']['id']} {row['truth']['label']})"
     note = f"  [{row['note']}]" if "note" in row else ""
-    line(f"{row['input']}  {_best(row)}{truth}{note}{arrow}")
+    clock = f"  {row['moment']['seconds']:.2f} s" if "moment" in row else ""
+    line(f"{row['input']}{clock}  {_best(row)}{truth}{note}{arrow}")
 
 
 def _best(row: Mapping[str, Any]) -> str:
@@ -38,6 +39,8 @@ def show_in_full(row: Mapping[str, Any], notes: Iterable[str], line: Callable[[s
     """Print the only answered row: its picture and model, its best classes, its files; then the notes."""
     width, height = row["size"]
     line(f"{row['input']}  {width}x{height}  {row['model']} ({row['weights']})")
+    if "clip" in row:
+        line(_clip(row["clip"]))
     if "note" in row:
         line(row["note"])
     if not row["top"]:
@@ -59,9 +62,21 @@ def show_in_full(row: Mapping[str, Any], notes: Iterable[str], line: Callable[[s
     for explanation in row["explanations"]:
         note = f"  [{explanation['note']}]" if "note" in explanation else ""
         paths = "  ".join(explanation["files"].values())
-        line(f"{explanation['method']} of {explanation['target']['name']}{note}  {paths}".rstrip())
+        when = (
+            f", most at {_moment(explanation['moment'])}" if explanation.get("moment") and explanation["peak"] else ""
+        )
+        line(f"{explanation['method']} of {explanation['target']['name']}{when}{note}  {paths}".rstrip())
     for note in notes:
         line(note)
+
+
+def _clip(moments: Sequence[Mapping[str, Any]]) -> str:
+    """The frames of a clip, in words."""
+    return f"clip of {len(moments)} frames: {_moment(moments[0])} to {_moment(moments[-1])}"
+
+
+def _moment(moment: Mapping[str, Any]) -> str:
+    return f"frame {moment['frame']} ({moment['seconds']:.2f} s)"
 
 
 def _places(row: Mapping[str, Any]) -> Iterator[tuple[str, str, str, str]]:

@@ -21,6 +21,8 @@ from camcli.cli.flags.run import RunFlags, shard_numbers
 from camcli.cli.stopping import Stop, stoppable
 from camcli.errors import ExitCode, RequestError
 from camcli.inputs import refs as inputs_
+from camcli.inputs.moving import Moving
+from camcli.models import catalog
 from camcli.records import Ref, Row
 from camcli.sinks import Files, Journal, JournalSpec, dump, open_journal, open_sinks, open_table
 from camcli.specs import OutputSpec, Spec
@@ -45,12 +47,13 @@ def run(
     folder = os.fspath(where.folder) if where.folder is not None else None
     shard = shard_numbers(flow.shard) if flow.shard is not None else None
     tally = _Tally()
-    part = _listed(arguments, shard, folder, tally.passed, recursive=flow.recursive)
+    moving = Moving.of(spec, flow.max_pixels, whole=catalog.takes_clips(spec))
+    part = _listed(arguments, shard, folder, tally.passed, moving, recursive=flow.recursive)
     if where.file is not None:
         check_place(where.file)
         only = _only_one(part(1), where.file)
         part = partial(_same, only)
-    single = len(arguments) == 1 and Path(arguments[0]).is_file()
+    single = len(arguments) == 1 and Path(arguments[0]).is_file() and not moving.splits(Path(arguments[0]))
     with stoppable() as stop:
         try:
             with (
@@ -103,13 +106,21 @@ Part = Callable[[int], Iterator[Ref]]
 
 
 def _listed(
-    arguments: list[str], shard: tuple[int, int] | None, folder: str | None, passed: Counter[str], *, recursive: bool
+    arguments: list[str],
+    shard: tuple[int, int] | None,
+    folder: str | None,
+    passed: Counter[str],
+    moving: Moving,
+    *,
+    recursive: bool,
 ) -> Part:
     local = uris.local_path(folder) if folder is not None else None
 
     def listed(passed: Counter[str] | None = None) -> Iterator[Ref]:
         skip = Path(local) if local is not None else None
-        return inputs_.expand(arguments, recursive=recursive, skip=skip, stdin=sys.stdin.buffer, passed=passed)
+        return inputs_.expand(
+            arguments, recursive=recursive, skip=skip, stdin=sys.stdin.buffer, passed=passed, moving=moving
+        )
 
     refs = listed(passed)
     if shard is None:

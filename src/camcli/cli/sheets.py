@@ -17,6 +17,8 @@ from camcli.drawing.overlays import Style
 from camcli.drawing.sheets import Tile
 from camcli.errors import ExitCode
 from camcli.inputs import refs as inputs_
+from camcli.inputs.moving import Moving
+from camcli.models import catalog
 from camcli.records import Attribution, Explained, Failed, Ref, Result
 from camcli.sinks import as_row, dump, write_picture
 from camcli.specs import OutputSpec, Spec
@@ -51,7 +53,8 @@ def draw(
     Raises: RequestError: the sheet can't be written there.
     """
     check_place(sheet.file)
-    refs = list(inputs_.expand(inputs, stdin=sys.stdin.buffer))
+    moving = Moving.of(specs[0], max_pixels, whole=catalog.takes_clips(specs[0]))
+    refs = list(inputs_.expand(inputs, stdin=sys.stdin.buffer, moving=moving))
     style = Style(sheet.colormap, sheet.opacity, max_side=sheet.max_side)
     rows: list[tuple[str, list[Tile | None]]] = []
     refused = 0

@@ -6,7 +6,7 @@ RGB uint8 (H, W, 3), or RGBA, transparent where the network did not look. OpenCV
 from __future__ import annotations
 
 from collections.abc import Iterator
-from dataclasses import dataclass
+from dataclasses import dataclass, replace
 from functools import cache
 from typing import TYPE_CHECKING, TypeAlias
 
@@ -15,7 +15,7 @@ from numpy.typing import NDArray
 
 from camcli.drawing import predictions
 from camcli.entries import Box
-from camcli.maps import scaling
+from camcli.maps import moments, scaling
 from camcli.maps.spreading import cover, is_whole, spread
 from camcli.records import Attribution, Frame
 
@@ -45,9 +45,12 @@ class Style:
 
 
 def overlay(frame: Frame, box: Box, attribution: Attribution, style: Style) -> Pixels:
-    """The map blended over (or the saliency put in place of) its part of the photo; the rest dimmed. (H, W, 3)."""
+    """The map blended over (or the saliency put in place of) its part of the photo; the rest dimmed. (H, W, 3).
+
+    Of a clip the frame that holds the largest value is shown, here and below."""
     import cv2
 
+    frame, attribution, style = _at_peak(frame, attribution, style)
     photo, box = _shrunk(frame, attribution.box or box, style)
     place, cut = _visible(box, photo)
     picture = np.empty_like(photo)
@@ -75,12 +78,23 @@ def _with_entry(picture: Pixels, frame: Frame, attribution: Attribution) -> Pixe
 
 
 def photo(frame: Frame, style: Style) -> Pixels:
-    """The photo alone, (H, W, 3)."""
-    return _shrunk(frame, (0, 0, *frame.size), style)[0]
+    """The photo alone, (H, W, 3); of a clip its first frame."""
+    still = frame if frame.frames is None else frame.still(0)
+    return _shrunk(still, (0, 0, *frame.size), style)[0]
+
+
+def _at_peak(frame: Frame, attribution: Attribution, style: Style) -> tuple[Frame, Attribution, Style]:
+    """A clip's frame that holds the largest value, its answer and the clip's scale; a picture as it is."""
+    if frame.frames is None:
+        return frame, attribution, style
+    top = style.top if style.top is not None else scaling.top_of(attribution.values, attribution.kind)
+    peak = moments.peak_frame(attribution, frame.frames)
+    return frame.still(peak), moments.at_frame(attribution, peak, frame.frames), replace(style, top=top)
 
 
 def heatmap(frame: Frame, box: Box, attribution: Attribution, style: Style) -> Pixels:
     """The coloured map or the centred grey saliency alone, (H, W, 4), transparent where the network did not look."""
+    frame, attribution, style = _at_peak(frame, attribution, style)
     photo, box = _shrunk(frame, attribution.box or box, style)
     place, cut = _visible(box, photo)
     picture = np.zeros((*photo.shape[:2], 4), dtype=np.uint8)
@@ -93,6 +107,7 @@ def panel(frame: Frame, box: Box, attribution: Attribution, style: Style) -> Pix
     """The photo and its overlay side by side over a caption: class, probability, method, layer."""
     from PIL import Image, ImageDraw
 
+    frame, attribution, style = _at_peak(frame, attribution, style)
     photo, _ = _shrunk(frame, box, style)
     pair = np.concatenate([photo, overlay(frame, box, attribution, style)], axis=1)
     height, width = pair.shape[:2]
@@ -108,11 +123,16 @@ def panel(frame: Frame, box: Box, attribution: Attribution, style: Style) -> Pix
 
 def caption(attribution: Attribution) -> str:
     """One line: id and name, probability, method, layer, and the note, such as why it is blank."""
+    parts = (about(attribution), attribution.method, attribution.layer, attribution.note)
+    return "  ·  ".join(part for part in parts if part)
+
+
+def about(attribution: Attribution) -> str:
+    """The id and name of what is explained, and its probability."""
     target = attribution.target
     probability = target.entry.probability if target.entry and not target.minus else None
     value = f"p = {probability:.3f}" if probability is not None else f"{target.quantity} = {target.value:.3f}"
-    parts = [target.name, value, attribution.method]
-    return "  ·  ".join(parts + [part for part in (attribution.layer, attribution.note) if part])
+    return f"{target.name}  ·  {value}"
 
 
 def _painted(attribution: Attribution, box: Box, style: Style) -> Pixels:
@@ -121,7 +141,7 @@ def _painted(attribution: Attribution, box: Box, style: Style) -> Pixels:
 
     x0, y0, x1, y1 = cover(box)
     size = x1 - x0, y1 - y0
-    top = style.top if style.top is not None else scaling.top_of(attribution.values)
+    top = style.top if style.top is not None else scaling.top_of(attribution.values, attribution.kind)
     shares = scaling.scaled(attribution.values, top)
     if attribution.kind == "saliency":
         if len(shares) != 3:  # grey, or an array's bands: the strongest of each place

@@ -54,16 +54,26 @@ def _box(picture: Pixels, box: Box, scale: tuple[float, float], width: int) -> N
         cv2.rectangle(picture, (x0, y0), (x1, y1), colour, thickness)
 
 
+def labelled(picture: Pixels, text: str) -> Pixels:
+    """The picture with a line of text in its lower left corner."""
+    return _written(picture, text, (0, picture.shape[0]))
+
+
 def _named(picture: Pixels, entry: Entry, box: Box, scale: tuple[float, float]) -> Pixels:
     """The entry's label and score over the box's upper edge, or inside of it if there is no room."""
+    score = "" if entry.probability is None else f" {entry.probability:.2f}"
+    x0, y0, *_ = _scaled(box, scale)
+    return _written(picture, f"{entry.label}{score}", (x0, y0))
+
+
+def _written(picture: Pixels, text: str, at: tuple[int, int]) -> Pixels:
+    """The picture with text on a dark ground over the place (x, y), or below it if there is no room."""
     from PIL import Image, ImageDraw, ImageFont
 
-    score = "" if entry.probability is None else f" {entry.probability:.2f}"
-    text = f"{entry.label}{score}"
     canvas = Image.fromarray(picture)
     font = ImageFont.load_default(max(10.0, min(canvas.width / 45, 40.0)))
     left, _, right, below = font.getbbox(text)
-    x0, y0, *_ = _scaled(box, scale)
+    x0, y0 = at
     high, wide = round(below) + 4, round(right - left) + 8
     x, y = max(0, min(x0, canvas.width - wide)), y0 - high if y0 >= high else max(0, y0)
     draw = ImageDraw.Draw(canvas)

@@ -3,7 +3,6 @@
 from __future__ import annotations
 
 import io
-import stat
 from collections.abc import Callable
 from dataclasses import asdict
 from pathlib import Path
@@ -25,12 +24,14 @@ from camcli.inputs.guards import (
     bytes_of,
     is_linear,
     pillow,
+    readable,
     refusing,
     timed,
     too_long,
     whole,
 )
 from camcli.inputs.preprocessing import sides_of
+from camcli.inputs.stills import Still
 from camcli.inputs.tiffs import Tags
 from camcli.records import AS_IT_IS, MAX_FILE_BYTES, MAX_PIXELS, Decoding, Frame, Ref
 from camcli.storage import uris
@@ -49,7 +50,7 @@ _UPRIGHT = {
     8: Image.Transpose.ROTATE_90,
 }
 # Those of them that swap width and height.
-_LYING = frozenset(_UPRIGHT[orientation] for orientation in (5, 6, 7, 8))
+LYING = frozenset(_UPRIGHT[orientation] for orientation in (5, 6, 7, 8))
 _JPEG_SUFFIXES = frozenset({".jpg", ".jpeg", ".jpe", ".jfif"})
 
 
@@ -108,8 +109,8 @@ def read(
         tiffs.mend(opened, tags)
         samples = deep.samples_of(opened, tags, head)
         opened.load()
-        turn = _turn(opened)
-        if turn in _LYING:
+        turn = turn_of(opened)
+        if turn in LYING:
             size = size[::-1]
         seen = _whitened(opened, source, samples, tags, decoding.white)
         image, note = colours.to_rgb(seen if turn is None else seen.transpose(turn), samples, tags, decoding.white)
@@ -148,7 +149,7 @@ def _source(ref: Ref) -> Source:
     """The file or the bytes to decode from: bytes for a JPEG, which is gone through twice."""
     data = uris.read(ref.uri) if ref.uri is not None else ref.data
     if data is None:
-        path = _readable(ref.path or Path(ref.name))
+        path = readable(ref.path or Path(ref.name))
         if path.suffix.lower() not in _JPEG_SUFFIXES:
             return path
         try:
@@ -174,8 +175,12 @@ def _head(source: Source) -> bytes:
 
 
 def _in_memory(ref: Ref, decoding: Decoding, max_pixels: int) -> tuple[Frame, Image.Image | None]:
-    """The frame of a picture of Pillow's, treated as its file would be, or of an array (H, W, C), as of NumPy's
-    files."""
+    """The frame of a picture of Pillow's, treated as its file would be, of an array (H, W, C), as of NumPy's files, or
+    of a film."""
+    if isinstance(ref.held, InputError):
+        raise ref.held
+    if isinstance(ref.held, Still):
+        return Frame(ref, ref.held.rgb(), moments=(ref.held.moment,), decoding=decoding), None
     if not isinstance(ref.held, Image.Image):
         return _of_array(ref, np.asarray(ref.held), decoding), None
     opened: Image.Image = ref.held
@@ -183,7 +188,7 @@ def _in_memory(ref: Ref, decoding: Decoding, max_pixels: int) -> tuple[Frame, Im
         raise InputError("decode", "too-large", f"{pixels / 1e6:g} million pixels are more than --max-pixels")
     with refusing(b"", b""):
         samples = deep.samples_of(opened, None, b"")
-        turn = _turn(opened)
+        turn = turn_of(opened)
         image, note = colours.to_rgb(opened if turn is None else opened.transpose(turn), samples, None, decoding.white)
         return Frame(ref, np.array(image), note=note, decoding=decoding), None
 
@@ -215,25 +220,7 @@ def _of_array(ref: Ref, array: NDArray[Any], decoding: Decoding) -> Frame:
     return Frame(ref, np.ascontiguousarray(rgb), bands, note=note, decoding=decoding)
 
 
-def _readable(path: Path) -> Path:
-    try:
-        status = path.stat()
-    except FileNotFoundError:
-        raise InputError("open", "missing", "no such file") from None
-    except PermissionError:
-        raise InputError("open", "permission", "no permission to read it") from None
-    except (OSError, ValueError):
-        raise InputError("open", "missing", "not a usable path") from None
-    if stat.S_ISDIR(status.st_mode):
-        raise InputError("open", "not-a-file", "it is a folder: name it on the command line")
-    if not stat.S_ISREG(status.st_mode):  # a pipe that nobody writes to would hang for ever
-        raise InputError("open", "not-a-file", "not a regular file; pipe it in instead: `camcli explain - < FILE`")
-    if status.st_size == 0:
-        raise InputError("open", "empty", "the file is empty")
-    return path
-
-
-def _turn(image: Image.Image) -> Image.Transpose | None:
+def turn_of(image: Image.Image) -> Image.Transpose | None:
     """The turn that sets a loaded picture upright; None if it needs none, or does not tell."""
     try:
         orientation = image.getexif().get(_ORIENTATION_TAG)

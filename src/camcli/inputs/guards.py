@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import io
+import stat
 import time
 import warnings
 from collections.abc import Iterator
@@ -166,3 +167,22 @@ def too_long(size: int) -> InputError:
 
 def bytes_of(source: Source) -> int:
     return len(source) if isinstance(source, bytes) else source.stat().st_size
+
+
+def readable(path: Path) -> Path:
+    """The path of a file that can be read. Raises: InputError: it is missing, empty, or no regular file."""
+    try:
+        status = path.stat()
+    except FileNotFoundError:
+        raise InputError("open", "missing", "no such file") from None
+    except PermissionError:
+        raise InputError("open", "permission", "no permission to read it") from None
+    except (OSError, ValueError):
+        raise InputError("open", "missing", "not a usable path") from None
+    if stat.S_ISDIR(status.st_mode):
+        raise InputError("open", "not-a-file", "it is a folder: name it on the command line")
+    if not stat.S_ISREG(status.st_mode):  # a pipe that nobody writes to would hang for ever
+        raise InputError("open", "not-a-file", "not a regular file; pipe it in instead: `camcli explain - < FILE`")
+    if status.st_size == 0:
+        raise InputError("open", "empty", "the file is empty")
+    return path

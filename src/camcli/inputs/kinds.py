@@ -32,21 +32,28 @@ _SIGNATURES = (
 TIFFS = tuple(signature for signature in _SIGNATURES if signature[:2] in (b"II", b"MM"))
 
 _CONVERT = "convert it to JPEG or PNG"
-_FRAME = "take a frame out of it, as a PNG"
+_FRAME = "name its file, and its frames are read (`pip install camcli[video]`)"
 _DEVELOP = "develop it to JPEG, PNG or an 8-bit TIFF"
 _VALUES = "convert it to PNG, or its values to a .npy array"
 
 
 @dataclass(frozen=True, slots=True)
 class Kind:
-    """A kind that is not read: its name, and the way on. `pictured`: it is a picture, or a film, at all."""
+    """A kind that is not read as a picture: its name, and the way on. `pictured`: it is a picture, or a film, at all.
+    `film`: its frames are read, by `films`."""
 
     name: str
     way: str
     pictured: bool = True
+    film: bool = False
 
     def __str__(self) -> str:
-        return f"{self.name}, which camcli doesn't read: {self.way}"
+        what = "is no picture" if self.film else "camcli doesn't read"
+        return f"{self.name}, which {what}: {self.way}"
+
+
+def _film(format: str) -> Kind:
+    return Kind(f"a video ({format})", _FRAME, film=True)
 
 
 _HEIC = Kind("a HEIC picture", _CONVERT)
@@ -54,8 +61,9 @@ _DICOM = Kind("a DICOM file", _VALUES)
 _JXL = Kind("a JPEG XL picture", _CONVERT)
 _EXR = Kind("an OpenEXR picture", _VALUES)
 _RADIANCE = Kind("a Radiance HDR picture", _VALUES)
-_MP4 = Kind("a video (MP4 or QuickTime)", _FRAME)
-_WEBM = Kind("a video (WebM or Matroska)", _FRAME)
+_MP4 = _film("MP4 or QuickTime")
+_WEBM = _film("WebM or Matroska")
+_MPEG = _film("MPEG")
 _CR3 = Kind("a camera's raw file (Canon CR3)", _DEVELOP)
 _SVG = Kind("an SVG drawing", "render it to a PNG", False)
 _XML = Kind("an XML document, no picture", "what was asked for may not be there", False)
@@ -72,9 +80,12 @@ _STARTS: tuple[tuple[int, bytes, Kind], ...] = (
     (0, b"#?RADIANCE", _RADIANCE),
     (0, b"#?RGBE", _RADIANCE),
     (0, b"\x1aE\xdf\xa3", _WEBM),
-    (8, b"AVI LIST", Kind("a video (AVI)", _FRAME)),
-    (0, b"\x00\x00\x01\xba", Kind("a video (MPEG)", _FRAME)),
-    (0, b"\x00\x00\x01\xb3", Kind("a video (MPEG)", _FRAME)),
+    (8, b"AVI LIST", _film("AVI")),
+    (0, b"\x00\x00\x01\xba", _MPEG),
+    (0, b"\x00\x00\x01\xb3", _MPEG),
+    (0, b"OggS\x00", _film("Ogg")),
+    (0, b"FLV\x01", _film("Flash")),
+    (0, b"\x30\x26\xb2\x75\x8e\x66\xcf\x11", _film("Windows Media")),
     (0, b"FUJIFILMCCD-RAW", Kind("a camera's raw file (Fujifilm RAF)", _DEVELOP)),
     (0, b"IIRO\x08\x00", Kind("a camera's raw file (Olympus ORF)", _DEVELOP)),
     (0, b"IIRS\x08\x00", Kind("a camera's raw file (Olympus ORF)", _DEVELOP)),
@@ -94,9 +105,12 @@ _STARTS: tuple[tuple[int, bytes, Kind], ...] = (
 # The brands of ISO files; AVIF's, which is read, is none of them.
 _BRANDS: Mapping[bytes, Kind] = {
     **dict.fromkeys((b"heic", b"heix", b"heim", b"heis", b"hevc", b"hevx", b"mif1", b"msf1"), _HEIC),
-    **dict.fromkeys((b"qt  ", b"isom", b"iso2", b"iso5", b"iso6", b"mp41", b"mp42", b"M4V ", b"avc1", b"dash"), _MP4),
+    **dict.fromkeys((b"qt  ", b"isom", b"iso2", b"iso4", b"iso5", b"iso6"), _MP4),
+    **dict.fromkeys((b"mp41", b"mp42", b"M4V ", b"M4VH", b"avc1", b"dash", b"3gp4", b"3gp5", b"3gp6", b"3g2a"), _MP4),
     b"crx ": _CR3,
 }
+# The first parts of QuickTime films that name no brand.
+_ATOMS = frozenset({b"moov", b"mdat", b"wide"})
 # Pictures and films that a folder's run passes over, and names in its summary.
 UNREAD_SUFFIXES = frozenset(
     (
@@ -133,17 +147,27 @@ def named(head: bytes) -> Kind | None:
     """The kind of the bytes, of those known and not read; None if it is none of them."""
     if head[4:8] == b"ftyp":
         return _of_brands(head)
+    if head[:1] == b"\0" and head[4:8] in _ATOMS:
+        return _MP4
+    if all(head[start : start + 1] == b"G" for start in range(0, 941, 188)):
+        return _MPEG  # a transport stream, in packets of 188 bytes
     found = next((kind for at, start, kind in _STARTS if head.startswith(start, at)), None)
     return found or _of_text(head)
 
 
-def _of_brands(head: bytes) -> Kind | None:
-    """The kind by the brands; None for AVIF, which may name HEIF's general brand first and its own among the others."""
+def is_avif(head: bytes) -> bool:
+    """True for AVIF, which may name HEIF's general brand first and its own among the others."""
+    return head[4:8] == b"ftyp" and not {b"avif", b"avis"}.isdisjoint(_brands(head))
+
+
+def _brands(head: bytes) -> list[bytes]:
     size = max(16, min(int.from_bytes(head[:4], "big"), 256))
-    brands = [head[8:12], *(head[at : at + 4] for at in range(16, size, 4))]
-    if {b"avif", b"avis"} & set(brands):
-        return None
-    return next((_BRANDS[brand] for brand in brands if brand in _BRANDS), None)
+    return [head[8:12], *(head[at : at + 4] for at in range(16, size, 4))]
+
+
+def _of_brands(head: bytes) -> Kind | None:
+    """The kind by the brands; None for AVIF, which is read."""
+    return None if is_avif(head) else next((_BRANDS[brand] for brand in _brands(head) if brand in _BRANDS), None)
 
 
 def _of_text(head: bytes) -> Kind | None:

@@ -32,11 +32,14 @@ def view_of(frame: Frame, preset: Preset, fit: Fit, image: Image.Image | None = 
     crop: torchvision's preset: short side to `preset.resize` (both sides if the preset squashes), the centre of
     `preset.crop`. squash: the whole frame to that size, aspect lost. pad: the whole frame inside that size, the rest at
     the preset's mean. full: short side to `preset.resize`, nothing cropped, of the frame's aspect.
-    whole: the frame as it is, for networks that resize pictures themselves.
+    whole: the frame as it is, for networks that resize pictures themselves. Of a clip each frame is treated so.
 
     Raises:
         InputError: the picture is too elongated to resize.
     """
+    if frame.frames is not None:
+        views = [view_of(frame.still(index), preset, fit) for index in range(frame.frames)]
+        return View(np.stack([view.pixels for view in views], axis=1), views[0].box)
     width, height = frame.size
     bands = _channels(frame, image, len(preset.mean))
     high, wide = preset.view_size
@@ -78,8 +81,19 @@ def _resized(frame: Frame, bands: Bands, size: tuple[int, int], preset: Preset) 
     width, height = frame.size
     if size[0] * size[1] > MAX_RESIZED_PIXELS:
         raise InputError("preprocess", "elongated", f"{width}x{height} is too elongated to resize")
+    if not preset.antialias:
+        return [image if image.size == size else _between_nearest(image, size) for image in bands]
     by = Image.Resampling[preset.interpolation.upper()]
     return [image if image.size == size else image.resize(size, by) for image in bands]
+
+
+def _between_nearest(image: Image.Image, size: tuple[int, int]) -> Image.Image:
+    """The picture at another size, linearly between the nearest pixels, as torchvision resizes frames of clips."""
+    import cv2
+
+    values = np.asarray(image)
+    fine = cv2.resize(values.astype(np.float32), size, interpolation=cv2.INTER_LINEAR)
+    return Image.fromarray(np.rint(fine).astype(values.dtype) if values.dtype == np.uint8 else fine)
 
 
 def _channels(frame: Frame, image: Image.Image | None, wanted: int) -> Bands:

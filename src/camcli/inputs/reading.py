@@ -11,9 +11,10 @@ from itertools import islice
 from threading import Lock
 
 from camcli.errors import of_input
-from camcli.inputs import decoding, memory, preprocessing
+from camcli.inputs import clips, decoding, memory, preprocessing
 from camcli.inputs.guards import NoRoomError
 from camcli.inputs.memory import Normalised
+from camcli.inputs.moving import ALL, Sampling
 from camcli.records import AS_IT_IS, MAX_PIXELS, Decoding, Failed, Fit, Frame, Preset, Ref, Result, View
 
 # A batch ends early when its decoded frames hold this many pixels (3 bytes each), so that memory does not
@@ -43,7 +44,7 @@ class Item:
 class Reader:
     """The way from a run's pictures to views. `truth` gives the class that a ref's folder names, if that is asked.
 
-    Pictures of more than `max_pixels` are refused.
+    Pictures of more than `max_pixels` are refused. `sampling`: the frames of a clip, if the preset wants clips.
     """
 
     preset: Preset
@@ -51,6 +52,7 @@ class Reader:
     decoding: Decoding = AS_IT_IS
     truth: Callable[[Ref], int] | None = None
     max_pixels: int = MAX_PIXELS
+    sampling: Sampling = ALL
 
     def read(self, ref: Ref, room: Room | None = None) -> Item:
         """The ref's item, with its refusal if it can't be read; it is postponed if there is no `room` for it."""
@@ -69,7 +71,10 @@ class Reader:
             if isinstance(ref.held, Normalised):
                 item.frame, item.view = memory.seen(ref, ref.held, self.preset)
                 return item
-            item.frame, image = decoding.read(ref, self.decoding, self.max_pixels, room=taken)
+            if self.preset.frames is not None and ref.held is None:
+                item.frame, image = clips.read(ref, self.preset, self.sampling, self.max_pixels), None
+            else:
+                item.frame, image = decoding.read(ref, self.decoding, self.max_pixels, room=taken)
             decoded = time.perf_counter()
             item.view = preprocessing.view_of(item.frame, self.preset, self.fit, image)
             item.ms = {"decode": (decoded - started) * 1e3, "preprocess": (time.perf_counter() - decoded) * 1e3}

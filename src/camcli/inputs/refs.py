@@ -3,17 +3,18 @@
 import glob
 import os
 import re
-from collections import Counter
+from collections import Counter, deque
 from collections.abc import Iterable, Iterator, Sequence
 from dataclasses import dataclass, replace
 from hashlib import blake2b
-from itertools import chain, count, islice, takewhile
+from itertools import chain, count, groupby, islice, takewhile
 from pathlib import Path
 from typing import BinaryIO
 
-from camcli.errors import RequestError
-from camcli.inputs import kinds, lists
-from camcli.records import Ref
+from camcli.errors import InputError, RequestError
+from camcli.inputs import films, kinds, lists
+from camcli.inputs.moving import Moving, is_moving
+from camcli.records import Moment, Ref
 from camcli.storage import pipes, uris
 
 # Endings of files that are picked up from a folder; one named on the command line is tried whatever its name is.
@@ -32,8 +33,10 @@ def expand(
     skip: Path | None = None,
     stdin: BinaryIO | None = None,
     passed: Counter[str] | None = None,
+    moving: Moving | None = None,
 ) -> Iterator[Ref]:
-    """One Ref per picture, numbered from 0, in the order named; a folder's files sorted by name, then its folders.
+    """One Ref per picture, numbered from 0, in the order named; a folder's files sorted by name, then its folders. A
+    film gives one for each frame, or is one itself: see `Moving`.
 
     `-` reads `stdin`: a picture's bytes, or paths separated by newlines (by NULs if one is seen in the first read), in
     UTF-16 and UTF-32 too. `skip` is a folder never walked into: a run's own output. `passed` counts, by suffix, the
@@ -53,7 +56,7 @@ def expand(
         if argument != "-" and not there:
             raise RequestError(f"no such file or folder: {_printable(argument)}")
     passed = Counter() if passed is None else passed
-    walk = _Walk(recursive, skip.absolute().resolve() if skip is not None else None, passed)
+    walk = _Walk(recursive, skip.absolute().resolve() if skip is not None else None, passed, moving or Moving())
     numbers = count()
     refs = chain.from_iterable(_refs(argument, numbers, walk, stdin) for argument in arguments)
     first = next(refs, None)
@@ -80,10 +83,13 @@ class _Walk:
     recursive: bool
     skip: Path | None
     passed: Counter[str]
+    moving: Moving
 
     def takes(self, name: str) -> bool:
         """True if a file is picked up; counts a picture of a kind that is not."""
         suffix = os.path.splitext(name)[1].lower()  # noqa: PTH122
+        if suffix in films.FILM_SUFFIXES and self.moving.whole:
+            return True
         if suffix in kinds.UNREAD_SUFFIXES:
             self.passed[suffix] += 1
         return suffix in IMAGE_SUFFIXES
@@ -109,7 +115,36 @@ def mirrored(ref: Ref) -> Path:
     parts = [re.sub(r"[\x00-\x1f\x7f/\\\ud800-\udfff]", "_", part) for part in parts] or ["_"]
     if ref.again > 1:
         parts[-1] += f"~{ref.again}"
+    if ref.moment is not None:
+        parts.append(f"{ref.moment.number:06}")
     return Path(*parts)
+
+
+def again(named: Iterable[tuple[str, Moment | None]], max_pixels: int) -> Iterator[Ref]:
+    """A ref for each input by its name, and by its moment if it is a frame of a film: rows of one film, in their order,
+    read it once."""
+    numbers = count()
+    for name, rows in groupby(named, key=lambda row: row[0]):
+        moments = [moment for _, moment in rows]
+        for moving, same in groupby(moments, key=lambda moment: moment is not None):
+            wanted = [moment.number for moment in same if moment is not None]
+            if not moving:
+                for _ in moments:
+                    yield ref_named(next(numbers), name)
+                continue
+            yield from _again(name, wanted, numbers, max_pixels)
+
+
+def _again(name: str, wanted: Sequence[int], numbers: Iterator[int], max_pixels: int) -> Iterator[Ref]:
+    ref = ref_named(0, name)
+    left = deque(wanted)
+    for frame in Moving(max_pixels=max_pixels).frames(count(), ref):
+        while left and frame.moment is not None and frame.moment.number == left[0]:
+            left.popleft()
+            yield replace(frame, index=next(numbers))
+    gone = InputError("open", "missing", "the film has no such frame any more")
+    for number in left:
+        yield replace(ref, index=next(numbers), moment=Moment(number, 0.0), held=gone)
 
 
 def apart(refs: Iterable[Ref]) -> Iterator[Ref]:
@@ -140,7 +175,7 @@ def _refs(argument: str, numbers: Iterator[int], walk: _Walk, stdin: BinaryIO | 
     if argument == "-":
         if stdin is None:
             raise RequestError("`-` needs a stdin to read")
-        yield from _from_stdin(stdin, numbers)
+        yield from _from_stdin(stdin, numbers, walk.moving)
         return
     if uris.is_uri(argument) and not os.path.exists(argument):
         yield from _remote(argument, numbers, walk)
@@ -148,6 +183,8 @@ def _refs(argument: str, numbers: Iterator[int], walk: _Walk, stdin: BinaryIO | 
     for name in [argument] if os.path.exists(argument) else _glob(argument):
         if os.path.isdir(name):
             yield from _walk(Path(name), numbers, walk)
+        elif walk.moving.splits(Path(name)):
+            yield from walk.moving.frames(numbers, Ref(0, name, path=Path(name), root=Path(name).parent))
         elif pipes.is_open(name):
             yield _opened(next(numbers), name)
         else:
@@ -190,16 +227,36 @@ def _walk(root: Path, numbers: Iterator[int], walk: _Walk) -> Iterator[Ref]:
         if here.resolve() == walk.skip:
             folders.clear()
             continue
-        for file in sorted(files):
-            if file[0] != "." and walk.takes(file):
-                yield Ref(next(numbers), os.fspath(here / file), path=here / file, root=root)
+        taken = [here / file for file in sorted(files) if file[0] != "." and walk.takes(file)]
+        if walk.moving.whole and any(not is_moving(path) for path in taken):
+            # Its pictures are the frames of one clip.
+            yield Ref(next(numbers), os.fspath(here), path=here, root=root.parent if here == root else root)
+            taken = [path for path in taken if is_moving(path)]
+        for path in taken:
+            yield Ref(next(numbers), os.fspath(path), path=path, root=root)
 
 
-def _from_stdin(stdin: BinaryIO, numbers: Iterator[int]) -> Iterator[Ref]:
+def pictures_in(folder: Path) -> list[Path]:
+    """The still pictures of a folder in the order of their names, the frames of a clip: "2" comes before "10"."""
+    files = [path for path in folder.iterdir() if path.suffix.lower() in IMAGE_SUFFIXES and path.name[0] != "."]
+    return sorted((path for path in files if not is_moving(path)), key=lambda path: _natural(path.name))
+
+
+def _natural(name: str) -> list[tuple[int, str]]:
+    """A key that orders names by the numbers in them."""
+    return [(int(part), "") if part.isdigit() else (-1, part) for part in re.split(r"(\d+)", name)]
+
+
+def _from_stdin(stdin: BinaryIO, numbers: Iterator[int], moving: Moving) -> Iterator[Ref]:
     head = lists.read_head(stdin)
-    framed = None if kinds.is_picture(head) else lists.framing(head)
+    film = films.is_film(head)
+    framed = None if kinds.is_picture(head) or film else lists.framing(head)
     if framed is None:
-        yield Ref(next(numbers), "-", data=pipes.read(stdin, head))
+        data = pipes.read(stdin, head)
+        if film and not moving.whole:
+            yield from moving.frames(numbers, Ref(0, "-", data=data))
+        else:
+            yield Ref(next(numbers), "-", data=data)
         return
     for entry in lists.names(head, stdin, framed):
         yield replace(ref_named(next(numbers), os.fsdecode(entry)), root=Path())

@@ -20,7 +20,7 @@ FAR = 1 / 16
 
 def about(net: nn.Module, trace: Trace, layer: Layer) -> str | None:
     """The note on a map that is painted too wide; None if it is not, or if the layers before it do not tell."""
-    if layer.layout.arrangement != "channels first":
+    if layer.layout.arrangement != "channels first" or len(layer.shape) != 3:
         return None
     farthest = max(_painted_beyond(net, trace, layer, axis) for axis in (0, 1))
     pixels = round(farthest * max(trace.images[2:]))

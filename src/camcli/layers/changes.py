@@ -23,7 +23,7 @@ MIDDLE = (0.5, 0.5)
 
 
 class Changes:
-    """The layer's map of a plain picture (1, C, H, W), and its changes with parts of that picture.
+    """The layer's map of a plain picture (1, C, H, W) or clip (1, C, T, H, W), and its changes with parts of that.
 
     circular: some convolution goes on beyond one border at the other.
     """
@@ -77,14 +77,27 @@ class Changes:
     def change(
         self, patch: Tensor, at: tuple[float, float], size: tuple[float, float] = (PATCH, PATCH)
     ) -> Tensor | None:
-        """The change of each place (h, w) with a patch at `at`, of such shares of the sides; None if there is none."""
-        sides = self._plain.shape[2:]
+        """The change of each place (h, w) with a patch at `at`, of such shares of the sides; None if there is none. A
+        clip is changed in all of its frames, and the changes of all steps are added up."""
+        sides = self._plain.shape[-2:]
         parts = [max(1, round(side * share)) for side, share in zip(sides, size, strict=True)]
         starts = [round((side - part) * share) for side, part, share in zip(sides, parts, at, strict=True)]
         rows, columns = (slice(start, start + side) for start, side in zip(starts, parts, strict=True))
         patched = self._plain.clone()
         patched[..., rows, columns] = patch[..., rows, columns]
-        change = (self._map(patched) - self._before).square().sum(0)
+        change = self._changed(patched)
+        return change if change is None or change.ndim == 2 else change.sum(0)
+
+    def of_frames(self, patch: Tensor, frames: slice) -> Tensor | None:
+        """The change of each step (t,) of a clip's map with some of its frames; None if there is none."""
+        patched = self._plain.clone()
+        patched[:, :, frames] = patch[:, :, frames]
+        change = self._changed(patched)
+        return None if change is None else change.sum((1, 2))
+
+    def _changed(self, image: Tensor) -> Tensor | None:
+        """The change of each place (*grid) from the plain picture's; None if there is none."""
+        change = (self._map(image) - self._before).square().sum(0)
         return change if float(change.max()) > 1e-12 * float(self._before.square().sum(0).max()) else None
 
     def _map(self, image: Tensor) -> Tensor:

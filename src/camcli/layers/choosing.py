@@ -12,12 +12,13 @@ path. Their rule is the last map on the coarsest grid, the head left out: in a U
 from __future__ import annotations
 
 from collections.abc import Sequence
+from math import prod
 from typing import TYPE_CHECKING
 
 from camcli.errors import SetupError, unknown
 from camcli.layers.layouts import fits
 from camcli.layers.trace import Run, Trace
-from camcli.network.layer import Layer, Layout
+from camcli.network.layer import Grid, Layer, Layout
 
 if TYPE_CHECKING:
     from torch import nn
@@ -87,7 +88,7 @@ def _coarsest(net: nn.Module, trace: Trace, model: str) -> Layer:
     ]
     pooled = {_grid(run) for run in trace.runs if run.kind.startswith("Adaptive") and run.layout is not None}
     usable = [run for run in spatial if not _only_hands_on(net, trace.runs[made[run.tensor]])]
-    grids = sorted({_grid(run) for run in usable} - pooled, key=lambda grid: -grid[0] * grid[1])
+    grids = sorted({_grid(run) for run in usable} - pooled, key=prod, reverse=True)
     if not grids:
         raise SetupError(f"no layer of {model} is a spatial map on the way to the score: {_why_none(trace)}")
     steps = [grids[0]]
@@ -120,9 +121,9 @@ def _levels(net: nn.Module, trace: Trace, model: str) -> list[Layer]:
     return [_layer(net, trace, run, why) for run in by_tensor.values()]
 
 
-def _grid(run: Run) -> tuple[int, int]:
+def _grid(run: Run) -> Grid:
     assert run.layout is not None
-    return run.layout.shape[1:]
+    return run.layout.own_grid
 
 
 def _maps_on_every_path(net: nn.Module, trace: Trace) -> list[Run]:
@@ -177,7 +178,7 @@ _WITHOUT = "use a method that looks at no layer (-M gradient, -M occlusion)"
 
 def _gives_maps_apart(trace: Trace, run: Run) -> bool:
     """True if it gives maps, but not one for each picture: networks may cut pictures into tiles."""
-    return len(run.shape) == 4 and run.shape[0] != trace.images[0]
+    return len(run.shape) == len(trace.images) and run.shape[0] != trace.images[0]
 
 
 def _named_apart(trace: Trace, run: Run) -> str:
@@ -210,15 +211,15 @@ def stages(net: nn.Module, trace: Trace, layer: Layer) -> list[Layer]:
     spatial = [
         run for run in _maps_on_every_path(net, trace) if id(run) in before and len(trace.runs_of(run.name)) == 1
     ]
-    ends: dict[tuple[int, int], Run] = {}
+    ends: dict[Grid, Run] = {}
     for run in spatial:
         assert run.layout is not None
-        size = run.layout.shape[1:]
-        if not fits(*size, (trace.images[2], trace.images[3])):  # MaxViT's windows are no picture
+        size = run.layout.own_grid
+        if not fits(size, trace.images[2:]):  # MaxViT's windows are no picture
             continue
         if run.never_negative or size not in ends or not ends[size].never_negative:
             ends[size] = run
-    last = ends.pop(layer.shape[1:], None)
+    last = ends.pop(layer.layout.own_grid, None)
     earlier = [_stage(net, trace, _outermost(trace, spatial, run)) for run in ends.values()]
     if last is not None and last.never_negative and not own.never_negative:
         layer = _stage(net, trace, _outermost(trace, spatial, last))
@@ -282,8 +283,7 @@ def _layer(net: nn.Module, trace: Trace, run: Run, why: str) -> Layer:
 
 def _of_one_cell(trace: Trace, run: Run) -> Layout:
     """The layout of the last level of some detectors."""
-    channels, height, width = run.shape[1:]
-    return Layout((channels, height, width), "channels first", (trace.images[2], trace.images[3]))
+    return Layout(run.shape[1:], "channels first", trace.images[2:])
 
 
 def _head(net: nn.Module, trace: Trace) -> str:

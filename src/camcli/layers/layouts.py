@@ -5,9 +5,10 @@ from __future__ import annotations
 from collections.abc import Sequence
 from dataclasses import dataclass
 from functools import cache
+from math import prod
 from typing import TYPE_CHECKING
 
-from camcli.network.layer import TOKEN_AXES, Layout
+from camcli.network.layer import TOKEN_AXES, Grid, Layout
 
 if TYPE_CHECKING:
     from torch import nn
@@ -32,34 +33,33 @@ class Layouts:
     """
 
     def __init__(self, images: tuple[int, ...], joined: Sequence[Joined]) -> None:
-        self._pictures, self._size = images[0], (images[2], images[3])
+        self._pictures, self._size = images[0], images[2:]
         self._joined = joined
         self._told = 0
         # The grids that were seen; True if one is only assumed. If tokens of another count come after a grid, they may
         # be a choice of its places.
-        self._grids: dict[tuple[int, int], bool] = {}
+        self._grids: dict[Grid, bool] = {}
 
     def of(self, module: nn.Module, shape: tuple[int, ...]) -> tuple[Layout, ...]:
         """The next output's readings as a map larger than 1x1, the likeliest first: shapes alone can leave two."""
         last = len(shape) == 3 and _works_on_tokens_last(module, shape[1])
         found: list[Layout] = []
-        if len(shape) == 4 and shape[0] == self._pictures:
+        if len(shape) == len(self._size) + 2 and shape[0] == self._pictures:
             found = self._of_maps(module, shape)
         elif len(shape) == 3 and shape[1 - token_axis(shape, self._pictures)] == self._pictures:
             found = self._of_tokens(shape, last)
-        layouts = tuple(one for one in found if one.shape[1] * one.shape[2] > 1)
+        layouts = tuple(one for one in found if prod(one.shape[-2:]) > 1)
         self._remember(shape, layouts, 2 if last else 1)
         return layouts
 
     def _of_maps(self, module: nn.Module, shape: tuple[int, ...]) -> list[Layout]:
-        _, first, second, third = shape
         found = [
-            Layout((first, second, third), "channels first", self._size),
-            Layout((third, first, second), "channels last", self._size),
+            Layout(shape[1:], "channels first", self._size),
+            Layout((shape[-1], *shape[1:-1]), "channels last", self._size),
         ]
         if _is_channels_last(module, shape[1:], self._size):
             found.reverse()
-        return [found[0], *(other for other in found[1:] if fits(*other.shape[1:], self._size))]
+        return [found[0], *(other for other in found[1:] if fits(other.own_grid, self._size))]
 
     def _of_tokens(self, shape: tuple[int, ...], works_on_last: bool) -> list[Layout]:
         """The grids of tokens along either axis that can be theirs; the last axis comes first if the module works on
@@ -73,7 +73,7 @@ class Layouts:
             return [last, usual] if usual else [last]
         if usual is None or last is None:
             return [usual] if usual else []
-        if last.shape[1:] in self._grids and usual.shape[1:] not in self._grids and self._join_of(shape[1]) is None:
+        if last.own_grid in self._grids and usual.own_grid not in self._grids and self._join_of(shape[1]) is None:
             return []  # on the way through a mixer
         return [usual, last]
 
@@ -89,16 +89,15 @@ class Layouts:
         join = self._join_of(tokens) if axis < 2 else None
         if join is not None:
             count = len(join.patches)
-            grid = next(((h, w) for h, w in self._grids if h * w == count), None) or _exact_grid(count, self._size)
+            grid = next((grid for grid in self._grids if prod(grid) == count), None) or self._exact_grid(count)
             if grid is not None:
                 first, last = join.patches[0], join.patches[-1]
                 among = tuple(sorted(set(range(first, last)) - set(join.patches)))
                 return Layout((channels, *grid), arrangement, self._size, first, tokens - 1 - last, among)
-        for (height, width), assumed in self._grids.items():
-            if 0 <= (others := tokens - height * width) <= (MAX_PREFIX_TOKENS if axis < 2 else 0):
-                shape_of_map = (channels, height, width)
-                return Layout(shape_of_map, arrangement, self._size, others, assumed=assumed or others > 0)
-        grid = _exact_grid(tokens, self._size)
+        for seen, assumed in self._grids.items():
+            if 0 <= (others := tokens - prod(seen)) <= (MAX_PREFIX_TOKENS if axis < 2 else 0):
+                return Layout((channels, *seen), arrangement, self._size, others, assumed=assumed or others > 0)
+        grid = self._exact_grid(tokens)
         return Layout((channels, *grid), arrangement, self._size, assumed=bool(self._grids)) if grid else None
 
     def _join_of(self, tokens: int) -> Joined | None:
@@ -110,11 +109,25 @@ class Layouts:
         self._told += 1
         if shape[:1] != (self._pictures,):
             return
-        if len(shape) == 4 and layouts:
-            if fits(*layouts[0].shape[1:], self._size):  # an attention's weights are no grid
-                self._grids[layouts[0].shape[1:]] = False
-        elif len(shape) == 3 and (grid := _exact_grid(shape[token_axis], self._size)) is not None:
+        if len(shape) == len(self._size) + 2 and layouts:
+            if fits(layouts[0].own_grid, self._size):  # an attention's weights are no grid
+                self._grids[layouts[0].own_grid] = False
+        elif len(shape) == 3 and (grid := self._exact_grid(shape[token_axis])) is not None:
             self._grids.setdefault(grid, bool(self._grids))
+
+    def _exact_grid(self, tokens: int) -> Grid | None:
+        """The grid of the picture's own proportions with so many places; None if there is none.
+
+        Of a clip's grids that have so many, the one of as many steps in time as the last grid that was seen.
+        """
+        if len(self._size) == 2:
+            return _exact_grid(tokens, self._size)
+        steps = [last[0] for last in list(self._grids)[-1:]]
+        for count in [*steps, *range(self._size[0], 0, -1)]:
+            planar = _exact_grid(tokens // count, self._size[1:]) if tokens % count == 0 else None
+            if planar is not None and fits((count, *planar), self._size):
+                return (count, *planar)
+        return None
 
 
 def _works_on_tokens_last(module: nn.Module, channels: int) -> bool:
@@ -127,12 +140,12 @@ def _works_on_tokens_last(module: nn.Module, channels: int) -> bool:
     )
 
 
-def _is_channels_last(module: nn.Module, shape: tuple[int, ...], size: tuple[int, int]) -> bool:
+def _is_channels_last(module: nn.Module, shape: tuple[int, ...], size: Grid) -> bool:
     """True if the channels come last, as in Swin (N, h, w, C). The picture's shape tells, if it fits one reading only;
     else the widths of norms and linears tell, which act on the last axis."""
-    first, second, third = shape
-    last = fits(first, second, size)
-    if last != fits(second, third, size):
+    first, third = shape[0], shape[-1]
+    last = fits(shape[:-1], size)
+    if last != fits(shape[1:], size):
         return last
     widths = set()
     for part in module.modules():
@@ -142,8 +155,14 @@ def _is_channels_last(module: nn.Module, shape: tuple[int, ...], size: tuple[int
 
 
 @cache
-def fits(height: int, width: int, size: tuple[int, int]) -> bool:
-    """True if one whole stride, rounded either way, leaves such a grid of a picture. A square leaves a square."""
+def fits(grid: Grid, size: Grid) -> bool:
+    """True if one whole stride, rounded either way, leaves such a grid of a picture. A square leaves a square. Time has
+    a stride of its own."""
+    if len(size) == 3:
+        frames, steps = size[0], grid[0]
+        in_time = any(steps in (frames // s, -(-frames // s)) for s in range(1, frames + 1))
+        return in_time and fits(grid[1:], size[1:])
+    height, width = grid
     if size[0] == size[1]:
         return height == width <= size[0]
     if height * size[1] == width * size[0] and height <= size[0]:
@@ -160,9 +179,9 @@ def token_axis(shape: tuple[int, ...], pictures: int) -> int:
 
 
 @cache
-def _exact_grid(tokens: int, size: tuple[int, int]) -> tuple[int, int] | None:
+def _exact_grid(tokens: int, size: Grid) -> Grid | None:
     """(h, w) of the picture's own proportions with h * w = tokens; None if there is none."""
     for height in range(2, tokens + 1):
-        if tokens % height == 0 and fits(height, tokens // height, size):
+        if tokens % height == 0 and fits((height, tokens // height), size):
             return height, tokens // height
     return None

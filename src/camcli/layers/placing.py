@@ -96,9 +96,11 @@ def check_place(network: Network, layer: Layer, images: Tensor, model: str, *, s
         order than rows of the picture, so that the map would be painted in another place than it was read at.
     """
     seen, patch = Changes(network, layer, images[:1] * 0.5), images[1:] * strength
-    if (how := _moved(seen, layer.shape[1:], patch)) is not None:
+    height, width = layer.shape[-2:]
+    if (how := _moved(seen, (height, width), patch)) is not None:
         raise _misplaced(model, layer, how)
-    _, height, width = layer.shape
+    if len(layer.shape) == 4 and _runs_backwards(seen, patch, layer.shape[1]):
+        raise _misplaced(model, layer, "sees the clip backwards")
     found = _found_cells(seen, height, width, patch, _some(height, width))
     if not found:
         return None
@@ -161,6 +163,17 @@ def _moved(seen: Changes, grid: tuple[int, int], patch: Tensor) -> str | None:
     return "sees the picture smaller, on a wider ground" if near or seen.wider_ground(patch) else None
 
 
+def _runs_backwards(seen: Changes, patch: Tensor, steps: int) -> bool:
+    """True if the first frames of a clip are seen after its last ones."""
+    frames = patch.shape[2]
+    part = max(1, frames // 4)
+    first, last = (seen.of_frames(patch, frames) for frames in (slice(part), slice(frames - part, frames)))
+    if first is None or last is None:
+        return False
+    middle = [float((change * torch.arange(steps)).sum() / change.sum()) for change in (first.cpu(), last.cpu())]
+    return middle[0] > middle[1] + steps / 4
+
+
 def _step(found: Sequence[_Cell]) -> float:
     """The correlation of the cells' places with the middles of their changes, along the side on which it is less."""
     # A change that is seen at both ends of a side has no middle that tells.
@@ -188,9 +201,9 @@ def _far(found: Sequence[_Cell]) -> list[_Cell]:
 def _is_smaller(found: Sequence[_Cell], layer: Layer) -> bool:
     """True if most cells are seen, nearer to each other than they are: borders are mirrored, repeated or blurred."""
     sharp = _sharp(found)
-    if 2 * len(sharp) < len(found) or min(layer.shape[1:]) < FEW or _step(found) < IN_STEP:
+    if 2 * len(sharp) < len(found) or min(layer.shape[-2:]) < FEW or _step(found) < IN_STEP:
         return False
-    sides = torch.tensor(layer.shape[1:])
+    sides = torch.tensor(layer.shape[-2:])
     at, move = (torch.tensor(list(way)) for way in zip(*((cell.at, cell.move) for cell in sharp), strict=True))
     token = at + move
     # Near the sides dilated kernels reach inwards alone.

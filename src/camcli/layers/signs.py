@@ -20,7 +20,7 @@ _KEEPS = frozenset(
     (
         "Add Mul Cat Stack Mean Sum Clone Alias View UnsafeView Permute Transpose T Squeeze Unsqueeze Expand Slice "
         "Select Split SplitWithSizes Flip Roll ToCopy MaxPool2DWithIndices AvgPool2D AdaptiveAvgPool2D Max Amax "
-        "AdaptiveMaxPool2D UpsampleNearest2D UpsampleBilinear2D"
+        "AdaptiveMaxPool2D UpsampleNearest2D UpsampleBilinear2D MaxPool3DWithIndices AvgPool3D AdaptiveAvgPool3D"
     ).split()
 )
 

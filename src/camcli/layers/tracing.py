@@ -34,8 +34,9 @@ Root = Callable[[Outputs], Tensor]
 def trace(net: nn.Module, images: Tensor, task: Task = PLAIN, root: Root | None = None) -> Trace:
     """Run once and record each module's output: its shape, and whether every path from images to score crosses it.
 
-    Works on the meta device too: no arithmetic, no weights. `images` (N, C, H, W). `root` gives the numbers that are
-    explained in place of the scores. If forward cuts the graph (torch.no_grad, detach), paths begin after the cut.
+    Works on the meta device too: no arithmetic, no weights. `images`: (N, C, H, W), or clips. `root` gives the
+    numbers that are explained in place of the scores. If forward cuts the graph (torch.no_grad, detach), paths begin
+    after the cut.
 
     Raises: SetupError: the network fails on such pictures, gives no scores, or none with a gradient.
     """
@@ -72,6 +73,9 @@ def _recorded(
 
 _ATTENTION = (functional.scaled_dot_product_attention, functional.multi_head_attention_forward)
 _SOFTMAX = (functional.softmax, torch.softmax, Tensor.softmax)
+# torchvision's convolutions of clips are Conv3d by other names, which add a method and change nothing.
+_OF_CLIPS = ("Conv3d", "Conv3DSimple", "Conv3DNoTemporal", "Conv3DDepthwise")
+_FOLDS = (("Conv2d", "BatchNorm2d"), *((kind, "BatchNorm3d") for kind in _OF_CLIPS))
 _JOINS = (torch.cat, torch.concat, torch.concatenate)
 
 
@@ -230,7 +234,7 @@ class _Recorder(TorchFunctionMode):
         once = {node: (name, kind) for name, kind, _, node in reversed(self._runs) if node and times[name] == 1}
         for node, (name, kind) in once.items():
             conv, _ = node.next_functions[0] if node.next_functions else (None, 0)
-            if kind == "BatchNorm2d" and conv in once and once[conv][1] == "Conv2d" and routes.readers[conv] == 1:
+            if conv in once and (once[conv][1], kind) in _FOLDS and routes.readers[conv] == 1:
                 yield once[conv][0], name
 
 

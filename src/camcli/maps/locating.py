@@ -26,7 +26,7 @@ def locate(attribution: Attribution, box: Box, size: tuple[int, int]) -> tuple[t
     """
     import cv2
 
-    strength = scaling.strength(attribution.values)
+    strength = scaling.strength(attribution.values, attribution.kind)
     x0, y0, x1, y1 = attribution.box or box
     scale = min(1.0, _SIDE / max(x1 - x0, y1 - y0))
     shape = max(1, round((x1 - x0) * scale)), max(1, round((y1 - y0) * scale))

@@ -7,20 +7,22 @@ from typing import TypeVar
 import numpy as np
 from numpy.typing import NDArray
 
+from camcli.records import Kind
+
 # A saliency's few largest values would leave the rest at zero: its scale ends at this percentile of |values|.
 SALIENCY_PERCENTILE = 99.5
 
 Float = TypeVar("Float", np.float32, np.float64)
 
 
-def strength(values: NDArray[np.float32]) -> NDArray[np.float32]:
-    """The map (h, w) >= 0 itself, or of a saliency (C, h, w) the largest |value| over its channels."""
-    return values if values.ndim == 2 else np.asarray(np.abs(values).max(0))
+def strength(values: NDArray[np.float32], kind: Kind) -> NDArray[np.float32]:
+    """The map (*grid) >= 0 itself, or of a saliency (C, *grid) the largest |value| over its channels."""
+    return values if kind == "map" else np.asarray(np.abs(values).max(0))
 
 
-def top_of(values: NDArray[np.float32]) -> float:
+def top_of(values: NDArray[np.float32], kind: Kind) -> float:
     """The raw value that ends the scale: a map's maximum, a saliency's 99.5th percentile of |values|."""
-    if values.ndim == 2:
+    if kind == "map":
         return float(values.max(initial=0.0))
     return float(np.percentile(np.abs(values), SALIENCY_PERCENTILE))
 

@@ -34,4 +34,4 @@ def ablation_cam(evidence: Evidence) -> Tensor:
     score = evidence.value
     drops = (score - ablated) / score.abs().where(score != 0, 1.0)
     drops = drops.where(drops.abs().amax(0) > ROUNDING, 0.0)
-    return (drops.T[:, :, None, None] * evidence.acts).sum(1).relu()
+    return (evidence.everywhere(drops.T) * evidence.acts).sum(1).relu()

@@ -23,4 +23,4 @@ def cam(evidence: Evidence) -> Tensor:
     arXiv:1512.04150 eq. 1-2, which draws the negative part too: here that is --counterfactual. mean_ij of the sum plus
     the bias is the score.
     """
-    return (evidence.class_weights[:, :, None, None] * evidence.acts).sum(1).relu()
+    return (evidence.everywhere(evidence.class_weights) * evidence.acts).sum(1).relu()

@@ -23,16 +23,13 @@ def full_grad(evidence: Evidence) -> Tensor:
     b are the biases of convolutions and batch norms (what those add, running mean included), z their outputs. psi: the
     absolute value, scaled to [0, 1] over a layer, bilinearly upsampled and summed over its channels.
     """
-    from torch.nn.functional import interpolate
-
     total = _scaled(evidence.input_grads * evidence.images).sum(1)
     for term in evidence.bias_grads:
-        fine = interpolate(_scaled(term).sum(1, keepdim=True), total.shape[1:], mode="bilinear", align_corners=False)
-        total += fine[:, 0]
+        total += evidence.at_size(_scaled(term).sum(1))
     return total
 
 
 def _scaled(term: Tensor) -> Tensor:
-    size = term.abs()
-    low, high = size.amin((1, 2, 3), keepdim=True), size.amax((1, 2, 3), keepdim=True)
+    size, own = term.abs(), tuple(range(1, term.ndim))
+    low, high = size.amin(own, keepdim=True), size.amax(own, keepdim=True)
     return (size - low) / (high - low).where(high > low, 1.0)

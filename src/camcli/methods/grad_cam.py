@@ -19,5 +19,5 @@ if TYPE_CHECKING:
 )
 def grad_cam(evidence: Evidence) -> Tensor:
     """relu(sum_k mean_ij(dy/dA_k) * A_k), shape (N, h, w), unnormalised. arXiv:1610.02391 eq. 1-2."""
-    weights = evidence.grads.mean((2, 3), keepdim=True)
+    weights = evidence.grads.mean(evidence.places, keepdim=True)
     return evidence.combine(weights * evidence.acts)

@@ -25,8 +25,8 @@ def grad_cam_pp(evidence: Evidence) -> Tensor:
     leaves float32's range.
     """
     grads = evidence.grads.double()
-    total = evidence.acts.double().sum((2, 3), keepdim=True)
+    total = evidence.acts.double().sum(evidence.places, keepdim=True)
     denominator = 2 + total * grads  # alpha with g^2 cancelled
     alpha = ((grads != 0) & (denominator != 0)) / denominator.where(denominator != 0, 1.0)
-    weights = (alpha * grads.relu()).sum((2, 3), keepdim=True)
+    weights = (alpha * grads.relu()).sum(evidence.places, keepdim=True)
     return evidence.combine((weights * evidence.acts).float())

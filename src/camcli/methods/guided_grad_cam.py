@@ -25,8 +25,4 @@ def guided_grad_cam(evidence: Evidence) -> Tensor:
 
     The map selects the region of the class; the detail inside it is Guided Backprop's, with its caveat.
     """
-    from torch.nn.functional import interpolate
-
-    size = evidence.images.shape[-2:]
-    coarse = interpolate(grad_cam(evidence)[:, None], size, mode="bilinear", align_corners=False)
-    return coarse * guided_backprop(evidence)
+    return evidence.at_size(grad_cam(evidence)[:, None]) * guided_backprop(evidence)

@@ -34,6 +34,6 @@ def integrated_gradients(evidence: Evidence) -> Tensor:
     for other in evidence.again(STEPS, lambda i: evidence.black + way * ((points[i] + 1) / 2)):
         grads = other.input_grads
         share = grads.new_tensor(weights[done : done + len(grads) // len(way)] / 2)
-        total += evidence.sum_of(grads * share.repeat_interleave(len(way))[:, None, None, None])
+        total += evidence.sum_of(grads * share.repeat_interleave(len(way)).view(-1, *[1] * (way.ndim - 1)))
         done += len(share)
     return way * total

@@ -26,7 +26,7 @@ def is_cam(evidence: Evidence) -> Tensor:
 
     mean over i = 1..10 of y(i/10 * H_k * x); softmax over channels.
     """
-    masks = Masks(evidence.acts, evidence.images)
+    masks = Masks(evidence)
 
     def dimmed(i: int) -> Tensor:
         return masks.of(i // STEPS) * evidence.images * ((i % STEPS + 1) / STEPS)

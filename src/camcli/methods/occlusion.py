@@ -1,5 +1,6 @@
 from __future__ import annotations
 
+from itertools import product
 from typing import TYPE_CHECKING
 
 from camcli.methods import ROUNDING, method
@@ -10,6 +11,8 @@ if TYPE_CHECKING:
     from camcli.network.evidence import Evidence
 
 SQUARES = 7
+# Of clips, a covered part lasts so large a share of the frames.
+SPANS = 4
 
 
 @method(
@@ -24,25 +27,31 @@ def occlusion(evidence: Evidence) -> Tensor:
     """The fall of the score when a grey square covers a place, mean over the squares there, (N, H, W).
 
     arXiv:1311.2901 sec. 4.2. Squares of a seventh of the shorter side, half a square apart, of the mean colour; a place
-    that raises the score when covered is 0 here (--counterfactual shows it).
+    that raises the score when covered is 0 here (--counterfactual shows it). In clips a square lasts a quarter of the
+    frames.
     """
-    height, width = evidence.images.shape[2:]
+    *frames, height, width = evidence.images.shape[2:]
     side = max(1, round(min(height, width) / SQUARES))
-    squares = [(y, x) for y in _starts(height, side) for x in _starts(width, side)]
+    sides = (*(max(1, round(count / SPANS)) for count in frames), side, side)
+    starts = [_starts(length, own) for length, own in zip(evidence.images.shape[2:], sides, strict=True)]
+    squares = [tuple(map(_span, at, sides)) for at in product(*starts)]
 
     def covered(i: int) -> Tensor:
-        y, x = squares[i]
         images = evidence.images.clone()
-        images[:, :, y : y + side, x : x + side] = 0
+        images[:, :, *squares[i]] = 0
         return images
 
     drops = evidence.value - evidence.rescore(len(squares), covered, tag="occlusion")
     drops = drops.where(drops.abs().amax(0) > ROUNDING * evidence.value.abs(), 0.0)
     total, count = evidence.images[:, 0] * 0, evidence.images[0, 0] * 0
-    for (y, x), drop in zip(squares, drops, strict=True):
-        total[:, y : y + side, x : x + side] += drop[:, None, None]
-        count[y : y + side, x : x + side] += 1
+    for square, drop in zip(squares, drops, strict=True):
+        total[:, *square] += drop.view(-1, *[1] * len(square))
+        count[square] += 1
     return (total / count).relu()
+
+
+def _span(start: int, side: int) -> slice:
+    return slice(start, start + side)
 
 
 def _starts(length: int, side: int) -> list[int]:

@@ -36,14 +36,11 @@ def opti_cam(evidence: Evidence) -> Tensor:
 
 def _mask_of(evidence: Evidence) -> Tensor:
     """The mask (1, H, W) of the one picture."""
-    from torch.nn.functional import interpolate
-
     acts = evidence.acts.relu()
 
     def mask(u: Tensor) -> Tensor:
-        combined = (u.softmax(1)[:, :, None, None] * acts).sum(1, keepdim=True)
-        fine = interpolate(combined, evidence.images.shape[2:], mode="bilinear", align_corners=False)
-        low, high = fine.amin((2, 3), keepdim=True), fine.amax((2, 3), keepdim=True)
+        fine = evidence.at_size((evidence.everywhere(u.softmax(1)) * acts).sum(1, keepdim=True))
+        low, high = fine.amin(evidence.places, keepdim=True), fine.amax(evidence.places, keepdim=True)
         return (fine - low) / (high - low).where(high > low, 1.0)
 
     def masked(u: Tensor) -> Tensor:

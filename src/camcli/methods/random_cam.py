@@ -22,6 +22,6 @@ def random_cam(evidence: Evidence) -> Tensor:
 
     As in the benchmarks of the field: Grad-CAM, doi:10.1007/s11263-019-01228-7, with random weights.
     """
-    weights = evidence.acts.new_empty(1, evidence.acts.shape[1], 1, 1, device="cpu")
+    weights = evidence.acts.new_empty(1, evidence.acts.shape[1], device="cpu")
     weights = weights.uniform_(-1, 1, generator=evidence.generator()).to(evidence.acts.device)
-    return evidence.combine(weights * evidence.acts)
+    return evidence.combine(evidence.everywhere(weights) * evidence.acts)

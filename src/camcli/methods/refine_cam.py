@@ -24,19 +24,15 @@ def refine_cam(evidence: Evidence) -> Tensor:
     arXiv:2605.14641 sec. 4: each map is scaled, bilinearly upsampled and scaled again before they are multiplied. A
     stage ends at its last map that can't be negative, as Grad-CAM++ asks.
     """
-    from torch.nn.functional import interpolate
-
     product = None
     for stage in evidence.stages:
-        fine = interpolate(
-            _scaled(grad_cam_pp(stage))[:, None], evidence.images.shape[2:], mode="bilinear", align_corners=False
-        )
-        fine = _scaled(fine[:, 0])
+        fine = _scaled(evidence.at_size(_scaled(grad_cam_pp(stage))))
         product = fine if product is None else product * fine
     assert product is not None
     return product
 
 
 def _scaled(values: Tensor) -> Tensor:
-    low, high = values.amin((1, 2), keepdim=True), values.amax((1, 2), keepdim=True)
+    own = tuple(range(1, values.ndim))
+    low, high = values.amin(own, keepdim=True), values.amax(own, keepdim=True)
     return (values - low) / (high - low).where(high > low, 1.0)

@@ -28,7 +28,7 @@ def shapley_cam(evidence: Evidence) -> Tensor:
     """
     residual = evidence.about(map_classes(evidence.target, _residual))
     curvature = residual.curvature  # first: it finds the gradient on its way
-    weights = (residual.grads - curvature / 2).mean((2, 3), keepdim=True)
+    weights = (residual.grads - curvature / 2).mean(evidence.places, keepdim=True)
     return evidence.combine(weights * evidence.acts)
 
 

@@ -19,7 +19,8 @@ def noisy_copies(evidence: Evidence, share: float) -> Callable[[int], Tensor]:
     """Copies of the images (N, 3, H, W), each with its own seeded noise: a share of the picture's range."""
     generator = evidence.generator()
     images = evidence.images
-    scale = share * (images.amax((1, 2, 3), keepdim=True) - images.amin((1, 2, 3), keepdim=True))
+    own = tuple(range(1, images.ndim))
+    scale = share * (images.amax(own, keepdim=True) - images.amin(own, keepdim=True))
 
     def noisy(i: int) -> Tensor:
         noise = images.new_empty(1, *images.shape[1:], device="cpu").normal_(generator=generator)

@@ -37,7 +37,7 @@ def smooth_grad_cam_pp(evidence: Evidence) -> Tensor:
         first += evidence.sum_of(grads) / SAMPLES
         second += evidence.sum_of(grads**2) / SAMPLES
         third += evidence.sum_of(grads**3) / SAMPLES
-    denominator = 2 * second + acts.sum((2, 3), keepdim=True) * third
+    denominator = 2 * second + acts.sum(evidence.places, keepdim=True) * third
     alpha = second.where(denominator != 0, 0.0) / denominator.where(denominator != 0, 1.0)
-    weights = (alpha * first.relu()).sum((2, 3), keepdim=True)
+    weights = (alpha * first.relu()).sum(evidence.places, keepdim=True)
     return evidence.combine((weights * evidence.acts).float())

@@ -27,7 +27,7 @@ def ss_cam(evidence: Evidence) -> Tensor:
 
     arXiv:2006.14255 sec. 3, its first variant (noise on the map, 10 samples); softmax over channels, clean A.
     """
-    masks = Masks(evidence.acts, evidence.images)
+    masks = Masks(evidence)
     # The same fields for every channel: one that is skipped must not change what the others draw.
     fields = evidence.images.new_empty(SAMPLES, 1, 1, *evidence.images.shape[2:], device="cpu")
     fields.normal_(generator=evidence.generator())

@@ -19,7 +19,7 @@ if TYPE_CHECKING:
 )
 def xgrad_cam(evidence: Evidence) -> Tensor:
     """relu(sum_k w_k * A_k), w_k = sum_ij dy/dA_k A_k / sum_ij A_k, (N, h, w), unnormalised. arXiv:2008.02312 eq. 8."""
-    total = evidence.acts.sum((2, 3), keepdim=True)
-    weighted = (evidence.grads * evidence.acts).sum((2, 3), keepdim=True)
+    total = evidence.acts.sum(evidence.places, keepdim=True)
+    weighted = (evidence.grads * evidence.acts).sum(evidence.places, keepdim=True)
     weights = weighted.where(total != 0, 0.0) / total.where(total != 0, 1.0)
     return evidence.combine(weights * evidence.acts)

@@ -14,13 +14,14 @@ from importlib.util import find_spec
 from pathlib import Path
 
 from camcli.errors import RequestError, unknown
+from camcli.specs import ModelSpec
 
 BUNDLED = "efficientnet_lite0"
 # The names of timm's models start with this.
 TIMM = "timm:"
 # torchvision's sub-packages whose models are explained, by task; and what the others hold.
-TASKS = {"segmentation": "segment", "detection": "detect"}
-_KINDS = {"optical_flow": "an optical flow model", "video": "a video classifier"}
+TASKS = {"segmentation": "segment", "detection": "detect", "video": "watch"}
+_KINDS = {"optical_flow": "an optical flow model"}
 # A weights member for feature extraction only: it has no valid classifier, no labels, and another pixel scale.
 _NOT_CLASSIFIERS = frozenset({"IMAGENET1K_FEATURES"})
 # `@register_model()`, other decorators, then the function of that name.
@@ -90,6 +91,11 @@ def names() -> list[str]:
 def task_of(name: str) -> str:
     """The task of the model of that name."""
     return entries()[name].task
+
+
+def takes_clips(spec: ModelSpec) -> bool:
+    """True if the model takes clips of several frames, as far as its name and `task` tell."""
+    return (task_of(spec.model) if spec.model in names() else spec.task) == "watch"
 
 
 def unknown_weights(name: str, weights: str) -> RequestError:

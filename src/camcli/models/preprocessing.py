@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 from collections.abc import Mapping
+from dataclasses import replace
 from pathlib import Path
 from typing import Any
 
@@ -13,10 +14,12 @@ from camcli.errors import RequestError
 from camcli.models import preset_values, presets
 from camcli.models.model import DETECTED, Architecture
 from camcli.models.weights.checkpoints import Checkpoint
-from camcli.records import Preset, both, shortly, spelled
+from camcli.records import Preset, shortly, spelled
 from camcli.specs import ModelSpec
 from camcli.tasks import probing
 
+# Frames in a clip, for code that does not say how many it takes.
+FRAMES = 16
 # ImageNet's three means and deviations as one, for a network that takes grey pictures.
 _GREY_MEAN, _GREY_STD = (0.449,), (0.226,)
 
@@ -32,14 +35,16 @@ def check_size(name: str, preset: Preset, own: Preset) -> None:
     """Refuse another view than that of a network's own preset. Raises: RequestError."""
     if preset.view_size != own.view_size:
         raise RequestError(f"{name} takes {spelled(own.crop)} pictures only: --crop and presets can't change that")
+    if preset.frames != own.frames:
+        raise RequestError(f"{name} takes clips of {own.frames} frames only: leave --frames out")
 
 
 def preset_of(
     arch: Architecture, net: nn.Module, spec: ModelSpec, checkpoint: Checkpoint | None, remarks: list[str]
 ) -> Preset:
     """The architecture's preset, changed by the file named or found beside the weights, then by single options."""
-    preset = arch.preset
-    channels = _input_channels(arch, net, both(spec.crop or preset.crop))
+    preset = _of_clips(arch, spec)
+    channels = _input_channels(arch, net, replace(preset, crop=spec.crop or preset.crop).view_shape)
     fields = _told(spec, checkpoint, channels, remarks)
     if channels == 1 and len(preset.mean) == 3:
         if not {"mean", "std"} & fields.keys():
@@ -64,20 +69,36 @@ def preset_of(
     return preset
 
 
-def _input_channels(arch: Architecture, net: nn.Module, size: tuple[int, int]) -> int:
+def _of_clips(arch: Architecture, spec: ModelSpec) -> Preset:
+    """The architecture's preset, with so many frames in a clip as are asked for.
+
+    Raises: RequestError: it takes pictures.
+    """
+    preset = arch.preset
+    if preset.frames is None and spec.task == "watch":  # the user's own code, that is said to take clips
+        preset = replace(preset, frames=FRAMES)
+    if spec.frames is None:
+        return preset
+    if preset.frames is None:
+        raise RequestError(f"--frames: {arch.name} takes pictures (--task watch: if it takes clips)")
+    return replace(preset, frames=spec.frames)
+
+
+def _input_channels(arch: Architecture, net: nn.Module, size: tuple[int, ...]) -> int:
     """The number of channels: the first convolution's, as a rule. One before the stem takes more than pictures have.
 
     Code may cut pictures into patches before any convolution, or filter each channel: then numbers are tried out.
     """
     given = len(arch.preset.mean)
-    convolved = [module.in_channels for module in net.modules() if isinstance(module, nn.Conv2d)] or [given]
+    convolutions = (nn.Conv2d, nn.Conv3d)
+    convolved = [module.in_channels for module in net.modules() if isinstance(module, convolutions)] or [given]
     usual = next((count for count in convolved if count in (1, 3)), convolved[0])
     if usual == 3 or not arch.foreign:
         return usual
     # The usual pictures first: code may make them grey itself, and then runs on grey ones as well.
     likely = [count for count in (given, usual, 1) if count <= preset_values.MAX_CHANNELS]
     device = next((parameter.device for parameter in net.parameters()), None)
-    tried = (count for count in likely if probing.takes(net, torch.zeros(2, count, *size, device=device)))
+    tried = (count for count in likely if probing.takes(net, torch.zeros(2, count, *size[1:], device=device)))
     return next(tried, min(usual, *likely))
 
 

@@ -15,7 +15,7 @@ from camcli.errors import RequestError
 from camcli.models.model import DETECTED, Architecture
 from camcli.records import Preset
 from camcli.specs import ModelSpec, Spec
-from camcli.tasks import detect, probing
+from camcli.tasks import detect, probing, watch
 from camcli.tasks.classify import UNREAD, Classify
 from camcli.tasks.frozen import frozen
 from camcli.tasks.segment import Segment
@@ -33,8 +33,7 @@ def task_of(
         return task, classes, task.name == "detect"
     if not arch.probed and spec.output_key is None:
         return *probing.readout(len(list(net.parameters())[-1]), spec.multi_label), False
-    shape = (2, len(preset.mean), *preset.view_size)
-    noise = _noise(shape, device)
+    noise = _noise((2, *preset.view_shape), device)
     if spec.task == "segment":
         task, classes = _segmentation(arch, net, noise, spec)
         remarks += _remarks_on_places(arch, task)
@@ -55,7 +54,7 @@ def task_of(
             raise
         return UNREAD, 0, False
     remarks += _remarks(arch, task, alone=alone)
-    return task, classes, alone
+    return (watch.of_clips(task) if preset.frames is not None else task), classes, alone
 
 
 def _remarks(arch: Architecture, task: Classify, *, alone: bool) -> Iterator[str]:

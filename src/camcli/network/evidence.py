@@ -15,6 +15,7 @@ from camcli.errors import SetupError
 from camcli.network import variants
 from camcli.network.forward import Forward
 from camcli.network.layer import Layer
+from camcli.network.places import axes, everywhere, resized
 from camcli.network.variants import Variant
 from camcli.tasks.targets import Target, of_picture, of_variants, table_of
 
@@ -23,6 +24,7 @@ class Evidence:
     """The evidence of one forward about one number per picture. Methods are pure functions of it.
 
     images (N, 3, H, W) · acts, grads (N, C, h, w) at the layer · input_grads, guided_grads, deconv_grads (N, 3, H, W).
+    Of clips there is an axis of time before the height: (N, 3, T, H, W), (N, C, t, h, w).
     Variants are asked about in batches: `rescore` and `again` change the images, `resume` the layer's map.
     """
 
@@ -42,7 +44,21 @@ class Evidence:
     def black(self) -> Tensor:
         """The value of a black pixel in the images, (C, 1, 1)."""
         black = self._forward.network.black
-        return torch.zeros(self.images.shape[1], 1, 1, device=self.images.device) if black is None else black
+        channels = torch.zeros(self.images.shape[1], device=self.images.device) if black is None else black.flatten()
+        return everywhere(channels[None], self.images)[0]
+
+    @property
+    def places(self) -> tuple[int, ...]:
+        """The axes of the places in acts, grads and images: (2, 3), of clips (2, 3, 4)."""
+        return axes(self._forward.images)
+
+    def everywhere(self, numbers: Tensor) -> Tensor:
+        """Numbers (N, C), to be multiplied with values (N, C, *places) at every place."""
+        return everywhere(numbers, self._forward.images)
+
+    def at_size(self, values: Tensor) -> Tensor:
+        """Values (N, *grid) or (N, C, *grid) at the images' size, linearly in between."""
+        return resized(values, self._forward.size)
 
     @property
     def stages(self) -> list[Evidence]:
@@ -95,10 +111,10 @@ class Evidence:
 
         Raises: SetupError: the network does not end so after the layer.
         """
-        weights = self.grads.sum((2, 3))
-        means = weights[:, :, None, None].expand_as(self.grads) / self.grads[0, 0].numel()
+        weights = self.grads.sum(self.places)
+        means = self.everywhere(weights).expand_as(self.grads) / self.grads[0, 0].numel()
         half = self.resume(1, lambda i: self.acts / 2)[0]
-        expected = self.value - (weights * self.acts.mean((2, 3))).sum(1) / 2
+        expected = self.value - (weights * self.acts.mean(self.places)).sum(1) / 2
         scale = float(self.grads.abs().max()), float(self.value.abs().max())
         even = torch.allclose(self.grads, means, rtol=1e-3, atol=1e-5 * scale[0])
         if not even or not torch.allclose(half, expected, rtol=1e-3, atol=1e-4 * scale[1]):

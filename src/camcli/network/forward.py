@@ -19,9 +19,10 @@ from torch import Tensor, nn
 from camcli.errors import SetupError
 from camcli.network import slopes
 from camcli.network.attention import Attention
-from camcli.network.layer import Layer
+from camcli.network.layer import Grid, Layer
 from camcli.network.network import Network, on_run
 from camcli.network.parts import ATTENTION, BENDS_RELU, DENSE, RESUMES, TO_PIXELS
+from camcli.network.places import axes, everywhere
 from camcli.network.rectifiers import BentReLU
 from camcli.network.sparse import SparseBackward
 from camcli.network.tapes import Tape
@@ -32,7 +33,8 @@ from camcli.tasks.targets import Target
 
 
 class Forward:
-    """One forward of one batch: images float32 (N, C, H, W), normalised, on the network's device.
+    """One forward of one batch: images float32 (N, C, H, W) or clips (N, C, T, H, W), normalised, on the network's
+    device.
 
     `layers` are kept for maps, and so are the `stages` before each of them (see `choosing.stages`). `parts` names the
     parts of Evidence that will be read (see `parts`). If one of them reaches the pixels, the graph does too, so that
@@ -96,9 +98,9 @@ class Forward:
             self.asked.setdefault(target, len(self.asked))
 
     @property
-    def size(self) -> tuple[int, int]:
-        """(H, W) of the images."""
-        return self.images.shape[-2], self.images.shape[-1]
+    def size(self) -> Grid:
+        """(H, W) of the images, or (T, H, W) of the clips."""
+        return tuple(self.images.shape[2:])
 
     def values(self, target: Target) -> Tensor:
         """The target's number for each picture (N,)."""
@@ -109,11 +111,11 @@ class Forward:
         return self._kept[layer.name].detach()
 
     def activations(self, layer: Layer) -> Tensor:
-        """(N, C, h, w): the layer's output as a map."""
+        """(N, C, *grid): the layer's output as a map."""
         return layer.to_map(self.output(layer), self.size)
 
     def gradient(self, rule: str, target: Target, layer: Layer | None) -> Tensor:
-        """d target / d layer (N, C, h, w), or d target / d images (N, C, H, W) if `layer` is None, under a rule.
+        """d target / d layer (N, C, *grid), or d target / d images, shaped as these, if `layer` is None, under a rule.
 
         In eval mode pictures don't influence each other, so the gradient of the sum is each picture's own.
         """
@@ -132,7 +134,7 @@ class Forward:
         return bool(self.gradient("gradient", target, layer).any())
 
     def curvature(self, target: Target, layer: Layer) -> Tensor:
-        """H A (N, C, h, w): the Hessian of the target in the layer's map, times that map."""
+        """H A (N, C, *grid): the Hessian of the target in the layer's map, times that map."""
         source = self._kept[layer.name]
         (gradient,) = self._differentiate(target, [source], twice=True)
         slope = layer.to_map(gradient.detach(), self.size)
@@ -152,11 +154,11 @@ class Forward:
         return product
 
     def bias_gradients(self, target: Target) -> list[Tensor]:
-        """For each convolution and batch norm with a bias b: b * d target / d its output, (N, C, h, w)."""
+        """For each convolution and batch norm with a bias b: b * d target / d its output, (N, C, *grid)."""
         gradients = self._differentiate(target, [output for _, output in self._biased])
         gradients = self._more_than_rounding(target, gradients)
         return [
-            _implicit_bias(module)[None, :, None, None] * gradient
+            everywhere(_implicit_bias(module)[None], gradient) * gradient
             for (module, _), gradient in zip(self._biased, gradients, strict=True)
         ]
 
@@ -170,14 +172,16 @@ class Forward:
         """(N,): the largest sum over channels of the layer's dy/dA times A that rounding alone can make."""
         key = (target, layer.name)
         if key not in self._sizes:
-            weights = self.gradient("gradient", target, layer).abs().mean((2, 3), keepdim=True)
-            self._sizes[key] = slopes.ROUNDING * (weights * self.activations(layer).abs()).sum(1).amax((1, 2))
+            slope = self.gradient("gradient", target, layer).abs()
+            products = slope.mean(axes(slope), keepdim=True) * self.activations(layer).abs()
+            self._sizes[key] = slopes.ROUNDING * products.sum(1).flatten(1).amax(1)
         return self._sizes[key]
 
     def cancels(self, target: Target, layer: Layer) -> Tensor:
         """(N,) of bool: True if the evidence for and against the target at the layer adds up to rounding."""
-        weights = self.gradient("gradient", target, layer).mean((2, 3), keepdim=True)
-        total = (weights * self.activations(layer)).sum(1).abs().amax((1, 2))
+        slope = self.gradient("gradient", target, layer)
+        products = slope.mean(axes(slope), keepdim=True) * self.activations(layer)
+        total = products.sum(1).abs().flatten(1).amax(1)
         return total <= self.rounding_of_sum(target, layer)
 
     @property
@@ -275,15 +279,17 @@ def or_zeros(gradients: Sequence[Tensor | None], sources: Sequence[Tensor]) -> l
 _ROUNDING_CHANGES = 100
 _SMALLEST = torch.finfo(torch.float32).tiny
 
-_BIASED = (nn.Conv2d, nn.ConvTranspose2d, nn.BatchNorm2d)
+_CONVOLUTIONS = (nn.Conv2d, nn.ConvTranspose2d, nn.Conv3d, nn.ConvTranspose3d)
+_BATCH_NORMS = (nn.BatchNorm2d, nn.BatchNorm3d)
+_BIASED = (*_CONVOLUTIONS, *_BATCH_NORMS)
 
 
 def _implicit_bias(module: nn.Module) -> Tensor:
     """The number that the module adds to each channel: its bias, in a batch norm less the scaled running mean."""
-    if isinstance(module, nn.BatchNorm2d):
+    if isinstance(module, _BATCH_NORMS):
         assert module.running_mean is not None
         assert module.running_var is not None
         mean = module.running_mean / torch.sqrt(module.running_var + module.eps)
         return (module.bias - mean * module.weight).detach()
-    assert isinstance(module, (nn.Conv2d, nn.ConvTranspose2d))
+    assert isinstance(module, _CONVOLUTIONS)
     return module.bias.detach() if module.bias is not None else module.weight.new_zeros(module.out_channels)

@@ -4,7 +4,9 @@ from __future__ import annotations
 
 import math
 from dataclasses import dataclass, replace
-from typing import TYPE_CHECKING, Literal
+from itertools import product
+from math import prod
+from typing import TYPE_CHECKING, Literal, TypeAlias
 
 from camcli.errors import SetupError
 from camcli.records import spelled
@@ -12,50 +14,60 @@ from camcli.records import spelled
 if TYPE_CHECKING:
     from torch import Tensor, nn
 
-# (N, C, h, w), (N, h, w, C), (N, tokens, C), (tokens, N, C) and (N, C, tokens).
+# (N, C, *grid), (N, *grid, C), (N, tokens, C), (tokens, N, C) and (N, C, tokens).
 Arrangement = Literal["channels first", "channels last", "tokens", "tokens first", "tokens last"]
 TOKEN_AXES: dict[Arrangement, int] = {"tokens first": 0, "tokens": 1, "tokens last": 2}
 
 
+# (h, w) of a picture's map or (t, h, w) of a clip's; and (height, width), (frames, height, width) of those.
+Grid: TypeAlias = tuple[int, ...]
+
+
 @dataclass(frozen=True, slots=True)
 class Layout:
-    """The reading of an output as a map (N, C, h, w), (C, h, w) = `shape`.
+    """The reading of an output as a map (N, C, *grid), (C, *grid) = `shape`, of pictures of `images` (height, width) or
+    clips of (frames, height, width).
 
     Class tokens and registers stand `before` and `after` the patches and at the places `among` them. `assumed`: nobody
     saw them put before the patches, or the tokens' count is that of no earlier grid, so their grid is only assumed.
     """
 
-    shape: tuple[int, int, int]
+    shape: tuple[int, ...]
     arrangement: Arrangement
-    images: tuple[int, int]
+    images: Grid
     before: int = 0
     after: int = 0
     among: tuple[int, ...] = ()
     assumed: bool = False
 
-    def read(self, output: Tensor, images: tuple[int, int]) -> Tensor:
-        """(N, C, h, w) from the output, or a gradient shaped like it, at pictures of that height and width."""
+    @property
+    def own_grid(self) -> Grid:
+        """(h, w) or (t, h, w) at pictures or clips of the traced size."""
+        return self.shape[1:]
+
+    def read(self, output: Tensor, images: Grid) -> Tensor:
+        """(N, C, *grid) from the output, or a gradient shaped like it, at pictures or clips of that size."""
         if self.arrangement == "channels first":
             return output
         if self.arrangement == "channels last":
-            return output.permute(0, 3, 1, 2)
+            return output.movedim(-1, 1)
         return self.of_tokens(output.transpose(self.token_axis, 1), images)
 
-    def of_tokens(self, tokens: Tensor, images: tuple[int, int]) -> Tensor:
-        """(N, C, h, w) from values of each token (N, tokens, C)."""
+    def of_tokens(self, tokens: Tensor, images: Grid) -> Tensor:
+        """(N, C, *grid) from values of each token (N, tokens, C)."""
         patches = tokens[:, self._patches(tokens.shape[1], images)]
-        height, width = self.grid(patches.shape[1], images)
-        return patches.reshape(len(patches), height, width, -1).permute(0, 3, 1, 2)
+        grid = self.grid(patches.shape[1], images)
+        return patches.reshape(len(patches), *grid, -1).movedim(-1, 1)
 
     def write(self, values: Tensor, output: Tensor) -> Tensor:
-        """An output like the given one that holds the map `values` (N, C, h, w): the reverse of `read`."""
+        """An output like the given one that holds the map `values` (N, C, *grid): the reverse of `read`."""
         if self.arrangement == "channels first":
             return values
         if self.arrangement == "channels last":
-            return values.permute(0, 2, 3, 1)
+            return values.movedim(1, -1)
         changed = output.clone()
         tokens = changed.transpose(self.token_axis, 1)
-        count = values.shape[2] * values.shape[3] + self.before + self.after + len(self.among)
+        count = values.shape[2:].numel() + self.before + self.after + len(self.among)
         tokens[:, self._patches(count, self.images)] = values.flatten(2).transpose(1, 2)
         return changed
 
@@ -64,33 +76,40 @@ class Layout:
         """The axis of the tokens, in a layout that has any."""
         return TOKEN_AXES[self.arrangement]
 
-    def _patches(self, tokens: int, images: tuple[int, int]) -> slice | list[int]:
+    def _patches(self, tokens: int, images: Grid) -> slice | list[int]:
         """The places of the patches among so many tokens.
 
         Raises: SetupError: others lie among them, at pictures of another size than the traced.
         """
         if not self.among:
             return slice(self.before, tokens - self.after)
-        if tokens != self.shape[1] * self.shape[2] + self.before + self.after + len(self.among):
-            raise SetupError(f"tokens that are no patches lie among those of a picture of {spelled(images)}")
+        if tokens != prod(self.own_grid) + self.before + self.after + len(self.among):
+            raise SetupError(f"tokens that are no patches lie among those of {_named(images)}")
         return [i for i in range(self.before, tokens - self.after) if i not in self.among]
 
-    def grid(self, patches: int, images: tuple[int, int]) -> tuple[int, int]:
-        """(h, w) of so many patches; at pictures of another size than traced by the same stride, rounded either way.
+    def grid(self, patches: int, images: Grid) -> Grid:
+        """The grid of so many patches; at pictures of another size than traced by the same stride, rounded either way.
 
         Raises:
             SetupError: they lie on no such grid.
         """
-        _, height, width = self.shape
-        if images == self.images and patches == height * width:
-            return height, width
-        rows, columns = height * images[0] / self.images[0], width * images[1] / self.images[1]
-        for h in {math.floor(rows), math.ceil(rows)} - {0}:
-            if patches % h == 0 and abs(patches // h - columns) < 1:
-                return h, patches // h
-        if patches == height * width:  # brought to one size on the way
-            return height, width
-        raise SetupError(f"the layer's {patches} patches lie on no grid of a picture of {spelled(images)}")
+        own = self.own_grid
+        if images == self.images and patches == prod(own):
+            return own
+        sides = [side * now / traced for side, now, traced in zip(own, images, self.images, strict=True)]
+        for known in product(*({math.floor(side), math.ceil(side)} - {0} for side in sides[:-1])):
+            last, rest = divmod(patches, prod(known))
+            if rest == 0 and abs(last - sides[-1]) < 1:
+                return (*known, last)
+        if patches == prod(own):  # brought to one size on the way
+            return own
+        raise SetupError(f"the layer's {patches} patches lie on no grid of {_named(images)}")
+
+
+def _named(images: Grid) -> str:
+    """Words for a picture or a clip of that size."""
+    picture = f"a picture of {spelled((images[-2], images[-1]))}"
+    return picture if len(images) == 2 else f"{images[0]} frames, each {picture}"
 
 
 @dataclass(frozen=True, slots=True, eq=False)
@@ -110,12 +129,12 @@ class Layer:
     others: tuple[Layout, ...] = ()
 
     @property
-    def shape(self) -> tuple[int, int, int]:
-        """(C, h, w) at pictures of the traced size."""
+    def shape(self) -> tuple[int, ...]:
+        """(C, *grid) at pictures or clips of the traced size."""
         return self.layout.shape
 
-    def to_map(self, output: Tensor, images: tuple[int, int]) -> Tensor:
-        """(N, C, h, w) from its output, or a gradient shaped like it, at pictures of that (height, width)."""
+    def to_map(self, output: Tensor, images: Grid) -> Tensor:
+        """(N, C, *grid) from its output, or a gradient shaped like it, at pictures or clips of that size."""
         return self.layout.read(output, images)
 
     def from_map(self, values: Tensor, output: Tensor) -> Tensor:

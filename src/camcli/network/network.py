@@ -47,7 +47,7 @@ class Network:
     sparse: bool = False
 
     def arranged(self, images: Tensor) -> Tensor:
-        """The images (N, C, H, W), lying in memory as the network's kernels do."""
+        """The images (N, C, H, W), or clips, lying in memory as the network's kernels do."""
         return images.contiguous(memory_format=torch.channels_last if self.channels_last else torch.contiguous_format)
 
     def outputs(self, images: Tensor) -> Outputs:

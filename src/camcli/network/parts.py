@@ -23,7 +23,9 @@ OF_TARGET = TO_PIXELS | ASKS_AGAIN | AT_STAGES | {"grads", "class_weights", "cur
 DENSE = TO_PIXELS | {"curvature"}
 # Read by any method without preparation.
 ALWAYS = frozenset(
-    {"images", "black", "logits", "value", "target", "generator", "component", "projection", "to_grid", "class_token"}
+    (
+        "images black logits value target generator component projection to_grid class_token places everywhere at_size"
+    ).split()
 )
 # Sums over channels that --eigen-smooth can replace.
 COMBINES = frozenset({"combine"})

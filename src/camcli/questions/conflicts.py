@@ -12,7 +12,7 @@ from camcli.methods import Method
 from camcli.models import Model
 from camcli.network import parts
 from camcli.records import spelled
-from camcli.specs import TARGETS, Spec
+from camcli.specs import TARGETS, OutputSpec, Spec
 from camcli.tasks.task import Task
 
 # These need every operation before the layer to be seen, and compiled code shows none.
@@ -67,7 +67,16 @@ def _named(spec: Spec) -> tuple[str, ...]:
 
 
 def check_model(spec: Spec, model: Model) -> None:
-    """Check the pictures' size. Raises: SetupError: the model takes one size only, and others are asked for."""
+    """Check the pictures' size, and the frames asked for.
+
+    Raises:
+        RequestError: frames of clips, of a model of pictures, or the other way round.
+        SetupError: the model takes one size only, and others are asked for.
+    """
+    if model.preset.frames is None and spec.stride is not None:
+        raise RequestError(f"--stride: {model.name} takes pictures, not clips; --every takes each N-th frame of a film")
+    if model.preset.frames is not None and spec.every is not None:
+        raise RequestError(f"--every: {model.name} takes clips; --stride says how far apart their frames are")
     if not model.fixed_size:
         return
     if "scale" in spec.augment:
@@ -75,6 +84,12 @@ def check_model(spec: Spec, model: Model) -> None:
     if spec.fit == "full":
         size = spelled(model.preset.crop)
         raise SetupError(f"{model.name} takes {size} pictures only: use --fit crop, squash or pad")
+
+
+def check_pictures(where: OutputSpec, model: Model) -> None:
+    """Check the kinds of pictures to be written. Raises: RequestError: a clip's, of a model that takes pictures."""
+    if model.preset.frames is None and (asked := [kind for kind in ("strip", "gif") if kind in where.pictures]):
+        raise RequestError(f"--save {','.join(asked)} is of clips, and {model.name} takes pictures")
 
 
 def _method(spec: Spec, name: str, task: Task | None) -> Method:

@@ -23,6 +23,7 @@ from camcli._version import __version__
 from camcli.answers.attributing import attributions
 from camcli.answers.batch import Batch, batch_of
 from camcli.errors import SetupError
+from camcli.inputs.moving import sampling_of
 from camcli.inputs.reading import Item, Reader
 from camcli.machine import faults
 from camcli.machine.faults import machine_failures
@@ -95,7 +96,8 @@ class Engine:
         # The pictures of one forward: fewer than a batch once so many did not fit in memory.
         self._most = self.batch_size
         truth = FolderClasses(model, lambda text: self.on_remark(text)) if self.asker.by_folder else None
-        self.reader = Reader(model.preset, spec.fit or model.task.fit, spec.decoding, truth, max_pixels)
+        fit = spec.fit or model.task.fit
+        self.reader = Reader(model.preset, fit, spec.decoding, truth, max_pixels, sampling_of(spec))
 
     @property
     def methods(self) -> Sequence[Method]:

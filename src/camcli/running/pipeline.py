@@ -12,6 +12,7 @@ import torch
 from camcli.inputs.reading import refused
 from camcli.machine.faults import machine_failures
 from camcli.machine.pools import ahead, pool_of
+from camcli.questions import conflicts
 from camcli.records import MAX_PIXELS, Failed, Ref, Result, Row
 from camcli.running.engine import Engine
 from camcli.sinks import Files, as_row
@@ -30,12 +31,14 @@ def open_engine(
 ) -> Engine:
     """An engine in a process of its own, whose threads it sets. All other guards are the engine's own.
 
-    Raises: as `Engine`.
+    Raises: as `Engine`; RequestError: pictures that its model has none of.
     """
     if threads is not None:
         torch.set_num_threads(threads)
     cv2.setNumThreads(1)  # pictures are drawn side by side
-    return Engine(spec, progress=progress, workers=workers, max_pixels=max_pixels)
+    engine = Engine(spec, progress=progress, workers=workers, max_pixels=max_pixels)
+    conflicts.check_pictures(where, engine.model)
+    return engine
 
 
 def rows(engine: Engine, refs: Iterable[Ref], files: Files, *, fail_fast: bool = False) -> Iterator[Row]:

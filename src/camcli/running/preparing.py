@@ -79,7 +79,7 @@ class _Preparation:
         spec, model = self._spec, self._model
         # With two pictures a table (1, h, w, C) of the network's own is no map; for known networks one will do.
         pictures = 1 if model.alone or model.known else 2
-        grey = torch.zeros(pictures, len(model.preset.mean), *model.preset.view_size, device=model.device)
+        grey = torch.zeros(pictures, *model.preset.view_shape, device=model.device)
         found = self._found_habits(grey)
         traced = self._traced(grey)
         chosen: list[Layer] = []
@@ -103,7 +103,7 @@ class _Preparation:
         plan = Plan(network, self._methods, chosen, stages, spec.augment, spec.eigen_smooth, spec.fuse, levels)
         if network.batch_size > 1 and spec.batch_size is None and model.device.startswith("cuda"):
             size = faults.batch_that_fits(
-                lambda count: self._ask_about(plan, grey[:1].repeat(count, 1, 1, 1)), grey.device
+                lambda count: self._ask_about(plan, grey[:1].expand(count, *grey.shape[1:]).clone()), grey.device
             )
             plan = replace(plan, network=replace(network, batch_size=size))
         randomised: tuple[tuple[str, Plan], ...] = ()

@@ -97,12 +97,16 @@ def rearranged(
 def _faster(model: Model, normalised: Sequence[tuple[str, str]], kept: Collection[str]) -> Tuned:
     """The tuned network. torchvision's are known to be tuned well; of others the fastest form that answers alike, or
     else the network itself."""
+    if model.preset.frames is not None:  # kernels of clips are of five axes
+        memories: tuple[bool, ...] = (False,)
+    else:
+        memories = (True, False)
     if model.known:
-        return Tuned(tuned(model.net, normalised, kept), channels_last=True)
+        return Tuned(tuned(model.net, normalised, kept, channels_last=memories[0]), channels_last=memories[0])
     if model.task.rule == "read-from":  # on noise nothing is found that could be compared
         return Tuned(model.net)
     remark = None
-    for channels_last in (True, False):
+    for channels_last in memories:
         try:
             net = tuned(model.net, normalised, kept, channels_last=channels_last)
         except _UNCOPIED:
@@ -118,7 +122,7 @@ def _faster(model: Model, normalised: Sequence[tuple[str, str]], kept: Collectio
 def is_faithful(copy: nn.Module, model: Model, layers: Collection[str], *, channels_last: bool = True) -> bool:
     """True if a copy answers as the model does, by running its own layers: code may hold on to the network that it was
     made for, and then runs that in place of the copy."""
-    shape = (1 if model.alone else 2, len(model.preset.mean), *model.preset.view_size)
+    shape = (1 if model.alone else 2, *model.preset.view_shape)
     noise = torch.randn(shape, generator=torch.Generator().manual_seed(0)).to(model.device)
     memory = torch.channels_last if channels_last else torch.contiguous_format
     try:
@@ -190,22 +194,22 @@ def _is_plain(module: nn.Module) -> bool:
     return "forward" not in vars(module) and not any(hooks) and getattr(module, "running_mean", 0) is not None
 
 
-def _folded(conv: nn.Module, norm: nn.Module, memory: torch.memory_format) -> nn.Conv2d:
-    assert isinstance(conv, nn.Conv2d)
-    assert isinstance(norm, nn.BatchNorm2d)
+def _folded(conv: nn.Module, norm: nn.Module, memory: torch.memory_format) -> nn.Module:
+    assert isinstance(conv, (nn.Conv2d, nn.Conv3d))
+    assert isinstance(norm, (nn.BatchNorm2d, nn.BatchNorm3d))
     assert norm.running_mean is not None
     assert norm.running_var is not None
     weight, bias = fuse_conv_bn_weights(
         conv.weight, conv.bias, norm.running_mean, norm.running_var, norm.eps, norm.weight, norm.bias
     )
     one = deepcopy(conv, {id(tensor): tensor for tensor in conv.parameters()})
-    one.weight = nn.Parameter(weight.detach().contiguous(memory_format=memory), requires_grad=False)
+    one.weight = nn.Parameter(_arranged(weight.detach(), memory), requires_grad=False)
     one.bias = nn.Parameter(bias.detach(), requires_grad=False)
     return one
 
 
 def _arranged(tensor: Tensor, memory: torch.memory_format) -> Tensor:
-    """The tensor in that memory format; the tensor itself if it is no kernel of a convolution."""
+    """The tensor in that memory format; the tensor itself if it is no kernel of a convolution of pictures."""
     if tensor.ndim != 4:
         return tensor
     arranged = tensor.detach().contiguous(memory_format=memory)

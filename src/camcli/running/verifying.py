@@ -13,11 +13,11 @@ from typing import Any, BinaryIO, Literal, Union, get_args, get_origin, get_type
 
 from camcli._version import __version__
 from camcli.errors import RequestError
-from camcli.inputs.refs import ref_named
+from camcli.inputs.refs import again
 from camcli.maps.fingerprints import deviation
 from camcli.maps.locating import iou
 from camcli.models import catalog, weights_url
-from camcli.records import Result, Row
+from camcli.records import Moment, Result, Row
 from camcli.sinks import as_row, dump, schema
 from camcli.specs import TARGETS, Spec
 from camcli.storage import pipes
@@ -115,7 +115,12 @@ def _results(spec: Spec, rows: Sequence[Row], max_pixels: int) -> Iterator[Resul
     from camcli.running.engine import Engine
 
     engine = Engine(spec, max_pixels=max_pixels)
-    return engine.explain(ref_named(index, row["input"]) for index, row in enumerate(rows))
+    return engine.explain(again(((row["input"], _moment(row)) for row in rows), max_pixels))
+
+
+def _moment(row: Row) -> Moment | None:
+    """The moment of a film that a row is of."""
+    return Moment(row["moment"]["frame"], row["moment"]["seconds"]) if "moment" in row else None
 
 
 def _spec(given: Row, trusted: Trusted, made_by: str = "another version") -> Spec:
@@ -186,7 +191,7 @@ def _gone(then: Row, message: str) -> dict[str, Any]:
 
 
 def _named(row: Row) -> dict[str, Any]:
-    return {key: row[key] for key in ("input", "again") if key in row}
+    return {key: row[key] for key in ("input", "again", "moment") if key in row}
 
 
 def _counterpart(answer: Row, others: Sequence[Row]) -> Row | None:

@@ -8,20 +8,25 @@ from __future__ import annotations
 
 import os
 import re
-from collections.abc import Iterator
+from collections import Counter
+from collections.abc import Iterable, Iterator, Sequence
 from contextlib import closing, contextmanager, suppress
+from dataclasses import replace
+from itertools import pairwise
 from math import prod
 from pathlib import Path
 from threading import Lock
 
-from camcli.drawing import overlays, sheets
+from camcli.drawing import clips, overlays, sheets
 from camcli.entries import Box
-from camcli.errors import InputError, SetupError
-from camcli.inputs import decoding
+from camcli.errors import InputError, RequestError, SetupError
+from camcli.inputs import decoding, films
 from camcli.inputs.refs import mirrored
-from camcli.records import Attribution, Failed, Frame, Picture, Result
+from camcli.records import Attribution, Explained, Failed, Frame, Result
 from camcli.sinks.encoding import encoded, npz
-from camcli.sinks.naming import MAX_SLUG, Paths, fitting, suffix_of
+from camcli.sinks.films import animation, film
+from camcli.sinks.naming import FILM, MAX_SLUG, Paths, fitting, suffix_of
+from camcli.sinks.reels import Reels
 from camcli.sinks.waiting import Drawing, Waiting, version_of, waiting_room
 from camcli.specs import OutputSpec
 from camcli.storage import uris
@@ -33,6 +38,7 @@ DRAWN = {
     "heatmap": overlays.heatmap,
     "panel": overlays.panel,
     "neurons": sheets.neurons,
+    "strip": clips.strip,
 }
 
 
@@ -72,26 +78,25 @@ class Files:
             sweep(waiting_room())
         drawn = set(spec.pictures) - {"raw"}
         self._waiting = Waiting() if spec.norm == "run" and drawn else None
+        self._reels = Reels()
 
     def write(self, result: Result) -> list[Paths]:
         """Writes pictures; gives their paths by kind, one mapping per attribution of the result.
 
         Raises:
             InputError: they would lie outside the folder: a link in it leads there.
+            RequestError: norm "run", of a film.
             SetupError: they can't be written.
         """
         if isinstance(result, Failed) or (self._spec.folder is None and self._spec.file is None):
             return []
-        stem = mirrored(result.ref)
-        read_at: dict[str, set[str]] = {}
-        for a in result.attributions:
-            read_at.setdefault(a.method, set()).update([a.layer] if a.layer else [])
-        several_layers = any(len(layers) > 1 for layers in read_at.values())
-        written = []
-        for attribution in result.attributions:
-            kinds = [kind for kind in self._spec.pictures if kind != "neurons" or attribution.neurons]
-            paths = {kind: self._path(stem, attribution, kind, several_layers) for kind in kinds}
-            written.append(paths)
+        films = result.frame.frames is not None or result.ref.moment is not None
+        if films and self._waiting is not None:
+            raise RequestError("--norm run: a film has one scale as it is; --norm fixed --norm-max VALUE for several")
+        written = self._paths(result)
+        if result.ref.moment is not None and "overlay" in self._spec.pictures:
+            self._reels.add(result, [paths["overlay"] for paths in written])
+        for attribution, paths in zip(result.attributions, written, strict=True):
             if "raw" in paths:
                 self._put(npz(result, attribution), paths["raw"])
             if self._waiting is not None:
@@ -108,12 +113,41 @@ class Files:
                     )
                 )
             else:
-                top = self._spec.norm_max if self._spec.norm == "fixed" else None
-                self._draw(result.frame, result.box, attribution, paths, top)
+                self._draw(result.frame, result.box, attribution, paths, self._fixed_top)
         return written
+
+    @property
+    def _fixed_top(self) -> float | None:
+        return self._spec.norm_max if self._spec.norm == "fixed" else None
+
+    def _paths(self, result: Explained) -> list[Paths]:
+        """The paths of each answer's files, by kind."""
+        stem, whole = mirrored(result.ref), mirrored(replace(result.ref, moment=None))
+        read_at: dict[str, set[str]] = {}
+        for a in result.attributions:
+            read_at.setdefault(a.method, set()).update([a.layer] if a.layer else [])
+        several_layers = any(len(layers) > 1 for layers in read_at.values())
+        moving = moving_suffix(result)
+        numbers: Counter[tuple[str, str | None]] = Counter()
+        found = []
+        for attribution in result.attributions:
+            layer = attribution.layer if several_layers else None
+            slug = re.sub(r"[^a-z0-9]+", "-", attribution.target.name.lower()).strip("-")[:MAX_SLUG]
+            paths: Paths = {}
+            for kind in self._spec.pictures:
+                if kind == "overlay" and result.ref.moment is not None:
+                    # Its frames may be of different classes: their place among the answers names it.
+                    number = _number(attribution, numbers)
+                    paths[kind] = self._path(whole, (attribution.method, number, layer, kind), moving)
+                elif kind != "neurons" or attribution.neurons:
+                    suffix = suffix_of(kind, self._spec, moving)
+                    paths[kind] = self._path(stem, (attribution.method, slug, layer, kind), suffix)
+            found.append(paths)
+        return found
 
     def drop(self) -> None:
         """Forget the drawings that wait."""
+        self._reels.close()
         if self._waiting is not None:
             self._waiting.close()
             self._waiting = None
@@ -122,7 +156,9 @@ class Files:
         try:
             if self._waiting is not None:
                 self._draw_all(self._waiting)
+            self._reels.draw(self._style(self._fixed_top), self._move)
         finally:
+            self._reels.close()
             if self._scratch is not None:
                 self._scratch.close()
 
@@ -148,11 +184,43 @@ class Files:
             )
 
     def _draw(self, frame: Frame, box: Box, attribution: Attribution, paths: Paths, top: float | None) -> None:
-        style = overlays.Style(self._spec.colormap, self._spec.opacity, top, self._spec.max_side)
+        style = self._style(top)
         for kind, path in paths.items():
-            if kind != "raw":
+            if kind == "overlay" and frame.ref.moment is not None:
+                continue  # it comes with its film
+            if kind == "gif" or (kind == "overlay" and frame.frames is not None):
+                self._move(path, clips.frames(frame, box, attribution, style), frame.rate or clips.CLOCK)
+            elif kind != "raw":
                 draw = DRAWN[kind]
                 self._put(encoded(draw(frame, box, attribution, style), Path(path).suffix), path)
+
+    def _style(self, top: float | None) -> overlays.Style:
+        return overlays.Style(self._spec.colormap, self._spec.opacity, top, self._spec.max_side)
+
+    def _move(self, path: str, pictures: Iterable[tuple[overlays.Pixels, float]], rate: float) -> None:
+        """Writes a film, or an animation, of pictures and their times in seconds."""
+        if not path.endswith(FILM):
+            frames, times = zip(*pictures, strict=True)
+            lasting = [after - before for before, after in pairwise([*times, times[-1] + 1 / rate])]
+            self._put(animation(frames, lasting, Path(path).suffix), path)
+            return
+        local = uris.local_path(path) if self._folder is not None else None
+        if local is not None:
+            self._check_inside(local)
+            _encode(Path(local), pictures, rate, self._scratch_here(), durable=self._spec.durable)
+            return
+        scratch = Scratch(waiting_room())  # a folder elsewhere gets it when it is whole
+        try:
+            _encode(scratch.folder / f"film{FILM}", pictures, rate, scratch)
+            put((scratch.folder / f"film{FILM}").read_bytes(), path)
+        finally:
+            scratch.close()
+
+    def _scratch_here(self) -> Scratch:
+        with self._lock:
+            if self._scratch is None:
+                self._scratch = Scratch(Path(self._folder or ""))
+            return self._scratch
 
     def _put(self, content: bytes, path: str) -> None:
         folder = self._folder
@@ -160,25 +228,65 @@ class Files:
         if folder is None or local is None:
             put(content, path)
             return
-        real = os.path.realpath(folder)
-        if os.path.commonpath([real, os.path.realpath(os.path.dirname(local))]) != real:  # noqa: PTH120
-            raise InputError("write", "outside", f"its files would lie outside {folder}: a link in it leads there")
-        with self._lock:
-            if self._scratch is None:
-                self._scratch = Scratch(Path(folder))
-        put(content, local, self._scratch, durable=self._spec.durable)
+        self._check_inside(local)
+        put(content, local, self._scratch_here(), durable=self._spec.durable)
 
-    def _path(self, stem: Path, attribution: Attribution, kind: Picture, several_layers: bool) -> str:
+    def _check_inside(self, local: str) -> None:
+        """Raises: InputError: a link in the folder leads elsewhere."""
+        real = os.path.realpath(self._folder or "")
+        if os.path.commonpath([real, os.path.realpath(os.path.dirname(local))]) != real:  # noqa: PTH120
+            raise InputError(
+                "write", "outside", f"its files would lie outside {self._folder}: a link in it leads there"
+            )
+
+    def _path(self, stem: Path, parts: Sequence[str | None], suffix: str | None) -> str:
         if self._spec.folder is None:
             assert self._spec.file is not None
             return self._spec.file
-        suffix = suffix_of(kind, self._spec)
-        slug = re.sub(r"[^a-z0-9]+", "-", attribution.target.name.lower()).strip("-")[:MAX_SLUG]
-        layer = f".{attribution.layer}" if several_layers and attribution.layer else ""
-        tail = f".{attribution.method}.{slug}{layer}.{kind}{suffix}"
+        words = [part for part in parts if part]
+        # An animation is called .gif, not .gif.gif.
+        tail = "".join(f".{part}" for part in words if f".{part}" != suffix) + (suffix or "")
         below = stem.with_name(fitting(stem.name, tail))
         folder = os.fspath(self._spec.folder)
         return f"{folder.rstrip('/')}/{below.as_posix()}" if uris.is_uri(folder) else os.fspath(Path(folder) / below)
+
+
+def _number(attribution: Attribution, numbers: Counter[tuple[str, str | None]]) -> str:
+    """The place of an answer among those of its method and layer, from 2 on: that of the film that shows it. All
+    detections are on one film."""
+    entry = attribution.target.entry
+    if entry is not None and entry.part is not None:
+        return ""
+    numbers[attribution.method, attribution.layer] += 1
+    number = numbers[attribution.method, attribution.layer]
+    return str(number) if number > 1 else ""
+
+
+def _encode(
+    path: Path,
+    pictures: Iterable[tuple[overlays.Pixels, float]],
+    rate: float,
+    scratch: Scratch,
+    *,
+    durable: bool = False,
+) -> None:
+    """Writes pictures and their times in seconds as a film that begins with the first of them."""
+    following = iter(pictures)
+    first, start = next(following)
+    height, width = first.shape[:2]
+    with film(path, (width, height), rate, scratch, durable=durable) as writer:
+        writer.add(first, 0.0)
+        for picture, seconds in following:
+            writer.add(picture, seconds - start)
+
+
+def moving_suffix(result: Explained) -> str | None:
+    """The ending of an overlay that moves as its input does: a film is written as one, others as an animation."""
+    if result.frame.frames is None and result.ref.moment is None:
+        return None
+    ref = result.ref
+    source = ref.data if ref.data is not None else ref.path or Path(ref.name)
+    return FILM if films.is_film(source) else ".gif"
 
 
 def write_picture(pixels: overlays.Pixels, path: str) -> None:

@@ -136,6 +136,6 @@ def weights_of(row: Row) -> str | None:
     return provenance.get("weights_sha256") if isinstance(provenance, dict) else None
 
 
-def digest(key: tuple[str, int]) -> bytes:
+def digest(key: rows.Input) -> bytes:
     """The digest of an input's `rows.key`: 12 bytes that no other input of a run has."""
-    return blake2b(f"{key[0]}\0{key[1]}".encode("utf-8", "surrogatepass"), digest_size=12).digest()
+    return blake2b("\0".join(map(str, key)).encode("utf-8", "surrogatepass"), digest_size=12).digest()

@@ -11,13 +11,17 @@ from camcli.specs import OutputSpec
 
 MAX_NAME_BYTES = 255
 MAX_SLUG = 80
+# The ending of a film that is written.
+FILM = ".mp4"
 # The files of one answer's pictures: paths, URIs or "-" for stdout.
 Paths: TypeAlias = dict[Picture, str]
 
 
-def suffix_of(kind: Picture, spec: OutputSpec) -> str:
-    """The ending of a file of that kind."""
-    return "." + {"raw": "npz", "heatmap": "png", "neurons": "png"}.get(kind, spec.format)
+def suffix_of(kind: Picture, spec: OutputSpec, moving: str | None = None) -> str:
+    """The ending of a file of that kind; `moving`: that of an overlay that moves."""
+    if kind == "overlay" and moving is not None:
+        return moving
+    return "." + {"raw": "npz", "heatmap": "png", "neurons": "png", "gif": "gif"}.get(kind, spec.format)
 
 
 def fitting(name: str, tail: str) -> str:

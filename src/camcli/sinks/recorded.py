@@ -102,8 +102,9 @@ class Folder:
     def _asked_for(self, ref: Ref) -> _Asked:
         name = digest(rows.key_of(ref))
         place, refused = self._lines.find(name)
-        if place is None or (refused and self._spec.retry_failed) or ref.data is not None:
-            return _Asked(ref, name)  # what came through a pipe may be another picture this time
+        if place is None or (refused and self._spec.retry_failed) or ref.data is not None or ref.moment is not None:
+            # What came through a pipe may be another picture this time; a film's overlay is made of all its frames.
+            return _Asked(ref, name)
         row = self._lines.at(place)
         return _Asked(ref, name, place, row) if self._is_current(ref, row) else _Asked(ref, name)
 

@@ -5,13 +5,25 @@ from __future__ import annotations
 import json
 from collections.abc import Mapping, Sequence
 from dataclasses import asdict, fields
-from typing import Any
+from typing import Any, TypeAlias
 
 from camcli.entries import Box, Entry, Place
-from camcli.maps import regions
+from camcli.maps import moments, regions
 from camcli.maps.fingerprints import fingerprint
 from camcli.maps.locating import locate
-from camcli.records import Attribution, Explained, Failed, Picture, Provenance, Question, Ref, Row, Truth
+from camcli.records import (
+    Attribution,
+    Explained,
+    Failed,
+    Frame,
+    Moment,
+    Picture,
+    Provenance,
+    Question,
+    Ref,
+    Row,
+    Truth,
+)
 from camcli.sinks import schema
 
 
@@ -22,11 +34,15 @@ def as_row(result: Explained | Failed, files: Sequence[Mapping[Picture, str]] = 
 
 def _values(result: Explained | Failed, files: Sequence[Mapping[Picture, str]]) -> Row:
     named: Row = {"schema": schema.SCHEMA, "input": result.ref.name}
+    if result.ref.moment is not None:
+        named["moment"] = _moment(result.ref.moment)
     if result.ref.again > 1:
         named["again"] = result.ref.again
     if isinstance(result, Failed):
         return {**named, "error": {"stage": result.stage, "kind": result.kind, "message": result.message}}
     written = list(files) or [{}] * len(result.attributions)
+    if result.frame.frames is not None:
+        named["clip"] = [_moment(moment) for moment in result.frame.moments]
     return {
         **named,
         "size": list(result.frame.size),
@@ -46,14 +62,20 @@ def _values(result: Explained | Failed, files: Sequence[Mapping[Picture, str]]) 
     }
 
 
-def key(row: Row) -> tuple[str, int]:
-    """The input that a row is of, by name and `again`."""
-    return row["input"], row.get("again", 1)
+# Fields of a preset that say something of clips alone.
+_OF_CLIPS = ("antialias", "frames", "rate")
+# An input: its name, its `again`, and the number of a film's frame, -1 for other inputs.
+Input: TypeAlias = tuple[str, int, int]
 
 
-def key_of(ref: Ref) -> tuple[str, int]:
+def key(row: Row) -> Input:
+    """The input that a row is of."""
+    return row["input"], row.get("again", 1), row["moment"]["frame"] if "moment" in row else -1
+
+
+def key_of(ref: Ref) -> Input:
     """The `key` of the row that the ref will have."""
-    return schema.text(ref.name), ref.again
+    return schema.text(ref.name), ref.again, ref.moment.number if ref.moment is not None else -1
 
 
 def dump(row: Mapping[str, Any]) -> str:
@@ -62,16 +84,18 @@ def dump(row: Mapping[str, Any]) -> str:
 
 
 def _explanation(attribution: Attribution, files: Mapping[Picture, str], result: Explained) -> dict[str, Any]:
-    peak, bbox = locate(attribution, result.box, result.frame.size)
+    still, over_time = _in_time(attribution, result.frame)
+    peak, bbox = locate(still, result.box, result.frame.size)
     row: dict[str, Any] = {
         "method": attribution.method,
         "target": _target(attribution.target),
         "layer": attribution.layer,
         **({"box": _numbers(attribution.box)} if attribution.box else {}),
+        **over_time,
         "peak": list(peak) if peak else None,
         "bbox": list(bbox) if bbox else None,
         "max": float(f"{abs(attribution.values).max():.6g}"),
-        "fingerprint": fingerprint(attribution.values),
+        "fingerprint": fingerprint(attribution.values, attribution.kind),
         "files": dict(files),
     }
     if attribution.neurons:
@@ -87,9 +111,26 @@ def _explanation(attribution: Attribution, files: Mapping[Picture, str], result:
     return row
 
 
+def _in_time(attribution: Attribution, frame: Frame) -> tuple[Attribution, dict[str, Any]]:
+    """(the answer at its peak's frame, if it is a clip's; what the row says of time)."""
+    if frame.frames is None:
+        return attribution, {}
+    curve = [float(f"{value:.6g}") for value in moments.curve(attribution, frame.frames)]
+    peak = moments.peak_frame(attribution, frame.frames)
+    told = {"moment": _moment(frame.moments[peak]), "curve": curve}
+    return moments.at_frame(attribution, peak, frame.frames), told
+
+
+def _moment(moment: Moment) -> dict[str, Any]:
+    return {"frame": moment.number, "seconds": round(moment.seconds, 4)}
+
+
 def _provenance(provenance: Provenance) -> Row:
     """`asdict` without its copy of every dict and tuple for every row."""
-    return {f.name: getattr(provenance, f.name) for f in fields(provenance)} | {"preset": asdict(provenance.preset)}
+    preset = asdict(provenance.preset)
+    if provenance.preset.frames is None:
+        preset = {name: value for name, value in preset.items() if name not in _OF_CLIPS}
+    return {f.name: getattr(provenance, f.name) for f in fields(provenance)} | {"preset": preset}
 
 
 def _truth(truth: Truth | None) -> dict[str, Any]:

@@ -66,6 +66,7 @@ TEXT, WHOLE, NUMBER, FLAG, DATA = Plain
 WHOLES = ListOf(WHOLE)
 NUMBERS = ListOf(NUMBER)
 
+_MOMENT = Struct((Key("frame", WHOLE), Key("seconds", NUMBER)))
 _PLACE = (
     Key("box", NUMBERS, "[x0, y0, x1, y1] in the picture", optional=True),
     Key("share", NUMBER, "the region's share of what the network saw", optional=True),
@@ -108,6 +109,8 @@ _ANSWER = (
         "box", NUMBERS, "[x0, y0, x1, y1] of what the map covers, if not the row's: a detector's canvas", optional=True
     ),
     Key("peak", WHOLES, "[x, y] of the largest value; null where there is none", null=True),
+    Key("moment", _MOMENT, "of a clip: the frame that the peak and the box are in", optional=True),
+    Key("curve", NUMBERS, "of a clip: the answer's mean in each of `clip`", optional=True),
     Key(
         "bbox", WHOLES, "[x0, y0, x1, y1] of the largest part above 15 % of its maximum; null for saliencies", null=True
     ),
@@ -150,9 +153,11 @@ _PROVENANCE = (
 NAMED = (
     Key("schema", WHOLE, "2; another number where the meaning of a key has changed"),
     Key("input", TEXT, "the input as named"),
+    Key("moment", _MOMENT, "of a film's frame: its number from 0, and its time", optional=True),
     Key("again", WHOLE, "2, 3, …: of inputs whose files would be called the same, which one this is", optional=True),
 )
 ANSWERED = (
+    Key("clip", ListOf(_MOMENT), "the frames of a clip", optional=True),
     Key("size", WHOLES, "[width, height]"),
     Key("box", NUMBERS, "[x0, y0, x1, y1] of what the map covers; it may stick out of the picture"),
     Key("model", TEXT, "its name"),

@@ -43,7 +43,7 @@ class Waiting:
 
     def add(self, drawing: Drawing) -> None:
         own = drawing.attribution
-        top = scaling.top_of(own.values)
+        top = scaling.top_of(own.values, own.kind)
         with self._lock:
             self._count += 1
             name = f"{drawing.ref.index:09}.{self._count:09}"

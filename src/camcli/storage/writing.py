@@ -40,6 +40,18 @@ def whole(path: Path, scratch: Scratch | None = None, *, durable: bool = False) 
 
     Raises: SetupError: it can't be made or put in its place; for writes that fail there is `failing`.
     """
+    with whole_at(path, scratch, durable=durable) as temporary, ExitStack() as stack:
+        with failing(path):
+            file = temporary.open("wb")
+        stack.callback(_closed, file)
+        yield file
+        with failing(path):
+            file.close()
+
+
+@contextmanager
+def whole_at(path: Path, scratch: Scratch | None = None, *, durable: bool = False) -> Iterator[Path]:
+    """A path in the scratch folder, for what opens its file itself: `whole` in all else."""
     with ExitStack() as stack:
         if scratch is None:
             sweep(path.parent)
@@ -48,14 +60,12 @@ def whole(path: Path, scratch: Scratch | None = None, *, durable: bool = False) 
         temporary = scratch.folder / f"{get_ident()}.tmp"
         with failing(path):
             path.parent.mkdir(parents=True, exist_ok=True)
-            file = temporary.open("wb")
-        stack.callback(_dropped, file, temporary)
-        yield file
+        stack.callback(_dropped, temporary)
+        yield temporary
         with failing(path):
-            file.flush()
             if durable:
-                os.fsync(file.fileno())
-            file.close()
+                with temporary.open("rb+") as file:
+                    os.fsync(file.fileno())
             temporary.replace(path)
 
 
@@ -112,8 +122,11 @@ def _check_name(local: str, how: str) -> None:
             raise RequestError(f"can't write {local}: {error.strerror}; {how}") from None
 
 
-def _dropped(file: BinaryIO, temporary: Path) -> None:
+def _closed(file: BinaryIO) -> None:
     with suppress(OSError):
         file.close()
+
+
+def _dropped(temporary: Path) -> None:
     with suppress(OSError):
         temporary.unlink()

@@ -82,7 +82,11 @@ def asked(net: nn.Module, images: Tensor | list[Tensor]) -> Any:
         reason = f"{type(error).__name__}: {(str(error).strip().splitlines() or [''])[0]}"
         height, width = images[0].shape[-2:]
         size = f"{height} pixels high and {width} wide"
-        raise SetupError(f"the model fails on a view {size}: {reason}{_advice(str(error))}") from error
+        if images[0].ndim == 3 and any(isinstance(module, nn.Conv3d) for module in net.modules()):
+            advice = "; if it takes clips (N, C, frames, H, W), say so with --task watch"
+        else:
+            advice = _advice(str(error))
+        raise SetupError(f"the model fails on a view {size}: {reason}{advice}") from error
 
 
 # Words of an error about the size of the pictures. An error without words may be about it too.

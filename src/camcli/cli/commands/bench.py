@@ -72,9 +72,12 @@ def bench(
     )
     where = OutputSpec("", pictures=cast(tuple[Picture, ...], pictures), max_side=max_side)
     from camcli.inputs import refs as inputs_
+    from camcli.inputs.moving import Moving
+    from camcli.models import catalog
     from camcli.running import pipeline, timing
 
-    refs = list(islice(inputs_.expand(inputs, stdin=sys.stdin.buffer), images))
+    moving = Moving.of(spec, max_pixels, whole=catalog.takes_clips(spec))
+    refs = list(islice(inputs_.expand(inputs, stdin=sys.stdin.buffer, moving=moving), images))
     engine = pipeline.open_engine(
         spec, where, workers=computed.workers, threads=computed.threads, max_pixels=max_pixels
     )

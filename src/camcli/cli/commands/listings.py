@@ -101,7 +101,7 @@ def layers(
     for remark in plan.remarks:
         console.say(remark)
     pictures = 1 if plan.alone else 2
-    grey = torch.zeros(pictures, len(plan.preset.mean), *plan.preset.view_size, device=plan.device)
+    grey = torch.zeros(pictures, *plan.preset.view_shape, device=plan.device)
     traced = trace(plan.net, grey, plan.task)
     chosen: list[Layer] = []
     refusal = None

@@ -158,6 +158,18 @@ TaskOption = Annotated[
 ]
 
 
+Frames = Annotated[
+    int | None,
+    typer.Option(
+        "--frames",
+        metavar="N",
+        help="Frames in a clip, for models that take clips (video). Default: as many as the model was trained on.",
+        min=1,
+        show_default=False,
+    ),
+]
+
+
 @dataclass(frozen=True, slots=True)
 class ModelFlags:
     """The options that say which network is asked and how it is read; `spread` gives them to a command."""
@@ -177,6 +189,7 @@ class ModelFlags:
     multi_label: MultiLabel = False
     output_key: OutputKey = None
     task: TaskOption = None
+    frames: Frames = None
     device: Device = "auto"
 
     def for_spec(self) -> dict[str, Any]:

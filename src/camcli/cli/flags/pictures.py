@@ -45,6 +45,45 @@ White = Annotated[
 ]
 
 
+Start = Annotated[
+    str | None,
+    typer.Option(
+        "--start",
+        metavar="TIME",
+        help="Beginning in a film: seconds (2.5, 1:30), or a frame (40f).",
+        show_default=False,
+    ),
+]
+
+End = Annotated[
+    str | None,
+    typer.Option("--end", metavar="TIME", help="End in a film, itself left out.", show_default=False),
+]
+
+Every = Annotated[
+    int | None,
+    typer.Option(
+        "--every",
+        metavar="N",
+        help="Each N-th frame of a film is a picture of its own; animated pictures are films then. Default: each.",
+        min=1,
+        show_default=False,
+    ),
+]
+
+Stride = Annotated[
+    int | None,
+    typer.Option(
+        "--stride",
+        metavar="N",
+        help="Each N-th frame of a film goes into the clip, for models that take clips. Default: as many a second as "
+        "the model was trained on.",
+        min=1,
+        show_default=False,
+    ),
+]
+
+
 @dataclass(frozen=True, slots=True)
 class PictureFlags:
     """The options that say how a picture becomes the network's view; `spread` gives them to a command."""
@@ -52,6 +91,10 @@ class PictureFlags:
     fit: FitOption = None
     draft: Draft = None
     white: White = None
+    start: Start = None
+    end: End = None
+    every: Every = None
+    stride: Stride = None
 
     def for_spec(self) -> dict[str, Any]:
         """The fields of a Spec."""

@@ -21,7 +21,12 @@ if TYPE_CHECKING:
     from torch import Tensor
 
 # The modules with torchvision's networks, by task.
-_OF_TASK = {"classify": "torchvision", "segment": "torchvision_dense", "detect": "torchvision_detect"}
+_OF_TASK = {
+    "classify": "torchvision",
+    "segment": "torchvision_dense",
+    "detect": "torchvision_detect",
+    "watch": "torchvision_video",
+}
 # Endings of files that are taken for models.
 _WEIGHTS = frozenset({".pth", ".pt", ".ckpt", ".bin", ".safetensors", ".tar", ".pkl", ".h5", ".onnx"})
 
