@@ -2,10 +2,16 @@
 
 from __future__ import annotations
 
+from functools import cache
+from typing import TYPE_CHECKING
+
 import numpy as np
 from numpy.typing import NDArray
 
 from camcli.entries import Box, Entry, Place, Region
+
+if TYPE_CHECKING:
+    from PIL.ImageFont import FreeTypeFont, ImageFont
 
 Pixels = NDArray[np.uint8]
 # Seen on any ground: a light line inside a dark one.
@@ -68,18 +74,28 @@ def _named(picture: Pixels, entry: Entry, box: Box, scale: tuple[float, float]) 
 
 def _written(picture: Pixels, text: str, at: tuple[int, int]) -> Pixels:
     """The picture with text on a dark ground over the place (x, y), or below it if there is no room."""
-    from PIL import Image, ImageDraw, ImageFont
+    from PIL import Image, ImageDraw
 
-    canvas = Image.fromarray(picture)
-    font = ImageFont.load_default(max(10.0, min(canvas.width / 45, 40.0)))
+    height, width = picture.shape[:2]
+    font = _font(max(10.0, min(width / 45, 40.0)))
     left, _, right, below = font.getbbox(text)
     x0, y0 = at
     high, wide = round(below) + 4, round(right - left) + 8
-    x, y = max(0, min(x0, canvas.width - wide)), y0 - high if y0 >= high else max(0, y0)
-    draw = ImageDraw.Draw(canvas)
-    draw.rectangle((x, y, x + wide, y + high), fill=_DARK)
-    draw.text((x + 4, y + 2), text, fill=_LIGHT, font=font)
-    return np.array(canvas)
+    x, y = max(0, min(x0, width - wide)), y0 - high if y0 >= high else max(0, y0)
+    label = Image.new("RGB", (wide, high), _DARK)
+    ImageDraw.Draw(label).text((4, 2), text, fill=_LIGHT, font=font)
+    picture = picture.copy()
+    place = picture[y : y + high, x : x + wide]
+    place[:] = np.asarray(label)[: place.shape[0], : place.shape[1]]
+    return picture
+
+
+@cache
+def _font(size: float) -> ImageFont | FreeTypeFont:
+    """Pillow's own font, which takes a while to load."""
+    from PIL import ImageFont
+
+    return ImageFont.load_default(size)
 
 
 def _points(picture: Pixels, where: Place, scale: tuple[float, float], width: int) -> None:

@@ -13,7 +13,7 @@ import numpy as np
 from camcli.errors import InputError
 from camcli.inputs import films
 from camcli.inputs.films import Film, Still
-from camcli.inputs.moving import Sampling
+from camcli.inputs.moving import NONE_BETWEEN, Sampling
 from camcli.inputs.refs import pictures_in
 from camcli.records import MAX_PIXELS, Frame, Preset, Ref
 from camcli.storage import uris
@@ -41,7 +41,7 @@ def read(ref: Ref, preset: Preset, sampling: Sampling, max_pixels: int = MAX_PIX
             stride = max(1, (count - 1) // (wanted - 1)) if wanted > 1 else 1
             found, broken = _stills(film, sampling, stride, wanted)
         if not found:
-            raise broken or InputError("decode", "short", "no frame lies between --start and --end")
+            raise broken or InputError("decode", "short", NONE_BETWEEN)
         notes = [film.note, f"the film {broken}" if broken is not None else None]
         if len(found) < wanted:
             notes.append(f"{len(found)} frames for a clip of {wanted}: some are there twice")

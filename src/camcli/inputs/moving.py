@@ -26,6 +26,7 @@ class Sampling:
 
 
 ALL = Sampling()
+NONE_BETWEEN = "no frame lies between --start and --end"
 
 
 @dataclass(frozen=True, slots=True)
@@ -62,9 +63,11 @@ class Moving:
             with films.opened(
                 ref.data if ref.data is not None else ref.path or Path(ref.name), self.max_pixels
             ) as film:
-                sampling = self.sampling
+                sampling, still = self.sampling, None
                 for still in film.stills(sampling.start, sampling.end, sampling.stride or 1):
                     yield replace(ref, index=next(numbers), moment=still.moment, held=still)
+                if still is None:
+                    raise InputError("decode", "short", NONE_BETWEEN)
         except InputError as error:
             yield replace(ref, index=next(numbers), held=error)
 

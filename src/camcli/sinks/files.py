@@ -22,6 +22,7 @@ from camcli.entries import Box
 from camcli.errors import InputError, RequestError, SetupError
 from camcli.inputs import decoding, films
 from camcli.inputs.refs import mirrored
+from camcli.machine.pools import ahead
 from camcli.records import Attribution, Explained, Failed, Frame, Result
 from camcli.sinks.encoding import encoded, npz
 from camcli.sinks.films import animation, film
@@ -271,7 +272,7 @@ def _encode(
     durable: bool = False,
 ) -> None:
     """Writes pictures and their times in seconds as a film that begins with the first of them."""
-    following = iter(pictures)
+    following = iter(ahead(pictures))  # one is drawn while the one before is encoded
     first, start = next(following)
     height, width = first.shape[:2]
     with film(path, (width, height), rate, scratch, durable=durable) as writer:
