@@ -21,6 +21,7 @@ from camcli.errors import ExitCode
 from camcli.tasks.classify import Classify
 from camcli.tasks.detect import Detect
 from camcli.tasks.segment import Segment
+from camcli.tasks.watch import Watch
 
 README = (ROOT / "README.md").read_text(encoding="utf-8")
 COMMANDS = typer.main.get_command(cli.app).commands  # type: ignore[attr-defined]
@@ -106,8 +107,8 @@ def test_the_python_guide_runs_and_counts_its_lines_rightly(
 
 def methods_by_task() -> str:
     """The table of docs/places.md: which method goes with which task, and why not."""
-    tasks = (Classify(), Segment(), Detect())
-    lines = [f"| method | {' | '.join(task.name for task in tasks)} |", "|---|---|---|---|"]
+    tasks = (Classify(), Watch(), Segment(), Detect())
+    lines = [f"| method | {' | '.join(task.name for task in tasks)} |", "|---|---|---|---|---|"]
     reasons: dict[str, int] = {}
     for name in methods.names():
         needs = methods.get(name).needs
@@ -130,3 +131,16 @@ def test_the_guide_to_places_runs(tmp_path: Path) -> None:
     done = shell(script, ROOT)
     assert done.returncode == 0, done.stderr
     assert sorted(path.name for path in tmp_path.glob("*.jpg")) == ["detection.jpg", "pixel.jpg", "region.jpg"]
+
+
+def test_the_guide_to_films_runs(tmp_path: Path) -> None:
+    (script,) = re.findall(r"```sh\n(.*?)```", (ROOT / "docs" / "films.md").read_text(), re.DOTALL)
+    script = script.replace("pan.gif", f"{tmp_path}/pan.gif").replace("-o ", f"-o {tmp_path}/")
+    done = shell(script, ROOT)
+    assert done.returncode == 0, done.stderr
+    made = sorted(path.name for path in tmp_path.glob("*/*.*") if path.suffix in (".gif", ".jpg"))
+    assert made == [
+        "pan.gif.grad-cam.967-espresso.gif",
+        "pan.gif.grad-cam.967-espresso.strip.jpg",
+        "pan.gif.grad-cam.overlay.gif",
+    ]

@@ -76,7 +76,7 @@ def _written(picture: Pixels, text: str, at: tuple[int, int]) -> Pixels:
     """The picture with text on a dark ground over the place (x, y), or below it if there is no room."""
     from PIL import Image, ImageDraw
 
-    height, width = picture.shape[:2]
+    width = picture.shape[1]
     font = _font(max(10.0, min(width / 45, 40.0)))
     left, _, right, below = font.getbbox(text)
     x0, y0 = at
