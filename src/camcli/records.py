@@ -28,7 +28,7 @@ Sides: TypeAlias = int | tuple[int, int]
 Row: TypeAlias = dict[str, Any]
 Fit = Literal["crop", "squash", "pad", "full", "whole"]
 Kind = Literal["map", "saliency"]
-Picture = Literal["overlay", "heatmap", "panel", "raw", "neurons", "strip", "gif"]
+Picture = Literal["overlay", "heatmap", "panel", "raw", "neurons", "mask", "strip", "gif"]
 
 
 @dataclass(frozen=True, slots=True)

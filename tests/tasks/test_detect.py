@@ -393,3 +393,12 @@ def people_in(path: Path, size: tuple[int, int]) -> list[tuple[float, ...]]:
     return [
         ((x - w / 2) * width, (y - h / 2) * height, (x + w / 2) * width, (y + h / 2) * height) for _, x, y, w, h in rows
     ]
+
+
+@pytest.mark.parametrize(
+    ("asked", "name"), [("__background__", "__background__"), ("0", "__background__"), ("id:12", "N/A")]
+)
+def test_what_torchvisions_detectors_never_find_is_refused(scene: str, asked: str, name: str) -> None:
+    outcome = run("explain", scene, "-m", "ssdlite320_mobilenet_v3_large", "-w", "none", "-c", asked)
+    assert outcome.code == 2
+    assert f"is {name!r}, which ssdlite320_mobilenet_v3_large never finds" in outcome.err

@@ -44,6 +44,16 @@ def rows(*flags: object) -> list[dict[str, Any]]:
     return outcome.rows
 
 
+def test_the_mask_of_a_region_is_a_file(flag: str) -> None:
+    (row,) = rows(flag, "-m", PIXELS, "-c", "blue", "--save", "overlay,mask")
+    with Image.open(row["explanations"][0]["files"]["mask"]) as drawn:
+        mask = np.asarray(drawn.convert("L"))
+    assert drawn.format == "PNG"
+    expected = np.zeros((32, 48), dtype=np.uint8)
+    expected[:, 24:] = 255
+    np.testing.assert_array_equal(mask, expected)
+
+
 def test_a_segmenter_by_hand(flag: str) -> None:
     """Each class's share, its mean logit over its own pixels, and a map that lies there."""
     (row,) = rows(flag, "-m", PIXELS, "-c", "each", "-M", "hires-cam")

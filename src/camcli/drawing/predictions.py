@@ -9,6 +9,7 @@ import numpy as np
 from numpy.typing import NDArray
 
 from camcli.entries import Box, Entry, Place, Region
+from camcli.records import Attribution, Frame
 
 if TYPE_CHECKING:
     from PIL.ImageFont import FreeTypeFont, ImageFont
@@ -36,18 +37,34 @@ def drawn(picture: Pixels, entry: Entry, scale: tuple[float, float]) -> Pixels:
     return picture
 
 
-def _outline(picture: Pixels, region: Region, scale: tuple[float, float], width: int) -> None:
-    import cv2
+def mask(frame: Frame, box: Box, attribution: Attribution, style: object) -> Pixels:
+    """The region that is explained, white on black, at the frame's size, (H, W, 3)."""
+    entry = attribution.target.entry
+    assert entry is not None
+    assert entry.where is not None
+    assert entry.where.region is not None
+    width, height = frame.size
+    white: Pixels = _covered(entry.where.region, (height, width), (1.0, 1.0)) * np.uint8(255)
+    return white[:, :, None].repeat(3, axis=2)
 
+
+def _covered(region: Region, size: tuple[int, int], scale: tuple[float, float]) -> NDArray[np.uint8]:
+    """1 at the pixels of a picture of (height, width) that the region covers; `scale` as above."""
     x0, y0, x1, y1 = region.box
-    height, breadth = picture.shape[:2]
+    height, breadth = size
     # The picture's pixel centres, in cells of the mask.
     columns = ((np.arange(breadth) + 0.5) / scale[0] - x0) / (x1 - x0) * region.mask.shape[1]
     rows = ((np.arange(height) + 0.5) / scale[1] - y0) / (y1 - y0) * region.mask.shape[0]
     inside = ((rows >= 0) & (rows < len(region.mask)))[:, None] & ((columns >= 0) & (columns < region.mask.shape[1]))
     row, column = (np.clip(c, 0, n - 1).astype(int) for c, n in zip((rows, columns), region.mask.shape, strict=True))
-    mask = (region.mask[row[:, None], column] & inside).astype(np.uint8)
-    contours, _ = cv2.findContours(mask, cv2.RETR_LIST, cv2.CHAIN_APPROX_NONE)
+    return (region.mask[row[:, None], column] & inside).astype(np.uint8)
+
+
+def _outline(picture: Pixels, region: Region, scale: tuple[float, float], width: int) -> None:
+    import cv2
+
+    covered = _covered(region, (picture.shape[0], picture.shape[1]), scale)
+    contours, _ = cv2.findContours(covered, cv2.RETR_LIST, cv2.CHAIN_APPROX_NONE)
     for colour, thickness in ((_DARK, 3 * width), (_LIGHT, width)):
         cv2.drawContours(picture, contours, -1, colour, thickness)
 

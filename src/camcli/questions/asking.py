@@ -64,6 +64,15 @@ class Asker:
                 raise RequestError("--contrast takes two classes: top1, an id or a name each")
         elif spec.similar_to is None:
             self._selectors = classes.parse(spec.classes, model.labels, model.name, typed(spec))
+            self._check_found(model)
+
+    def _check_found(self, model: Model) -> None:
+        """Raises: RequestError: a class is asked about that its network never finds."""
+        for selector in self._selectors:
+            if isinstance(selector, (classes.ClassId, classes.AllOf)):
+                name = model.labels[selector.id] if model.labels else ""
+                if name in model.task.unfound:
+                    raise RequestError(f"class {selector.id} is {name!r}, which {model.name} never finds")
 
     @property
     def by_folder(self) -> bool:

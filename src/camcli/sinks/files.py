@@ -17,13 +17,13 @@ from math import prod
 from pathlib import Path
 from threading import Lock
 
-from camcli.drawing import clips, overlays, sheets
+from camcli.drawing import clips, overlays, predictions, sheets
 from camcli.entries import Box
 from camcli.errors import InputError, RequestError, SetupError
 from camcli.inputs import decoding, films
 from camcli.inputs.refs import mirrored
 from camcli.machine.pools import ahead
-from camcli.records import Attribution, Explained, Failed, Frame, Result
+from camcli.records import Attribution, Explained, Failed, Frame, Picture, Result
 from camcli.sinks.encoding import encoded, npz
 from camcli.sinks.films import animation, film
 from camcli.sinks.naming import FILM, MAX_SLUG, Paths, fitting, suffix_of
@@ -40,6 +40,7 @@ DRAWN = {
     "panel": overlays.panel,
     "neurons": sheets.neurons,
     "strip": clips.strip,
+    "mask": predictions.mask,
 }
 
 
@@ -140,7 +141,7 @@ class Files:
                     # Its frames may be of different classes: their place among the answers names it.
                     number = _number(attribution, numbers)
                     paths[kind] = self._path(whole, (attribution.method, number, layer, kind), moving)
-                elif kind != "neurons" or attribution.neurons:
+                elif _has(attribution, kind):
                     suffix = suffix_of(kind, self._spec, moving)
                     paths[kind] = self._path(stem, (attribution.method, slug, layer, kind), suffix)
             found.append(paths)
@@ -250,6 +251,14 @@ class Files:
         below = stem.with_name(fitting(stem.name, tail))
         folder = os.fspath(self._spec.folder)
         return f"{folder.rstrip('/')}/{below.as_posix()}" if uris.is_uri(folder) else os.fspath(Path(folder) / below)
+
+
+def _has(attribution: Attribution, kind: Picture) -> bool:
+    """True if such a picture can be made of the answer: some are of what others have not."""
+    if kind == "mask":
+        entry = attribution.target.entry
+        return entry is not None and entry.where is not None and entry.where.region is not None
+    return kind != "neurons" or bool(attribution.neurons)
 
 
 def _number(attribution: Attribution, numbers: Counter[tuple[str, str | None]]) -> str:

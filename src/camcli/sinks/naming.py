@@ -21,7 +21,7 @@ def suffix_of(kind: Picture, spec: OutputSpec, moving: str | None = None) -> str
     """The ending of a file of that kind; `moving`: that of an overlay that moves."""
     if kind == "overlay" and moving is not None:
         return moving
-    return "." + {"raw": "npz", "heatmap": "png", "neurons": "png", "gif": "gif"}.get(kind, spec.format)
+    return "." + {"raw": "npz", "heatmap": "png", "neurons": "png", "mask": "png", "gif": "gif"}.get(kind, spec.format)
 
 
 def fitting(name: str, tail: str) -> str:

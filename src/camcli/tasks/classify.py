@@ -53,6 +53,7 @@ class Classify:
     fit: ClassVar[Fit] = "crop"
     rule: ClassVar[Rule] = "crossing"
     nothing: ClassVar[str] = "no class"
+    unfound: ClassVar[tuple[str, ...]] = ()
     of_places: ClassVar[bool] = False
     quantities: ClassVar = QUANTITIES
     lacks: ClassVar = _NONE

@@ -154,6 +154,8 @@ class Detect:
     lacks: ClassVar = _LACKS
     forbids: ClassVar = _FORBIDS
     binary: ClassVar[bool] = False
+    # COCO's numbers have gaps, which torchvision's lists of names fill so.
+    unfound: ClassVar[tuple[str, ...]] = ("__background__", "N/A")
 
     threshold: float = THRESHOLD
     keypoints: tuple[str, ...] = ()

@@ -93,6 +93,7 @@ class Segment:
     rule: ClassVar[Rule] = "coarsest"
     table: ClassVar[bool] = False
     nothing: ClassVar[str] = "nothing but background"
+    unfound: ClassVar[tuple[str, ...]] = ()
     lacks: ClassVar = _LACKS
     forbids: ClassVar = _FORBIDS
     quantities: ClassVar = MappingProxyType(

@@ -2,7 +2,7 @@
 
 from __future__ import annotations
 
-from collections.abc import Mapping, Sequence
+from collections.abc import Collection, Mapping, Sequence
 from typing import TYPE_CHECKING, Literal, Protocol
 
 from camcli.entries import Box, Entry, Placement
@@ -48,7 +48,7 @@ class Task(Protocol):
     method: the default one. fit: how a picture becomes the view, unless asked otherwise. rule: how the layer is chosen.
     table: `Outputs.scores` hold all that matters of the network's answer. binary: its one number is read
     as two classes, no and yes. of_places: what it explains is a part of the picture, which a mean over all of the map
-    can't find. nothing: what is said if it found nothing.
+    can't find. nothing: what is said if it found nothing. unfound: names among the labels that name no thing.
     """
 
     @property
@@ -67,6 +67,8 @@ class Task(Protocol):
     def binary(self) -> bool: ...
     @property
     def nothing(self) -> str: ...
+    @property
+    def unfound(self) -> Collection[str]: ...
     @property
     def lacks(self) -> Mapping[str, str]:
         """Parts of Evidence that this task has not: name -> why."""
