@@ -44,8 +44,9 @@ def mask(frame: Frame, box: Box, attribution: Attribution, style: object) -> Pix
     assert entry.where is not None
     assert entry.where.region is not None
     width, height = frame.size
-    white: Pixels = _covered(entry.where.region, (height, width), (1.0, 1.0)) * np.uint8(255)
-    return white[:, :, None].repeat(3, axis=2)
+    picture = np.zeros((height, width, 3), dtype=np.uint8)
+    picture[_covered(entry.where.region, (height, width), (1.0, 1.0)) > 0] = 255
+    return picture
 
 
 def _covered(region: Region, size: tuple[int, int], scale: tuple[float, float]) -> NDArray[np.uint8]:
