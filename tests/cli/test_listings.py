@@ -25,7 +25,7 @@ def test_models_by_wildcard() -> None:
         "weights": ["IMAGENET1K_V1", "IMAGENET1K_V2"],
     }
     tasks = [row["task"] for row in run("models", "--json").rows]
-    assert Counter(tasks) == {"classify": 81, "segment": 6, "detect": 12}
+    assert Counter(tasks) == {"classify": 81, "segment": 6, "detect": 12, "watch": 9}
     assert [row["name"] for row in run("models", "--task", "segment", "--json").rows][:1] == ["deeplabv3_resnet50"]
     assert refused(2, "models", "--task", "dance").startswith("camcli: error: --task 'dance' is none of classify,")
     assert run("models", "squeeze*").out.splitlines() == [

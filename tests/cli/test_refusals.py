@@ -46,7 +46,7 @@ def refused(code: int, *arguments: object, stdin: bytes = b"") -> str:
         (["--fit", "stretch"], "--fit 'stretch' is none of crop, squash, pad, full"),
         (["--colormap", "rainbows"], "--colormap 'rainbows' is none of turbo"),
         (["--save", "overlay,none"], "--save 'none' is none of overlay"),
-        (["--save", "overlay,gif"], "--save 'gif' is none of overlay"),
+        (["--save", "overlay,tiff"], "--save 'tiff' is none of overlay"),
         (["--norm", "fixed"], "--norm fixed and --norm-max VALUE go together"),
         (["--norm-max", "2"], "--norm fixed and --norm-max VALUE go together"),
         (["-o", "-", "--json"], "-o - and --json both want stdout"),

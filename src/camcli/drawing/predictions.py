@@ -58,7 +58,7 @@ def _covered(region: Region, size: tuple[int, int], scale: tuple[float, float]) 
     rows = ((np.arange(height) + 0.5) / scale[1] - y0) / (y1 - y0) * region.mask.shape[0]
     inside = ((rows >= 0) & (rows < len(region.mask)))[:, None] & ((columns >= 0) & (columns < region.mask.shape[1]))
     row, column = (np.clip(c, 0, n - 1).astype(int) for c, n in zip((rows, columns), region.mask.shape, strict=True))
-    return (region.mask[row[:, None], column] & inside).astype(np.uint8)
+    return np.asarray(region.mask[row[:, None], column] & inside, dtype=np.uint8)
 
 
 def _outline(picture: Pixels, region: Region, scale: tuple[float, float], width: int) -> None:

@@ -17,6 +17,8 @@ MAX_SIDE = 4096
 MAX_SCALE = 1e6
 MAX_CHANNELS = 16
 OURS = ("resize", "crop", "mean", "std", "interpolation", "squash")
+# What a `Preset` of ours says of clips.
+OF_CLIPS = ("frames", "rate")
 TIMM = ("input_size", "crop_pct", "crop_mode")
 HUGGING_FACE = (
     *("size", "do_resize", "do_center_crop", "crop_size", "do_rescale", "rescale_factor"),
@@ -38,7 +40,9 @@ def checked(key: str, value: object) -> Any:
         return _sides_in(key, value)
     if key in ("mean", "std"):
         return per_channel(key, value)
-    if key == "squash" and isinstance(value, bool):
+    if key in ("squash", "antialias") and isinstance(value, bool):
+        return value
+    if key in OF_CLIPS and (value is None or (isinstance(value, int | float) and value > 0)):
         return value
     if key == "interpolation" and isinstance(value, str) and value.lower() in INTERPOLATIONS:
         return value.lower()
