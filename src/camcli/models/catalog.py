@@ -19,6 +19,8 @@ from camcli.specs import ModelSpec
 BUNDLED = "efficientnet_lite0"
 # The names of timm's models start with this.
 TIMM = "timm:"
+# And those of Hugging Face's, a folder or a name on the hub, with this.
+HF = "hf:"
 # torchvision's sub-packages whose models are explained, by task; and what the others hold.
 TASKS = {"segmentation": "segment", "detection": "detect", "video": "watch"}
 _KINDS = {"optical_flow": "an optical flow model"}
@@ -108,9 +110,13 @@ def is_timm(name: str) -> bool:
     return name.startswith(TIMM)
 
 
+def is_hf(name: str) -> bool:
+    return name.startswith(HF)
+
+
 def is_user_code(name: str) -> bool:
     """True if the name is `module:factory` or `file.py:factory`."""
-    return ":" in name and not is_timm(name)
+    return ":" in name and not is_timm(name) and not is_hf(name)
 
 
 def _registered(tree: ast.Module, family: str) -> list[Entry]:

@@ -27,6 +27,8 @@ _OF_TASK = {
     "detect": "torchvision_detect",
     "watch": "torchvision_video",
 }
+# The packages that give networks with these beginnings of a name, which are the extras' names too.
+_PACKAGES = {catalog.TIMM: "timm", catalog.HF: "transformers"}
 # Endings of files that are taken for models.
 _WEIGHTS = frozenset({".pth", ".pt", ".ckpt", ".bin", ".safetensors", ".tar", ".pkl", ".h5", ".onnx"})
 
@@ -40,6 +42,8 @@ def architecture_of(spec: ModelSpec, tensors: Mapping[str, Tensor] | None = None
         raise RequestError(f"--task {spec.task}: {name} is there to {own}")
     if catalog.is_timm(name):
         source = "timm"
+    elif catalog.is_hf(name):
+        source = "hugging_face"
     elif catalog.is_user_code(name):
         source = "user_code"
     else:
@@ -70,9 +74,11 @@ def check_name(name: str) -> None:
         RequestError: no model has that name.
         SetupError: the package that it needs is not installed, or it is no classifier, or a quantized one.
     """
-    if catalog.is_timm(name):
-        if find_spec("timm") is None:
-            raise SetupError(f"{name}: timm is not installed: `pip install camcli[timm]`")
+    package = next((package for prefix, package in _PACKAGES.items() if name.startswith(prefix)), None)
+    if package is not None:
+        if find_spec(package) is None:
+            extra = name.partition(":")[0]
+            raise SetupError(f"{name}: {package} is not installed: `pip install camcli[{extra}]`")
     elif catalog.is_user_code(name):
         where, _, attribute = name.rpartition(":")
         if not where or not attribute:

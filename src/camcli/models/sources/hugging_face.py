@@ -1,0 +1,185 @@
+"""Hugging Face's image classifiers, as `hf:FOLDER` or `hf:ORG/NAME` (extra camcli[hf]). The only file that imports
+transformers, and only when one is named."""
+
+from __future__ import annotations
+
+import os
+import re
+from collections.abc import Iterator, Mapping
+from contextlib import contextmanager
+from functools import partial
+from pathlib import Path
+from types import ModuleType
+from typing import Any
+
+import torch
+from torch import Tensor, nn
+
+from camcli.errors import CamcliError, RequestError, SetupError
+from camcli.models import catalog, presets, transforms
+from camcli.models.model import USUAL_PRESET, Architecture, Args
+from camcli.records import Preset
+
+# What is needed of a repository: never pickles, never code.
+_FILES = ("*.json", "*.safetensors")
+_WEIGHTS = "model.safetensors"
+# Names that nobody gave.
+_STAND_IN = re.compile(r"LABEL_\d+")
+_CLASSIFIES = "ForImageClassification"
+_PROCESSOR = "preprocessor_config.json"
+
+
+def architecture(name: str, weights: str, args: Args, tensors: Mapping[str, Tensor] | None) -> Architecture:
+    """An image classifier of transformers, with the head, the names and the preprocessing that its folder holds.
+
+    Raises:
+        RequestError: weights by name, a preprocessing that can't be done, or an argument for the constructor.
+        SetupError: transformers is not installed, the files can't be had, or they hold something else.
+    """
+    if args:
+        raise RequestError(f"--model-arg: {name} is built as its config.json says")
+    if tensors is None and weights not in ("DEFAULT", "none"):
+        raise RequestError(f"unknown weights {weights!r}: {name} has its own; --weights FILE names others")
+    transformers = _transformers()
+    folder = _folder(name)
+    filled = tensors is None and weights == "DEFAULT"
+    with _saying(name):
+        config = transformers.AutoConfig.from_pretrained(folder, local_files_only=True, trust_remote_code=False)
+    kind = _kind(config, name)
+    preset, assumed = _preset(folder, config)
+
+    def build(initialise: bool) -> nn.Module:
+        with _saying(name):
+            if not filled:
+                net: nn.Module = kind(config)
+                return net.float()
+            net, info = kind.from_pretrained(
+                folder,
+                config=config,
+                local_files_only=True,
+                use_safetensors=True,
+                trust_remote_code=False,
+                dtype=torch.float32,
+                output_loading_info=True,
+                ignore_mismatched_sizes=True,  # told, and refused below
+            )
+        _check_whole(name, info)
+        return net
+
+    return Architecture(
+        name=name,
+        build=build,
+        preset=preset,
+        labels=_names(config.id2label),
+        weights=folder.name if filled else weights,
+        cached=partial(_file_in, folder) if filled else None,
+        probed=True,
+        assumed_preset=assumed,
+        package="transformers",
+        foreign=True,
+    )
+
+
+def _transformers() -> ModuleType:
+    try:
+        import transformers
+    except ImportError:
+        raise SetupError("transformers is not installed: `pip install camcli[hf]`") from None
+    words: Any = transformers.logging
+    words.set_verbosity_error()
+    words.disable_progress_bar()
+    return transformers
+
+
+def _folder(name: str) -> Path:
+    """The folder of that name, or the repository's files in the hub's cache, downloaded if they are not there.
+
+    Raises: SetupError: they can't be had.
+    """
+    bare = name.removeprefix(catalog.HF)
+    if os.path.isdir(bare):
+        return Path(bare)
+    if bare.startswith((".", "/", "~")) or bare.count("/") > 1:
+        raise SetupError(f"{name}: no such folder")
+    from huggingface_hub import snapshot_download
+
+    found = partial(snapshot_download, bare, allow_patterns=list(_FILES))
+    try:
+        return Path(found(local_files_only=True))
+    except Exception:  # noqa: BLE001  not in the cache: what it raises then differs from version to version
+        pass
+    try:
+        return Path(found())
+    except Exception as error:  # noqa: BLE001  the network, the hub, the licence: anything may be wrong
+        reason = str(error).strip().splitlines()[0] if str(error).strip() else type(error).__name__
+        raise SetupError(
+            f"can't get {name} from the hub ({reason}): download it elsewhere and name its folder, {catalog.HF}./FOLDER"
+        ) from None
+
+
+def _kind(config: Any, name: str) -> Any:
+    """The class of transformers that the config names. Raises: SetupError: it is no image classifier of its own."""
+    named = [str(own) for own in getattr(config, "architectures", None) or ()]
+    found = next((own for own in named if _CLASSIFIES in own), None)
+    kind = getattr(_transformers(), found, None) if found else None
+    if kind is None:
+        said = ", ".join(named) or f"{config.model_type}, no architecture"
+        raise SetupError(f"{name} is a {said}: only image classifiers of transformers are explained")
+    return kind
+
+
+def _names(by_id: Mapping[int, Any]) -> tuple[str, ...] | None:
+    """The classes' names by id, None if they are stand-ins, or some are missing."""
+    if sorted(by_id) != list(range(len(by_id))):
+        return None
+    names = tuple(str(by_id[i]) for i in range(len(by_id)))
+    return None if all(map(_STAND_IN.fullmatch, names)) else names
+
+
+def _preset(folder: Path, config: Any) -> tuple[Preset, bool]:
+    """(the preprocessing that the folder's processor says, False), or (the usual one at the config's size, True)."""
+    if (folder / _PROCESSOR).is_file():
+        with _saying(str(folder / _PROCESSOR)):
+            # Its class knows what the file leaves out.
+            loading: Any = _transformers().AutoImageProcessor
+            processor = loading.from_pretrained(folder, local_files_only=True, trust_remote_code=False)
+        fields, _ = presets.in_unit_range(presets.whole(transforms.fields_of(processor)))
+        return presets.changed(USUAL_PRESET, fields), False
+    side = getattr(config, "image_size", None)
+    if isinstance(side, int):
+        return presets.changed(USUAL_PRESET, {"resize": side, "crop": side}), True
+    return USUAL_PRESET, True
+
+
+def _check_whole(name: str, info: Mapping[str, Any]) -> None:
+    """Raises: SetupError: the files lack weights, which transformers fills at random."""
+    lacking = sorted({*info.get("missing_keys", ()), *map(_first, info.get("mismatched_keys", ()))})
+    if lacking:
+        more = f" and {len(lacking) - 3} more" if len(lacking) > 3 else ""
+        raise SetupError(
+            f"{name} lacks {', '.join(lacking[:3])}{more}: it has no such head, or another; its scores would be random"
+        )
+
+
+def _first(key: Any) -> str:
+    return str(key if isinstance(key, str) else key[0])
+
+
+def _file_in(folder: Path) -> Path | None:
+    """The file of its weights; of several, the index that names them."""
+    found = (folder / name for name in (_WEIGHTS, f"{_WEIGHTS}.index.json"))
+    return next((path for path in found if path.is_file()), None)
+
+
+@contextmanager
+def _saying(name: str) -> Iterator[None]:
+    """The boundary around transformers: its errors become ours."""
+    try:
+        yield
+    except CamcliError:
+        raise
+    except Exception as error:  # code and files that are not ours
+        reason = next(iter(str(error).strip().splitlines()), "") or type(error).__name__
+        if "trust_remote_code" in str(error):
+            reason = "it needs code of its own, which is not run"
+        raise SetupError(f"{name}: {reason}") from error
