@@ -17,7 +17,7 @@ Precision = Literal["fp32", "bf16", "fp16"]
 # The numbers that can be explained of a class.
 TARGETS = ("logit", "softmax")
 # The kinds of answer that a network may give.
-TASKS = ("classify", "segment", "detect", "watch")
+TASKS = ("classify", "segment", "detect", "watch", "match")
 PictureFormat = Literal["jpg", "png"]
 
 
@@ -30,7 +30,7 @@ class ModelSpec:
     "none" (random, seeded), or a file. `model_args` go to the constructor. `resize` to `interpolation` change the
     preset, which `preset` (a JSON file) gives in place of the architecture's own; "none": files beside the weights
     are left alone. task: what the network does, if its output alone does not tell. frames: in a clip, of a network that
-    takes clips.
+    takes clips. texts: the classes of an image-text network, each put into the `template`'s braces.
     """
 
     model: str | None = None
@@ -50,6 +50,13 @@ class ModelSpec:
     output_key: str | None = None
     task: str | None = None
     frames: int | None = None
+    texts: tuple[str, ...] = ()
+    template: str | None = None
+
+    @property
+    def sentences(self) -> list[str]:
+        """Each text as the network is given it."""
+        return [text if self.template is None else self.template.replace("{}", text) for text in self.texts]
 
 
 @dataclass(frozen=True, slots=True)

@@ -126,7 +126,11 @@ class Forward:
                 raise RuntimeError("the method did not declare in `needs` that it differentiates to the pixels")
             (gradient,) = self._differentiate(target, [source], rule=rule)
             gradient = layer.to_map(gradient, self.size) if layer else gradient
-            (self._gradients[key],) = self._more_than_rounding(target, [gradient])
+            (gradient,) = self._more_than_rounding(target, [gradient])
+            alike = slopes.cancels(target, gradient, lambda own: self.gradient(rule, own, layer))
+            if alike is not None:
+                gradient = gradient.masked_fill(alike.view(-1, *[1] * (gradient.ndim - 1)), 0.0)
+            self._gradients[key] = gradient
         return self._gradients[key]
 
     def has_gradient(self, target: Target, layer: Layer) -> bool:

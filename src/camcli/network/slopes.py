@@ -58,6 +58,19 @@ def is_steep(target: Target) -> bool:
     return isinstance(target, LogProbability) or (isinstance(target, OfClass) and not target.probability)
 
 
+def cancels(target: Target, gradient: Tensor, gradient_of: Callable[[Target], Tensor]) -> Tensor | None:
+    """(N,) of bool: True if one class's gradient less another's (N, …) is no more than the rounding of either: the two
+    are scored alike, as two equal texts are. None for other targets."""
+    match target:
+        case Negated(inner):
+            return cancels(inner, gradient, gradient_of)
+        case Mixture(((1.0, first), (-1.0, _))):
+            size = gradient_of(first).flatten(1).abs().amax(1)
+            found: Tensor = gradient.flatten(1).abs().amax(1) <= ROUNDING * size
+            return found
+    return None
+
+
 def _slope(target: Target, outputs: Outputs, change: Callable[[Tensor], Tensor]) -> tuple[Tensor, Tensor, Tensor]:
     """(d target / d all that the network gave, after `change`, (N, …); its length times the length of what was given,
     (N,); the target (N,)), in float64."""

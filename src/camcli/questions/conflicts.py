@@ -56,6 +56,9 @@ def resolved(spec: Spec, task: Task) -> Spec:
     for name, why in task.forbids.items():
         if getattr(spec, name) not in (None, (), False):
             raise RequestError(f"--{name.replace('_', '-')} does not go with models that {task.name}: {why}")
+    asked = spec.target if spec.quantity is None else spec.quantity
+    if asked in task.absent:
+        raise RequestError(f"{task.name} has no {asked} here: {task.absent[asked]}")
     if spec.quantity is not None and spec.quantity not in task.quantities:
         raise RequestError(f"--quantity {spec.quantity!r} is none of {', '.join(task.quantities)}")
     return replace(spec, methods=(task.method,) if spec.methods is None else spec.methods, fit=spec.fit or task.fit)

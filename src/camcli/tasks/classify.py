@@ -7,7 +7,7 @@ activation (arXiv:1610.02391 sec. 3), so if the head has one, its input is read 
 
 from __future__ import annotations
 
-from collections.abc import Sequence
+from collections.abc import Mapping, Sequence
 from contextlib import nullcontext
 from dataclasses import dataclass, replace
 from types import MappingProxyType
@@ -54,6 +54,7 @@ class Classify:
     rule: ClassVar[Rule] = "crossing"
     nothing: ClassVar[str] = "no class"
     unfound: ClassVar[tuple[str, ...]] = ()
+    absent: ClassVar[Mapping[str, str]] = MappingProxyType({})
     of_places: ClassVar[bool] = False
     quantities: ClassVar = QUANTITIES
     lacks: ClassVar = _NONE

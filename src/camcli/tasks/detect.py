@@ -156,6 +156,7 @@ class Detect:
     binary: ClassVar[bool] = False
     # COCO's numbers have gaps, which torchvision's lists of names fill so.
     unfound: ClassVar[tuple[str, ...]] = ("__background__", "N/A")
+    absent: ClassVar[Mapping[str, str]] = MappingProxyType({})
 
     threshold: float = THRESHOLD
     keypoints: tuple[str, ...] = ()

@@ -6,7 +6,7 @@ a pixel, a box or a mask that the user gives. The paper sums over the region; th
 
 from __future__ import annotations
 
-from collections.abc import Sequence
+from collections.abc import Mapping, Sequence
 from dataclasses import dataclass, field, replace
 from functools import cached_property
 from types import MappingProxyType
@@ -94,6 +94,7 @@ class Segment:
     table: ClassVar[bool] = False
     nothing: ClassVar[str] = "nothing but background"
     unfound: ClassVar[tuple[str, ...]] = ()
+    absent: ClassVar[Mapping[str, str]] = MappingProxyType({})
     lacks: ClassVar = _LACKS
     forbids: ClassVar = _FORBIDS
     quantities: ClassVar = MappingProxyType(

@@ -6,7 +6,7 @@ Targets are told apart by equality, so that what was computed for one is found a
 from __future__ import annotations
 
 from collections.abc import Callable
-from dataclasses import dataclass
+from dataclasses import dataclass, replace
 from typing import TYPE_CHECKING, Any, Protocol
 
 from camcli.errors import SetupError
@@ -84,13 +84,16 @@ class LikeDetection:
 
 @dataclass(frozen=True, slots=True)
 class Mixture:
-    """A weighted sum of targets: one class less another tells what speaks for the one rather than the other."""
+    """A weighted sum of targets, `plus` a number: one class less another tells what speaks for the one rather than the
+    other."""
 
     terms: tuple[tuple[float, Target], ...]
+    plus: float = 0.0
 
     def __call__(self, outputs: Outputs) -> Tensor:
         first, *others = [weight * target(outputs) for weight, target in self.terms]
-        return sum(others, start=first)
+        total = sum(others, start=first)
+        return total + self.plus if self.plus else total
 
 
 @dataclass(frozen=True, slots=True)
@@ -156,7 +159,7 @@ def map_classes(target: Target, change: Callable[[OfClass], Target]) -> Target:
     if isinstance(target, Over):
         return Over(target.masks, map_classes(target.target, change))
     if isinstance(target, Mixture):
-        return Mixture(tuple((weight, map_classes(term, change)) for weight, term in target.terms))
+        return replace(target, terms=tuple((weight, map_classes(term, change)) for weight, term in target.terms))
     return target
 
 
@@ -165,7 +168,7 @@ def of_picture(target: Target, i: int) -> Target:
     if isinstance(target, Negated):
         return Negated(of_picture(target.target, i))
     if isinstance(target, Mixture):
-        return Mixture(tuple((weight, of_picture(term, i)) for weight, term in target.terms))
+        return replace(target, terms=tuple((weight, of_picture(term, i)) for weight, term in target.terms))
     if isinstance(target, Over):
         return Over(target.masks[i : i + 1], of_picture(target.target, i))
     if isinstance(target, LogProbability):
@@ -178,7 +181,7 @@ def of_variants(target: Target) -> Target:
     if isinstance(target, Negated):
         return Negated(of_variants(target.target))
     if isinstance(target, Mixture):
-        return Mixture(tuple((weight, of_variants(term)) for weight, term in target.terms))
+        return replace(target, terms=tuple((weight, of_variants(term)) for weight, term in target.terms))
     return LikeDetection(target.label, target.box) if isinstance(target, OfDetection) else target
 
 

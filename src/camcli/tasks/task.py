@@ -81,6 +81,10 @@ class Task(Protocol):
     def quantities(self) -> Mapping[str, str]:
         """name -> a line of help."""
 
+    @property
+    def absent(self) -> Mapping[str, str]:
+        """Quantities that it could have and has not: name -> why."""
+
     def outputs(self, net: nn.Module, images: Tensor) -> Outputs:
         """The outputs of one forward of images (N, C, H, W).
 

@@ -4,13 +4,14 @@ from __future__ import annotations
 
 from collections.abc import Sequence
 from dataclasses import dataclass, fields
+from pathlib import Path
 from typing import Annotated, Any
 
 import typer
 
 from camcli.cli.completion import complete_model, offer
 from camcli.errors import RequestError
-from camcli.models import presets
+from camcli.models import labels, presets
 from camcli.specs import TASKS
 
 ModelName = Annotated[
@@ -171,6 +172,29 @@ Frames = Annotated[
 ]
 
 
+Text = Annotated[
+    list[str] | None,
+    typer.Option(
+        "--text",
+        "-t",
+        metavar="TEXT",
+        help="Text that an image-text model (CLIP, SigLIP) is asked about, repeatable: its classes.",
+        show_default=False,
+    ),
+]
+
+TextFile = Annotated[
+    str | None, typer.Option("--texts", metavar="FILE", help="File of such texts, one a line.", show_default=False)
+]
+
+Template = Annotated[
+    str | None,
+    typer.Option(
+        "--template", metavar="TEXT", help='Sentence for each text, such as "a photo of {}".', show_default=False
+    ),
+]
+
+
 @dataclass(frozen=True, slots=True)
 class ModelFlags:
     """The options that say which network is asked and how it is read; `spread` gives them to a command."""
@@ -191,20 +215,31 @@ class ModelFlags:
     output_key: OutputKey = None
     task: TaskOption = None
     frames: Frames = None
+    text: Text = None
+    texts: TextFile = None
+    template: Template = None
     device: Device = "auto"
 
     def for_spec(self) -> dict[str, Any]:
         """The fields of a ModelSpec.
 
-        Raises: RequestError: an argument without "=", numbers that are none.
+        Raises: RequestError: an argument without "=", numbers that are none, a file without texts.
         """
         given = {field.name: getattr(self, field.name) for field in fields(self)}
+        given["texts"] = (*(given.pop("text") or ()), *lines_of(self.texts))
         given["model_args"] = pairs(given.pop("model_arg"))
         for name in ("resize", "crop"):
             given[name] = presets.sides(f"--{name}", given[name]) if given[name] is not None else None
         for name in ("mean", "std"):
             given[name] = presets.numbers(given[name]) if given[name] is not None else None
         return given
+
+
+def lines_of(path: str | None) -> tuple[str, ...]:
+    """The lines of a file that hold something. Raises: RequestError: it can't be read, or holds nothing."""
+    if path is None:
+        return ()
+    return tuple(line.strip() for line in labels.text_of(Path(path)).splitlines() if line.strip())
 
 
 def pairs(arguments: Sequence[str] | None) -> tuple[tuple[str, str], ...]:

@@ -5,6 +5,7 @@ from __future__ import annotations
 import os
 import re
 import shlex
+from dataclasses import replace
 from importlib import import_module
 from importlib.util import find_spec
 from pathlib import Path
@@ -27,6 +28,7 @@ _OF_TASK = {
     "detect": "torchvision_detect",
     "watch": "torchvision_video",
 }
+_TAKES_TEXTS = ("hugging_face",)
 # The packages that give networks with these beginnings of a name, which are the extras' names too.
 _PACKAGES = {catalog.TIMM: "timm", catalog.HF: "transformers"}
 # Endings of files that are taken for models.
@@ -48,9 +50,12 @@ def architecture_of(spec: ModelSpec, tensors: Mapping[str, Tensor] | None = None
         source = "user_code"
     else:
         source = "bundled" if name == catalog.BUNDLED else _OF_TASK[catalog.task_of(name)]
+    if spec.texts and source not in _TAKES_TEXTS:
+        raise RequestError(f"--text goes with image-text models, {catalog.HF}FOLDER; {name} takes pictures alone")
+    words = {"texts": spec.sentences} if spec.texts else {}
     module = import_module(f"{__name__}.{source}")
-    found: Architecture = module.architecture(name, spec.weights, parsed(spec.model_args), tensors)
-    return found
+    found: Architecture = module.architecture(name, spec.weights, parsed(spec.model_args), tensors, **words)
+    return replace(found, labels=spec.texts) if spec.texts else found
 
 
 def typed(spec: ModelSpec) -> str:

@@ -1,11 +1,11 @@
-"""Hugging Face's image classifiers, as `hf:FOLDER` or `hf:ORG/NAME` (extra camcli[hf]). The only file that imports
-transformers, and only when one is named."""
+"""Hugging Face's image classifiers, and its image-text networks with the texts that they are asked about, as
+`hf:FOLDER` or `hf:ORG/NAME` (extra camcli[hf]). The only file that imports transformers, and only when one is named."""
 
 from __future__ import annotations
 
 import os
 import re
-from collections.abc import Iterator, Mapping
+from collections.abc import Iterator, Mapping, Sequence
 from contextlib import contextmanager
 from functools import partial
 from pathlib import Path
@@ -17,23 +17,33 @@ from torch import Tensor, nn
 
 from camcli.errors import CamcliError, RequestError, SetupError
 from camcli.models import catalog, presets, transforms
+from camcli.models.adapters import texts as adapters
 from camcli.models.model import USUAL_PRESET, Architecture, Args
 from camcli.records import Preset
+from camcli.tasks.classify import Reading
+from camcli.tasks.match import Match
+from camcli.tasks.task import Task
 
 # What is needed of a repository: never pickles, never code.
-_FILES = ("*.json", "*.safetensors")
+_FILES = ("*.json", "*.safetensors", "*.txt", "*.model")
 _WEIGHTS = "model.safetensors"
 # Names that nobody gave.
 _STAND_IN = re.compile(r"LABEL_\d+")
 _CLASSIFIES = "ForImageClassification"
+# SigLIP's length of a text, in tokens.
+_LONGEST = 64
 _PROCESSOR = "preprocessor_config.json"
 
 
-def architecture(name: str, weights: str, args: Args, tensors: Mapping[str, Tensor] | None) -> Architecture:
-    """An image classifier of transformers, with the head, the names and the preprocessing that its folder holds.
+def architecture(
+    name: str, weights: str, args: Args, tensors: Mapping[str, Tensor] | None, texts: Sequence[str] = ()
+) -> Architecture:
+    """An image classifier of transformers, with the head, the names and the preprocessing that its folder holds; or an
+    image-text network, whose classes are the `texts`.
 
     Raises:
-        RequestError: weights by name, a preprocessing that can't be done, or an argument for the constructor.
+        RequestError: weights by name, a preprocessing that can't be done, an argument for the constructor, texts for a
+            classifier, or none for an image-text network.
         SetupError: transformers is not installed, the files can't be had, or they hold something else.
     """
     if args:
@@ -46,13 +56,20 @@ def architecture(name: str, weights: str, args: Args, tensors: Mapping[str, Tens
     with _saying(name):
         config = transformers.AutoConfig.from_pretrained(folder, local_files_only=True, trust_remote_code=False)
     kind = _kind(config, name)
+    matches = hasattr(kind, "get_text_features")
+    if matches != bool(texts):
+        raise RequestError(
+            f"{name} is an image-text network: say what it is asked about with --text"
+            if matches
+            else f"{name} classifies pictures: it takes no --text"
+        )
     preset, assumed = _preset(folder, config)
 
     def build(initialise: bool) -> nn.Module:
         with _saying(name):
             if not filled:
-                net: nn.Module = kind(config)
-                return net.float()
+                net: nn.Module = kind(config).float()
+                return _with_texts(net, folder, texts) if matches else net
             net, info = kind.from_pretrained(
                 folder,
                 config=config,
@@ -64,13 +81,15 @@ def architecture(name: str, weights: str, args: Args, tensors: Mapping[str, Tens
                 ignore_mismatched_sizes=True,  # told, and refused below
             )
         _check_whole(name, info)
-        return net
+        with _saying(name):
+            return _with_texts(net, folder, texts) if matches else net
 
     return Architecture(
         name=name,
         build=build,
         preset=preset,
-        labels=_names(config.id2label),
+        labels=None if matches else _names(config.id2label),
+        read=_read_match if matches else None,
         weights=folder.name if filled else weights,
         cached=partial(_file_in, folder) if filled else None,
         probed=True,
@@ -120,12 +139,42 @@ def _folder(name: str) -> Path:
 def _kind(config: Any, name: str) -> Any:
     """The class of transformers that the config names. Raises: SetupError: it is no image classifier of its own."""
     named = [str(own) for own in getattr(config, "architectures", None) or ()]
-    found = next((own for own in named if _CLASSIFIES in own), None)
-    kind = getattr(_transformers(), found, None) if found else None
-    if kind is None:
-        said = ", ".join(named) or f"{config.model_type}, no architecture"
-        raise SetupError(f"{name} is a {said}: only image classifiers of transformers are explained")
-    return kind
+    for own in named:
+        kind = getattr(_transformers(), own, None)
+        if kind is not None and (_CLASSIFIES in own or hasattr(kind, "get_text_features")):
+            return kind
+    said = ", ".join(named) or f"{config.model_type}, no architecture"
+    raise SetupError(f"{name} is a {said}: image classifiers and image-text networks of transformers are explained")
+
+
+def _with_texts(net: nn.Module, folder: Path, texts: Sequence[str]) -> nn.Module:
+    """The image-text network asked about these texts.
+
+    SigLIP was trained on texts that are filled up to their longest, and sees what they are filled with; others see
+    texts as they are.
+    """
+    loading: Any = _transformers().AutoTokenizer
+    tokenizer = loading.from_pretrained(folder, local_files_only=True, trust_remote_code=False)
+    full = "siglip" in type(net).__name__.lower()
+    encoded = tokenizer(
+        list(texts),
+        padding="max_length" if full else True,
+        truncation=True,
+        max_length=_LONGEST if full else None,
+        return_tensors="pt",
+    )
+    seen = ("input_ids",) if full else ("input_ids", "attention_mask")
+    return adapters.bound(net.eval(), {key: encoded[key] for key in seen})
+
+
+def _read_match(net: nn.Module, multi_label: bool) -> tuple[Task, int]:
+    """(the reading of the scores of its texts, their number)."""
+    assert isinstance(net, adapters.Texts)
+    count = len(net.get_buffer("texts"))
+    activation: Reading = "softmax" if count > 1 else "none"
+    if multi_label or not net.exclude:
+        activation = "sigmoid"
+    return Match(activation=activation, scale=net.scale, bias=net.bias), count
 
 
 def _names(by_id: Mapping[int, Any]) -> tuple[str, ...] | None:
