@@ -18,6 +18,7 @@ _OTHERS = frozenset(
     ".pgm .pbm .pnm .tga .psd .exr .hdr .npy .mat .h5 .hdf5 .pt .pth .pkl .txt .md .html .htm .xml .yaml .yml .docx "
     ".pptx .xlsx .zip .tar .gz .mp4 .mov .avi .mkv .webm".split()
 )
+_MOVING = frozenset({".mp4", ".mov", ".avi", ".mkv", ".webm", ".gif", ".apng"})
 _ROWS = frozenset({".json", ".jsonl", ".ndjson", ".csv", ".tsv", ".parquet"})
 
 
@@ -36,6 +37,8 @@ def of_output(text: str | None) -> tuple[str | None, str | None]:
     if suffix in WRITTEN:
         return None, text
     rows = "rows come on stdout with --json or as Parquet with --results FILE; " if suffix in _ROWS else ""
+    if suffix in _MOVING:
+        rows = "films and animations go to a folder, where they have names of their own; "
     raise RequestError(
         f"-o {text}: no {suffix} is written here: {rows}one picture is {', '.join(WRITTEN[:-1])}, --save raw is "
         f"{WRITTEN[-1]}; if it is to be a folder, write {text}/"

@@ -105,6 +105,8 @@ def made_with(row: Mapping[str, Any]) -> str:
         if fit in ("squash", "pad")
         else f"{'squash' if preset['squash'] else 'resize'} {shortly(preset['resize'])} crop {shortly(preset['crop'])}"
     )
+    if preset.get("frames"):
+        size = f"{preset['frames']} frames, {size}"
     numbers = " ".join(f"{name} {','.join(map(str, preset[name]))}" for name in ("mean", "std"))
     versions = " ".join(f"{package} {version}" for package, version in made["versions"].items())
     return (
