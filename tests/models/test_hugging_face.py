@@ -273,3 +273,34 @@ def test_random_weights_and_a_file_of_ones_own() -> None:
 def test_without_transformers_it_is_an_extra(monkeypatch: pytest.MonkeyPatch) -> None:
     monkeypatch.setattr("camcli.models.sources.find_spec", lambda name: None)
     assert "pip install camcli[hf]" in refused(3, "explain", PHOTO, "-m", "hf:x/y")
+
+
+def _segmenter(name: str) -> str:
+    """A folder with a small random SegFormer, or an UPerNet over a ResNet, as `save_pretrained` writes it."""
+    torch.manual_seed(0)
+    stages = {"hidden_sizes": [8, 16, 32, 48], "depths": [1, 1, 1, 1]}
+    words: Any = transformers
+    if name == "Segformer":
+        config = words.SegformerConfig(**stages, num_attention_heads=[1, 2, 4, 4], decoder_hidden_size=16)
+    else:
+        named = [f"stage{i}" for i in range(1, 5)]
+        backbone = words.ResNetConfig(embedding_size=8, **stages, out_features=named)
+        sides = {"auxiliary_in_channels": 32, "auxiliary_channels": 8, "hidden_size": 16}
+        config = words.UperNetConfig(backbone_config=backbone, **sides)
+    config.id2label = {i: f"thing {i}" for i in range(4)}
+    words.logging.disable_progress_bar()
+    getattr(words, f"{name}ForSemanticSegmentation")(config).save_pretrained(name)
+    words.SegformerImageProcessor(size={"height": 128, "width": 128}).save_pretrained(name)
+    return f"hf:{name}"
+
+
+@pytest.mark.parametrize(
+    ("name", "layer"), [("Segformer", "segformer.stages.3"), ("UperNet", "backbone.encoder.stages.3")]
+)
+def test_segmentation_out_of_a_folder(name: str, layer: str) -> None:
+    outcome = run("explain", PHOTO, "-m", _segmenter(name), "-c", "top1", "--json", "--save", "none")
+    assert outcome.code == 0, outcome.err
+    (row,) = outcome.rows
+    assert row["layer"] == layer
+    assert row["top"][0]["label"].startswith("thing ")
+    assert sum(entry["where"]["share"] for entry in row["top"]) == pytest.approx(1, abs=1e-4)

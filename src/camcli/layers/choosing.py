@@ -111,6 +111,9 @@ def _levels(net: nn.Module, trace: Trace, model: str) -> list[Layer]:
     runs = [trace.runs[place] for place in trace.levels if not _within(trace.runs[place].name, head)]
     for run in runs:
         by_tensor.setdefault(run.tensor, _outermost(trace, runs, run))
+    if by_tensor and all(_depth(net, trace, run) < MIN_DEPTH for run in runs):
+        # Tokens of detections attend to those of patches (YOLOS): the only maps of convolutions are the patches.
+        return [choose(net, trace, model)]
     if not by_tensor:
         raise SetupError(f"no map of {model} is read by both its scores and its boxes: name a layer with --layer")
     why = "what the head reads"

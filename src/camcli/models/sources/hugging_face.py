@@ -1,5 +1,6 @@
-"""Hugging Face's image classifiers, and its image-text networks with the texts that they are asked about, as
-`hf:FOLDER` or `hf:ORG/NAME` (extra camcli[hf]). The only file that imports transformers, and only when one is named."""
+"""Hugging Face's image classifiers, detectors of queries, and image-text networks with the texts that they are asked
+about, as `hf:FOLDER` or `hf:ORG/NAME` (extra camcli[hf]). The only file that imports transformers, and only when one is
+named."""
 
 from __future__ import annotations
 
@@ -17,10 +18,12 @@ from torch import Tensor, nn
 
 from camcli.errors import CamcliError, RequestError, SetupError
 from camcli.models import catalog, presets, transforms
+from camcli.models.adapters import queries
 from camcli.models.adapters import texts as adapters
-from camcli.models.model import USUAL_PRESET, Architecture, Args
+from camcli.models.model import DETECTED, USUAL_PRESET, Architecture, Args
 from camcli.records import Preset
 from camcli.tasks.classify import Reading
+from camcli.tasks.detect import Detect
 from camcli.tasks.match import Match
 from camcli.tasks.task import Task
 
@@ -29,7 +32,11 @@ _FILES = ("*.json", "*.safetensors", "*.txt", "*.model")
 _WEIGHTS = "model.safetensors"
 # Names that nobody gave.
 _STAND_IN = re.compile(r"LABEL_\d+")
-_CLASSIFIES = "ForImageClassification"
+_DETECTS = "ForObjectDetection"
+# The ends of the names of classes that are explained; those of image-text networks have none.
+_EXPLAINED = ("ForImageClassification", _DETECTS, "ForSemanticSegmentation")
+# 1/255 is written with so many digits.
+_RESCALES = 1e-6
 # SigLIP's length of a text, in tokens.
 _LONGEST = 64
 _PROCESSOR = "preprocessor_config.json"
@@ -56,20 +63,24 @@ def architecture(
     with _saying(name):
         config = transformers.AutoConfig.from_pretrained(folder, local_files_only=True, trust_remote_code=False)
     kind = _kind(config, name)
-    matches = hasattr(kind, "get_text_features")
+    matches, detects = hasattr(kind, "get_text_features"), _DETECTS in kind.__name__
     if matches != bool(texts):
         raise RequestError(
             f"{name} is an image-text network: say what it is asked about with --text"
             if matches
             else f"{name} classifies pictures: it takes no --text"
         )
-    preset, assumed = _preset(folder, config)
+    preset, assumed = (DETECTED, False) if detects else _preset(folder, config)
+
+    def adapted(net: nn.Module) -> nn.Module:
+        if matches:
+            return _with_texts(net, folder, texts)
+        return _as_detector(net, folder, config) if detects else net
 
     def build(initialise: bool) -> nn.Module:
         with _saying(name):
             if not filled:
-                net: nn.Module = kind(config).float()
-                return _with_texts(net, folder, texts) if matches else net
+                return adapted(kind(config).float())
             net, info = kind.from_pretrained(
                 folder,
                 config=config,
@@ -82,14 +93,14 @@ def architecture(
             )
         _check_whole(name, info)
         with _saying(name):
-            return _with_texts(net, folder, texts) if matches else net
+            return adapted(net)
 
     return Architecture(
         name=name,
         build=build,
         preset=preset,
         labels=None if matches else _names(config.id2label),
-        read=_read_match if matches else None,
+        read=_read_match if matches else (lambda net, several: (Detect(), config.num_labels)) if detects else None,
         weights=folder.name if filled else weights,
         cached=partial(_file_in, folder) if filled else None,
         probed=True,
@@ -141,10 +152,14 @@ def _kind(config: Any, name: str) -> Any:
     named = [str(own) for own in getattr(config, "architectures", None) or ()]
     for own in named:
         kind = getattr(_transformers(), own, None)
-        if kind is not None and (_CLASSIFIES in own or hasattr(kind, "get_text_features")):
+        known = any(end in own for end in _EXPLAINED) or hasattr(kind, "get_text_features")
+        if kind is not None and known:
             return kind
     said = ", ".join(named) or f"{config.model_type}, no architecture"
-    raise SetupError(f"{name} is a {said}: image classifiers and image-text networks of transformers are explained")
+    raise SetupError(
+        f"{name} is a {said}: transformers' image classifiers, detectors, segmentation and image-text networks are "
+        "explained"
+    )
 
 
 def _with_texts(net: nn.Module, folder: Path, texts: Sequence[str]) -> nn.Module:
@@ -175,6 +190,17 @@ def _read_match(net: nn.Module, multi_label: bool) -> tuple[Task, int]:
     if multi_label or not net.exclude:
         activation = "sigmoid"
     return Match(activation=activation, scale=net.scale, bias=net.bias), count
+
+
+def _as_detector(net: nn.Module, folder: Path, config: Any) -> nn.Module:
+    """The detector, whose pictures are made ready as its processor does it. Raises: RequestError: it does otherwise."""
+    loading: Any = _transformers().AutoImageProcessor
+    processor = loading.from_pretrained(folder, local_files_only=True, trust_remote_code=False)
+    if not processor.do_rescale or abs(processor.rescale_factor - 1 / 255) > _RESCALES:
+        raise RequestError(f"{folder}: its pictures are not divided by 255, as detectors' are")
+    normalised = processor.do_normalize
+    mean, std = (processor.image_mean, processor.image_std) if normalised else ((0.0,) * 3, (1.0,) * 3)
+    return queries.Queries(net, config.num_labels, queries.Sizes(processor), mean, std)
 
 
 def _names(by_id: Mapping[int, Any]) -> tuple[str, ...] | None:
