@@ -90,3 +90,47 @@ def deep() -> nn.Sequential:
 class _Mean(nn.Module):
     def forward(self, values: Tensor) -> Tensor:
         return values.flatten(2).mean(2)
+
+
+class Halved(Blink):
+    """It looks at the second half of the frames only."""
+
+    def forward(self, clips: Tensor) -> Tensor:
+        return super().forward(clips[:, :, clips.shape[2] // 2 :])
+
+
+class Rolled(Blink):
+    """It begins in the middle."""
+
+    def forward(self, clips: Tensor) -> Tensor:
+        return super().forward(clips.roll(clips.shape[2] // 2, 2))
+
+
+class TimeFirst(Blink):
+    """A module of it gives (N, T, C, h, w), which reads as (N, C, T, h, w)."""
+
+    def __init__(self) -> None:
+        super().__init__()
+        self.turned = nn.Identity()
+
+    def forward(self, clips: Tensor) -> Tensor:
+        turned = self.turned(self.cells(clips).transpose(1, 2).clone())
+        scores: Tensor = self.head(turned.mean((1, 3, 4)))
+        return scores
+
+
+class Moments(nn.Module):
+    """Each frame is averaged by itself: what is left is a row of moments, and no places."""
+
+    def __init__(self) -> None:
+        super().__init__()
+        torch.manual_seed(0)
+        self.seen = nn.Conv2d(3, 8, 3, padding=1)
+        self.over_time = nn.Conv1d(8, 8, 3, padding=1)
+        self.head = nn.Linear(8, 2)
+
+    def forward(self, clips: Tensor) -> Tensor:
+        frames = self.seen(clips.transpose(1, 2).flatten(0, 1)).relu().mean((2, 3))
+        rows = self.over_time(frames.reshape(len(clips), -1, 8).transpose(1, 2))
+        scores: Tensor = self.head(rows.relu().mean(2))
+        return scores

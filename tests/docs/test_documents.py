@@ -125,6 +125,7 @@ def test_the_table_of_methods_and_tasks_is_the_codes() -> None:
     assert methods_by_task() in (ROOT / "docs" / "places.md").read_text()
 
 
+@pytest.mark.exhaustive
 def test_the_guide_to_places_runs(tmp_path: Path) -> None:
     (script,) = re.findall(r"```sh\n(.*?)```", (ROOT / "docs" / "places.md").read_text(), re.DOTALL)
     script = re.sub(r"-o (\w+\.jpg)", rf"-o {tmp_path}/\1", script)
@@ -133,6 +134,7 @@ def test_the_guide_to_places_runs(tmp_path: Path) -> None:
     assert sorted(path.name for path in tmp_path.glob("*.jpg")) == ["detection.jpg", "pixel.jpg", "region.jpg"]
 
 
+@pytest.mark.exhaustive
 def test_the_guide_to_films_runs(tmp_path: Path) -> None:
     (script,) = re.findall(r"```sh\n(.*?)```", (ROOT / "docs" / "films.md").read_text(), re.DOTALL)
     script = script.replace("pan.gif", f"{tmp_path}/pan.gif").replace("-o ", f"-o {tmp_path}/")

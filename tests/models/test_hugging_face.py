@@ -3,7 +3,7 @@
 from __future__ import annotations
 
 import json
-from collections.abc import Callable
+from collections.abc import Callable, Iterable
 from functools import partial
 from pathlib import Path
 from typing import Any
@@ -145,7 +145,15 @@ def _size(name: str) -> int:
     return 70 if name.startswith("Dino") else 64
 
 
-@pytest.mark.parametrize("name", FAMILIES)
+# The others are tried with all that is exhaustive.
+QUICK = {"ViT", "Swinv2", "PoolFormer", "Dinov2WithRegisters", "ResNet"}
+
+
+def _families(names: Iterable[str]) -> list[Any]:
+    return [pytest.param(name, marks=() if name in QUICK else pytest.mark.exhaustive) for name in names]
+
+
+@pytest.mark.parametrize("name", _families(FAMILIES))
 def test_a_folder_is_explained_at_the_layer_that_it_should(name: str) -> None:
     outcome = run("explain", PHOTO, "-m", saved(name, side=_size(name)), "--save", "none", "--json", "-c", "thing 3")
     assert outcome.code == 0, outcome.err
@@ -159,7 +167,7 @@ def test_a_folder_is_explained_at_the_layer_that_it_should(name: str) -> None:
     assert json.loads(listed.out)["shape"] == list(FAMILIES[name][3])
 
 
-@pytest.mark.parametrize("name", sorted(FAMILIES.keys() - FIXED))
+@pytest.mark.parametrize("name", _families(sorted(FAMILIES.keys() - FIXED)))
 def test_pictures_that_are_no_squares_lie_on_their_grid(name: str) -> None:
     size = ("70x98",) * 2 if name.startswith("Dino") else ("64x96",) * 2
     given = saved(name, side=_size(name))

@@ -106,12 +106,36 @@ def test_red_and_blue_have_maps_at_their_own_moments() -> None:
 
 
 @pytest.mark.parametrize(
-    ("network", "said"), [("Backwards", "sees the clip backwards"), ("Mirrored", "sees the picture mirrored")]
+    ("network", "said"),
+    [
+        ("Backwards", "sees the clip's frames in another order"),
+        ("Rolled", "sees the clip's frames in another order"),
+        ("Halved", "never sees some of the clip's frames"),
+        ("Mirrored", "sees the picture mirrored"),
+        ("Moments", "must put them together, (N, C, frames, h, w)"),
+    ],
 )
 def test_networks_that_turn_clips_are_refused(network: str, said: str) -> None:
     outcome = run("explain", frames_of("red"), "-m", f"{CLIPS}:{network}", *AS_THEY_ARE)
     assert outcome.code == 3
     assert said in outcome.err
+
+
+def test_a_map_whose_time_is_no_time_is_refused() -> None:
+    outcome = run("explain", frames_of("red"), "-m", f"{CLIPS}:TimeFirst", *AS_THEY_ARE, "-l", "turned")
+    assert outcome.code == 3
+    assert "sees the clip's frames in another order" in outcome.err
+
+
+def test_frames_that_are_asked_for_where_there_is_no_film_are_missed() -> None:
+    Image.new("RGB", (40, 30), "red").save("red.png")
+    for flags in (("--every", 3), ("--start", "5f")):
+        assert "are of films, and none was among the inputs" in run("explain", "red.png", *flags, "--save", "none").err
+
+
+def test_masks_are_of_regions() -> None:
+    Image.new("RGB", (40, 30), "red").save("red.png")
+    assert "--save mask is of a region" in run("explain", "red.png", "--save", "mask").err
 
 
 def test_tokens_of_clips_lie_on_a_grid_of_three_axes() -> None:

@@ -76,7 +76,8 @@ def _clip(moments: Sequence[Mapping[str, Any]]) -> str:
 
 
 def _moment(moment: Mapping[str, Any]) -> str:
-    return f"frame {moment['frame']} ({moment['seconds']:.2f} s)"
+    clock = "" if moment["seconds"] is None else f" ({moment['seconds']:.2f} s)"
+    return f"frame {moment['frame']}{clock}"
 
 
 def _places(row: Mapping[str, Any]) -> Iterator[tuple[str, str, str, str]]:

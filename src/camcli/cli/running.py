@@ -77,6 +77,7 @@ def run(
                     if stop.code is None:
                         journal.finish()
                 tally.before = journal.done_before
+                tally.miss_films(asked=moving.animated)
         except KeyboardInterrupt:
             if stop.code is None:
                 raise
@@ -213,17 +214,24 @@ class _Tally:
     of_known_truth: int = 0
     correct: int = 0
     answered: Row | None = None
+    films: bool = False
     # Files of other kinds, by suffix, that folders hold.
     passed: Counter[str] = field(default_factory=Counter)
 
     def add(self, row: Row) -> None:
         self.done += 1
+        self.films |= "moment" in row or "clip" in row
         if "error" in row:
             self.refused += 1
             return
         self.of_known_truth += "truth" in row
         self.correct += row.get("correct", False)
         self.answered = row
+
+    def miss_films(self, *, asked: bool) -> None:
+        """Warns if parts of films are asked for, and there were none."""
+        if asked and self.done and not self.refused and not self.films:
+            console.say("warning: --every, --start and --end are of films, and none was among the inputs")
 
     def say(self, seconds: float, folder: str | None) -> None:
         right = f", {self.correct} of {self.of_known_truth} as their folder says" if self.of_known_truth else ""

@@ -5,6 +5,7 @@ from __future__ import annotations
 
 from collections.abc import Iterator
 from dataclasses import replace
+from itertools import pairwise
 
 import numpy as np
 
@@ -29,9 +30,18 @@ def frames(frame: Frame, box: Box, attribution: Attribution, style: Style) -> It
     """The overlay of each frame of a clip, (H, W, 3), and its time in seconds from the first."""
     assert frame.frames is not None
     style = scaled(attribution, style)
+    times = _times(frame)
     for index in range(frame.frames):
         picture = overlays.overlay(frame.still(index), box, moments.at_frame(attribution, index, frame.frames), style)
-        yield picture, index / (frame.rate or CLOCK)
+        yield picture, times[index]
+
+
+def _times(frame: Frame) -> list[float]:
+    """The time of each frame of a clip from its first, in seconds; evenly apart if it has no clock, or frames twice."""
+    own = [moment.seconds - frame.moments[0].seconds for moment in frame.moments]
+    if frame.rate is not None and all(before < after for before, after in pairwise(own)):
+        return own
+    return [index / (frame.rate or CLOCK) for index in range(len(frame.moments))]
 
 
 def scaled(attribution: Attribution, style: Style) -> Style:

@@ -53,7 +53,8 @@ def opened(source: Source, head: bytes, max_pixels: int) -> Film:
             raise InputError("decode", "too-large", f"{width}x{height} is more than {limit}")
         frames = len(_places(source, picture)) if picture.format in FORMATS else 1
         if frames < 2:
-            raise InputError("open", "still", f"a still picture, of one frame ({picture.format}): name it as a picture")
+            said = f"a still picture, of one frame ({picture.format})"
+            raise InputError("open", "still", f"{said}: a clip is a film, an animated picture, or a folder of frames")
         lying = turn_of(picture) in LYING
     read = partial(_stills, source, head, max_pixels)
     mean = _mean_duration(_composited(source, head, max_pixels), max(2, _MEASURED_PIXELS // (width * height)))

@@ -180,7 +180,8 @@ def _in_memory(ref: Ref, decoding: Decoding, max_pixels: int) -> tuple[Frame, Im
     if isinstance(ref.held, InputError):
         raise ref.held
     if isinstance(ref.held, Still):
-        return Frame(ref, ref.held.rgb(), moments=(ref.held.moment,), decoding=decoding), None
+        still = ref.held
+        return Frame(ref, still.rgb(), note=still.note, moments=(still.moment,), decoding=decoding), None
     if not isinstance(ref.held, Image.Image):
         return _of_array(ref, np.asarray(ref.held), decoding), None
     opened: Image.Image = ref.held

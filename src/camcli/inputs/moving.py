@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import os
 from collections.abc import Iterator
 from dataclasses import dataclass, replace
 from pathlib import Path
@@ -53,7 +54,7 @@ class Moving:
 
     def splits(self, path: Path) -> bool:
         """True if the frames of that file are inputs of their own."""
-        if self.whole or not path.is_file():
+        if self.whole or not os.path.isfile(path):  # which names that are too long are not
             return False
         return films.is_film(path) or (self.animated and films.is_animated(path))
 
@@ -65,7 +66,7 @@ class Moving:
             ) as film:
                 sampling, still = self.sampling, None
                 for still in film.stills(sampling.start, sampling.end, sampling.stride or 1):
-                    yield replace(ref, index=next(numbers), moment=still.moment, held=still)
+                    yield replace(ref, index=next(numbers), moment=still.moment, held=replace(still, note=film.note))
                 if still is None:
                     raise InputError("decode", "short", NONE_BETWEEN)
         except InputError as error:

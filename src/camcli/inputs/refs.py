@@ -88,7 +88,7 @@ class _Walk:
     def takes(self, name: str) -> bool:
         """True if a file is picked up; counts a picture of a kind that is not."""
         suffix = os.path.splitext(name)[1].lower()  # noqa: PTH122
-        if suffix in films.FILM_SUFFIXES and self.moving.whole:
+        if suffix in films.FILM_SUFFIXES and (self.moving.whole or self.moving.animated):
             return True
         if suffix in kinds.UNREAD_SUFFIXES:
             self.passed[suffix] += 1
@@ -228,6 +228,15 @@ def _walk(root: Path, numbers: Iterator[int], walk: _Walk) -> Iterator[Ref]:
             folders.clear()
             continue
         taken = [here / file for file in sorted(files) if file[0] != "." and walk.takes(file)]
+        if walk.moving.animated and not walk.moving.whole:
+            for path in taken:
+                ref = Ref(0, os.fspath(path), path=path, root=root)
+                yield from (
+                    walk.moving.frames(numbers, ref)
+                    if walk.moving.splits(path)
+                    else (replace(ref, index=next(numbers)),)
+                )
+            continue
         if walk.moving.whole and any(not is_moving(path) for path in taken):
             # Its pictures are the frames of one clip.
             yield Ref(next(numbers), os.fspath(here), path=here, root=root.parent if here == root else root)
@@ -249,7 +258,7 @@ def _natural(name: str) -> list[tuple[int, str]]:
 
 def _from_stdin(stdin: BinaryIO, numbers: Iterator[int], moving: Moving) -> Iterator[Ref]:
     head = lists.read_head(stdin)
-    film = films.is_film(head)
+    film = films.is_film(head) or (moving.animated and films.is_animated(head))
     framed = None if kinds.is_picture(head) or film else lists.framing(head)
     if framed is None:
         data = pipes.read(stdin, head)
@@ -259,7 +268,11 @@ def _from_stdin(stdin: BinaryIO, numbers: Iterator[int], moving: Moving) -> Iter
             yield Ref(next(numbers), "-", data=data)
         return
     for entry in lists.names(head, stdin, framed):
-        yield replace(ref_named(next(numbers), os.fsdecode(entry)), root=Path())
+        ref = replace(ref_named(0, os.fsdecode(entry)), root=Path())
+        if ref.path is not None and moving.splits(ref.path):
+            yield from moving.frames(numbers, ref)
+        else:
+            yield replace(ref, index=next(numbers))
 
 
 def _printable(name: str) -> str:

@@ -48,10 +48,12 @@ def at(text: str) -> At:
 
 @dataclass(frozen=True, slots=True, eq=False)
 class Still:
-    """One frame of a film, and its `moment`. It is kept as it was decoded until its pixels are asked for."""
+    """One frame of a film, its `moment`, and what is unusual in the film. It is kept as it was decoded until its pixels
+    are asked for."""
 
     moment: Moment
     _convert: Callable[[], NDArray[np.uint8]] = field(repr=False)
+    note: str | None = None
 
     def rgb(self) -> NDArray[np.uint8]:
         """Converts it: uint8 (H, W, 3), upright, sRGB, alpha over white; from any thread.

@@ -181,11 +181,16 @@ _WITHOUT = "use a method that looks at no layer (-M gradient, -M occlusion)"
 
 def _gives_maps_apart(trace: Trace, run: Run) -> bool:
     """True if it gives maps, but not one for each picture: networks may cut pictures into tiles."""
-    return len(run.shape) == len(trace.images) and run.shape[0] != trace.images[0]
+    return len(run.shape) in (4, len(trace.images)) and run.shape[0] != trace.images[0]
 
 
 def _named_apart(trace: Trace, run: Run) -> str:
     size = "x".join(map(str, run.shape[1:]))
+    if len(trace.images) == 5:
+        return (
+            f"layer {run.name!r} gives {run.shape[0]} maps of {size} for {trace.images[0]} clip(s): its frames go in "
+            "one by one, and a module after it must put them together, (N, C, frames, h, w)"
+        )
     return f"layer {run.name!r} gives {run.shape[0]} maps of {size} for {trace.images[0]} picture(s)"
 
 

@@ -118,15 +118,14 @@ class Layouts:
     def _exact_grid(self, tokens: int) -> Grid | None:
         """The grid of the picture's own proportions with so many places; None if there is none.
 
-        Of a clip's grids that have so many, the one of as many steps in time as the last grid that was seen.
+        Of a clip, the one of as many steps in time as the last grid that was seen: a count alone may be of moments.
         """
         if len(self._size) == 2:
             return _exact_grid(tokens, self._size)
-        steps = [last[0] for last in list(self._grids)[-1:]]
-        for count in [*steps, *range(self._size[0], 0, -1)]:
-            planar = _exact_grid(tokens // count, self._size[1:]) if tokens % count == 0 else None
-            if planar is not None and fits((count, *planar), self._size):
-                return (count, *planar)
+        for steps, *_ in list(self._grids)[-1:]:
+            planar = _exact_grid(tokens // steps, self._size[1:]) if tokens % steps == 0 else None
+            if planar is not None:
+                return (steps, *planar)
         return None
 
 

@@ -10,6 +10,7 @@ from collections import Counter
 from collections.abc import Sequence
 from contextlib import suppress
 from dataclasses import dataclass
+from itertools import pairwise
 
 import torch
 from torch import Tensor
@@ -41,6 +42,9 @@ PARTLY, MOSTLY = 0.2, 0.8
 FEW = 5
 # A cell tells where it is seen, if a place changes with it by so many times that place's average.
 SHARP = 3.0
+# A clip is changed in so many parts, one after the other. If they are seen at places in time that are nearer to each
+# other than this share of all steps, they tell nothing of its order.
+PARTS, STILL = 4, 0.1
 # The note on each map that was not seen to lie on the picture.
 UNSEEN = "nowhere seen: what changes on the map does not go with where the picture changes, as far as tried"
 CORNERS = ("top left", "top right", "bottom left", "bottom right")
@@ -99,8 +103,11 @@ def check_place(network: Network, layer: Layer, images: Tensor, model: str, *, s
     height, width = layer.shape[-2:]
     if (how := _moved(seen, (height, width), patch)) is not None:
         raise _misplaced(model, layer, how)
-    if len(layer.shape) == 4 and _runs_backwards(seen, patch, layer.shape[1]):
-        raise _misplaced(model, layer, "sees the clip backwards")
+    seen_when = _in_time(seen, patch, layer.shape[1]) if len(layer.shape) == 4 else True
+    if isinstance(seen_when, str):
+        raise _misplaced(model, layer, seen_when)
+    if not seen_when:
+        return False
     found = _found_cells(seen, height, width, patch, _some(height, width))
     if not found:
         return None
@@ -163,15 +170,28 @@ def _moved(seen: Changes, grid: tuple[int, int], patch: Tensor) -> str | None:
     return "sees the picture smaller, on a wider ground" if near or seen.wider_ground(patch) else None
 
 
-def _runs_backwards(seen: Changes, patch: Tensor, steps: int) -> bool:
-    """True if the first frames of a clip are seen after its last ones."""
+def _in_time(seen: Changes, patch: Tensor, steps: int) -> str | bool:
+    """Words for the wrong moments at which the parts of a clip are seen; True: they are seen in their order; False: its
+    changes do not tell."""
     frames = patch.shape[2]
-    part = max(1, frames // 4)
-    first, last = (seen.of_frames(patch, frames) for frames in (slice(part), slice(frames - part, frames)))
-    if first is None or last is None:
+    parts = min(PARTS, frames)
+    borders = [round(part * frames / parts) for part in range(parts + 1)]
+    changes = [seen.of_frames(patch, slice(start, end)) for start, end in pairwise(borders)]
+    if all(change is None for change in changes):
+        return True  # it may be blind to all that differs here
+    if any(change is None for change in changes):
+        return "never sees some of the clip's frames"
+    if steps == 1 or parts == 1:
+        return True
+    own = torch.stack([change.cpu() for change in changes if change is not None])
+    usual = own.mean(0).clamp_min(torch.finfo(own.dtype).tiny)
+    shares = (own / usual - 1).clamp_min(0) + torch.finfo(own.dtype).tiny
+    middles = ((shares * torch.arange(steps)).sum(1) / shares.sum(1)).tolist()
+    if max(middles) - min(middles) < STILL * steps:
         return False
-    middle = [float((change * torch.arange(steps)).sum() / change.sum()) for change in (first.cpu(), last.cpu())]
-    return middle[0] > middle[1] + steps / 4
+    if _correlation(list(zip(range(parts), middles, strict=True))) < IN_STEP:
+        return "sees the clip's frames in another order"
+    return True
 
 
 def _step(found: Sequence[_Cell]) -> float:

@@ -42,7 +42,7 @@ def _values(result: Explained | Failed, files: Sequence[Mapping[Picture, str]]) 
         return {**named, "error": {"stage": result.stage, "kind": result.kind, "message": result.message}}
     written = list(files) or [{}] * len(result.attributions)
     if result.frame.frames is not None:
-        named["clip"] = [_moment(moment) for moment in result.frame.moments]
+        named["clip"] = [_moment(moment, result.frame) for moment in result.frame.moments]
     return {
         **named,
         "size": list(result.frame.size),
@@ -117,12 +117,14 @@ def _in_time(attribution: Attribution, frame: Frame) -> tuple[Attribution, dict[
         return attribution, {}
     curve = [float(f"{value:.6g}") for value in moments.curve(attribution, frame.frames)]
     peak = moments.peak_frame(attribution, frame.frames)
-    told = {"moment": _moment(frame.moments[peak]), "curve": curve}
+    told = {"moment": _moment(frame.moments[peak], frame), "curve": curve}
     return moments.at_frame(attribution, peak, frame.frames), told
 
 
-def _moment(moment: Moment) -> dict[str, Any]:
-    return {"frame": moment.number, "seconds": round(moment.seconds, 4)}
+def _moment(moment: Moment, clip: Frame | None = None) -> dict[str, Any]:
+    """A frame's number and its time; a folder of frames has no clock."""
+    timed = clip is None or clip.rate is not None
+    return {"frame": moment.number, "seconds": round(moment.seconds, 4) if timed else None}
 
 
 def _provenance(provenance: Provenance) -> Row:

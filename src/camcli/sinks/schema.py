@@ -66,7 +66,7 @@ TEXT, WHOLE, NUMBER, FLAG, DATA = Plain
 WHOLES = ListOf(WHOLE)
 NUMBERS = ListOf(NUMBER)
 
-_MOMENT = Struct((Key("frame", WHOLE), Key("seconds", NUMBER)))
+_MOMENT = Struct((Key("frame", WHOLE), Key("seconds", NUMBER, null=True)))
 _PLACE = (
     Key("box", NUMBERS, "[x0, y0, x1, y1] in the picture", optional=True),
     Key("share", NUMBER, "the region's share of what the network saw", optional=True),

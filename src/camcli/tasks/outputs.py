@@ -84,6 +84,11 @@ def asked(net: nn.Module, images: Tensor | list[Tensor]) -> Any:
         size = f"{height} pixels high and {width} wide"
         if images[0].ndim == 3 and any(isinstance(module, nn.Conv3d) for module in net.modules()):
             advice = "; if it takes clips (N, C, frames, H, W), say so with --task watch"
+        elif images[0].ndim == 4:
+            advice = (
+                "; it was given (N, C, frames, height, width): a wrapper turns that into another order, and --frames "
+                "says how many"
+            )
         else:
             advice = _advice(str(error))
         raise SetupError(f"the model fails on a view {size}: {reason}{advice}") from error
