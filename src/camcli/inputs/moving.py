@@ -54,7 +54,7 @@ class Moving:
 
     def splits(self, path: Path) -> bool:
         """True if the frames of that file are inputs of their own."""
-        if self.whole or not os.path.isfile(path):  # which names that are too long are not
+        if self.whole or not os.path.isfile(path):  # noqa: PTH113  pathlib raises on names that are too long
             return False
         return films.is_film(path) or (self.animated and films.is_animated(path))
 
