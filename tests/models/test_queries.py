@@ -83,7 +83,11 @@ def saved(name: str) -> str:
     return f"hf:{name}"
 
 
-@pytest.mark.parametrize("name", MADE)
+# Building RT-DETR takes seconds.
+NAMES = [pytest.param(name, marks=pytest.mark.exhaustive if name == "rt_detr" else ()) for name in MADE]
+
+
+@pytest.mark.parametrize("name", NAMES)
 def test_detections_are_theirs(name: str) -> None:
     outcome = run(
         "explain", PHOTO, "-m", saved(name), "--threshold", 0, "-c", "#1", "--top", 20, "--save", "none", "--json"
@@ -114,7 +118,7 @@ def test_detections_are_theirs(name: str) -> None:
     assert row["explanations"][0]["layer"] in MADE[name][1]
 
 
-@pytest.mark.parametrize("name", MADE)
+@pytest.mark.parametrize("name", NAMES)
 def test_the_layers_are_listed(name: str) -> None:
     told = json.loads(run("layers", saved(name), "--json").out)
     assert [own["layer"] for own in told.get("levels", [told])] == MADE[name][1]
