@@ -70,10 +70,11 @@ class Entry:
 
     probability in [0, 1] (softmax, or sigmoid for one class or several labels), `score` the number before it. In a
     network without classes, one output, which has no probability. `score` is None if only the probability is known.
-    `part`: its number among the picture's detections, from 1, the best first. `where`: its place; None: the picture.
+    `part`: its number among the picture's detections, from 1, the best first, or among the words of its caption.
+    `where`: its place; None: the picture. `id`: None of a whole caption.
     """
 
-    id: int
+    id: int | None
     label: str
     probability: float | None
     score: float | None
@@ -83,4 +84,5 @@ class Entry:
     @property
     def name(self) -> str:
         """Its id and label, and its number if there can be several."""
-        return f"{self.id} {self.label}" if self.part is None else f"{self.id} {self.label} #{self.part}"
+        name = self.label if self.id is None else f"{self.id} {self.label}"
+        return name if self.part is None else f"{name} #{self.part}"

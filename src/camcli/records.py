@@ -5,6 +5,7 @@ Coordinates are pixels, origin top left, x to the right, y down. Boxes are (x0, 
 
 from __future__ import annotations
 
+from collections.abc import Mapping
 from dataclasses import dataclass, field, replace
 from itertools import takewhile
 from pathlib import Path
@@ -46,7 +47,8 @@ class Ref:
     the film's path, its `moment`, and the frame itself (`held`, an `inputs.films.Still`).
 
     `root` is the folder the user named; a sink mirrors the path below it. `again` tells apart inputs whose files
-    would be called the same: 1 for the first of them.
+    would be called the same: 1 for the first of them. `bound` is what goes into the network together with the picture,
+    as JSON data by name: a question, a caption, a partner's path. What no network takes is told in its row alone.
     """
 
     index: int
@@ -57,6 +59,7 @@ class Ref:
     uri: str | None = None
     again: int = 1
     moment: Moment | None = None
+    bound: Mapping[str, Any] = field(default_factory=dict, hash=False)
     held: Any = field(default=None, compare=False, repr=False)
 
 

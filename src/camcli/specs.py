@@ -17,7 +17,7 @@ Precision = Literal["fp32", "bf16", "fp16"]
 # The numbers that can be explained of a class.
 TARGETS = ("logit", "softmax")
 # The kinds of answer that a network may give.
-TASKS = ("classify", "segment", "detect", "watch", "match")
+TASKS = ("classify", "segment", "detect", "watch", "match", "answer", "caption", "act", "liken", "regress")
 PictureFormat = Literal["jpg", "png"]
 
 
@@ -74,6 +74,7 @@ class Spec(ModelSpec):
     that runs before the layer; compile: torch.compile builds that; exact: nothing is rearranged to be faster, so that
     every bit is the one of a plain forward. draft, white: see `Decoding`. start, end: the part of a film, as
     `inputs.films.at` reads them; stride: of the frames in a clip; every: of the frames that are pictures of their own.
+    bound: what goes into the network with each picture that brings no other: a question, a partner's path.
     """
 
     methods: tuple[str, ...] | None = None
@@ -107,6 +108,7 @@ class Spec(ModelSpec):
     end: str | None = None
     stride: int | None = None
     every: int | None = None
+    bound: tuple[tuple[str, str], ...] = ()
 
     @property
     def decoding(self) -> Decoding:

@@ -40,8 +40,9 @@ def view(asked: Spec) -> Tensor:
     return torch.from_numpy(preprocessing.view_of(frame, load_model(asked).preset, "crop").pixels)[None]
 
 
-def grad_cam(net: nn.Module, x: Tensor, layer: str, patches: list[int], class_id: int) -> NDArray[np.float32]:
+def grad_cam(net: nn.Module, x: Tensor, layer: str, patches: list[int], class_id: int | None) -> NDArray[np.float32]:
     """relu(sum_k mean_ij(dy/dA_k) A_k), read from tokens (1, L, C)."""
+    assert class_id is not None
     kept: list[Tensor] = []
 
     def keep(module: nn.Module, args: Any, output: Any) -> None:

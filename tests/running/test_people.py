@@ -89,8 +89,9 @@ def test_what_is_compiled_inside_is_looked_into_or_refused() -> None:
         Engine(spec("ScriptedInside", methods=("guided-backprop",)))
 
 
-def by_hand(net: nn.Module, view: Tensor, layer: str, call: int, class_id: int) -> NDArray[np.float32]:
+def by_hand(net: nn.Module, view: Tensor, layer: str, call: int, class_id: int | None) -> NDArray[np.float32]:
     """Grad-CAM of one picture at that run of a layer whose output is channels first."""
+    assert class_id is not None
     kept: list[Tensor] = []
 
     def keep(module: nn.Module, args: Any, output: Tensor) -> Tensor:

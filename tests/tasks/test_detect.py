@@ -109,7 +109,7 @@ def test_the_gradient_is_that_of_finite_differences(scene: str) -> None:
 
 
 def test_what_is_asked_about(scene: str) -> None:
-    def asked(*classes: str) -> list[tuple[int, int | None]]:
+    def asked(*classes: str) -> list[tuple[int | None, int | None]]:
         answers = explained(scene, classes=classes, methods=("hires-cam",)).attributions
         return [(entry.id, entry.part) for a in answers if (entry := a.target.entry) is not None]
 

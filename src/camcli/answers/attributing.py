@@ -82,7 +82,7 @@ def _class_insensitive(batch: Batch, asked: Asked, answer: Answer, found: Sequen
     first = next(question for question in asked.questions if question is not None)
     of_class = first.quantity in TARGETS and first.entry is not None and first.minus is None
     # A detection is no class, and a segmentation's head costs half a forward to differentiate.
-    of_class = of_class and batch.forward.network.task.rule == "crossing"
+    of_class = of_class and not batch.forward.network.task.of_places
     dear = method.needs & (parts.ASKS_AGAIN | parts.TO_PIXELS | parts.AT_STAGES)
     if method.kind != "map" or dear or not of_class or len(found[0].ranking) < 2:
         return notes

@@ -3,7 +3,7 @@
 from __future__ import annotations
 
 from collections.abc import Iterator, Mapping, Sequence
-from dataclasses import dataclass, field
+from dataclasses import dataclass, field, replace
 from itertools import product
 
 import numpy as np
@@ -78,6 +78,10 @@ class Plan:
     eigen_smooth: bool = False
     fuse: Fuse | None = None
     levels: bool = False
+
+    def with_bound(self, bound: Sequence[Tensor]) -> Plan:
+        """The plan for a batch whose pictures have these tensors (N, …) with them."""
+        return replace(self, network=replace(self.network, bound=bound)) if bound else self
 
 
 @dataclass(frozen=True, slots=True, eq=False)

@@ -5,7 +5,6 @@ from __future__ import annotations
 import glob
 import os
 from collections.abc import Iterable, Iterator, Mapping, Sequence
-from dataclasses import replace
 from itertools import chain, count
 from typing import TYPE_CHECKING, Any
 
@@ -99,9 +98,9 @@ def _refs(given: Any, numbers: Iterator[int]) -> Iterator[Ref]:
     if isinstance(given, (str, os.PathLike)):
         name = os.fspath(given)
         if _is_several_files(given):
-            yield from (replace(ref, index=next(numbers)) for ref in refs.expand([name]))
+            yield from refs.expand([name])
         else:
-            yield refs.ref_named(next(numbers), name)
+            yield refs.ref_named(0, name)
         return
     number = next(numbers)
     name = f"picture {number}"

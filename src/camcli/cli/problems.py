@@ -73,6 +73,7 @@ class Problems:
             self.choice("--fit", pictured.fit, get_args(Fit))
         if pictured.white is not None and not 0 < pictured.white < math.inf:
             self.add(f"--white {pictured.white:g}: a number above 0")
+        self.catch(pictured.for_spec)
         for name in ("start", "end"):
             if (text := getattr(pictured, name)) is not None:
                 self.catch(partial(at, text))

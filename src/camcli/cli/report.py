@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import json
 import sys
 from collections.abc import Callable, Iterable, Iterator, Mapping, Sequence
 from typing import Any
@@ -10,6 +11,8 @@ from camcli.cli import console
 from camcli.records import shortly
 
 _BAR = 24
+# Longer values of what goes in with a picture are cut.
+_TOLD = 60
 
 
 def show_line(row: Mapping[str, Any], line: Callable[[str], None]) -> None:
@@ -20,7 +23,8 @@ def show_line(row: Mapping[str, Any], line: Callable[[str], None]) -> None:
     truth = "" if row.get("correct", True) else f"  (not {row['truth']['id']} {row['truth']['label']})"
     note = f"  [{row['note']}]" if "note" in row else ""
     clock = f"  {row['moment']['seconds']:.2f} s" if "moment" in row else ""
-    line(f"{row['input']}{clock}  {_best(row)}{truth}{note}{arrow}")
+    bound = f"  {_bound(row['bound'])}" if "bound" in row else ""
+    line(f"{row['input']}{bound}{clock}  {_best(row)}{truth}{note}{arrow}")
 
 
 def _best(row: Mapping[str, Any]) -> str:
@@ -32,7 +36,7 @@ def _best(row: Mapping[str, Any]) -> str:
         return f"{target['name']}  {target['value']:.5g}"
     best = row["top"][0]
     value = f"{best['logit']:.5g}" if best["probability"] is None else f"{best['probability']:.3f}"
-    return f"{best['id']} {best['label']}  {value}"
+    return f"{best['label'] if best['id'] is None else '{id} {label}'.format(**best)}  {value}"
 
 
 def show_in_full(row: Mapping[str, Any], notes: Iterable[str], line: Callable[[str], None]) -> None:
@@ -41,6 +45,8 @@ def show_in_full(row: Mapping[str, Any], notes: Iterable[str], line: Callable[[s
     line(f"{row['input']}  {width}x{height}  {row['model']} ({row['weights']})")
     if "clip" in row:
         line(_clip(row["clip"]))
+    if "bound" in row:
+        line(_bound(row["bound"]))
     if "note" in row:
         line(row["note"])
     if not row["top"]:
@@ -55,7 +61,7 @@ def show_in_full(row: Mapping[str, Any], notes: Iterable[str], line: Callable[[s
     elif row["top"][0]["probability"] is None:
         table(("id", "output", "value"), [(s["id"], s["label"], f"{s['logit']:.5g}") for s in row["top"]], right=(0, 2))
     else:
-        scores = [(s["id"], s["label"], s["probability"]) for s in row["top"]]
+        scores = [(_number(s), s["label"], s["probability"]) for s in row["top"]]
         bar = "█" if sys.stdout.isatty() and console.encodes("█") else ""
         bars = [(i, label, f"{share:.4f}", *([bar * round(share * _BAR)] if bar else [])) for i, label, share in scores]
         table(("id", "class", "probability", *([""] if bar else [])), bars, right=(0, 2))
@@ -68,6 +74,12 @@ def show_in_full(row: Mapping[str, Any], notes: Iterable[str], line: Callable[[s
         line(f"{explanation['method']} of {explanation['target']['name']}{when}{note}  {paths}".rstrip())
     for note in notes:
         line(note)
+
+
+def _bound(bound: Mapping[str, Any]) -> str:
+    """What goes in with a picture, in words; long values are cut."""
+    told = ((name, value if isinstance(value, str) else json.dumps(value)) for name, value in bound.items())
+    return "  ".join(f"{name}: {text if len(text) <= _TOLD else text[:_TOLD] + '…'}" for name, text in told)
 
 
 def _clip(moments: Sequence[Mapping[str, Any]]) -> str:
@@ -86,11 +98,18 @@ def _places(row: Mapping[str, Any]) -> Iterator[tuple[str, str, str, str]]:
         where = entry["where"]
         place = f"{where['share']:.1%}" if "share" in where else " ".join(f"{side:.0f}" for side in where["box"])
         yield (
-            f"#{entry['part']}" if "part" in entry else str(entry["id"]),
+            _number(entry),
             entry["label"],
             f"{entry['probability']:.4f}",
             place,
         )
+
+
+def _number(entry: Mapping[str, Any]) -> str:
+    """The number of an entry: its place among the detections or words, else its class's id; none of a caption."""
+    if "part" in entry:
+        return f"#{entry['part']}"
+    return "" if entry["id"] is None else str(entry["id"])
 
 
 def made_with(row: Mapping[str, Any]) -> str:

@@ -6,7 +6,7 @@ import os
 import sys
 import time
 from collections import Counter
-from collections.abc import Callable, Iterator, Sequence
+from collections.abc import Callable, Iterator, Mapping, Sequence
 from contextlib import contextmanager
 from dataclasses import dataclass, field
 from functools import partial
@@ -20,6 +20,7 @@ from camcli.cli.flags.computing import ComputeFlags
 from camcli.cli.flags.run import RunFlags, shard_numbers
 from camcli.cli.stopping import Stop, stoppable
 from camcli.errors import ExitCode, RequestError
+from camcli.inputs import json_lines
 from camcli.inputs import refs as inputs_
 from camcli.inputs.moving import Moving
 from camcli.models import catalog
@@ -48,12 +49,12 @@ def run(
     shard = shard_numbers(flow.shard) if flow.shard is not None else None
     tally = _Tally()
     moving = Moving.of(spec, flow.max_pixels, whole=catalog.takes_clips(spec))
-    part = _listed(arguments, shard, folder, tally.passed, moving, recursive=flow.recursive)
+    part = _listed(arguments, shard, folder, tally.passed, moving, dict(spec.bound), recursive=flow.recursive)
     if where.file is not None:
         check_place(where.file)
         only = _only_one(part(1), where.file)
         part = partial(_same, only)
-    single = len(arguments) == 1 and Path(arguments[0]).is_file() and not moving.splits(Path(arguments[0]))
+    single = len(arguments) == 1 and _is_one(arguments[0], moving, dict(spec.bound))
     with stoppable() as stop:
         try:
             with (
@@ -89,6 +90,12 @@ def run(
     return ExitCode.SOME_FAILED if tally.refused else ExitCode.OK
 
 
+def _is_one(argument: str, moving: Moving, bound: Mapping[str, str]) -> bool:
+    """True if it gives one picture."""
+    several = json_lines.is_list(argument) or json_lines.PARTNER in bound or moving.splits(Path(argument))
+    return Path(argument).is_file() and not several
+
+
 def _show(row: Row, board: console.Board, notes: Sequence[str] | None, *, to_stdout: bool) -> None:
     """Show a row to people, in full if there are notes. A picture on stdout leaves no room for one."""
     if "error" in row:
@@ -112,6 +119,7 @@ def _listed(
     folder: str | None,
     passed: Counter[str],
     moving: Moving,
+    bound: Mapping[str, str],
     *,
     recursive: bool,
 ) -> Part:
@@ -120,7 +128,13 @@ def _listed(
     def listed(passed: Counter[str] | None = None) -> Iterator[Ref]:
         skip = Path(local) if local is not None else None
         return inputs_.expand(
-            arguments, recursive=recursive, skip=skip, stdin=sys.stdin.buffer, passed=passed, moving=moving
+            arguments,
+            recursive=recursive,
+            skip=skip,
+            stdin=sys.stdin.buffer,
+            passed=passed,
+            moving=moving,
+            bound=bound,
         )
 
     refs = listed(passed)

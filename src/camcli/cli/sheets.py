@@ -54,7 +54,7 @@ def draw(
     """
     check_place(sheet.file)
     moving = Moving.of(specs[0], max_pixels, whole=catalog.takes_clips(specs[0]))
-    refs = list(inputs_.expand(inputs, stdin=sys.stdin.buffer, moving=moving))
+    refs = list(inputs_.expand(inputs, stdin=sys.stdin.buffer, moving=moving, bound=dict(specs[0].bound)))
     style = Style(sheet.colormap, sheet.opacity, max_side=sheet.max_side)
     rows: list[tuple[str, list[Tile | None]]] = []
     refused = 0

@@ -3,11 +3,12 @@
 from __future__ import annotations
 
 import codecs
+import json
 import os
 import re
 import sys
 from collections.abc import Iterable, Iterator
-from dataclasses import dataclass
+from dataclasses import dataclass, replace
 from io import BytesIO
 from typing import BinaryIO
 
@@ -61,7 +62,17 @@ def _tells(head: bytes) -> bool:
     if head[1:2] == b"\0" and len(head) < 8:  # a name of one letter, or the first letter in UTF-16
         return _exists(head[:1])
     first = re.split(rb"[\0\n]", head, maxsplit=1)
-    return len(first) > 1 and (not head.startswith((b"<", b"{", b"[")) or _exists(first[0].rstrip(b"\r")))
+    if len(first) < 2 or head.startswith((b"<", b"[")):
+        return len(first) > 1 and _exists(first[0].rstrip(b"\r"))
+    return not head.startswith(b"{") or _is_object(first[0]) or _exists(first[0].rstrip(b"\r"))
+
+
+def _is_object(line: bytes) -> bool:
+    """True if it is a whole object of JSON, as in a list of them."""
+    try:
+        return isinstance(json.loads(line), dict)
+    except ValueError:
+        return False
 
 
 def framing(head: bytes) -> Framing | None:
@@ -71,16 +82,32 @@ def framing(head: bytes) -> Framing | None:
             return Framing(b"\n", len(mark), encoding) if _is_text(head[len(mark) :], encoding) else None
     if (wide := _unmarked(head)) is not None:
         return Framing(b"\n", encoding=wide) if _is_text(head, wide) else None
-    skipped = len(codecs.BOM_UTF8) if head.startswith(codecs.BOM_UTF8) else 0
-    separator = b"\0" if b"\0" in head else b"\n"
-    return Framing(separator, skipped) if _is_list(head[skipped:], separator) else None
+    found = replace(lines_in(head), separator=b"\0" if b"\0" in head else b"\n")
+    return found if _is_list(head[found.mark :], found.separator) else None
 
 
 def names_files(head: bytes) -> bool:
     """True if it begins with the name of a file that is there."""
     framed = framing(head)
-    first = next(names(head, BytesIO(), framed), None) if framed is not None else None
+    first = next(entries(head, framed), None) if framed is not None else None
     return first is not None and _exists(first)
+
+
+def lines_in(head: bytes) -> Framing:
+    """The framing of lines of plain bytes that begin so."""
+    return Framing(b"\n", len(codecs.BOM_UTF8) if head.startswith(codecs.BOM_UTF8) else 0)
+
+
+def entries(head: bytes, framed: Framing) -> Iterator[bytes]:
+    """The entries in the head alone."""
+    return names(head, BytesIO(), framed)
+
+
+def all_entries(file: BinaryIO) -> Iterator[bytes]:
+    """The lines of a file, whatever they hold."""
+    head = read_head(file)
+    wide = framing(head)
+    return names(head, file, wide if wide is not None and wide.encoding is not None else lines_in(head))
 
 
 def names(head: bytes, stream: BinaryIO, framed: Framing) -> Iterator[bytes]:

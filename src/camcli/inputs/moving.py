@@ -58,7 +58,7 @@ class Moving:
             return False
         return films.is_film(path) or (self.animated and films.is_animated(path))
 
-    def frames(self, numbers: Iterator[int], ref: Ref) -> Iterator[Ref]:
+    def frames(self, ref: Ref) -> Iterator[Ref]:
         """A ref for each frame of a film; if it breaks off, its refusal comes last."""
         try:
             with films.opened(
@@ -66,11 +66,11 @@ class Moving:
             ) as film:
                 sampling, still = self.sampling, None
                 for still in film.stills(sampling.start, sampling.end, sampling.stride or 1):
-                    yield replace(ref, index=next(numbers), moment=still.moment, held=replace(still, note=film.note))
+                    yield replace(ref, moment=still.moment, held=replace(still, note=film.note))
                 if still is None:
                     raise InputError("decode", "short", NONE_BETWEEN)
         except InputError as error:
-            yield replace(ref, index=next(numbers), held=error)
+            yield replace(ref, held=error)
 
 
 def sampling_of(spec: Spec) -> Sampling:

@@ -9,6 +9,7 @@ from concurrent.futures import Executor, Future, wait
 from dataclasses import dataclass, field
 from itertools import islice
 from threading import Lock
+from typing import Any
 
 from camcli.errors import of_input
 from camcli.inputs import clips, decoding, memory, preprocessing
@@ -38,6 +39,8 @@ class Item:
     held: int = 0
     postponed: bool = False
     result: Result | None = None
+    # What goes into the network with it, as the network takes it.
+    bound: Any = ()
 
 
 @dataclass(frozen=True, slots=True)

@@ -4,17 +4,17 @@ import glob
 import os
 import re
 from collections import Counter, deque
-from collections.abc import Iterable, Iterator, Sequence
+from collections.abc import Iterable, Iterator, Mapping, Sequence
 from dataclasses import dataclass, replace
 from hashlib import blake2b
 from itertools import chain, count, groupby, islice, takewhile
 from pathlib import Path
-from typing import BinaryIO
+from typing import Any, BinaryIO
 
 from camcli.errors import InputError, RequestError
-from camcli.inputs import films, kinds, lists
+from camcli.inputs import films, json_lines, kinds, lists
 from camcli.inputs.moving import Moving, is_moving
-from camcli.records import Moment, Ref
+from camcli.records import Ref
 from camcli.storage import pipes, uris
 
 # Endings of files that are picked up from a folder; one named on the command line is tried whatever its name is.
@@ -34,13 +34,15 @@ def expand(
     stdin: BinaryIO | None = None,
     passed: Counter[str] | None = None,
     moving: Moving | None = None,
+    bound: Mapping[str, Any] | None = None,
 ) -> Iterator[Ref]:
     """One Ref per picture, numbered from 0, in the order named; a folder's files sorted by name, then its folders. A
-    film gives one for each frame, or is one itself: see `Moving`.
+    film gives one for each frame, or is one itself: see `Moving`. A file of JSON lines gives one for each line: see
+    `inputs.json_lines`. `bound` goes with each picture that brings no other; a picture with a partner gives two.
 
     `-` reads `stdin`: a picture's bytes, or paths separated by newlines (by NULs if one is seen in the first read), in
-    UTF-16 and UTF-32 too. `skip` is a folder never walked into: a run's own output. `passed` counts, by suffix, the
-    pictures of other kinds that folders hold.
+    UTF-16 and UTF-32 too, or JSON lines. `skip` is a folder never walked into: a run's own output. `passed` counts, by
+    suffix, the pictures of other kinds that folders hold.
 
     Raises:
         RequestError: a named path is missing, or there is nothing to explain. A path that comes from stdin
@@ -56,9 +58,11 @@ def expand(
         if argument != "-" and not there:
             raise RequestError(f"no such file or folder: {_printable(argument)}")
     passed = Counter() if passed is None else passed
-    walk = _Walk(recursive, skip.absolute().resolve() if skip is not None else None, passed, moving or Moving())
-    numbers = count()
-    refs = chain.from_iterable(_refs(argument, numbers, walk, stdin) for argument in arguments)
+    below = skip.absolute().resolve() if skip is not None else None
+    walk = _Walk(recursive, below, passed, moving or Moving(), bound or {})
+    refs = chain.from_iterable(
+        map(json_lines.both_ways, chain.from_iterable(_refs(name, walk, stdin) for name in arguments))
+    )
     first = next(refs, None)
     if first is None:
         what = "stdin is empty" if list(arguments) == ["-"] else f"no pictures in {_printable(' '.join(arguments))}"
@@ -84,6 +88,7 @@ class _Walk:
     skip: Path | None
     passed: Counter[str]
     moving: Moving
+    bound: Mapping[str, Any]
 
     def takes(self, name: str) -> bool:
         """True if a file is picked up; counts a picture of a kind that is not."""
@@ -93,6 +98,18 @@ class _Walk:
         if suffix in kinds.UNREAD_SUFFIXES:
             self.passed[suffix] += 1
         return suffix in IMAGE_SUFFIXES
+
+    def in_folder(self, ref: Ref) -> Iterator[Ref]:
+        """`of`, of a file that is picked up: a film by its suffix alone, as frames are asked for at all."""
+        yield from self.of(ref) if self.moving.animated else (replace(ref, bound=self.bound),)
+
+    def of(self, ref: Ref) -> Iterator[Ref]:
+        """The ref with what goes with all of the run, or one for each of its frames."""
+        ref = replace(ref, bound=self.bound) if self.bound else ref
+        if ref.path is not None and self.moving.splits(ref.path):
+            yield from self.moving.frames(ref)
+        else:
+            yield ref
 
 
 def ref_named(index: int, name: str) -> Ref:
@@ -120,38 +137,35 @@ def mirrored(ref: Ref) -> Path:
     return Path(*parts)
 
 
-def again(named: Iterable[tuple[str, Moment | None]], max_pixels: int) -> Iterator[Ref]:
-    """A ref for each input by its name, and by its moment if it is a frame of a film: rows of one film, in their order,
-    read it once."""
+def again(named: Iterable[Ref], max_pixels: int) -> Iterator[Ref]:
+    """The refs of rows, by name, with the frames of films read anew: rows of one film, in their order, read it once."""
     numbers = count()
-    for name, rows in groupby(named, key=lambda row: row[0]):
-        moments = [moment for _, moment in rows]
-        for moving, same in groupby(moments, key=lambda moment: moment is not None):
-            wanted = [moment.number for moment in same if moment is not None]
-            if not moving:
-                for _ in moments:
-                    yield ref_named(next(numbers), name)
-                continue
-            yield from _again(name, wanted, numbers, max_pixels)
+    for (_, moving), rows in groupby(named, key=lambda ref: (ref.name, ref.moment is not None)):
+        for ref in _again(list(rows), max_pixels) if moving else rows:
+            yield replace(ref, index=next(numbers))
 
 
-def _again(name: str, wanted: Sequence[int], numbers: Iterator[int], max_pixels: int) -> Iterator[Ref]:
-    ref = ref_named(0, name)
-    left = deque(wanted)
-    for frame in Moving(max_pixels=max_pixels).frames(count(), ref):
-        while left and frame.moment is not None and frame.moment.number == left[0]:
-            left.popleft()
-            yield replace(frame, index=next(numbers))
+def _again(rows: Sequence[Ref], max_pixels: int) -> Iterator[Ref]:
+    left = deque(rows)
+    for frame in Moving(max_pixels=max_pixels).frames(rows[0]):
+        while left and frame.moment is not None and _number(left[0]) == frame.moment.number:
+            yield replace(frame, bound=left.popleft().bound)
     gone = InputError("open", "missing", "the film has no such frame any more")
-    for number in left:
-        yield replace(ref, index=next(numbers), moment=Moment(number, 0.0), held=gone)
+    for ref in left:
+        yield replace(ref, held=gone)
+
+
+def _number(ref: Ref) -> int:
+    assert ref.moment is not None
+    return ref.moment.number
 
 
 def apart(refs: Iterable[Ref]) -> Iterator[Ref]:
-    """The same refs, with a number for those that would share their files with others."""
+    """The same refs, numbered from 0, and those that would share their files with others told apart."""
     # Of each name 8 bytes: two different ones that share them would cost a needless number, and nothing else.
     taken: set[bytes] = set()
-    for ref in refs:
+    for index, ref in enumerate(refs):
+        ref = replace(ref, index=index)
         # Compared without case: two inputs must not share files on a file system that ignores it.
         while (key := _digest(os.fspath(mirrored(ref)).casefold())) in taken:
             ref = replace(ref, again=ref.again + 1)
@@ -171,39 +185,40 @@ def _digest(text: str) -> bytes:
     return blake2b(text.encode("utf-8", "surrogatepass"), digest_size=8).digest()
 
 
-def _refs(argument: str, numbers: Iterator[int], walk: _Walk, stdin: BinaryIO | None) -> Iterator[Ref]:
+def _refs(argument: str, walk: _Walk, stdin: BinaryIO | None) -> Iterator[Ref]:
     if argument == "-":
         if stdin is None:
             raise RequestError("`-` needs a stdin to read")
-        yield from _from_stdin(stdin, numbers, walk.moving)
+        yield from _from_stdin(stdin, walk)
         return
     if uris.is_uri(argument) and not os.path.exists(argument):
-        yield from _remote(argument, numbers, walk)
+        yield from _remote(argument, walk)
         return
     for name in [argument] if os.path.exists(argument) else _glob(argument):
         if os.path.isdir(name):
-            yield from _walk(Path(name), numbers, walk)
-        elif walk.moving.splits(Path(name)):
-            yield from walk.moving.frames(numbers, Ref(0, name, path=Path(name), root=Path(name).parent))
+            yield from _walk(Path(name), walk)
+        elif json_lines.is_list(name):
+            with open(name, "rb") as lines:  # noqa: PTH123  a pipe may be called so
+                yield from json_lines.refs(lists.all_entries(lines), name, Path(name).parent, walk.bound)
         elif pipes.is_open(name):
-            yield _opened(next(numbers), name)
+            yield _opened(name, walk)
         else:
-            yield Ref(next(numbers), name, path=Path(name), root=Path(name).parent)
+            yield from walk.of(Ref(0, name, path=Path(name), root=Path(name).parent))
 
 
-def _opened(index: int, name: str) -> Ref:
+def _opened(name: str, walk: _Walk) -> Ref:
     try:
         with open(name, "rb") as stream:  # noqa: PTH123  no file of that path
-            return Ref(index, name, data=pipes.read(stream))
+            return Ref(0, name, data=pipes.read(stream), bound=walk.bound)
     except OSError:  # a socket
-        return Ref(index, name, path=Path(name))  # refused where it is to be decoded
+        return Ref(0, name, path=Path(name))  # refused where it is to be decoded
 
 
-def _remote(uri: str, numbers: Iterator[int], walk: _Walk) -> Iterator[Ref]:
+def _remote(uri: str, walk: _Walk) -> Iterator[Ref]:
     for name in uris.walk(uri, recursive=walk.recursive):
         if name == uri or walk.takes(name):
             folder = glob.has_magic(uri) or name == uri
-            yield Ref(next(numbers), name, uri=name, root=Path(name).parent if folder else Path(uri))
+            yield Ref(0, name, uri=name, root=Path(name).parent if folder else Path(uri), bound=walk.bound)
 
 
 def _glob(pattern: str) -> list[str]:
@@ -220,7 +235,7 @@ def _through_a_link(path: Path, named: int) -> bool:
     return any(parent.is_symlink() for parent in path.parents if len(parent.parts) > named)
 
 
-def _walk(root: Path, numbers: Iterator[int], walk: _Walk) -> Iterator[Ref]:
+def _walk(root: Path, walk: _Walk) -> Iterator[Ref]:
     for folder, folders, files in os.walk(root):
         here = Path(folder)
         folders[:] = sorted(f for f in folders if walk.recursive and f[0] != "." and (here / f).resolve() != walk.skip)
@@ -228,21 +243,12 @@ def _walk(root: Path, numbers: Iterator[int], walk: _Walk) -> Iterator[Ref]:
             folders.clear()
             continue
         taken = [here / file for file in sorted(files) if file[0] != "." and walk.takes(file)]
-        if walk.moving.animated and not walk.moving.whole:
-            for path in taken:
-                ref = Ref(0, os.fspath(path), path=path, root=root)
-                yield from (
-                    walk.moving.frames(numbers, ref)
-                    if walk.moving.splits(path)
-                    else (replace(ref, index=next(numbers)),)
-                )
-            continue
         if walk.moving.whole and any(not is_moving(path) for path in taken):
             # Its pictures are the frames of one clip.
-            yield Ref(next(numbers), os.fspath(here), path=here, root=root.parent if here == root else root)
+            yield from walk.of(Ref(0, os.fspath(here), path=here, root=root.parent if here == root else root))
             taken = [path for path in taken if is_moving(path)]
         for path in taken:
-            yield Ref(next(numbers), os.fspath(path), path=path, root=root)
+            yield from walk.in_folder(Ref(0, os.fspath(path), path=path, root=root))
 
 
 def pictures_in(folder: Path) -> list[Path]:
@@ -256,23 +262,19 @@ def _natural(name: str) -> list[tuple[int, str]]:
     return [(int(part), "") if part.isdigit() else (-1, part) for part in re.split(r"(\d+)", name)]
 
 
-def _from_stdin(stdin: BinaryIO, numbers: Iterator[int], moving: Moving) -> Iterator[Ref]:
+def _from_stdin(stdin: BinaryIO, walk: _Walk) -> Iterator[Ref]:
     head = lists.read_head(stdin)
-    film = films.is_film(head) or (moving.animated and films.is_animated(head))
-    framed = None if kinds.is_picture(head) or film else lists.framing(head)
-    if framed is None:
-        data = pipes.read(stdin, head)
-        if film and not moving.whole:
-            yield from moving.frames(numbers, Ref(0, "-", data=data))
-        else:
-            yield Ref(next(numbers), "-", data=data)
+    film = films.is_film(head) or (walk.moving.animated and films.is_animated(head))
+    pictured = kinds.is_picture(head) or film
+    if not pictured and (framed := json_lines.framing(head)) is not None:
+        yield from json_lines.refs(lists.names(head, stdin, framed), "-", Path(), walk.bound)
         return
-    for entry in lists.names(head, stdin, framed):
-        ref = replace(ref_named(0, os.fsdecode(entry)), root=Path())
-        if ref.path is not None and moving.splits(ref.path):
-            yield from moving.frames(numbers, ref)
-        else:
-            yield replace(ref, index=next(numbers))
+    if not pictured and (framed := lists.framing(head)) is not None:
+        for entry in lists.names(head, stdin, framed):
+            yield from walk.of(replace(ref_named(0, os.fsdecode(entry)), root=Path()))
+        return
+    ref = Ref(0, "-", data=pipes.read(stdin, head), bound=walk.bound)
+    yield from walk.moving.frames(ref) if film and not walk.moving.whole else (ref,)
 
 
 def _printable(name: str) -> str:

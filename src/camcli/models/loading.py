@@ -16,13 +16,14 @@ from torch import nn
 from camcli.errors import RequestError, SetupError
 from camcli.machine.faults import machine_failures
 from camcli.models import guess, labels, presets, reading
+from camcli.models.adapters import binding
 from camcli.models.model import Architecture, Model
 from camcli.models.preprocessing import changed, check_size, preset_of
 from camcli.models.sources import architecture_of, in_memory, torchvision, user_code
 from camcli.models.weights import checkpoints, downloads, filling, misfits, weights_file, weights_url
 from camcli.models.weights.checkpoints import Checkpoint, Digest
 from camcli.specs import ModelSpec
-from camcli.tasks import classify
+from camcli.tasks import classify, declared
 from camcli.tasks.classify import Classify
 
 
@@ -41,6 +42,7 @@ def load(spec: ModelSpec, *, progress: bool = False) -> Model:
     remarks += arch.remarks
     net, files = _filled(arch, spec, checkpoint, remarks, progress=progress)
     net = net.eval().requires_grad_(False).to(device)
+    binding.try_with_example(net, arch.preset.view_shape, device)
     model = _put_together(arch, net, spec, checkpoint, device, remarks)
     return replace(model, digest=Digest(files) if files else None)
 
@@ -68,7 +70,7 @@ def _put_together(
     names: Sequence[str] | None = None,
 ) -> Model:
     """The model that a network with its weights is; the classes' `names`, if they are known already."""
-    if arch.probed and arch.read is None and spec.task in (None, "detect"):
+    if arch.probed and arch.read is None and spec.task in (None, "detect") and declared.named_by(net) is None:
         arch = reading.if_detector(arch, net, spec, device, remarks)
     preset = preset_of(arch, net, spec, checkpoint, remarks)
     task, classes, alone = reading.task_of(arch, net, preset, spec, device, remarks)
@@ -129,6 +131,7 @@ def blueprint(spec: ModelSpec) -> Model:
     # Only a real forward shows how an unknown output is read, or what a detector's head reads.
     device = "cpu" if arch.probed else "meta"
     net = arch.build(device == "cpu").eval().requires_grad_(False)
+    binding.try_with_example(net, arch.preset.view_shape, device)
     preset = preset_of(arch, net, spec, None, [])
     task, _, alone = reading.task_of(arch, net.to(device), preset, spec, device, [])
     return Model(arch.name, net, preset, arch.labels or (), "none", task, device, arch.fixed_size, alone)

@@ -15,7 +15,7 @@ from camcli.errors import RequestError
 from camcli.models.model import DETECTED, Architecture
 from camcli.records import Preset
 from camcli.specs import ModelSpec, Spec
-from camcli.tasks import detect, probing, watch
+from camcli.tasks import declared, detect, probing, watch
 from camcli.tasks.classify import UNREAD, Classify
 from camcli.tasks.frozen import frozen
 from camcli.tasks.segment import Segment
@@ -34,6 +34,9 @@ def task_of(
     if not arch.probed and spec.output_key is None:
         return *probing.readout(len(list(net.parameters())[-1]), spec.multi_label), False
     noise = _noise((2, *preset.view_shape), device)
+    name = spec.task or declared.named_by(net)
+    if (own := declared.reading_of(name, net, noise, spec.output_key, spec.multi_label)) is not None:
+        return own
     if spec.task == "segment":
         task, classes = _segmentation(arch, net, noise, spec)
         remarks += _remarks_on_places(arch, task)

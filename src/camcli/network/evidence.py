@@ -228,7 +228,7 @@ class Evidence:
         others in the batch."""
         layer = self._layer
         for i in range(len(self.images)):
-            own = Forward(self._forward.network, self.images[i : i + 1].clone(), [layer] if layer else [])
+            own = Forward(self._forward.network.of_picture(i), self.images[i : i + 1].clone(), [layer] if layer else [])
             yield Evidence(own, of_picture(self._target, i), layer)
 
     def sum_of(self, values: Tensor) -> Tensor:

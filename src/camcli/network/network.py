@@ -2,7 +2,7 @@
 
 from __future__ import annotations
 
-from collections.abc import Callable, Collection, Iterator
+from collections.abc import Callable, Collection, Iterator, Sequence
 from contextlib import ExitStack, contextmanager
 from dataclasses import dataclass, field, replace
 from itertools import count
@@ -15,6 +15,7 @@ from torch.utils.hooks import RemovableHandle
 from camcli.errors import SetupError
 from camcli.network import canvas
 from camcli.network.layer import Layer
+from camcli.tasks.bound import given
 from camcli.tasks.classify import PLAIN
 from camcli.tasks.frozen import frozen
 from camcli.tasks.outputs import Outputs
@@ -30,7 +31,8 @@ class Network:
     `embedder` is the module whose input is a picture's embedding;
     `step` is told how many of how many variants are done. `precision` is that of all that runs before the layer `cut`.
     `channels_last`: pictures lie so in memory. `changes_input`: the network writes into what it is given. `sparse`:
-    gradients are computed only where they are not zero.
+    gradients are computed only where they are not zero. `bound`: tensors (N, …) that go in with the N pictures of a
+    batch; changed pictures, in whole repeats of the batch, keep their own.
     """
 
     net: nn.Module
@@ -45,6 +47,11 @@ class Network:
     channels_last: bool = False
     changes_input: bool = False
     sparse: bool = False
+    bound: Sequence[Tensor] = ()
+
+    def of_picture(self, i: int) -> Network:
+        """The network with what goes in with the i-th picture of the batch alone."""
+        return replace(self, bound=[tensor[i : i + 1] for tensor in self.bound])
 
     def arranged(self, images: Tensor) -> Tensor:
         """The images (N, C, H, W), or clips, lying in memory as the network's kernels do."""
@@ -55,7 +62,10 @@ class Network:
 
         Raises: SetupError: the network fails on pictures of this size, or gives no scores.
         """
-        with self._lowered(images.device.type):
+        with ExitStack() as stack:
+            stack.enter_context(self._lowered(images.device.type))
+            if self.bound:
+                stack.callback(given(self.net, self.bound).remove)
             return self._outputs(images.clone() if self.changes_input else images)
 
     @contextmanager

@@ -7,17 +7,15 @@ from dataclasses import dataclass
 from pathlib import Path
 from typing import Any
 
-import torch
 from torch import Tensor
 
 from camcli.entries import Entry
 from camcli.errors import InputError, RequestError
-from camcli.inputs import decoding, preprocessing
-from camcli.inputs.refs import expand
 from camcli.models import Model, typed
 from camcli.models.sources import user_code
 from camcli.network.network import Network
 from camcli.questions import classes
+from camcli.questions.binding import likens, picture
 from camcli.questions.classes import Selector
 from camcli.records import Question
 from camcli.specs import Spec
@@ -38,6 +36,18 @@ class Asked:
         return map_classes(self.target, lambda own: OfClass(ids, own.probability))
 
 
+@dataclass(frozen=True, slots=True, eq=False)
+class Partners:
+    """The pictures that those of a batch are compared with: their names and embeddings (N, D)."""
+
+    names: Sequence[str]
+    embeddings: Tensor
+
+
+def _similar_to(names: Sequence[str]) -> list[str]:
+    return [f"similar to {Path(name).name}" for name in names]
+
+
 class Asker:
     """Turns the flags that say what is explained into targets, a batch at a time.
 
@@ -53,6 +63,7 @@ class Asker:
         self._pair: list[Selector] = []
         self._custom: Custom | None = None
         self._similarity: Similarity | None = None
+        self.compares = spec.similar_to is not None or likens(spec, model)
         if spec.output_index is not None:
             if spec.output_index not in range(len(model.labels)):
                 raise RequestError(f"--output-index {spec.output_index}: the model has {len(model.labels)} outputs")
@@ -62,7 +73,7 @@ class Asker:
             self._pair = classes.parse(spec.contrast, model.labels, model.name, typed(spec))
             if any(isinstance(selector, classes.TopN) and selector.n > 1 for selector in self._pair):
                 raise RequestError("--contrast takes two classes: top1, an id or a name each")
-        elif spec.similar_to is None:
+        elif not self.compares:
             self._selectors = classes.parse(spec.classes, model.labels, model.name, typed(spec))
             self._check_found(model)
 
@@ -100,26 +111,35 @@ class Asker:
         if self._spec.similar_to is None:
             return
         try:
-            (ref,) = expand([self._spec.similar_to])
-            view = preprocessing.view_of(
-                decoding.read_frame(ref, self._spec.decoding), self._model.preset, self._spec.fit or "crop"
-            )
-        except (InputError, ValueError) as error:
+            pixels = picture(self._spec.similar_to, self._spec, self._model)
+        except InputError as error:
             raise RequestError(f"--similar-to {self._spec.similar_to}: {error}") from None
-        pixels = torch.from_numpy(view.pixels).to(self._model.device)
-        self._similarity = Similarity(network.embedding(pixels))
+        self._similarity = Similarity(network.embedding(pixels)[None])
 
-    def ask(self, outputs: Outputs, found: Sequence[Prediction], truths: Sequence[int | None]) -> list[Asked]:
+    def ask(
+        self,
+        outputs: Outputs,
+        found: Sequence[Prediction],
+        truths: Sequence[int | None],
+        partners: Partners | None = None,
+    ) -> list[Asked]:
         """The targets and questions of this batch, in the order asked for. A picture without what is asked has none."""
-        return list(self._ask(outputs, found, truths))
+        return list(self._ask(outputs, found, truths, partners))
 
-    def _ask(self, outputs: Outputs, found: Sequence[Prediction], truths: Sequence[int | None]) -> Iterator[Asked]:
+    def _ask(
+        self,
+        outputs: Outputs,
+        found: Sequence[Prediction],
+        truths: Sequence[int | None],
+        partners: Partners | None,
+    ) -> Iterator[Asked]:
         if self._custom is not None:
-            yield self._of_all(outputs, self._custom, self._custom.name, "function")
+            yield self._of_all(outputs, self._custom, [self._custom.name] * len(found), "function")
+        elif partners is not None:
+            yield self._of_all(outputs, Similarity(partners.embeddings), _similar_to(partners.names), "similarity")
         elif self._similarity is not None:
-            yield self._of_all(
-                outputs, self._similarity, f"similar to {Path(str(self._spec.similar_to)).name}", "similarity"
-            )
+            names = [str(self._spec.similar_to)] * len(found)
+            yield self._of_all(outputs, self._similarity, _similar_to(names), "similarity")
         elif self._spec.output_index is not None:
             chosen = [[self._spec.output_index]] * len(found)
             yield from self._of_entries(outputs, found, chosen, "output")
@@ -129,13 +149,17 @@ class Asker:
                 for own, truth in zip(found, truths, strict=True)
             ]
             yield self._of_pairs(outputs, found, pairs)
+        elif self._quantity in self._model.task.of_picture:
+            target = self._model.task.target(outputs, found, (), self._quantity)
+            yield self._of_all(outputs, target, [self._quantity] * len(found), self._quantity)
         else:
             chosen = [classes.select(self._selectors, own, truth) for own, truth in zip(found, truths, strict=True)]
             yield from self._of_entries(outputs, found, chosen, self._quantity)
 
     @property
     def _quantity(self) -> str:
-        return self._spec.quantity or self._spec.target
+        usual = self._model.task.usual if self._spec.target == "logit" else self._spec.target
+        return self._spec.quantity or usual
 
     def _of_entries(
         self, outputs: Outputs, found: Sequence[Prediction], chosen: Sequence[Sequence[int]], quantity: str
@@ -164,10 +188,11 @@ class Asker:
         ]
         return Asked(self._signed(target), questions)
 
-    def _of_all(self, outputs: Outputs, target: Target, label: str, quantity: str) -> Asked:
+    def _of_all(self, outputs: Outputs, target: Target, labels: Sequence[str], quantity: str) -> Asked:
         negated = self._spec.counterfactual
         values = target(outputs).tolist()
-        return Asked(self._signed(target), [Question(label, value, quantity, negated=negated) for value in values])
+        told = zip(labels, values, strict=True)
+        return Asked(self._signed(target), [Question(own, value, quantity, negated=negated) for own, value in told])
 
     def _question(self, entry: Entry, value: float, quantity: str, minus: Entry | None = None) -> Question:
         if quantity == "logit" and entry.score is None:  # only the probability is known

@@ -2,8 +2,8 @@
 
 A class is an id, an exact name, an unambiguous part of a name, `top1`, `topN` for the N best, or `folder` for the one
 that each picture's folder names. Of a class that was found several times the best is meant; `person:all` are all of it,
-`#2` is the second of all that was found, and `each` are all. `id:2` is an id and `name:2` a name for certain: if a
-class is called "2" and another one has that id, "2" alone is refused.
+`#2` is the second of all that was found (of a caption its second word, `word:2`), and `each` are all. `id:2` is an id
+and `name:2` a name for certain: if a class is called "2" and another one has that id, "2" alone is refused.
 Ids are torchvision's, from 0: in ImageNet 243 is "bull mastiff" (the paper's code counts from 1).
 """
 
@@ -95,7 +95,7 @@ def _selected(selector: Selector, found: Prediction, truth: int | None) -> Seque
         case AllOf(class_id):
             return found.of_class(class_id)
         case Part(number):
-            return found.ranking[number - 1 : number]
+            return found.part(number)
         case Each():
             return found.ranking
     assert truth is not None
@@ -134,7 +134,7 @@ def _parse(text: str, labels: Sequence[str], model: str, typed: str) -> Selector
         return OfFolder()
     if text.lower() == "each":
         return Each()
-    if part := re.fullmatch(r"#([1-9]\d{0,8})", text):
+    if part := re.fullmatch(r"(?:#|word:\s*)([1-9]\d{0,8})", text, re.IGNORECASE):
         return Part(int(part[1]))
     if every := re.fullmatch(r"(.+):\s*all", text, re.IGNORECASE):
         one = _parse(every[1].strip(), labels, model, typed)

@@ -91,8 +91,8 @@ def check_model(spec: Spec, model: Model) -> None:
 
 def check_pictures(where: OutputSpec, model: Model) -> None:
     """Check the kinds of pictures to be written. Raises: RequestError: a clip's, of a model that takes pictures."""
-    if model.preset.frames is None and (asked := [kind for kind in ("strip", "gif") if kind in where.pictures]):
-        raise RequestError(f"--save {','.join(asked)} is of clips, and {model.name} takes pictures")
+    if model.preset.frames is None and "gif" in where.pictures:
+        raise RequestError(f"--save gif is of clips, and {model.name} takes pictures")
     if "mask" in where.pictures and model.task.rule == "crossing":
         raise RequestError(f"--save mask is of a region, and {model.name} is there to {model.task.name}")
 

@@ -22,7 +22,8 @@ from camcli import models
 from camcli._version import __version__
 from camcli.answers.attributing import attributions
 from camcli.answers.batch import Batch, batch_of
-from camcli.errors import SetupError
+from camcli.errors import InputError, SetupError
+from camcli.inputs.json_lines import PARTNER
 from camcli.inputs.moving import sampling_of
 from camcli.inputs.reading import Item, Reader
 from camcli.machine import faults
@@ -34,7 +35,8 @@ from camcli.models import Model
 from camcli.network import habits
 from camcli.network.layer import Layer
 from camcli.questions import classes, conflicts, telling
-from camcli.questions.asking import Asker
+from camcli.questions.asking import Asker, Partners
+from camcli.questions.binding import Binder
 from camcli.questions.folders import FolderClasses
 from camcli.records import MAX_PIXELS, Attribution, Explained, Failed, Provenance, Ref, Result, Truth
 from camcli.running import tuning
@@ -88,10 +90,13 @@ class Engine:
         if spec.output_index is not None:
             model = models.without_classes(model)
         self.asker = Asker(spec, model, function)
+        binder = Binder(spec, model)
         conflicts.check_model(spec, model)
         prepared = prepare(spec, model, asked, self.asker, lambda done, of: self.on_step(done, of))
         self.model, self.plan = prepared.model, prepared.plan
         self._prepared = prepared
+        self.binder = binder
+        binder.look_at(prepared.plan.network)
         self.remarks = [*model.remarks, *tuning.remarks(spec, model.device), *left_out, *prepared.remarks]
         # The pictures of one forward: fewer than a batch once so many did not fit in memory.
         self._most = self.batch_size
@@ -128,7 +133,13 @@ class Engine:
         """`explain`, a batch at a time, with the pictures decoded by `pool`.
 
         On a CPU decoding and computing take turns, each with all cores; on a GPU the next batch is decoded meanwhile.
+
+        Raises: RequestError: the first picture does not bring what the network takes with it.
         """
+        refs = iter(refs)
+        if (first := next(refs, None)) is not None:
+            self.binder.check(first)
+            refs = chain([first], refs)
         batches = self.reader.batches(refs, self.batch_size, pool, self.workers)
         # By map, no name here keeps a batch's pictures alive while the next one is decoded.
         return map(self.answer, ahead(batches) if self.overlaps else batches)
@@ -154,10 +165,17 @@ class Engine:
 
         Raises: SetupError: the device has failed, or memory does not suffice for the model.
         """
-        by_shape: dict[tuple[int, ...], list[Item]] = {}
+        by_shape: dict[Any, list[Item]] = {}
         for item in batch:
-            if item.view is not None:
-                by_shape.setdefault(item.view.pixels.shape, []).append(item)
+            if item.view is None:
+                continue
+            try:
+                item.bound = self.binder.encoded(item.ref)
+            except InputError as error:
+                item.result = Failed(item.ref, error.stage, error.kind, str(error))
+                continue
+            bound = [tuple(tensor.shape) for tensor in item.bound or ()]
+            by_shape.setdefault((item.view.pixels.shape, *bound), []).append(item)
         for same in by_shape.values():
             try:
                 self._explain_same_shape(same)
@@ -181,17 +199,22 @@ class Engine:
 
     def _explain_together(self, items: Sequence[Item]) -> None:
         started = time.perf_counter()
-        views = [item.view.pixels for item in items if item.view]
-        if self.spec.compile:  # built for batches of one size
-            views += [views[-1]] * (self._most - len(views))
-        batch = Batch(self.plan, batch_of(views, self.plan.network, self.model.device))
-        predictions = self.predictions(batch, items)
+        # A compiled network is built for batches of one size: the last picture fills them up.
+        filled = [*items, *[items[-1]] * (self._most - len(items))] if self.spec.compile else items
+        views = [item.view.pixels for item in filled if item.view]
+        images = batch_of(views, self.plan.network, self.model.device)
+        bound = self.binder.together([item.bound for item in filled], images)
+        partners = None
+        if self.binder.compares:
+            partners, bound = Partners([item.ref.bound[PARTNER] for item in filled], bound[0]), []
+        batch = Batch(self.plan.with_bound(bound), images)
+        predictions = self.predictions(batch, filled)
         predicted = time.perf_counter()
         answered: list[list[Attribution] | str] = [[] for _ in items]
         if self.methods:
-            truths = [item.truth for item in items]
-            asked = self.asker.ask(batch.forward.outputs, predictions, truths + truths[-1:] * (len(views) - len(items)))
-            randomised = [(part, Batch(plan, batch.forward.images)) for part, plan in self._prepared.randomised]
+            truths = [item.truth for item in filled]
+            asked = self.asker.ask(batch.forward.outputs, predictions, truths, partners)
+            randomised = [(part, Batch(plan.with_bound(bound), images)) for part, plan in self._prepared.randomised]
             answered = attributions(batch, asked, predictions, randomised, neurons=self.spec.neurons)
         shared = {
             "forward": _ms(started, predicted) / len(items),
@@ -202,9 +225,8 @@ class Engine:
             item.result = self._result(item, prediction, answers, shared)
 
     def predictions(self, batch: Batch, items: Sequence[Item]) -> Sequence[Prediction]:
-        """What the network says of each picture of a batch; a compiled one may hold more than there are items."""
+        """What the network says of each picture of a batch."""
         placements = [item.view.placement(item.frame.size) for item in items if item.view and item.frame]
-        placements += placements[-1:] * (len(batch.forward.images) - len(items))
         return self.model.task.predictions(batch.forward.outputs, self.model.labels, placements)
 
     def _noted(self, answers: list[Attribution] | str) -> list[Attribution] | str:
@@ -227,7 +249,7 @@ class Engine:
         if masked := [one.target.name for one in answers if one.target.value == -np.inf]:
             why = f"the model's score of {masked[0]} is minus infinity: it masks that class out"
             return Failed(item.ref, "explain", "not-finite", why)
-        best = [prediction.entry(key) for key in prediction.ranking[: self.spec.top]]
+        best = [prediction.entry(key) for key in prediction.told(self.spec.top)]
         truth = None
         if item.truth is not None:
             correct = bool(best) and item.truth == best[0].id

@@ -87,7 +87,7 @@ class _Preparation:
         embedding = None
         if traced is not None:
             chosen, stages = self._chosen(traced)
-            embedding = choosing.last_weighted(model.net, traced) if spec.similar_to is not None else None
+            embedding = choosing.last_weighted(model.net, traced) if self._asker.compares else None
         kept = list({layer.name: layer for layer in chain(chosen, *stages.values())}.values())
         tuned = tuning.rearranged(model, spec, self._methods, traced, kept)
         if tuned.remark:

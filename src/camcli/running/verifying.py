@@ -13,11 +13,11 @@ from typing import Any, BinaryIO, Literal, Union, get_args, get_origin, get_type
 
 from camcli._version import __version__
 from camcli.errors import RequestError
-from camcli.inputs.refs import again
+from camcli.inputs.refs import again, ref_named
 from camcli.maps.fingerprints import deviation
 from camcli.maps.locating import iou
 from camcli.models import catalog, weights_url
-from camcli.records import Moment, Result, Row
+from camcli.records import Moment, Ref, Result, Row
 from camcli.sinks import as_row, dump, schema
 from camcli.specs import TARGETS, Spec
 from camcli.storage import pipes
@@ -115,12 +115,13 @@ def _results(spec: Spec, rows: Sequence[Row], max_pixels: int) -> Iterator[Resul
     from camcli.running.engine import Engine
 
     engine = Engine(spec, max_pixels=max_pixels)
-    return engine.explain(again(((row["input"], _moment(row)) for row in rows), max_pixels))
+    return engine.explain(again(map(_ref, rows), max_pixels))
 
 
-def _moment(row: Row) -> Moment | None:
-    """The moment of a film that a row is of."""
-    return Moment(row["moment"]["frame"], row["moment"]["seconds"]) if "moment" in row else None
+def _ref(row: Row) -> Ref:
+    """The input that a row is of."""
+    moment = Moment(row["moment"]["frame"], row["moment"]["seconds"]) if "moment" in row else None
+    return replace(ref_named(0, row["input"]), moment=moment, bound=row.get("bound", {}))
 
 
 def _spec(given: Row, trusted: Trusted, made_by: str = "another version") -> Spec:
@@ -191,16 +192,16 @@ def _gone(then: Row, message: str) -> dict[str, Any]:
 
 
 def _named(row: Row) -> dict[str, Any]:
-    return {key: row[key] for key in ("input", "again", "moment") if key in row}
+    return {key: row[key] for key in ("input", "again", "moment", "bound") if key in row}
 
 
 def _counterpart(answer: Row, others: Sequence[Row]) -> Row | None:
     """The answer to the same question, among others. Of detections the one with the same label and the box most like
     it: their numbers change with any score."""
     same = [other for other in others if _key(other) == _key(answer)]
-    if "part" in answer["target"]:
+    if "where" in answer["target"] and "part" in answer["target"]:
         return _nearest(answer, same, lambda other: other["target"])
-    return next(iter(same), None)
+    return next((other for other in same if other["target"].get("part") == answer["target"].get("part")), None)
 
 
 def _nearest(own: Row, others: Sequence[Row], entry: Callable[[Row], Row]) -> Row | None:
@@ -239,7 +240,7 @@ def _prediction(then: Row, now: Row) -> str:
         return "identical"
     if not then["top"] or not now["top"]:
         return "differs"
-    if "part" in then["top"][0]:
+    if "part" in then["top"][0] and "where" in then["top"][0]:
         return _detections(then["top"], now["top"])
     before, after = _scores(then), _scores(now)
     least = min(after.values())
@@ -265,8 +266,8 @@ def _unit(row: Row) -> str:
     return "logit" if row["top"][0]["probability"] is None else "probability"
 
 
-def _scores(row: Row) -> dict[int, float]:
-    return {score["id"]: score[_unit(row)] for score in row["top"]}
+def _scores(row: Row) -> dict[tuple[int | None, int | None], float]:
+    return {(score["id"], score.get("part")): score[_unit(row)] for score in row["top"]}
 
 
 def _made_with(row: Row) -> Row:

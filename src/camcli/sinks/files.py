@@ -17,15 +17,14 @@ from math import prod
 from pathlib import Path
 from threading import Lock
 
-from camcli.drawing import clips, overlays, predictions, sheets
+from camcli.drawing import clips, overlays, predictions, sheets, strips
 from camcli.entries import Box
 from camcli.errors import InputError, RequestError, SetupError
 from camcli.inputs import decoding, films
 from camcli.inputs.refs import mirrored
-from camcli.machine.pools import ahead
 from camcli.records import Attribution, Explained, Failed, Frame, Picture, Result
 from camcli.sinks.encoding import encoded, npz
-from camcli.sinks.films import animation, film
+from camcli.sinks.films import animation, encode
 from camcli.sinks.naming import FILM, MAX_SLUG, Paths, fitting, suffix_of
 from camcli.sinks.reels import Reels
 from camcli.sinks.waiting import Drawing, Waiting, version_of, waiting_room
@@ -96,6 +95,8 @@ class Files:
         if films and self._waiting is not None:
             raise RequestError("--norm run: a film has one scale as it is; --norm fixed --norm-max VALUE for several")
         written = self._paths(result)
+        if not films and "strip" in self._spec.pictures:
+            self._draw_strips(result, written)
         if result.ref.moment is not None and "overlay" in self._spec.pictures:
             self._reels.add(result, [paths["overlay"] for paths in written])
         for attribution, paths in zip(result.attributions, written, strict=True):
@@ -117,6 +118,18 @@ class Files:
             else:
                 self._draw(result.frame, result.box, attribution, paths, self._fixed_top)
         return written
+
+    def _draw_strips(self, result: Explained, written: Sequence[Paths]) -> None:
+        if self._waiting is not None:
+            raise RequestError(
+                "--norm run goes without --save strip: --norm fixed --norm-max VALUE gives all one scale"
+            )
+        together: dict[str, list[Attribution]] = {}
+        for attribution, paths in zip(result.attributions, written, strict=True):
+            together.setdefault(paths["strip"], []).append(attribution)
+        for path, answers in together.items():
+            drawn = strips.strip(result.frame, result.box, answers, self._style(self._fixed_top))
+            self._put(encoded(drawn, Path(path).suffix), path)
 
     @property
     def _fixed_top(self) -> float | None:
@@ -141,6 +154,8 @@ class Files:
                     # Its frames may be of different classes: their place among the answers names it.
                     number = _number(attribution, numbers)
                     paths[kind] = self._path(whole, (attribution.method, number, layer, kind), moving)
+                elif kind == "strip" and result.frame.frames is None:  # all answers of a picture are on one
+                    paths[kind] = self._path(stem, (attribution.method, layer, kind), suffix_of(kind, self._spec))
                 elif _has(attribution, kind):
                     suffix = suffix_of(kind, self._spec, moving)
                     paths[kind] = self._path(stem, (attribution.method, slug, layer, kind), suffix)
@@ -190,6 +205,8 @@ class Files:
         for kind, path in paths.items():
             if kind == "overlay" and frame.ref.moment is not None:
                 continue  # it comes with its film
+            if kind == "strip" and frame.frames is None:
+                continue  # it comes with the picture's other answers
             if kind == "gif" or (kind == "overlay" and frame.frames is not None):
                 self._move(path, clips.frames(frame, box, attribution, style), frame.rate or clips.CLOCK)
             elif kind != "raw":
@@ -209,11 +226,11 @@ class Files:
         local = uris.local_path(path) if self._folder is not None else None
         if local is not None:
             self._check_inside(local)
-            _encode(Path(local), pictures, rate, self._scratch_here(), durable=self._spec.durable)
+            encode(Path(local), pictures, rate, self._scratch_here(), durable=self._spec.durable)
             return
         scratch = Scratch(waiting_room())  # a folder elsewhere gets it when it is whole
         try:
-            _encode(scratch.folder / f"film{FILM}", pictures, rate, scratch)
+            encode(scratch.folder / f"film{FILM}", pictures, rate, scratch)
             put((scratch.folder / f"film{FILM}").read_bytes(), path)
         finally:
             scratch.close()
@@ -270,24 +287,6 @@ def _number(attribution: Attribution, numbers: Counter[tuple[str, str | None]]) 
     numbers[attribution.method, attribution.layer] += 1
     number = numbers[attribution.method, attribution.layer]
     return str(number) if number > 1 else ""
-
-
-def _encode(
-    path: Path,
-    pictures: Iterable[tuple[overlays.Pixels, float]],
-    rate: float,
-    scratch: Scratch,
-    *,
-    durable: bool = False,
-) -> None:
-    """Writes pictures and their times in seconds as a film that begins with the first of them."""
-    following = iter(ahead(pictures))  # one is drawn while the one before is encoded
-    first, start = next(following)
-    height, width = first.shape[:2]
-    with film(path, (width, height), rate, scratch, durable=durable) as writer:
-        writer.add(first, 0.0)
-        for picture, seconds in following:
-            writer.add(picture, seconds - start)
 
 
 def moving_suffix(result: Explained) -> str | None:

@@ -3,7 +3,7 @@
 from __future__ import annotations
 
 import io
-from collections.abc import Iterator, Sequence
+from collections.abc import Iterable, Iterator, Sequence
 from contextlib import contextmanager, suppress
 from fractions import Fraction
 from itertools import pairwise
@@ -16,6 +16,7 @@ from PIL import Image
 from camcli.errors import RequestError
 from camcli.inputs import ffmpeg
 from camcli.inputs.pixels import BT709, matrix_of
+from camcli.machine.pools import ahead
 from camcli.storage.scratch import Scratch
 from camcli.storage.writing import failing, whole_at
 
@@ -107,6 +108,24 @@ class FilmWriter:
             for packet in self._stream.encode(frame):
                 packet.duration = round(self._lasts * Fraction(1, _CLOCK) / packet.time_base)
                 self._container.mux(packet)
+
+
+def encode(
+    path: Path,
+    pictures: Iterable[tuple[NDArray[np.uint8], float]],
+    rate: float,
+    scratch: Scratch,
+    *,
+    durable: bool = False,
+) -> None:
+    """Writes pictures and their times in seconds as a film, of at least one; see `film`."""
+    following = ahead(pictures)  # one is drawn while the one before is encoded
+    first, start = next(following)
+    height, width = first.shape[:2]
+    with film(path, (width, height), rate, scratch, durable=durable) as writer:
+        writer.add(first, start)
+        for picture, seconds in following:
+            writer.add(picture, seconds)
 
 
 @contextmanager

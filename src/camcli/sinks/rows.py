@@ -38,6 +38,8 @@ def _values(result: Explained | Failed, files: Sequence[Mapping[Picture, str]]) 
         named["moment"] = _moment(result.ref.moment)
     if result.ref.again > 1:
         named["again"] = result.ref.again
+    if result.ref.bound:
+        named["bound"] = dict(result.ref.bound)
     if isinstance(result, Failed):
         return {**named, "error": {"stage": result.stage, "kind": result.kind, "message": result.message}}
     written = list(files) or [{}] * len(result.attributions)
@@ -64,18 +66,24 @@ def _values(result: Explained | Failed, files: Sequence[Mapping[Picture, str]]) 
 
 # Fields of a preset that say something of clips alone.
 _OF_CLIPS = ("antialias", "frames", "rate")
-# An input: its name, its `again`, and the number of a film's frame, -1 for other inputs.
-Input: TypeAlias = tuple[str, int, int]
+# An input: its name, its `again`, the number of a film's frame (-1 for other inputs), and what is bound to it, as JSON.
+Input: TypeAlias = tuple[str, int, int, str]
 
 
 def key(row: Row) -> Input:
     """The input that a row is of."""
-    return row["input"], row.get("again", 1), row["moment"]["frame"] if "moment" in row else -1
+    moment = row["moment"]["frame"] if "moment" in row else -1
+    return row["input"], row.get("again", 1), moment, _told(row.get("bound", {}))
 
 
 def key_of(ref: Ref) -> Input:
     """The `key` of the row that the ref will have."""
-    return schema.text(ref.name), ref.again, ref.moment.number if ref.moment is not None else -1
+    moment = ref.moment.number if ref.moment is not None else -1
+    return schema.text(ref.name), ref.again, moment, _told(ref.bound)
+
+
+def _told(bound: Mapping[str, Any]) -> str:
+    return json.dumps(schema.unicode(bound), sort_keys=True) if bound else ""
 
 
 def dump(row: Mapping[str, Any]) -> str:

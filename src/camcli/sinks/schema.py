@@ -84,11 +84,11 @@ _PLACE = (
     ),
 )
 _SCORE = (
-    Key("id", WHOLE, "the class's number, from 0"),
+    Key("id", WHOLE, "the class's number, from 0; null of a whole caption", null=True),
     Key("label", TEXT, "its name"),
     Key("probability", NUMBER, "softmax; sigmoid for one logit or several labels; null without classes", null=True),
     Key("logit", NUMBER, "the score before that; null if it can't be told", null=True),
-    Key("part", WHOLE, "its number among the picture's detections, from 1", optional=True),
+    Key("part", WHOLE, "its number among the picture's detections, or its caption's words, from 1", optional=True),
     Key("where", Struct(_PLACE), "its place, of a region or detection", optional=True),
 )
 _TOLD = tuple(replace(key, says="") for key in _SCORE)
@@ -155,6 +155,9 @@ NAMED = (
     Key("input", TEXT, "the input as named"),
     Key("moment", _MOMENT, "of a film's frame: its number from 0, and its time", optional=True),
     Key("again", WHOLE, "2, 3, …: of inputs whose files would be called the same, which one this is", optional=True),
+    Key(
+        "bound", DATA, "what goes with the picture: the line's other keys, `--question`, `--partner`, …", optional=True
+    ),
 )
 ANSWERED = (
     Key("clip", ListOf(_MOMENT), "the frames of a clip", optional=True),
@@ -246,7 +249,7 @@ def _made(value: Any, type_: Type) -> Any:
         return [_made(each, type_.each) for each in value]
     if isinstance(type_, MapOf):
         return {name: _made(each, type_.each) for name, each in value.items()}
-    return _unicode(value)
+    return unicode(value)
 
 
 def _struct(values: Mapping[str, Any], struct: Struct) -> Row:
@@ -264,13 +267,14 @@ def _there(key: Key, values: Mapping[str, Any]) -> bool:
     return False
 
 
-def _unicode(value: Any) -> Any:
+def unicode(value: Any) -> Any:
+    """The value, all text in it whole Unicode."""
     if isinstance(value, str):
         return text(value)
     if isinstance(value, dict):
-        return {name: _unicode(held) for name, held in value.items()}
+        return {name: unicode(held) for name, held in value.items()}
     if isinstance(value, (list, tuple)):
-        return type(value)(map(_unicode, value))
+        return type(value)(map(unicode, value))
     return value
 
 

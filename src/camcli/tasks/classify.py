@@ -25,7 +25,7 @@ from camcli.tasks.activations import Activations
 from camcli.tasks.outputs import Outputs, asked
 from camcli.tasks.tables import as_table, scores_in
 from camcli.tasks.targets import OfClass, Target
-from camcli.tasks.task import Prediction, Refusal, Rule
+from camcli.tasks.task import Prediction, Ranked, Refusal, Rule
 
 Reading = Literal["softmax", "sigmoid", "none"]
 
@@ -55,6 +55,8 @@ class Classify:
     nothing: ClassVar[str] = "no class"
     unfound: ClassVar[tuple[str, ...]] = ()
     absent: ClassVar[Mapping[str, str]] = MappingProxyType({})
+    usual: ClassVar[str] = "logit"
+    of_picture: ClassVar[tuple[str, ...]] = ()
     of_places: ClassVar[bool] = False
     quantities: ClassVar = QUANTITIES
     lacks: ClassVar = _NONE
@@ -122,7 +124,7 @@ UNREAD = Classify(activation="none", table=False)
 
 
 @dataclass(frozen=True, slots=True)
-class ClassPrediction:
+class ClassPrediction(Ranked):
     """One picture's scores: class ids best first, logits and probabilities float32 (K,) by id."""
 
     labels: Sequence[str]

@@ -23,7 +23,7 @@ from camcli.tasks.outputs import Outputs, asked
 from camcli.tasks.provenance import Tables
 from camcli.tasks.tables import NoTableError
 from camcli.tasks.targets import OfDetection, Target
-from camcli.tasks.task import Refusal, Rule
+from camcli.tasks.task import Ranked, Refusal, Rule
 
 # A detection of a changed picture is the same one if it has its label, and a box of at least this IoU.
 SAME_IOU = 0.5
@@ -153,6 +153,8 @@ class Detect:
     of_places: ClassVar[bool] = True
     lacks: ClassVar = _LACKS
     forbids: ClassVar = _FORBIDS
+    usual: ClassVar[str] = "logit"
+    of_picture: ClassVar[tuple[str, ...]] = ()
     binary: ClassVar[bool] = False
     # COCO's numbers have gaps, which torchvision's lists of names fill so.
     unfound: ClassVar[tuple[str, ...]] = ("__background__", "N/A")
@@ -212,7 +214,7 @@ class Detect:
 
 
 @dataclass(frozen=True, eq=False)
-class DetectPrediction:
+class DetectPrediction(Ranked):
     """The detections in one picture, the surest first. Their keys are their places in what the network gave."""
 
     task: Detect

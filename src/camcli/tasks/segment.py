@@ -25,7 +25,7 @@ from camcli.tasks.outputs import Outputs, asked
 from camcli.tasks.regions import Within
 from camcli.tasks.tables import NoTableError, chosen, with_each
 from camcli.tasks.targets import OfClass, Over, Target
-from camcli.tasks.task import Refusal, Rule
+from camcli.tasks.task import Ranked, Refusal, Rule
 
 # Names of the class that is no thing.
 BACKGROUND = frozenset({"background", "__background__"})
@@ -92,6 +92,8 @@ class Segment:
     fit: ClassVar[Fit] = "full"
     rule: ClassVar[Rule] = "coarsest"
     table: ClassVar[bool] = False
+    usual: ClassVar[str] = "logit"
+    of_picture: ClassVar[tuple[str, ...]] = ()
     nothing: ClassVar[str] = "nothing but background"
     unfound: ClassVar[tuple[str, ...]] = ()
     absent: ClassVar[Mapping[str, str]] = MappingProxyType({})
@@ -158,7 +160,7 @@ class Segment:
 
 
 @dataclass(frozen=True, eq=False)
-class RegionPrediction:
+class RegionPrediction(Ranked):
     """One region's classes, the likeliest first. `refusal` says why there is no such region in this picture."""
 
     task: Segment
@@ -207,7 +209,7 @@ class RegionPrediction:
 
 
 @dataclass(frozen=True, eq=False)
-class RegionsPrediction:
+class RegionsPrediction(Ranked):
     """The classes that some place is predicted as, the largest region first; background counts as none."""
 
     task: Segment

@@ -53,7 +53,7 @@ def chosen(
 def _named(output: Any) -> dict[str, Tensor]:
     """The tensors in a dict, tuple, named tuple or output object, by key, index or attribute; if it holds none, those
     of its parts, by "outer.inner"."""
-    parts = _parts(output)
+    parts = parts_of(output)
     found = {key: value for key, value in parts.items() if isinstance(value, Tensor)}
     if found:
         return found
@@ -61,7 +61,10 @@ def _named(output: Any) -> dict[str, Tensor]:
     return {f"{outer}.{key}": value for outer, values in inner.items() for key, value in values.items()}
 
 
-def _parts(output: Any) -> dict[str, Any]:
+def parts_of(output: Any) -> dict[str, Any]:
+    """The parts of what a network returned, by key, index or attribute; a tensor has none."""
+    if isinstance(output, Tensor):
+        return {}
     if isinstance(output, Mapping):
         pairs = [(str(key), value) for key, value in output.items()]
     elif isinstance(output, (tuple, list)):

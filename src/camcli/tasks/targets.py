@@ -137,16 +137,17 @@ class Custom:
 
 @dataclass(frozen=True, slots=True, eq=False)
 class Similarity:
-    """The cosine between a picture's embedding and another's, `reference` (D,), in [-1, 1]."""
+    """The cosine between each picture's embedding and another's, in [-1, 1]: `references` (N, D), or one for all."""
 
-    reference: Tensor
+    references: Tensor
 
     def __call__(self, outputs: Outputs) -> Tensor:
         embedding = outputs.embedding
         assert embedding is not None
-        reference = self.reference.to(embedding)
-        lengths = embedding.norm(dim=1) * reference.norm()
-        cosine: Tensor = (embedding @ reference) / lengths.clamp_min(1e-12)
+        references = self.references.to(embedding)
+        references = references.repeat(len(embedding) // len(references), 1)
+        lengths = embedding.norm(dim=1) * references.norm(dim=1)
+        cosine: Tensor = (embedding * references).sum(1) / lengths.clamp_min(1e-12)
         return cosine
 
 
@@ -173,6 +174,8 @@ def of_picture(target: Target, i: int) -> Target:
         return Over(target.masks[i : i + 1], of_picture(target.target, i))
     if isinstance(target, LogProbability):
         return LogProbability((target.ids[i],))
+    if isinstance(target, Similarity) and len(target.references) > 1:
+        return Similarity(target.references[i : i + 1])
     return OfClass((target.ids[i],), target.probability) if isinstance(target, OfClass) else target
 
 

@@ -39,7 +39,25 @@ class Prediction(Protocol):
     def of_class(self, class_id: int) -> Sequence[int]:
         """The keys of the entries of that class, best first; empty if none was found."""
 
+    def told(self, count: int) -> Sequence[int]:
+        """The keys of what a report tells if it tells so many."""
+
+    def part(self, number: int) -> Sequence[int]:
+        """The key of the detection, or word, of that number, from 1; empty if there is none."""
+
     def entry(self, key: int) -> Entry: ...
+
+
+class Ranked:
+    """Entries that have no other order than their rank."""
+
+    __slots__ = ()
+
+    def told(self: Prediction, count: int) -> Sequence[int]:
+        return self.ranking[:count]
+
+    def part(self: Prediction, number: int) -> Sequence[int]:
+        return self.ranking[number - 1 : number]
 
 
 class Task(Protocol):
@@ -48,7 +66,8 @@ class Task(Protocol):
     method: the default one. fit: how a picture becomes the view, unless asked otherwise. rule: how the layer is chosen.
     table: `Outputs.scores` hold all that matters of the network's answer. binary: its one number is read
     as two classes, no and yes. of_places: what it explains is a part of the picture, which a mean over all of the map
-    can't find. nothing: what is said if it found nothing. unfound: names among the labels that name no thing.
+    can't find. nothing: what is said if it found nothing. unfound: names among the labels that name no thing. usual:
+    the quantity that is explained unless asked otherwise. of_picture: quantities that are the picture's, no entry's.
     """
 
     @property
@@ -69,6 +88,10 @@ class Task(Protocol):
     def nothing(self) -> str: ...
     @property
     def unfound(self) -> Collection[str]: ...
+    @property
+    def usual(self) -> str: ...
+    @property
+    def of_picture(self) -> Collection[str]: ...
     @property
     def lacks(self) -> Mapping[str, str]:
         """Parts of Evidence that this task has not: name -> why."""

@@ -77,7 +77,7 @@ def bench(
     from camcli.running import pipeline, timing
 
     moving = Moving.of(spec, max_pixels, whole=catalog.takes_clips(spec))
-    refs = list(islice(inputs_.expand(inputs, stdin=sys.stdin.buffer, moving=moving), images))
+    refs = list(islice(inputs_.expand(inputs, stdin=sys.stdin.buffer, moving=moving, bound=dict(spec.bound)), images))
     engine = pipeline.open_engine(
         spec, where, workers=computed.workers, threads=computed.threads, max_pixels=max_pixels
     )

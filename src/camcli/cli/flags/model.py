@@ -227,7 +227,7 @@ class ModelFlags:
         """
         given = {field.name: getattr(self, field.name) for field in fields(self)}
         given["texts"] = (*(given.pop("text") or ()), *lines_of(self.texts))
-        given["model_args"] = pairs(given.pop("model_arg"))
+        given["model_args"] = pairs("--model-arg", given.pop("model_arg"))
         for name in ("resize", "crop"):
             given[name] = presets.sides(f"--{name}", given[name]) if given[name] is not None else None
         for name in ("mean", "std"):
@@ -242,15 +242,15 @@ def lines_of(path: str | None) -> tuple[str, ...]:
     return tuple(line.strip() for line in labels.text_of(Path(path)).splitlines() if line.strip())
 
 
-def pairs(arguments: Sequence[str] | None) -> tuple[tuple[str, str], ...]:
-    """`--model-arg` texts as (key, value).
+def pairs(flag: str, arguments: Sequence[str] | None) -> tuple[tuple[str, str], ...]:
+    """The flag's texts as (key, value).
 
     Raises: RequestError: no "=" in one.
     """
     split = [argument.partition("=") for argument in arguments or ()]
     for key, sign, _ in split:
         if not sign or not key.isidentifier():
-            raise RequestError(f"--model-arg {key!r}: write KEY=VALUE")
+            raise RequestError(f"{flag} {key!r}: write KEY=VALUE")
     return tuple((key, value) for key, _, value in split)
 
 

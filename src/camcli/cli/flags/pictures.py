@@ -8,6 +8,7 @@ from typing import Annotated, Any, get_args
 import typer
 
 from camcli.cli.completion import offer
+from camcli.cli.flags.model import pairs
 from camcli.records import Fit
 
 FitOption = Annotated[
@@ -84,9 +85,64 @@ Stride = Annotated[
 ]
 
 
+Question = Annotated[
+    str | None,
+    typer.Option(
+        "--question",
+        metavar="TEXT",
+        help="Question that goes in with each picture, of a model that answers questions (VQA).",
+        show_default=False,
+    ),
+]
+
+Caption = Annotated[
+    str | None,
+    typer.Option(
+        "--caption",
+        metavar="TEXT",
+        help="Caption to explain in place of the model's own, of a model that writes captions.",
+        show_default=False,
+    ),
+]
+
+State = Annotated[
+    str | None,
+    typer.Option(
+        "--state",
+        metavar="FILE",
+        help="State that goes in with each picture, of a policy: an .npz or .npy FILE.",
+        show_default=False,
+    ),
+]
+
+Partner = Annotated[
+    str | None,
+    typer.Option(
+        "--partner",
+        metavar="PICTURE",
+        help="Picture that each picture is compared with: a map on each of the two shows what makes them alike.",
+        show_default=False,
+    ),
+]
+
+Bind = Annotated[
+    list[str] | None,
+    typer.Option(
+        "--bind",
+        metavar="NAME=VALUE",
+        help="Anything else that your model takes with each picture, repeatable.",
+        show_default=False,
+    ),
+]
+
+# The options of what goes in with a picture that have names of their own.
+_BOUND = ("question", "caption", "state", "partner")
+
+
 @dataclass(frozen=True, slots=True)
 class PictureFlags:
-    """The options that say how a picture becomes the network's view; `spread` gives them to a command."""
+    """The options that say how a picture becomes the network's view, and what goes in with it; `spread` gives them to a
+    command."""
 
     fit: FitOption = None
     draft: Draft = None
@@ -95,7 +151,15 @@ class PictureFlags:
     end: End = None
     every: Every = None
     stride: Stride = None
+    question: Question = None
+    caption: Caption = None
+    state: State = None
+    partner: Partner = None
+    bind: Bind = None
 
     def for_spec(self) -> dict[str, Any]:
-        """The fields of a Spec."""
-        return {field.name: getattr(self, field.name) for field in fields(self)}
+        """The fields of a Spec. Raises: RequestError: a value without its name."""
+        given = {field.name: getattr(self, field.name) for field in fields(self)}
+        named = [(name, given.pop(name)) for name in _BOUND]
+        given["bound"] = (*(own for own in named if own[1] is not None), *pairs("--bind", given.pop("bind")))
+        return given

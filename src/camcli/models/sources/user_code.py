@@ -20,6 +20,7 @@ from torch.overrides import TorchFunctionMode
 from camcli.errors import CamcliError, RequestError, SetupError, unknown
 from camcli.models.model import USUAL_PRESET, Architecture, Args
 from camcli.models.sources import timm
+from camcli.tasks import declared
 
 
 def architecture(name: str, weights: str, args: Args, tensors: Mapping[str, Tensor] | None) -> Architecture:
@@ -71,7 +72,7 @@ def described(net: nn.Module, name: str, weights: str) -> Architecture:
         name=name,
         build=lambda initialise: net,
         preset=preset or USUAL_PRESET,
-        labels=None,
+        labels=declared.labels_of(net),
         weights=weights,
         probed=True,
         foreign=True,

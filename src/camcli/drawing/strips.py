@@ -1,0 +1,45 @@
+"""The answers about one picture side by side: the picture, then a map over each word, action or object."""
+
+from __future__ import annotations
+
+from collections.abc import Sequence
+from dataclasses import replace
+
+import numpy as np
+
+from camcli.drawing import overlays
+from camcli.drawing.overlays import Pixels, Style
+from camcli.drawing.sheets import Tile, sheet
+from camcli.entries import Box
+from camcli.records import Attribution, Frame
+
+# Answers in a line; the longer side of each, at most and at least, in pixels.
+_COLUMNS = 9
+_SIDE, _LEAST = 220, 120
+
+
+def strip(frame: Frame, box: Box, attributions: Sequence[Attribution], style: Style) -> Pixels:
+    """The overlays of one method's answers at one layer on one sheet, (H, W, 3), over their words and probabilities.
+
+    Each map is scaled to its own maximum, unless the style has one for all.
+    """
+    style = replace(style, max_side=min(style.max_side or _SIDE, _SIDE))
+    tiles = [Tile(_enlarged(overlays.photo(frame, style)), ("", ""))]
+    for own in attributions:
+        entry = own.target.entry
+        name = own.target.label if entry is not None and (entry.part or entry.id is None) else own.target.name
+        share = f"p = {entry.probability:.3f}" if entry is not None and entry.probability is not None else ""
+        tiles.append(Tile(_enlarged(overlays.overlay(frame, box, own, style)), (name, share)))
+    rows = [tiles[at : at + _COLUMNS] for at in range(0, len(tiles), _COLUMNS)]
+    first = attributions[0]
+    return sheet(rows, ["  ·  ".join(filter(None, (first.method, first.layer))), *[""] * (len(rows) - 1)])
+
+
+def _enlarged(picture: Pixels) -> Pixels:
+    """The picture, larger if words would not fit below it."""
+    import cv2
+
+    scale = _LEAST / max(picture.shape[:2])
+    if scale <= 1:
+        return picture
+    return np.asarray(cv2.resize(picture, None, fx=scale, fy=scale, interpolation=cv2.INTER_NEAREST), dtype=np.uint8)
