@@ -28,7 +28,8 @@ class Options(TypedDict, total=False):
     "softmax": the probability, not the score. counterfactual: the evidence against the class. contrast: two classes,
     the evidence for the first rather than the second. similar_to: a picture's file that each picture is compared with.
     augment, fuse, eigen_smooth, neurons, sanity, seed, precision, exact: see `Spec`. task: "watch" for a network of
-    your own that takes clips (N, C, T, H, W); frames, stride, start, end: the frames of a film that make a clip.
+    your own that takes clips (N, C, T, H, W); frames, stride, start, end: the frames of a film that make a clip. bound:
+    what goes into the network with each picture, by name: a question, a caption, the file of a partner.
     """
 
     device: str
@@ -57,6 +58,7 @@ class Options(TypedDict, total=False):
     stride: int
     start: str
     end: str
+    bound: Mapping[str, Any]
 
 
 class How(Options, total=False):
@@ -94,6 +96,8 @@ def spec_fields(target: Target, options: Options) -> dict[str, Any]:
         fields["similar_to"] = os.fspath(fields["similar_to"])
     if "augment" in fields:
         fields["augment"] = tuple(fields["augment"])
+    if "bound" in fields:
+        fields["bound"] = tuple((name, str(value)) for name, value in fields["bound"].items())
     return fields
 
 

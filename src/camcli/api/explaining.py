@@ -138,7 +138,7 @@ def _answers(
 ) -> Iterator[Answer | Failed]:
     """See `explain_many`; warnings name the line `stacklevel` calls up."""
     with in_python():
-        named = Pictures(pictures)
+        named = Pictures(pictures, options.get("bound", {}))
         first = named.first()
         spec = Spec(
             weights=weights,
@@ -153,7 +153,7 @@ def _answers(
             spec = replace(spec, resize=(height, width), crop=(height, width))
             if frames:
                 spec = replace(spec, task="watch", frames=frames[0])
-        with plain_torch(), untouched(model):
+        with plain_torch(), untouched(model), in_memory.tried(model):
             engine = _engine(model, spec, target, layer, preset, labels)
     _tell(engine, first.held, stacklevel)
     watched = Versions(model)

@@ -5,6 +5,7 @@ from __future__ import annotations
 import glob
 import os
 from collections.abc import Iterable, Iterator, Mapping, Sequence
+from dataclasses import replace
 from itertools import chain, count
 from typing import TYPE_CHECKING, Any
 
@@ -26,12 +27,14 @@ _KEYS = ("pixel_values", "image", "images", "pixels", "img")
 
 
 class Pictures:
-    """The pictures to explain, as refs; the first one is looked at before the others are asked for."""
+    """The pictures to explain, as refs; the first one is looked at before the others are asked for. `bound` goes with
+    each that brings no other."""
 
-    def __init__(self, pictures: Any) -> None:
+    def __init__(self, pictures: Any, bound: Mapping[str, Any]) -> None:
         numbers = count()
         each = _each(pictures if are_many(pictures) else [pictures])
-        self._refs = refs.apart(ref for given in each for ref in _refs(given, numbers))
+        named = (replace(ref, bound={**bound, **ref.bound}) for given in each for ref in _refs(given, numbers))
+        self._refs = refs.apart(named)
 
     def first(self) -> Ref:
         """The first ref; `refs` gives it again. Raises: RequestError: there is none."""

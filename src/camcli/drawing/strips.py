@@ -27,12 +27,16 @@ def strip(frame: Frame, box: Box, attributions: Sequence[Attribution], style: St
     tiles = [Tile(_enlarged(overlays.photo(frame, style)), ("", ""))]
     for own in attributions:
         entry = own.target.entry
-        name = own.target.label if entry is not None and (entry.part or entry.id is None) else own.target.name
+        name = own.target.name
+        if entry is not None and (entry.part is not None or entry.id is None):
+            name = own.target.label if entry.part is not None else "all of it"
         share = f"p = {entry.probability:.3f}" if entry is not None and entry.probability is not None else ""
         tiles.append(Tile(_enlarged(overlays.overlay(frame, box, own, style)), (name, share)))
     rows = [tiles[at : at + _COLUMNS] for at in range(0, len(tiles), _COLUMNS)]
     first = attributions[0]
-    return sheet(rows, ["  ·  ".join(filter(None, (first.method, first.layer))), *[""] * (len(rows) - 1)])
+    whole = [own.target.label for own in attributions if own.target.entry is not None and own.target.entry.id is None]
+    title = "  ·  ".join(filter(None, (*whole, first.method, first.layer)))
+    return sheet(rows, [title, *[""] * (len(rows) - 1)])
 
 
 def _enlarged(picture: Pixels) -> Pixels:

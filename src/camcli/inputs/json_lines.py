@@ -43,11 +43,11 @@ def framing(head: bytes) -> Framing | None:
 
 
 def _names_a_picture(line: bytes) -> bool:
-    """True if it is such a line, or the beginning of one that is too long to be seen whole."""
+    """True if it is such a line, or the beginning of one that is too long to be seen whole (in UTF-16 half as much)."""
     try:
         found = json.loads(line)
     except ValueError:
-        return line.startswith(b"{") and len(line) >= kinds.HEAD and f'"{IMAGE}"'.encode() in line
+        return line.startswith(b"{") and len(line) >= kinds.HEAD // 2 and f'"{IMAGE}"'.encode() in line
     return isinstance(found, dict) and IMAGE in found
 
 

@@ -68,7 +68,11 @@ _CR3 = Kind("a camera's raw file (Canon CR3)", _DEVELOP)
 _SVG = Kind("an SVG drawing", "render it to a PNG", False)
 _XML = Kind("an XML document, no picture", "what was asked for may not be there", False)
 _HTML = Kind("a web page, no picture", "its address may need a log-in, or be another one", False)
-_JSON = Kind("JSON, no picture", "name the pictures one a line: jq -r .input makes such a list of rows, or as {\"image\": …} a line", False)
+_JSON = Kind(
+    "JSON, no picture",
+    'name the pictures one a line: jq -r .input makes such a list of rows, or as {"image": …} a line',
+    False,
+)
 RAW = Kind("a camera's raw file, with a preview in front of the picture", _DEVELOP)
 
 # No name begins so: those that are letters alone go on with something that no name has.

@@ -58,7 +58,8 @@ def _tells(head: bytes) -> bool:
     if not head or head.startswith(b"\0") or kinds.may_become_one(head):
         return False
     if head.startswith((codecs.BOM_UTF16_LE, codecs.BOM_UTF16_BE)):
-        return len(head) >= 8
+        text = head[: len(head) // 2 * 2].decode("utf-16", "ignore")
+        return len(head) >= 8 and (not text.startswith("{") or "\n" in text)
     if head[1:2] == b"\0" and len(head) < 8:  # a name of one letter, or the first letter in UTF-16
         return _exists(head[:1])
     first = re.split(rb"[\0\n]", head, maxsplit=1)

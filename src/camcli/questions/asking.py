@@ -73,6 +73,8 @@ class Asker:
             self._pair = classes.parse(spec.contrast, model.labels, model.name, typed(spec))
             if any(isinstance(selector, classes.TopN) and selector.n > 1 for selector in self._pair):
                 raise RequestError("--contrast takes two classes: top1, an id or a name each")
+        elif self.compares and spec.classes not in ((), ("top1",)):
+            raise RequestError("--partner and --class each say what is explained: give one")
         elif not self.compares:
             self._selectors = classes.parse(spec.classes, model.labels, model.name, typed(spec))
             self._check_found(model)

@@ -22,6 +22,7 @@ from torch.utils.hooks import RemovableHandle
 
 from camcli.errors import InputError, SetupError
 from camcli.tasks.bound import given
+from camcli.tasks.frozen import frozen
 
 
 def taken(net: nn.Module) -> Mapping[str, Any]:
@@ -37,7 +38,7 @@ def encoded(net: nn.Module, values: Mapping[str, Any]) -> tuple[Tensor, ...]:
     """
     encode = getattr(net, "encode", None)
     try:
-        with torch.no_grad(), redirect_stdout(stderr):
+        with torch.no_grad(), frozen(net), redirect_stdout(stderr):
             made = encode(**values) if callable(encode) else tuple(map(torch.as_tensor, values.values()))
     except Exception as error:  # noqa: BLE001  code that is not ours
         said = str(error) if isinstance(error, ValueError) else f"{type(error).__name__}: {error}"

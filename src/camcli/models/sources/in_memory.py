@@ -2,14 +2,18 @@
 
 from __future__ import annotations
 
+from collections.abc import Iterator
+from contextlib import contextmanager
 from copy import deepcopy
 from dataclasses import replace
 from itertools import chain
+from typing import Any
 
 import torch
 from torch import nn
 
 from camcli.errors import SetupError
+from camcli.models.adapters import binding
 from camcli.models.model import Architecture
 from camcli.models.sources import user_code
 
@@ -43,6 +47,21 @@ def _described(net: nn.Module, name: str) -> Architecture:
             f"{name} is not float32 throughout, or compiled in parts, and can't be copied ({reason}): "
             "give it as float32, uncompiled"
         ) from None
+
+
+@contextmanager
+def tried(given: Any) -> Iterator[None]:
+    """Let a network that takes more than pictures be called with pictures alone, for the length of the block."""
+    handle = None
+    if isinstance(given, nn.Module):
+        net = user_code.unwrapped(given, type(given).__name__)
+        view = user_code.described(net, "", WEIGHTS).preset.view_shape
+        handle = binding.try_with_example(net, view, str(device_of(net)))
+    try:
+        yield
+    finally:
+        if handle is not None:
+            handle.remove()
 
 
 def device_of(net: nn.Module) -> torch.device:

@@ -1,0 +1,141 @@
+"""Networks that take more than pictures, as strangers write them; what they see can be told by hand."""
+
+from __future__ import annotations
+
+from collections.abc import Mapping
+from typing import Any, ClassVar
+
+import torch
+from torch import Tensor, nn
+
+COLOURS = ("red", "green", "blue")
+AS_IT_IS = {"input_size": (3, 16, 16), "mean": (0.0,) * 3, "std": (1.0,) * 3, "crop_pct": 1.0}
+
+
+class Colours(nn.Module):
+    """How much of the colour that is asked about a picture holds, and how little: the map is that colour's places.
+
+    `maps` halves the picture, so a cell is 2x2 pixels.
+    """
+
+    task = "answer"
+    labels = ("much", "little")
+    takes: ClassVar[Mapping[str, Any]] = {"question": "how much red"}
+    pretrained_cfg: ClassVar[Mapping[str, Any]] = AS_IT_IS
+    asked: ClassVar[list[str]] = []
+
+    def __init__(self) -> None:
+        super().__init__()
+        self.maps = nn.AvgPool2d(2)
+        self.last = nn.Identity()
+
+    def encode(self, question: str) -> Tensor:
+        self.asked.append(question)
+        colour = question.rpartition(" ")[2]
+        if colour not in COLOURS:
+            raise ValueError(f"no colour {colour!r}: ask about {', '.join(COLOURS)}")
+        return torch.eye(3)[COLOURS.index(colour)]
+
+    def forward(self, images: Tensor, question: Tensor) -> Tensor:
+        share = (self.last(self.maps(images) * 1.0).mean((2, 3)) * question).sum(1)
+        return torch.stack([8 * share, -8 * share], 1)
+
+
+class Words(nn.Module):
+    """A captioner of two words: the colour that the top half holds most of, then that of the bottom half."""
+
+    task = "caption"
+    labels = (*COLOURS, "<end>")
+    end = 3
+    takes: ClassVar[Mapping[str, Any]] = {"caption": "red green"}
+    pretrained_cfg: ClassVar[Mapping[str, Any]] = AS_IT_IS
+
+    def __init__(self) -> None:
+        super().__init__()
+        self.maps = nn.Conv2d(3, 3, 1, bias=False)
+        self.maps.weight.data = torch.eye(3)[:, :, None, None]
+
+    def encode(self, caption: str) -> Tensor:
+        words = [self.labels.index(word) for word in caption.split()]
+        return torch.tensor((words + [self.end] * 3)[:3])
+
+    def generate(self, images: Tensor) -> Tensor:
+        halves = images.unflatten(2, (2, -1)).mean((3, 4)).argmax(1)
+        return torch.cat([halves, torch.full((len(images), 1), self.end)], 1)
+
+    def forward(self, images: Tensor, tokens: Tensor) -> Tensor:
+        halves = self.maps(images).unflatten(2, (2, -1)).mean((3, 4)).transpose(1, 2)
+        scores = torch.cat([halves, torch.full((len(images), 2, 1), -2.0)], 2)
+        after = torch.tensor([-9.0, -9.0, -9.0, 9.0]).expand(len(images), 1, 4)
+        return 20 * torch.cat([scores, after], 1)
+
+
+class Plays(nn.Module):
+    """A policy: to the side that is redder; its value is the green that it sees."""
+
+    task = "act"
+    labels = ("left", "right")
+    pretrained_cfg: ClassVar[Mapping[str, Any]] = AS_IT_IS
+
+    def __init__(self) -> None:
+        super().__init__()
+        self.maps = nn.Conv2d(3, 3, 1, bias=False)
+        self.maps.weight.data = torch.eye(3)[:, :, None, None]
+
+    def forward(self, images: Tensor) -> dict[str, Tensor]:
+        maps = self.maps(images)
+        sides = maps[:, 0].unflatten(2, (2, -1)).mean((1, 3))
+        return {"logits": 10 * sides + 3, "value": maps[:, 1].mean((1, 2))}
+
+
+class PlaysInPairs(Plays):
+    """The same as a tuple, the value as a column."""
+
+    def forward(self, images: Tensor) -> Any:
+        found = super().forward(images)
+        return found["logits"], found["value"][:, None]
+
+
+class OnlyPlays(Plays):
+    """A policy without a critic, which knows how far it has come: `state` is added to its scores."""
+
+    takes: ClassVar[Mapping[str, Any]] = {"state": [0.0, 0.0]}
+
+    def forward(self, images: Tensor, state: Tensor | None = None) -> Any:
+        assert state is not None
+        return Plays.forward(self, images)["logits"] + state
+
+
+class Amounts(nn.Module):
+    """How much red and green there is: two numbers."""
+
+    task = "regress"
+    labels = ("red", "green")
+    pretrained_cfg: ClassVar[Mapping[str, Any]] = AS_IT_IS
+
+    def __init__(self) -> None:
+        super().__init__()
+        self.maps = nn.AvgPool2d(2)
+
+    def forward(self, images: Tensor) -> Tensor:
+        return (self.maps(images) * 1.0).mean((2, 3))[:, :2]
+
+
+class Alike(nn.Module):
+    """How alike the colours of two pictures are: the product of their means."""
+
+    task = "liken"
+    takes: ClassVar[Mapping[str, Any]] = {"partner": None}
+    pretrained_cfg: ClassVar[Mapping[str, Any]] = AS_IT_IS
+
+    def __init__(self) -> None:
+        super().__init__()
+        self.maps = nn.AvgPool2d(2)
+        self.norm = nn.BatchNorm2d(3, affine=False)
+
+    def encode(self, partner: Tensor) -> Tensor:
+        return (self.norm(self.maps(partner[None])) * 1.0).mean((2, 3))[0]
+
+    def forward(self, images: Tensor, partner: Tensor) -> Tensor:
+        own = (self.norm(self.maps(images)) * 1.0).mean((2, 3))
+        return (own * partner).sum(1, keepdim=True)
