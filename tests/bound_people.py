@@ -60,11 +60,11 @@ class Words(nn.Module):
         return torch.tensor((words + [self.end] * 3)[:3])
 
     def generate(self, images: Tensor) -> Tensor:
-        halves = images.unflatten(2, (2, -1)).mean((3, 4)).argmax(1)
+        halves = images.reshape(len(images), 3, 2, -1).mean(3).argmax(1)
         return torch.cat([halves, torch.full((len(images), 1), self.end)], 1)
 
     def forward(self, images: Tensor, tokens: Tensor) -> Tensor:
-        halves = self.maps(images).unflatten(2, (2, -1)).mean((3, 4)).transpose(1, 2)
+        halves = self.maps(images).reshape(len(images), 3, 2, -1).mean(3).transpose(1, 2)
         scores = torch.cat([halves, torch.full((len(images), 2, 1), -2.0)], 2)
         after = torch.tensor([-9.0, -9.0, -9.0, 9.0]).expand(len(images), 1, 4)
         return 20 * torch.cat([scores, after], 1)
@@ -84,7 +84,7 @@ class Plays(nn.Module):
 
     def forward(self, images: Tensor) -> dict[str, Tensor]:
         maps = self.maps(images)
-        sides = maps[:, 0].unflatten(2, (2, -1)).mean((1, 3))
+        sides = maps[:, 0].reshape(len(maps), 16, 2, 8).mean((1, 3))
         return {"logits": 10 * sides + 3, "value": maps[:, 1].mean((1, 2))}
 
 
@@ -118,7 +118,8 @@ class Amounts(nn.Module):
         self.maps = nn.AvgPool2d(2)
 
     def forward(self, images: Tensor) -> Tensor:
-        return (self.maps(images) * 1.0).mean((2, 3))[:, :2]
+        amounts: Tensor = (self.maps(images) * 1.0).mean((2, 3))
+        return amounts[:, :2]
 
 
 class Alike(nn.Module):
@@ -134,8 +135,10 @@ class Alike(nn.Module):
         self.norm = nn.BatchNorm2d(3, affine=False)
 
     def encode(self, partner: Tensor) -> Tensor:
-        return (self.norm(self.maps(partner[None])) * 1.0).mean((2, 3))[0]
+        own: Tensor = (self.norm(self.maps(partner[None])) * 1.0).mean((2, 3))
+        return own[0]
 
     def forward(self, images: Tensor, partner: Tensor) -> Tensor:
         own = (self.norm(self.maps(images)) * 1.0).mean((2, 3))
-        return (own * partner).sum(1, keepdim=True)
+        alike: Tensor = (own * partner).sum(1, keepdim=True)
+        return alike

@@ -95,7 +95,7 @@ def test_each_distinct_question_is_encoded_once() -> None:
     )
     # Once for the example that the network is tried with, and once for all pictures.
     assert net.asked == ["how much red", "how much red"]
-    assert not (net._forward_pre_hooks or net._forward_hooks)
+    assert len(net._forward_pre_hooks) + len(net._forward_hooks) == 0
 
 
 def test_what_is_missing_or_not_taken_is_refused() -> None:
@@ -108,10 +108,8 @@ def test_what_is_missing_or_not_taken_is_refused() -> None:
     assert "takes question with a picture" in said("--caption", "red")
     assert "takes pictures alone" in refused(2, "explain", "a.png", "--question", "what", "--save", "none")
     assert "write KEY=VALUE" in said("--bind", "nothing")
-    found = run(
-        "explain", "-", *people("Colours"), "--json", "--save", "none",
-        stdin=lines({"image": "a.png", "question": ASKED[1]}, {"image": "a.png"}, {"image": "a.png", "question": "how"}),
-    )  # fmt: skip
+    asked = lines(*({"image": "a.png"} | more for more in ({"question": ASKED[1]}, {}, {"question": "how"})))
+    found = run("explain", "-", *people("Colours"), "--json", "--save", "none", stdin=asked)
     assert found.code == 4
     assert [row.get("error", {}).get("kind") for row in found.rows] == [None, "missing", "unfit"]
     assert found.rows[1]["bound" if "bound" in found.rows[1] else "error"]["stage"] == "bind"
@@ -180,9 +178,11 @@ def test_a_caption_of_the_user_s_is_explained_and_its_words_chosen() -> None:
 
 @pytest.mark.parametrize("name", ["Plays", "PlaysInPairs"])
 def test_a_policy_tells_why_and_how_good_it_is(name: str) -> None:
-    Image.fromarray(np.concatenate([np.full((16, 8, 3), (250, 0, 0)), np.full((16, 8, 3), (100, 200, 0))], 1).astype("uint8")).save("f.png")  # fmt: skip
+    sides = np.full((16, 16, 3), (250, 0, 0), dtype=np.uint8)
+    sides[:, 8:] = (100, 200, 0)
+    Image.fromarray(sides).save("f.png")
 
-    def asked(*flags: object) -> list[tuple[str, str, float]]:
+    def asked(*flags: object) -> list[tuple[str, str, Any]]:
         (row,) = rows_of("f.png", *people(name), "--save", "none", *flags)
         return [(a["target"]["name"], a["target"]["quantity"], a["target"]["value"]) for a in row["explanations"]]
 
