@@ -17,7 +17,7 @@ Precision = Literal["fp32", "bf16", "fp16"]
 # The numbers that can be explained of a class.
 TARGETS = ("logit", "softmax")
 # The kinds of answer that a network may give.
-TASKS = ("classify", "segment", "detect", "watch", "match")
+TASKS = ("classify", "segment", "detect", "watch", "match", "embed")
 PictureFormat = Literal["jpg", "png"]
 
 

@@ -297,6 +297,8 @@ def _of_one_cell(trace: Trace, run: Run) -> Layout:
 def _head(net: nn.Module, trace: Trace) -> str:
     """The name of the head: the child with weights that finishes last. If that child holds most of the maps, it is a
     wrapper, or all that comes after a stem, and the head is inside it. "" if weights of no module are the head."""
+    if trace.headless:
+        return ""
     weighted = {name for name, module in net.named_modules() if next(module.parameters(), None) is not None}
     names = [run.name for run in trace.runs if run.name in weighted and run.reaches]
     maps = _weighted(net, trace)

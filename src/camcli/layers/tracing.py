@@ -5,6 +5,7 @@ from __future__ import annotations
 from collections import Counter
 from collections.abc import Callable, Iterator, Sequence
 from contextlib import ExitStack
+from dataclasses import replace
 from itertools import islice
 from typing import Any
 
@@ -22,6 +23,7 @@ from camcli.layers.signs import Signs
 from camcli.layers.trace import Run, Trace
 from camcli.network.rectifiers import ActivationCounter
 from camcli.tasks.classify import PLAIN
+from camcli.tasks.embed import Embed
 from camcli.tasks.frozen import frozen
 from camcli.tasks.outputs import Outputs
 from camcli.tasks.tables import carried, with_carried
@@ -47,7 +49,8 @@ def trace(net: nn.Module, images: Tensor, task: Task = PLAIN, root: Root | None 
         recorder.check_cut(output)
     by_levels = root is None and task.rule == "read-from"
     scores = 0 if root or by_levels else output.shape[1]
-    return recorder.finish(net, images, output, counter, scores=scores, by_levels=by_levels)
+    found = recorder.finish(net, images, output, counter, scores=scores, by_levels=by_levels)
+    return replace(found, headless=isinstance(task, Embed))
 
 
 def _explained(outputs: Outputs) -> Tensor:

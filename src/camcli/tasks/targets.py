@@ -142,8 +142,7 @@ class Similarity:
     reference: Tensor
 
     def __call__(self, outputs: Outputs) -> Tensor:
-        embedding = outputs.embedding
-        assert embedding is not None
+        embedding = outputs.compared
         reference = self.reference.to(embedding)
         lengths = embedding.norm(dim=1) * reference.norm()
         cosine: Tensor = (embedding @ reference) / lengths.clamp_min(1e-12)
