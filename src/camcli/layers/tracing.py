@@ -124,11 +124,22 @@ class _Recorder(TorchFunctionMode):
         for tensor in tensors:
             count = tensor.shape[axis]
             if tensor.requires_grad:
-                before = next((join.patches for join in reversed(self._joined) if join.tokens == count), range(count))
-                patches += [start + i for i in before]
+                patches += [start + i for i in self._patches_of(tensor, axis)]
             start += count
         if patches:
             self._joined.append(Joined(len(self._runs), start, tuple(patches)))
+
+    def _patches_of(self, tensor: Tensor, axis: int) -> Sequence[int]:
+        """The places of the patches among tokens, which may have been joined before, or cut out of such."""
+        count, first = tensor.shape[axis], 0
+        node: Any = tensor.grad_fn
+        whole = count
+        if node is not None and node.name() == "SliceBackward0" and node._saved_dim == axis and node._saved_step == 1:
+            whole = node._saved_self_sym_sizes[axis]
+            # Counted from the end, it is kept as an unsigned number.
+            first = node._saved_start if node._saved_start <= whole else node._saved_start - 2**64 + whole
+        found = next((join.patches for join in reversed(self._joined) if join.tokens == whole), range(whole))
+        return [i - first for i in found if first <= i < first + count]
 
     def before(self, module: nn.Module, args: Any) -> None:
         self._running.append((module, len(self._runs)))

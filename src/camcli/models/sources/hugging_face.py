@@ -8,6 +8,7 @@ from collections.abc import Callable, Iterator, Mapping, Sequence
 from contextlib import contextmanager
 from dataclasses import dataclass
 from functools import partial
+from inspect import signature
 from pathlib import Path
 from types import ModuleType
 from typing import Any
@@ -216,7 +217,10 @@ def _as_detector(net: nn.Module, folder: Path, config: Any) -> nn.Module:
         raise RequestError(f"{folder}: its pictures are not divided by 255, as detectors' are")
     normalised = processor.do_normalize
     mean, std = (processor.image_mean, processor.image_std) if normalised else ((0.0,) * 3, (1.0,) * 3)
-    return queries.Queries(net, config.num_labels, queries.Sizes(processor), mean, std)
+    # Each processor keeps so many as its own default says.
+    most = signature(processor.post_process_object_detection).parameters.get("top_k")
+    sizes = queries.Sizes(processor)
+    return queries.Queries(net, config.num_labels, sizes, mean, std, most.default if most else None)
 
 
 def _processor(folder: Path) -> Any:
