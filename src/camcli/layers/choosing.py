@@ -81,10 +81,16 @@ def _coarsest(net: nn.Module, trace: Trace, model: str) -> Layer:
     head, made = _head(net, trace), _made(trace)
     # Containers hand on what the head inside of them gives.
     answers = {run.tensor for run in trace.runs if _within(run.name, head)}
+    # Our adapters of networks with queries name them: so many tokens may look like a grid.
+    apart = getattr(net, "apart", ())
     spatial = [
         run
         for run in trace.runs
-        if run.reaches and not run.in_attention and run.tensor not in answers and run.layout is not None
+        if run.reaches
+        and not run.in_attention
+        and run.tensor not in answers
+        and run.layout is not None
+        and not any(_within(run.name, part) for part in apart)
     ]
     pooled = {_grid(run) for run in trace.runs if run.kind.startswith("Adaptive") and run.layout is not None}
     usable = [run for run in spatial if not _only_hands_on(net, trace.runs[made[run.tensor]])]

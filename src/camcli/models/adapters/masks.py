@@ -11,14 +11,21 @@ from typing import Any
 import torch
 from torch import Tensor, nn
 
+_APART = ("transformer_module", "class_predictor", "mask_embedder", "pixel_level_module.decoder.encoder")
+
 
 class Masks(nn.Module):
     """Gives the scores (N, classes, h, w) of pictures (N, 3, H, W), none below 0; over several queries a sum may be
-    above 1. size: the masks are brought to it first, as their network's processor does; None: as they are."""
+    above 1.
+
+    size: the masks are brought to it first, as their network's processor does; None: as they are. apart: the names of
+    the modules that hold queries, or tokens of several grids: none of these is a map of the picture.
+    """
 
     def __init__(self, model: nn.Module, size: tuple[int, int] | None) -> None:
         super().__init__()
         self.model, self.size = model, size
+        self.apart = tuple(name for name, _ in self.named_modules() if name.endswith(_APART))
 
     def forward(self, images: Tensor) -> Tensor:
         output: Any = self.model(pixel_values=images)

@@ -154,8 +154,9 @@ class _Source:
 def _remarks(name: str, config: Any, role: Role) -> Iterator[str]:
     if role == "masks":
         yield (
-            f"{name} gives a class at a place the sum of its queries' products, the class's probability times the "
-            "mask's: the logarithm of that is explained, and a probability is its share of all classes'"
+            f"{name}: a class's number at a place is the sum over its queries of the class's probability times the "
+            "mask's, which may be above 1: the logarithm is explained, and what is told as its probability is the "
+            "class's share of all classes' numbers"
         )
     if role == "embeds" and config.model_type == "dinov2" and config.hidden_size >= _LARGE:
         yield (
