@@ -17,8 +17,10 @@ Precision = Literal["fp32", "bf16", "fp16"]
 # The numbers that can be explained of a class.
 TARGETS = ("logit", "softmax")
 # The kinds of answer that a network may give.
-TASKS = ("classify", "segment", "detect", "watch", "match", "answer", "caption", "act", "liken", "regress")
+TASKS = ("classify", "segment", "detect", "watch", "match", "answer", "caption", "act", "liken", "regress", "embed")
 PictureFormat = Literal["jpg", "png"]
+# The name of the picture that a picture is compared with, among what is bound to it.
+PARTNER = "partner"
 
 
 @dataclass(frozen=True, slots=True)
@@ -113,6 +115,11 @@ class Spec(ModelSpec):
     @property
     def decoding(self) -> Decoding:
         return Decoding(self.draft, self.white)
+
+    @property
+    def compares(self) -> bool:
+        """True if each picture is compared with another one."""
+        return self.similar_to is not None or self.task == "liken" or any(name == PARTNER for name, _ in self.bound)
 
     @property
     def asks_function(self) -> bool:

@@ -26,7 +26,7 @@ from camcli.inputs.moving import Moving
 from camcli.models import catalog
 from camcli.records import Ref, Row
 from camcli.sinks import Files, Journal, JournalSpec, dump, open_journal, open_sinks, open_table
-from camcli.specs import OutputSpec, Spec
+from camcli.specs import PARTNER, OutputSpec, Spec
 from camcli.storage import pipes, uris
 
 if TYPE_CHECKING:
@@ -92,7 +92,7 @@ def run(
 
 def _is_one(argument: str, moving: Moving, bound: Mapping[str, str]) -> bool:
     """True if it gives one picture."""
-    several = json_lines.is_list(argument) or json_lines.PARTNER in bound or moving.splits(Path(argument))
+    several = json_lines.is_list(argument) or PARTNER in bound or moving.splits(Path(argument))
     return Path(argument).is_file() and not several
 
 

@@ -18,11 +18,12 @@ from camcli.errors import InputError
 from camcli.inputs import kinds, lists
 from camcli.inputs.lists import Framing
 from camcli.records import Ref
+from camcli.specs import PARTNER
 from camcli.storage import uris
 
 SUFFIXES = (".jsonl", ".ndjson")
 IMAGE = "image"
-PARTNER, STATE = "partner", "state"
+STATE = "state"
 # The keys whose texts are names of files.
 _FILES = (PARTNER, STATE)
 

@@ -81,10 +81,16 @@ def _coarsest(net: nn.Module, trace: Trace, model: str) -> Layer:
     head, made = _head(net, trace), _made(trace)
     # Containers hand on what the head inside of them gives.
     answers = {run.tensor for run in trace.runs if _within(run.name, head)}
+    # Our adapters of networks with queries name them: so many tokens may look like a grid.
+    apart = getattr(net, "apart", ())
     spatial = [
         run
         for run in trace.runs
-        if run.reaches and not run.in_attention and run.tensor not in answers and run.layout is not None
+        if run.reaches
+        and not run.in_attention
+        and run.tensor not in answers
+        and run.layout is not None
+        and not any(_within(run.name, part) for part in apart)
     ]
     pooled = {_grid(run) for run in trace.runs if run.kind.startswith("Adaptive") and run.layout is not None}
     usable = [run for run in spatial if not _only_hands_on(net, trace.runs[made[run.tensor]])]
@@ -297,6 +303,8 @@ def _of_one_cell(trace: Trace, run: Run) -> Layout:
 def _head(net: nn.Module, trace: Trace) -> str:
     """The name of the head: the child with weights that finishes last. If that child holds most of the maps, it is a
     wrapper, or all that comes after a stem, and the head is inside it. "" if weights of no module are the head."""
+    if trace.headless:
+        return ""
     weighted = {name for name, module in net.named_modules() if next(module.parameters(), None) is not None}
     names = [run.name for run in trace.runs if run.name in weighted and run.reaches]
     maps = _weighted(net, trace)

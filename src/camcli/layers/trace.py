@@ -49,7 +49,8 @@ class Trace:
     if one does. `scripted` names modules that TorchScript has compiled. `joined`: class tokens and registers put beside
     the patches, in order. `read`: the class token that the score is read from, by the number of tokens. `scores`: the
     number of classes that have one; 0: another number is explained. `levels`: the places among `runs` of the maps that
-    a detector's scores and boxes are read from, before its head.
+    a detector's scores and boxes are read from, before its head. `headless`: the network gives an embedding, so
+    none of its modules is a head.
     """
 
     images: tuple[int, ...]
@@ -65,6 +66,7 @@ class Trace:
     read: Mapping[int, int] = field(default_factory=dict)
     scores: int = 0
     levels: tuple[int, ...] = ()
+    headless: bool = False
 
     def runs_of(self, name: str) -> list[Run]:
         """All runs of one module, in order."""

@@ -5,6 +5,7 @@ from __future__ import annotations
 from collections import Counter
 from collections.abc import Callable, Iterator, Sequence
 from contextlib import ExitStack
+from dataclasses import replace
 from itertools import islice
 from typing import Any
 
@@ -22,6 +23,7 @@ from camcli.layers.signs import Signs
 from camcli.layers.trace import Run, Trace
 from camcli.network.rectifiers import ActivationCounter
 from camcli.tasks.classify import PLAIN
+from camcli.tasks.embed import Embed
 from camcli.tasks.frozen import frozen
 from camcli.tasks.outputs import Outputs
 from camcli.tasks.tables import carried, with_carried
@@ -47,7 +49,8 @@ def trace(net: nn.Module, images: Tensor, task: Task = PLAIN, root: Root | None 
         recorder.check_cut(output)
     by_levels = root is None and task.rule == "read-from"
     scores = 0 if root or by_levels else output.shape[1]
-    return recorder.finish(net, images, output, counter, scores=scores, by_levels=by_levels)
+    found = recorder.finish(net, images, output, counter, scores=scores, by_levels=by_levels)
+    return replace(found, headless=isinstance(task, Embed))
 
 
 def _explained(outputs: Outputs) -> Tensor:
@@ -121,11 +124,22 @@ class _Recorder(TorchFunctionMode):
         for tensor in tensors:
             count = tensor.shape[axis]
             if tensor.requires_grad:
-                before = next((join.patches for join in reversed(self._joined) if join.tokens == count), range(count))
-                patches += [start + i for i in before]
+                patches += [start + i for i in self._patches_of(tensor, axis)]
             start += count
         if patches:
             self._joined.append(Joined(len(self._runs), start, tuple(patches)))
+
+    def _patches_of(self, tensor: Tensor, axis: int) -> Sequence[int]:
+        """The places of the patches among tokens, which may have been joined before, or cut out of such."""
+        count, first = tensor.shape[axis], 0
+        node: Any = tensor.grad_fn
+        whole = count
+        if node is not None and node.name() == "SliceBackward0" and node._saved_dim == axis and node._saved_step == 1:
+            whole = node._saved_self_sym_sizes[axis]
+            # Counted from the end, it is kept as an unsigned number.
+            first = node._saved_start if node._saved_start <= whole else node._saved_start - 2**64 + whole
+        found = next((join.patches for join in reversed(self._joined) if join.tokens == whole), range(whole))
+        return [i - first for i in found if first <= i < first + count]
 
     def before(self, module: nn.Module, args: Any) -> None:
         self._running.append((module, len(self._runs)))

@@ -17,6 +17,7 @@ from camcli.records import Preset
 from camcli.specs import ModelSpec, Spec
 from camcli.tasks import declared, detect, probing, watch
 from camcli.tasks.classify import UNREAD, Classify
+from camcli.tasks.embed import Embed
 from camcli.tasks.frozen import frozen
 from camcli.tasks.segment import Segment
 from camcli.tasks.tables import NoTableError
@@ -30,6 +31,8 @@ def task_of(
     the last layer alone does not say it."""
     if arch.read is not None:
         task, classes = arch.read(net, spec.multi_label)
+        if isinstance(task, Embed):
+            remarks.append(_of_embedding(arch, task))
         return task, classes, task.name == "detect"
     if not arch.probed and spec.output_key is None:
         return *probing.readout(len(list(net.parameters())[-1]), spec.multi_label), False
@@ -37,6 +40,10 @@ def task_of(
     name = spec.task or declared.named_by(net)
     if (own := declared.reading_of(name, net, noise, spec.output_key, spec.multi_label)) is not None:
         return own
+    if spec.task == "embed" or (spec.task is None and _is_headless(arch, net, noise, spec)):
+        embed, alone = probing.embedding(net, noise, spec.output_key)
+        remarks.append(_of_embedding(arch, embed))
+        return embed, 0, alone
     if spec.task == "segment":
         task, classes = _segmentation(arch, net, noise, spec)
         remarks += _remarks_on_places(arch, task)
@@ -58,6 +65,16 @@ def task_of(
         return UNREAD, 0, False
     remarks += _remarks(arch, task, alone=alone)
     return (watch.of_clips(task) if preset.frames is not None else task), classes, alone
+
+
+def _is_headless(arch: Architecture, net: nn.Module, noise: Tensor, spec: ModelSpec) -> bool:
+    """True if the network says so in timm's words, or pictures are to be compared and it gives vectors of length 1."""
+    compares = isinstance(spec, Spec) and spec.compares and arch.foreign
+    return getattr(net, "num_classes", None) == 0 or (compares and probing.is_unit(net, noise, spec.output_key))
+
+
+def _of_embedding(arch: Architecture, task: Embed) -> str:
+    return f"{arch.name} has no head: the embedding that pictures are compared by is {task.gives}"
 
 
 def _remarks(arch: Architecture, task: Classify, *, alone: bool) -> Iterator[str]:

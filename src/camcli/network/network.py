@@ -99,15 +99,20 @@ class Network:
             outputs = self.task.outputs(self.net, images)
         finally:
             hook.remove()
-        embedding = seen[-1]
-        return replace(outputs, embedding=embedding.flatten(2).mean(2) if embedding.ndim > 2 else embedding)
+        return replace(outputs, embedding=_pooled(seen[-1], isinstance(self.embedder, nn.Linear)))
 
     def embedding(self, image: Tensor) -> Tensor:
-        """(D,): the input of the network's last layer with weights, for one picture (C, H, W)."""
+        """(D,): the input of the network's last layer with weights, or what a network without a head gives, for one
+        picture (C, H, W)."""
         with torch.no_grad(), frozen(self.net):
-            embedding = self.outputs(image[None]).embedding
-        assert embedding is not None
-        return embedding[0]
+            return self.outputs(image[None]).compared[0]
+
+
+def _pooled(given: Tensor, channels_last: bool) -> Tensor:
+    """(N, D): the mean over all places of what a layer is given, a map (N, D, h, w) or tokens (N, L, D)."""
+    if given.ndim == 2:
+        return given
+    return given.flatten(1, -2).mean(1) if channels_last else given.flatten(2).mean(2)
 
 
 def on_run(layer: Layer, change: Callable[[Tensor], Tensor]) -> RemovableHandle:

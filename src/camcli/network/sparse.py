@@ -27,9 +27,11 @@ class SparseBackward(TorchFunctionMode):
         if args[0].requires_grad:
             if func is torch.conv2d and len(args) == 7 and isinstance(args[4], _PAIR) and args[0].ndim == 4:
                 image, weight, bias, stride, padding, dilation, groups = args
-                return _Convolution.apply(image, weight, bias, _pair(stride), _pair(padding), _pair(dilation), groups)
+                how = (_pair(stride), _pair(padding), _pair(dilation), groups)
+                # Networks write into parts of what they are given, which autograd forbids of what a Function gives.
+                return _Convolution.apply(image, weight, bias, *how).clone()
             if func is functional.linear and len(args) == 3:
-                return _Linear.apply(*args)
+                return _Linear.apply(*args).clone()
         return func(*args, **kwargs)
 
 

@@ -13,13 +13,13 @@ from torch import Tensor
 
 from camcli.errors import InputError, RequestError
 from camcli.inputs import decoding, preprocessing
-from camcli.inputs.json_lines import IMAGE, PARTNER, STATE
+from camcli.inputs.json_lines import IMAGE, STATE
 from camcli.inputs.refs import ref_named
 from camcli.models import Model
 from camcli.models.adapters import binding
 from camcli.network.network import Network
 from camcli.records import Ref
-from camcli.specs import Spec
+from camcli.specs import PARTNER, Spec
 from camcli.tasks.frozen import frozen
 
 # So many distinct values are kept encoded.
@@ -32,8 +32,7 @@ Encoded = tuple[Tensor, ...] | None
 
 def likens(spec: Spec, model: Model) -> bool:
     """True if each picture is compared with its partner, by the embeddings of a network that takes pictures alone."""
-    asked = spec.task == "liken" or any(name == PARTNER for name, _ in spec.bound)
-    return asked and not binding.taken(model.net)
+    return spec.compares and spec.similar_to is None and not binding.taken(model.net)
 
 
 class Binder:

@@ -23,7 +23,6 @@ from camcli._version import __version__
 from camcli.answers.attributing import attributions
 from camcli.answers.batch import Batch, batch_of
 from camcli.errors import InputError, SetupError
-from camcli.inputs.json_lines import PARTNER
 from camcli.inputs.moving import sampling_of
 from camcli.inputs.reading import Item, Reader
 from camcli.machine import faults
@@ -41,7 +40,7 @@ from camcli.questions.folders import FolderClasses
 from camcli.records import MAX_PIXELS, Attribution, Explained, Failed, Provenance, Ref, Result, Truth
 from camcli.running import tuning
 from camcli.running.preparing import prepare
-from camcli.specs import Spec
+from camcli.specs import PARTNER, Spec
 from camcli.tasks.task import Prediction
 
 # So many of the things found are named when what is asked about is not among them.

@@ -12,7 +12,7 @@ from torch import Tensor, nn
 from camcli import models
 from camcli.answers import randomising
 from camcli.answers.batch import Batch, Plan
-from camcli.errors import SetupError
+from camcli.errors import RequestError, SetupError
 from camcli.layers import borders, choosing, placing
 from camcli.layers.trace import Trace
 from camcli.layers.tracing import trace
@@ -29,7 +29,10 @@ from camcli.questions.asking import Asker
 from camcli.running import tuning
 from camcli.running.tuning import Tuned
 from camcli.specs import Spec
+from camcli.tasks.embed import Embed
 
+# They end no classifier.
+_NORMS = (nn.modules.batchnorm._NormBase, nn.LayerNorm, nn.GroupNorm)
 # Pictures per forward on a CPU: more are no faster.
 BATCH_SIZE = 16
 
@@ -87,7 +90,7 @@ class _Preparation:
         embedding = None
         if traced is not None:
             chosen, stages = self._chosen(traced)
-            embedding = choosing.last_weighted(model.net, traced) if self._asker.compares else None
+            embedding = self._embedder(traced)
         kept = list({layer.name: layer for layer in chain(chosen, *stages.values())}.values())
         tuned = tuning.rearranged(model, spec, self._methods, traced, kept)
         if tuned.remark:
@@ -172,6 +175,27 @@ class _Preparation:
         if not any(method.needs & parts.AT_STAGES for method in self._methods):
             return found, {}
         return found, {layer.name: choosing.stages(net, traced, layer) for layer in found}
+
+    def _embedder(self, traced: Trace) -> str | None:
+        """The name of the module whose input is the embedding, if pictures are compared, and by that of a classifier.
+
+        Raises: RequestError: the network ends in no classifier.
+        """
+        model = self._model
+        if not self._asker.compares or isinstance(model.task, Embed):
+            return None
+        name = choosing.last_weighted(model.net, traced)
+        if not model.foreign or model.task.name != "classify":
+            return name
+        if isinstance(model.net.get_submodule(name), _NORMS):
+            raise RequestError(
+                f"--similar-to: {model.name} ends in {name!r}, which is no classifier: if it gives an embedding, say "
+                "--task embed"
+            )
+        self._remarks.append(
+            f"{model.name}: pictures are compared by what enters {name!r}; if it gives an embedding, say --task embed"
+        )
+        return name
 
     def _keep_applicable(self, network: Network, chosen: list[Layer], traced: Trace, grey: Tensor) -> list[Layer]:
         """The layers, read as they are seen to lie; methods that do not apply are left out or refused."""

@@ -37,6 +37,11 @@ class Outputs:
         return self.task.probabilities(self.scores)
 
     @property
+    def compared(self) -> Tensor:
+        """(N, D): what pictures are compared by, their embedding; what the network gives if it has no head."""
+        return self.scores if self.embedding is None else self.embedding
+
+    @property
     def root(self) -> Tensor:
         """The numbers that a layer must lead to."""
         return self.scores

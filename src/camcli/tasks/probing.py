@@ -12,6 +12,7 @@ from camcli.errors import RequestError, SetupError
 from camcli.tasks import segment
 from camcli.tasks.activations import Activation, Activations
 from camcli.tasks.classify import UNREAD, Classify
+from camcli.tasks.embed import Embed
 from camcli.tasks.frozen import frozen
 from camcli.tasks.outputs import asked
 from camcli.tasks.segment import Segment
@@ -101,6 +102,28 @@ def probe_twice(net: nn.Module, images: Tensor, key: str | None, multi_label: bo
         counts = f"{columns[-1]} numbers of one picture and {columns[0]} each of {len(images)}"
         raise NoTableError(f"the model gives {counts}: it is no classifier")
     return *(together or alone), together is None
+
+
+def embedding(net: nn.Module, images: Tensor, key: str | None) -> tuple[Embed, bool]:
+    """(how the embedding is read, whether the network takes one picture at a time).
+
+    Raises: as `probe`; SetupError: it gives something else than one row of numbers for each picture.
+    """
+    try:
+        found, _, alone = probe_twice(net, images, key, multi_label=False)
+    except NoTableError as error:
+        raise SetupError(f"{error}, and an embedding is (N, D): let it pool its maps or tokens") from None
+    return Embed(found.key), alone
+
+
+def is_unit(net: nn.Module, images: Tensor, key: str | None) -> bool:
+    """True if the network gives a vector of length 1 for each picture, as embeddings are that are to be compared."""
+    try:
+        with torch.no_grad(), frozen(net):
+            table = as_table(scores_in(asked(net, images.clone()), key)[1], len(images))
+    except SetupError:
+        return False
+    return table.shape[1] > 1 and float((table.norm(dim=1) - 1).abs().max()) < _SUM_WITHIN
 
 
 def readout(

@@ -142,8 +142,7 @@ class Similarity:
     references: Tensor
 
     def __call__(self, outputs: Outputs) -> Tensor:
-        embedding = outputs.embedding
-        assert embedding is not None
+        embedding = outputs.compared
         references = self.references.to(embedding)
         references = references.repeat(len(embedding) // len(references), 1)
         lengths = embedding.norm(dim=1) * references.norm(dim=1)

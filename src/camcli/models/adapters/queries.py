@@ -33,15 +33,22 @@ class Queries(nn.Module):
     """Gives a dict of boxes (D, 4) in pixels, scores and labels for each picture (3, H, W) of a list, the surest first.
 
     classes: the number of the network's classes. If it gives one logit more a query, that is of no object, and its
-    classes exclude each other (softmax); if not, each is judged alone (sigmoid).
+    classes exclude each other (softmax); if not, each is judged alone (sigmoid), and the `most` largest scores of all
+    queries and classes are kept; None: as many as there are queries.
     """
 
     def __init__(
-        self, model: nn.Module, classes: int, sizes: Sizes, mean: Sequence[float], std: Sequence[float]
+        self,
+        model: nn.Module,
+        classes: int,
+        sizes: Sizes,
+        mean: Sequence[float],
+        std: Sequence[float],
+        most: int | None = None,
     ) -> None:
         super().__init__()
         self.model = model
-        self.classes, self.sizes = classes, sizes
+        self.classes, self.sizes, self.most = classes, sizes, most
         self.register_buffer("mean", torch.tensor(mean)[:, None, None])
         self.register_buffer("std", torch.tensor(std)[:, None, None])
 
@@ -66,5 +73,5 @@ class Queries(nn.Module):
             best, labels = logits.softmax(1)[:, :-1].max(1)
             scores, queries = best.sort(descending=True)
             return scores, labels[queries], queries
-        scores, places = logits.sigmoid().flatten().topk(len(logits))
+        scores, places = logits.sigmoid().flatten().topk(min(self.most or len(logits), logits.numel()))
         return scores, places % self.classes, places // self.classes

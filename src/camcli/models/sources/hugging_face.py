@@ -1,14 +1,14 @@
-"""Hugging Face's image classifiers, detectors of queries, and image-text networks with the texts that they are asked
-about, as `hf:FOLDER` or `hf:ORG/NAME` (extra camcli[hf]). The only file that imports transformers, and only when one is
-named."""
+"""Hugging Face's networks of pictures, and image-text networks with the texts that they are asked about, as `hf:FOLDER`
+or `hf:ORG/NAME` (extra camcli[hf]). The only file that imports transformers, and only when one is named."""
 
 from __future__ import annotations
 
-import os
 import re
-from collections.abc import Iterator, Mapping, Sequence
+from collections.abc import Callable, Iterator, Mapping, Sequence
 from contextlib import contextmanager
+from dataclasses import dataclass
 from functools import partial
+from inspect import signature
 from pathlib import Path
 from types import ModuleType
 from typing import Any
@@ -17,24 +17,28 @@ import torch
 from torch import Tensor, nn
 
 from camcli.errors import CamcliError, RequestError, SetupError
-from camcli.models import catalog, presets, transforms
-from camcli.models.adapters import queries
+from camcli.models import presets, transforms
+from camcli.models.adapters import backbone, masks, queries
 from camcli.models.adapters import texts as adapters
 from camcli.models.model import DETECTED, USUAL_PRESET, Architecture, Args
+from camcli.models.sources.hugging_face_files import check_whole, file_in, folder_of, lacking_of
+from camcli.models.sources.hugging_face_kinds import Role, kind_of
 from camcli.records import Preset
 from camcli.tasks.classify import Reading
 from camcli.tasks.detect import Detect
+from camcli.tasks.embed import Embed
 from camcli.tasks.match import Match
+from camcli.tasks.segment import Segment
 from camcli.tasks.task import Task
 
-# What is needed of a repository: never pickles, never code.
-_FILES = ("*.json", "*.safetensors", "*.txt", "*.model")
-_WEIGHTS = "model.safetensors"
 # Names that nobody gave.
 _STAND_IN = re.compile(r"LABEL_\d+")
-_DETECTS = "ForObjectDetection"
-# The ends of the names of classes that are explained; those of image-text networks have none.
-_EXPLAINED = ("ForImageClassification", _DETECTS, "ForSemanticSegmentation")
+# The sizes that masks are brought to by the processors of their networks.
+_MASK_SIZES = {"Mask2FormerForUniversalSegmentation": (384, 384)}
+# A size of picture that backbones take that name none.
+_ANY = (224, 224)
+# The width from which on DINOv2 networks have the artefacts that registers take up.
+_LARGE = 1024
 # 1/255 is written with so many digits.
 _RESCALES = 1e-6
 # SigLIP's length of a text, in tokens.
@@ -45,8 +49,8 @@ _PROCESSOR = "preprocessor_config.json"
 def architecture(
     name: str, weights: str, args: Args, tensors: Mapping[str, Tensor] | None, texts: Sequence[str] = ()
 ) -> Architecture:
-    """An image classifier of transformers, with the head, the names and the preprocessing that its folder holds; or an
-    image-text network, whose classes are the `texts`.
+    """A network of transformers, with the head, the names and the preprocessing that its folder holds; of an image-text
+    network the classes are the `texts`.
 
     Raises:
         RequestError: weights by name, a preprocessing that can't be done, an argument for the constructor, texts for a
@@ -58,56 +62,107 @@ def architecture(
     if tensors is None and weights not in ("DEFAULT", "none"):
         raise RequestError(f"unknown weights {weights!r}: {name} has its own; --weights FILE names others")
     transformers = _transformers()
-    folder = _folder(name)
+    folder = folder_of(name)
     filled = tensors is None and weights == "DEFAULT"
     with _saying(name):
         config = transformers.AutoConfig.from_pretrained(folder, local_files_only=True, trust_remote_code=False)
-    kind = _kind(config, name)
-    matches, detects = hasattr(kind, "get_text_features"), _DETECTS in kind.__name__
-    if matches != bool(texts):
+    kind, role = kind_of(transformers, config, name)
+    if (role == "matches") != bool(texts):
         raise RequestError(
             f"{name} is an image-text network: say what it is asked about with --text"
-            if matches
-            else f"{name} classifies pictures: it takes no --text"
+            if role == "matches"
+            else f"{name} takes pictures alone: it takes no --text"
         )
-    preset, assumed = (DETECTED, False) if detects else _preset(folder, config)
+    source = _Source(name, folder, config, kind, role, texts)
+    preset, assumed = (DETECTED, False) if role == "detects" else _preset(folder, config)
+    named = role not in ("matches", "embeds")
+    return Architecture(
+        name=name,
+        build=lambda initialise: source.filled() if filled else source.built(),
+        preset=preset,
+        labels=_names(config.id2label) if named else None,
+        read=source.reading,
+        weights=folder.name if filled else weights,
+        cached=partial(file_in, folder) if filled else None,
+        probed=True,
+        assumed_preset=assumed,
+        package="transformers",
+        foreign=True,
+        remarks=tuple(_remarks(name, config, role)),
+    )
 
-    def adapted(net: nn.Module) -> nn.Module:
-        if matches:
-            return _with_texts(net, folder, texts)
-        return _as_detector(net, folder, config) if detects else net
 
-    def build(initialise: bool) -> nn.Module:
-        with _saying(name):
-            if not filled:
-                return adapted(kind(config).float())
-            net, info = kind.from_pretrained(
-                folder,
-                config=config,
+@dataclass(frozen=True, slots=True, eq=False)
+class _Source:
+    """What a folder's config.json names, and how it is put together: a network that takes pictures alone."""
+
+    name: str
+    folder: Path
+    config: Any
+    kind: Any
+    role: Role
+    texts: Sequence[str]
+
+    def built(self) -> nn.Module:
+        """The network, its weights random or about to be filled."""
+        with _saying(self.name):
+            return self._adapted(self.kind(self.config).float(), pools=True)
+
+    def filled(self) -> nn.Module:
+        """The network with the folder's weights. Raises: SetupError: they lack some."""
+        with _saying(self.name):
+            net, info = self.kind.from_pretrained(
+                self.folder,
+                config=self.config,
                 local_files_only=True,
                 use_safetensors=True,
                 trust_remote_code=False,
                 dtype=torch.float32,
                 output_loading_info=True,
-                ignore_mismatched_sizes=True,  # told, and refused below
+                ignore_mismatched_sizes=True,  # told, and refused here
             )
-        _check_whole(name, info)
-        with _saying(name):
-            return adapted(net)
+            lacking = lacking_of(info)
+            pooler = {key for key in lacking if self.role == "embeds" and key.startswith("pooler.")}
+            check_whole(self.name, lacking - pooler)
+            return self._adapted(net, pools=not pooler)
 
-    return Architecture(
-        name=name,
-        build=build,
-        preset=preset,
-        labels=None if matches else _names(config.id2label),
-        read=_read_match if matches else (lambda net, several: (Detect(), config.num_labels)) if detects else None,
-        weights=folder.name if filled else weights,
-        cached=partial(_file_in, folder) if filled else None,
-        probed=True,
-        assumed_preset=assumed,
-        package="transformers",
-        foreign=True,
-    )
+    def _adapted(self, net: nn.Module, *, pools: bool) -> nn.Module:
+        if self.role == "matches":
+            return _with_texts(net, self.folder, self.texts)
+        if self.role == "detects":
+            return _as_detector(net, self.folder, self.config)
+        if self.role == "masks":
+            return masks.Masks(net, _MASK_SIZES.get(self.kind.__name__))
+        if self.role == "embeds":
+            side = getattr(self.config, "image_size", None)
+            size = (side, side) if isinstance(side, int) else side or _ANY
+            blank = torch.zeros(1, getattr(self.config, "num_channels", 3), *size)
+            return backbone.Backbone(net, backbone.part_of(net.eval(), blank, pools=pools))
+        return net
+
+    @property
+    def reading(self) -> Callable[[nn.Module, bool], tuple[Task, int]] | None:
+        """See `Architecture.read`."""
+        return {
+            "matches": _read_match,
+            "detects": lambda net, several: (Detect(), self.config.num_labels),
+            "masks": lambda net, several: (Segment(given=True), self.config.num_labels),
+            "embeds": _read_embedding,
+        }.get(self.role)
+
+
+def _remarks(name: str, config: Any, role: Role) -> Iterator[str]:
+    if role == "masks":
+        yield (
+            f"{name}: a class's number at a place is the sum over its queries of the class's probability times the "
+            "mask's, which may be above 1: the logarithm is explained, and what is told as its probability is the "
+            "class's share of all classes' numbers"
+        )
+    if role == "embeds" and config.model_type == "dinov2" and config.hidden_size >= _LARGE:
+        yield (
+            f"{name}: large DINOv2 networks without registers keep facts of the whole picture in a few patches of its "
+            "background (arXiv:2309.16588), where maps may peak"
+        )
 
 
 def _transformers() -> ModuleType:
@@ -119,47 +174,6 @@ def _transformers() -> ModuleType:
     words.set_verbosity_error()
     words.disable_progress_bar()
     return transformers
-
-
-def _folder(name: str) -> Path:
-    """The folder of that name, or the repository's files in the hub's cache, downloaded if they are not there.
-
-    Raises: SetupError: they can't be had.
-    """
-    bare = name.removeprefix(catalog.HF)
-    if os.path.isdir(bare):
-        return Path(bare)
-    if bare.startswith((".", "/", "~")) or bare.count("/") > 1:
-        raise SetupError(f"{name}: no such folder")
-    from huggingface_hub import snapshot_download
-
-    found = partial(snapshot_download, bare, allow_patterns=list(_FILES))
-    try:
-        return Path(found(local_files_only=True))
-    except Exception:  # noqa: BLE001  not in the cache: what it raises then differs from version to version
-        pass
-    try:
-        return Path(found())
-    except Exception as error:  # noqa: BLE001  the network, the hub, the licence: anything may be wrong
-        reason = str(error).strip().splitlines()[0] if str(error).strip() else type(error).__name__
-        raise SetupError(
-            f"can't get {name} from the hub ({reason}): download it elsewhere and name its folder, {catalog.HF}./FOLDER"
-        ) from None
-
-
-def _kind(config: Any, name: str) -> Any:
-    """The class of transformers that the config names. Raises: SetupError: it is no image classifier of its own."""
-    named = [str(own) for own in getattr(config, "architectures", None) or ()]
-    for own in named:
-        kind = getattr(_transformers(), own, None)
-        known = any(end in own for end in _EXPLAINED) or hasattr(kind, "get_text_features")
-        if kind is not None and known:
-            return kind
-    said = ", ".join(named) or f"{config.model_type}, no architecture"
-    raise SetupError(
-        f"{name} is a {said}: transformers' image classifiers, detectors, segmentation and image-text networks are "
-        "explained"
-    )
 
 
 def _with_texts(net: nn.Module, folder: Path, texts: Sequence[str]) -> nn.Module:
@@ -192,15 +206,28 @@ def _read_match(net: nn.Module, multi_label: bool) -> tuple[Task, int]:
     return Match(activation=activation, scale=net.scale, bias=net.bias), count
 
 
+def _read_embedding(net: nn.Module, multi_label: bool) -> tuple[Task, int]:
+    assert isinstance(net, backbone.Backbone)
+    return Embed(gives=backbone.SAID[net.part]), 0
+
+
 def _as_detector(net: nn.Module, folder: Path, config: Any) -> nn.Module:
     """The detector, whose pictures are made ready as its processor does it. Raises: RequestError: it does otherwise."""
-    loading: Any = _transformers().AutoImageProcessor
-    processor = loading.from_pretrained(folder, local_files_only=True, trust_remote_code=False)
+    processor = _processor(folder)
     if not processor.do_rescale or abs(processor.rescale_factor - 1 / 255) > _RESCALES:
         raise RequestError(f"{folder}: its pictures are not divided by 255, as detectors' are")
     normalised = processor.do_normalize
     mean, std = (processor.image_mean, processor.image_std) if normalised else ((0.0,) * 3, (1.0,) * 3)
-    return queries.Queries(net, config.num_labels, queries.Sizes(processor), mean, std)
+    # Each processor keeps so many as its own default says.
+    most = signature(processor.post_process_object_detection).parameters.get("top_k")
+    sizes = queries.Sizes(processor)
+    return queries.Queries(net, config.num_labels, sizes, mean, std, most.default if most else None)
+
+
+def _processor(folder: Path) -> Any:
+    """The folder's processor of pictures. Its class knows what the file leaves out."""
+    loading: Any = _transformers().AutoImageProcessor
+    return loading.from_pretrained(folder, local_files_only=True, trust_remote_code=False)
 
 
 def _names(by_id: Mapping[int, Any]) -> tuple[str, ...] | None:
@@ -215,35 +242,13 @@ def _preset(folder: Path, config: Any) -> tuple[Preset, bool]:
     """(the preprocessing that the folder's processor says, False), or (the usual one at the config's size, True)."""
     if (folder / _PROCESSOR).is_file():
         with _saying(str(folder / _PROCESSOR)):
-            # Its class knows what the file leaves out.
-            loading: Any = _transformers().AutoImageProcessor
-            processor = loading.from_pretrained(folder, local_files_only=True, trust_remote_code=False)
+            processor = _processor(folder)
         fields, _ = presets.in_unit_range(presets.whole(transforms.fields_of(processor)))
         return presets.changed(USUAL_PRESET, fields), False
     side = getattr(config, "image_size", None)
     if isinstance(side, int):
         return presets.changed(USUAL_PRESET, {"resize": side, "crop": side}), True
     return USUAL_PRESET, True
-
-
-def _check_whole(name: str, info: Mapping[str, Any]) -> None:
-    """Raises: SetupError: the files lack weights, which transformers fills at random."""
-    lacking = sorted({*info.get("missing_keys", ()), *map(_first, info.get("mismatched_keys", ()))})
-    if lacking:
-        more = f" and {len(lacking) - 3} more" if len(lacking) > 3 else ""
-        raise SetupError(
-            f"{name} lacks {', '.join(lacking[:3])}{more}: it has no such head, or another; its scores would be random"
-        )
-
-
-def _first(key: Any) -> str:
-    return str(key if isinstance(key, str) else key[0])
-
-
-def _file_in(folder: Path) -> Path | None:
-    """The file of its weights; of several, the index that names them."""
-    found = (folder / name for name in (_WEIGHTS, f"{_WEIGHTS}.index.json"))
-    return next((path for path in found if path.is_file()), None)
 
 
 @contextmanager
