@@ -40,8 +40,8 @@ def command(about: str | None, file: str, make: Callable[[], Net], train: Callab
 
 
 def fit(net: nn.Module, loss: Callable[[Tensor], Tensor], samples: int, epochs: int, rate: float = 3e-3) -> None:
-    """Trains with Adam in batches of 64 of the samples: `loss` is asked about their numbers."""
-    optimiser = torch.optim.Adam(net.parameters())
+    """Trains with AdamW in batches of 64 of the samples: `loss` is asked about their numbers."""
+    optimiser = torch.optim.AdamW(net.parameters())
     steps = epochs * -(-samples // 64)
     schedule = torch.optim.lr_scheduler.OneCycleLR(optimiser, rate, steps)
     for _ in range(epochs):
