@@ -5,7 +5,7 @@ from __future__ import annotations
 from dataclasses import replace
 from pathlib import Path
 
-import clips
+import clip_people
 import numpy as np
 import pytest
 import torch
@@ -31,7 +31,7 @@ from camcli.tasks.watch import Watch
 
 pytestmark = pytest.mark.usefixtures("one_thread")
 
-CLIPS = ROOT / "tests" / "clips.py"
+CLIPS = ROOT / "tests" / "clip_people.py"
 AS_THEY_ARE = ("--task", "watch", "--frames", 8, "--resize", 16, "--crop", 16, "--mean", 0, "--std", 1)
 
 
@@ -150,7 +150,7 @@ def test_each_method_on_a_clip_of_one_frame_is_that_on_the_picture(name: str) ->
     fields = {"mean": (0.0, 0.0, 0.0), "std": (1.0, 1.0, 1.0), "resize": 20, "crop": 20}
     picture = np.random.default_rng(0).random((1, 3, 20, 20)).astype(np.float32)
     found = []
-    for network, pictures in ((clips.flat(), picture), (clips.deep(), picture[:, :, None])):
+    for network, pictures in ((clip_people.flat(), picture), (clip_people.deep(), picture[:, :, None])):
         answer = camcli.explain(
             torch.from_numpy(pictures), model=network, method=name, target=1, preset=fields, exact=True
         )
@@ -171,8 +171,8 @@ def test_a_mean_over_places_is_one_over_moments_too(name: str) -> None:
     fields = {"mean": (0.0, 0.0, 0.0), "std": (1.0, 1.0, 1.0), "resize": 20, "crop": 20}
     picture = torch.from_numpy(np.random.default_rng(0).random((1, 3, 20, 20)).astype(np.float32))
     clip = picture[:, :, None].repeat(1, 1, 4, 1, 1)
-    (still,) = camcli.explain(picture, model=clips.flat(), method=name, target=1, preset=fields)
-    (moving,) = camcli.explain(clip, model=clips.deep(), method=name, target=1, preset=fields)
+    (still,) = camcli.explain(picture, model=clip_people.flat(), method=name, target=1, preset=fields)
+    (moving,) = camcli.explain(clip, model=clip_people.deep(), method=name, target=1, preset=fields)
     if name == "rise":
         assert moving.map.shape == (4, 20, 20)
         return
@@ -332,7 +332,7 @@ def test_a_clip_that_is_no_clip_says_how_to_say_so() -> None:
 def test_python_explains_clips() -> None:
     clip = torch.zeros(3, 8, 16, 16)
     clip[0, 4:6, 4:8, 8:12] = 1
-    (answer,) = camcli.explain(clip[None], model=clips.Blink(), preset={"mean": [0.0] * 3, "std": [1.0] * 3})
+    (answer,) = camcli.explain(clip[None], model=clip_people.Blink(), preset={"mean": [0.0] * 3, "std": [1.0] * 3})
     assert answer.map.shape == (4, 4, 4)
     assert answer.map[2, 1, 2] == answer.map.max() > 0
     assert answer.row()["explanations"][0]["moment"]["frame"] == 4

@@ -12,7 +12,7 @@ as tensors of their own.
 from __future__ import annotations
 
 from collections.abc import Mapping, Sequence
-from contextlib import redirect_stdout
+from contextlib import nullcontext, redirect_stdout
 from sys import stderr
 from typing import Any
 
@@ -38,7 +38,7 @@ def encoded(net: nn.Module, values: Mapping[str, Any]) -> tuple[Tensor, ...]:
     """
     encode = getattr(net, "encode", None)
     try:
-        with torch.no_grad(), frozen(net), redirect_stdout(stderr):
+        with torch.no_grad(), frozen(net) if net.training else nullcontext(), redirect_stdout(stderr):
             made = encode(**values) if callable(encode) else tuple(map(torch.as_tensor, values.values()))
     except Exception as error:  # noqa: BLE001  code that is not ours
         said = str(error) if isinstance(error, ValueError) else f"{type(error).__name__}: {error}"
