@@ -134,7 +134,9 @@ def test_a_picture_like_itself_is_as_like_as_can_be() -> None:
 
 
 def test_methods_that_ask_again_ask_for_the_embedding() -> None:
-    methods = [word for name in ("hires-cam", "score-cam", "ablation-cam", "occlusion", "gradient") for word in ("-M", name)]
+    methods = [
+        word for name in ("hires-cam", "score-cam", "ablation-cam", "occlusion", "gradient") for word in ("-M", name)
+    ]
     flags = ("--similar-to", OTHER, "--save", "none", "--json", "--augment", "flip")
     outcome = run("explain", PHOTO, "-m", saved("ResNet"), *methods, *flags)
     assert outcome.code == 0, outcome.err
@@ -218,9 +220,7 @@ def test_one_that_hides_patches_is_refused_with_the_reason() -> None:
 # timm's, and the user's own.
 
 
-@pytest.mark.parametrize(
-    ("name", "layer"), [("resnet10t", "layer4"), ("vit_tiny_patch16_224", "blocks.11.norm1")]
-)
+@pytest.mark.parametrize(("name", "layer"), [("resnet10t", "layer4"), ("vit_tiny_patch16_224", "blocks.11.norm1")])
 def test_timms_without_a_classifier(name: str, layer: str) -> None:
     flags = ("-m", f"timm:{name}", "-w", "none", "--model-arg", "num_classes=0", "--similar-to", OTHER)
     outcome = run("explain", PHOTO, *flags, "--save", "none", "--json")

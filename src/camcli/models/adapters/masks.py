@@ -15,8 +15,9 @@ _APART = ("transformer_module", "class_predictor", "mask_embedder", "pixel_level
 
 
 class Masks(nn.Module):
-    """Gives the logarithms (N, classes, h, w) of these sums for pictures (N, 3, H, W). A sum over several queries may be
-    above 1; far from all masks it is too small for float32, and its logarithm is not.
+    """Gives the logarithms (N, classes, h, w) of these sums for pictures (N, 3, H, W).
+
+    A sum over several queries may be above 1. Far from all masks it is too small for float32; its logarithm is not.
 
     size: the masks are brought to it first, as their network's processor does; None: as they are. apart: the names of
     the modules that hold queries, or tokens of several grids: none of these is a map of the picture.
