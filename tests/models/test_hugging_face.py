@@ -232,7 +232,7 @@ def _changed(folder: Path, **fields: Any) -> None:
         (_without_head, "lacks classifier.1.bias, classifier.1.weight: it has no such head, or another"),
         (_pickled, "model.safetensors"),
         (lambda folder: (folder / "config.json").unlink(), "config.json"),
-        (partial(_changed, architectures=["ResNetModel"]), "is a ResNetModel: transformers' image classifiers"),
+        (partial(_changed, architectures=["ResNetThing"]), "is a ResNetThing: transformers' image classifiers"),
         (
             partial(_changed, model_type="mine", auto_map={"AutoConfig": "mine.Config"}),
             "code of its own, which is not run",

@@ -194,10 +194,10 @@ def test_a_wrong_name_is_refused(picture: Picture, name: str, flags: list[str], 
 
 
 @pytest.mark.parametrize("flags", [["-w", "none"], ["-w", "head.pth"]], ids=["no weights", "file"])
-def test_features_without_a_classifier_are_refused(picture: Picture, flags: list[str]) -> None:
+def test_features_without_a_classifier_name_no_class(picture: Picture, flags: list[str]) -> None:
     torch.save(made("test_resnet", num_classes=0).state_dict(), "head.pth")
-    line = refused(3, "explain", picture(), "-m", "timm:test_resnet", "--model-arg", "num_classes=0", *flags)
-    assert "features without a classifier" in line
+    line = refused(2, "explain", picture(), "-m", "timm:test_resnet", "--model-arg", "num_classes=0", *flags)
+    assert "has no head, so it names no class: `camcli explain --similar-to PICTURE`" in line
 
 
 def test_sizes_are_the_models_own(picture: Picture) -> None:

@@ -50,6 +50,19 @@ def test_a_linear_layer_of_many_proposals() -> None:
     assert not found[:17].any()
 
 
+@pytest.mark.parametrize("layer", [nn.Conv2d(4, 6, 3, padding=1), nn.Linear(13, 6)], ids=["convolution", "linear"])
+def test_what_they_give_may_be_written_into(layer: nn.Module) -> None:
+    """Deformable DETR adds its points of reference to a part of what a linear layer gives."""
+
+    def asked(given: Tensor) -> Tensor:
+        offsets: Tensor = layer.requires_grad_(False)(given)
+        offsets[..., :2] += 3
+        return offsets[1, 2, 3, 1]
+
+    images = torch.randn(2, 4, 11, 13)
+    torch.testing.assert_close(gradient(asked, images, sparse=True), gradient(asked, images, sparse=False))
+
+
 def gradient(asked: Any, given: Tensor, *, sparse: bool) -> Tensor:
     leaf = given.clone().requires_grad_()
     if sparse:

@@ -212,6 +212,8 @@ def classes(
     from camcli.questions.classes import matching
 
     labels = _labels(spec)
+    if not labels:
+        raise RequestError(f"{typed(spec)} names no class")
     found = matching(query, labels) if query else list(range(len(labels)))
     if not found:
         raise RequestError(f"no class of {typed(spec)} contains {query!r}: `camcli classes {typed(spec)}` lists them")

@@ -15,8 +15,9 @@ _APART = ("transformer_module", "class_predictor", "mask_embedder", "pixel_level
 
 
 class Masks(nn.Module):
-    """Gives the scores (N, classes, h, w) of pictures (N, 3, H, W), none below 0; over several queries a sum may be
-    above 1.
+    """Gives the logarithms (N, classes, h, w) of these sums for pictures (N, 3, H, W).
+
+    A sum over several queries may be above 1. Far from all masks it is too small for float32; its logarithm is not.
 
     size: the masks are brought to it first, as their network's processor does; None: as they are. apart: the names of
     the modules that hold queries, or tokens of several grids: none of these is a map of the picture.
@@ -34,4 +35,7 @@ class Masks(nn.Module):
             masks = nn.functional.interpolate(masks, self.size, mode="bilinear", align_corners=False)
         # The last class is that of no object.
         classes = output.class_queries_logits.softmax(2)[:, :, :-1]
-        return torch.einsum("nqk,nqhw->nkhw", classes, masks.sigmoid())
+        logs = nn.functional.logsigmoid(masks)
+        largest = logs.amax(1, keepdim=True).detach()
+        sums = torch.einsum("nqk,nqhw->nkhw", classes, (logs - largest).exp())
+        return sums.clamp_min(torch.finfo(sums.dtype).tiny).log() + largest

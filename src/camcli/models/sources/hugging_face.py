@@ -74,7 +74,8 @@ def architecture(
             else f"{name} takes pictures alone: it takes no --text"
         )
     source = _Source(name, folder, config, kind, role, texts)
-    preset, assumed = (DETECTED, False) if role == "detects" else _preset(folder, config)
+    remarks = list(_remarks(name, config, role))
+    preset, assumed = (DETECTED, False) if role == "detects" else _preset(folder, config, role, remarks)
     named = role not in ("matches", "embeds")
     return Architecture(
         name=name,
@@ -88,7 +89,7 @@ def architecture(
         assumed_preset=assumed,
         package="transformers",
         foreign=True,
-        remarks=tuple(_remarks(name, config, role)),
+        remarks=tuple(remarks),
     )
 
 
@@ -146,7 +147,7 @@ class _Source:
         return {
             "matches": _read_match,
             "detects": lambda net, several: (Detect(), self.config.num_labels),
-            "masks": lambda net, several: (Segment(given=True), self.config.num_labels),
+            "masks": lambda net, several: (Segment(), self.config.num_labels),
             "embeds": _read_embedding,
         }.get(self.role)
 
@@ -238,11 +239,19 @@ def _names(by_id: Mapping[int, Any]) -> tuple[str, ...] | None:
     return None if all(map(_STAND_IN.fullmatch, names)) else names
 
 
-def _preset(folder: Path, config: Any) -> tuple[Preset, bool]:
+def _preset(folder: Path, config: Any, role: Role, remarks: list[str]) -> tuple[Preset, bool]:
     """(the preprocessing that the folder's processor says, False), or (the usual one at the config's size, True)."""
     if (folder / _PROCESSOR).is_file():
         with _saying(str(folder / _PROCESSOR)):
             processor = _processor(folder)
+        size = processor.to_dict()["size"]
+        if role == "masks" and {"shortest_edge", "longest_edge"} <= size.keys():
+            most, least = size["longest_edge"], size["shortest_edge"]
+            processor.size = {"shortest_edge": least}
+            remarks.append(
+                f"{folder}: pictures more than {most / least:.3g} times as long as high are seen larger than its "
+                f"processor makes them, {most} pixels long at most"
+            )
         fields, _ = presets.in_unit_range(presets.whole(transforms.fields_of(processor)))
         return presets.changed(USUAL_PRESET, fields), False
     side = getattr(config, "image_size", None)
