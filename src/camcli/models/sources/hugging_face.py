@@ -6,8 +6,7 @@ from __future__ import annotations
 
 import os
 import re
-from collections.abc import Iterator, Mapping, Sequence
-from contextlib import contextmanager
+from collections.abc import Mapping, Sequence
 from functools import partial
 from pathlib import Path
 from types import ModuleType
@@ -16,16 +15,14 @@ from typing import Any
 import torch
 from torch import Tensor, nn
 
-from camcli.errors import CamcliError, RequestError, SetupError
+from camcli.errors import RequestError, SetupError
 from camcli.models import catalog, presets, transforms
 from camcli.models.adapters import queries
 from camcli.models.adapters import texts as adapters
 from camcli.models.model import DETECTED, USUAL_PRESET, Architecture, Args
+from camcli.models.sources.boundary import saying
 from camcli.records import Preset
-from camcli.tasks.classify import Reading
 from camcli.tasks.detect import Detect
-from camcli.tasks.match import Match
-from camcli.tasks.task import Task
 
 # What is needed of a repository: never pickles, never code.
 _FILES = ("*.json", "*.safetensors", "*.txt", "*.model")
@@ -60,7 +57,7 @@ def architecture(
     transformers = _transformers()
     folder = _folder(name)
     filled = tensors is None and weights == "DEFAULT"
-    with _saying(name):
+    with saying(name):
         config = transformers.AutoConfig.from_pretrained(folder, local_files_only=True, trust_remote_code=False)
     kind = _kind(config, name)
     matches, detects = hasattr(kind, "get_text_features"), _DETECTS in kind.__name__
@@ -72,15 +69,16 @@ def architecture(
         )
     preset, assumed = (DETECTED, False) if detects else _preset(folder, config)
 
-    def adapted(net: nn.Module) -> nn.Module:
-        if matches:
-            return _with_texts(net, folder, texts)
-        return _as_detector(net, folder, config) if detects else net
+    def bind(net: nn.Module) -> nn.Module:
+        with saying(name):
+            return _with_texts(net, folder, texts) if matches else _as_detector(net, folder, config)
 
     def build(initialise: bool) -> nn.Module:
-        with _saying(name):
+        net: nn.Module
+        with saying(name):
             if not filled:
-                return adapted(kind(config).float())
+                net = kind(config).float()
+                return net
             net, info = kind.from_pretrained(
                 folder,
                 config=config,
@@ -92,17 +90,18 @@ def architecture(
                 ignore_mismatched_sizes=True,  # told, and refused below
             )
         _check_whole(name, info)
-        with _saying(name):
-            return adapted(net)
+        return net
 
     return Architecture(
         name=name,
         build=build,
         preset=preset,
         labels=None if matches else _names(config.id2label),
-        read=_read_match if matches else (lambda net, several: (Detect(), config.num_labels)) if detects else None,
+        read=adapters.read if matches else (lambda net, several: (Detect(), config.num_labels)) if detects else None,
         weights=folder.name if filled else weights,
         cached=partial(_file_in, folder) if filled else None,
+        bind=bind if matches or detects else None,
+        whole=matches,
         probed=True,
         assumed_preset=assumed,
         package="transformers",
@@ -179,17 +178,15 @@ def _with_texts(net: nn.Module, folder: Path, texts: Sequence[str]) -> nn.Module
         return_tensors="pt",
     )
     seen = ("input_ids",) if full else ("input_ids", "attention_mask")
-    return adapters.bound(net.eval(), {key: encoded[key] for key in seen})
+    model: Any = net.eval()
+    with torch.no_grad():
+        embedded = adapters.embedding_of(model.get_text_features(**{key: encoded[key] for key in seen}))
+    model.text_model = nn.Identity()  # its work is done
+    return adapters.asked(model, embedded, ("model", model), _embed)
 
 
-def _read_match(net: nn.Module, multi_label: bool) -> tuple[Task, int]:
-    """(the reading of the scores of its texts, their number)."""
-    assert isinstance(net, adapters.Texts)
-    count = len(net.get_buffer("texts"))
-    activation: Reading = "softmax" if count > 1 else "none"
-    if multi_label or not net.exclude:
-        activation = "sigmoid"
-    return Match(activation=activation, scale=net.scale, bias=net.bias), count
+def _embed(model: Any, images: Tensor) -> Any:
+    return model.get_image_features(pixel_values=images)
 
 
 def _as_detector(net: nn.Module, folder: Path, config: Any) -> nn.Module:
@@ -214,7 +211,7 @@ def _names(by_id: Mapping[int, Any]) -> tuple[str, ...] | None:
 def _preset(folder: Path, config: Any) -> tuple[Preset, bool]:
     """(the preprocessing that the folder's processor says, False), or (the usual one at the config's size, True)."""
     if (folder / _PROCESSOR).is_file():
-        with _saying(str(folder / _PROCESSOR)):
+        with saying(str(folder / _PROCESSOR)):
             # Its class knows what the file leaves out.
             loading: Any = _transformers().AutoImageProcessor
             processor = loading.from_pretrained(folder, local_files_only=True, trust_remote_code=False)
@@ -244,17 +241,3 @@ def _file_in(folder: Path) -> Path | None:
     """The file of its weights; of several, the index that names them."""
     found = (folder / name for name in (_WEIGHTS, f"{_WEIGHTS}.index.json"))
     return next((path for path in found if path.is_file()), None)
-
-
-@contextmanager
-def _saying(name: str) -> Iterator[None]:
-    """The boundary around transformers: its errors become ours."""
-    try:
-        yield
-    except CamcliError:
-        raise
-    except Exception as error:  # code and files that are not ours
-        reason = next(iter(str(error).strip().splitlines()), "") or type(error).__name__
-        if "trust_remote_code" in str(error):
-            reason = "it needs code of its own, which is not run"
-        raise SetupError(f"{name}: {reason}") from error
