@@ -1,4 +1,4 @@
-"""The boundary around other libraries that build networks: their errors become ours, their log is not ours."""
+"""The boundary around other libraries that build networks: their errors become ours, and they log nothing."""
 
 from __future__ import annotations
 
@@ -12,17 +12,27 @@ from camcli.errors import CamcliError, SetupError
 @contextmanager
 def saying(name: str) -> Iterator[None]:
     """Run a library's code for the model of that name. Raises: SetupError: whatever it raised, in a line."""
-    # Without a handler the first line that a library logs would install one, and be printed.
-    quiet = logging.NullHandler()
-    logging.getLogger().addHandler(quiet)
     try:
-        yield
+        with quiet():
+            yield
     except CamcliError:
         raise
     except Exception as error:  # code and files that are not ours
         raise SetupError(f"{name}: {reason_of(error)}") from error
+
+
+@contextmanager
+def quiet() -> Iterator[None]:
+    """Nothing is logged: not that each weight is random, nor each try to reach a hub."""
+    # Without a handler the first line that a library logs would install one for good.
+    silent, before = logging.NullHandler(), logging.root.manager.disable
+    logging.root.addHandler(silent)
+    logging.disable(logging.WARNING)
+    try:
+        yield
     finally:
-        logging.getLogger().removeHandler(quiet)
+        logging.disable(before)
+        logging.root.removeHandler(silent)
 
 
 def reason_of(error: Exception) -> str:

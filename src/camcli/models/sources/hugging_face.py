@@ -20,7 +20,7 @@ from camcli.models import catalog, presets, transforms
 from camcli.models.adapters import queries
 from camcli.models.adapters import texts as adapters
 from camcli.models.model import DETECTED, USUAL_PRESET, Architecture, Args
-from camcli.models.sources.boundary import saying
+from camcli.models.sources.boundary import quiet, reason_of, saying
 from camcli.records import Preset
 from camcli.tasks.detect import Detect
 
@@ -138,11 +138,12 @@ def _folder(name: str) -> Path:
     except Exception:  # noqa: BLE001  not in the cache: what it raises then differs from version to version
         pass
     try:
-        return Path(found())
+        with quiet():
+            return Path(found())
     except Exception as error:  # noqa: BLE001  the network, the hub, the licence: anything may be wrong
-        reason = str(error).strip().splitlines()[0] if str(error).strip() else type(error).__name__
         raise SetupError(
-            f"can't get {name} from the hub ({reason}): download it elsewhere and name its folder, {catalog.HF}./FOLDER"
+            f"can't get {name} from the hub ({reason_of(error)}): download it elsewhere and name its folder, "
+            f"{catalog.HF}./FOLDER"
         ) from None
 
 
