@@ -130,6 +130,16 @@ def test_a_cosine_is_the_score_before_its_scale(name: str, scale: float, bias: f
     assert logit["fingerprint"]["grid"] == cosine["fingerprint"]["grid"]
 
 
+@pytest.mark.parametrize("name", ["Clip", "Siglip"])
+def test_a_file_of_weights_gives_the_texts_too(name: str) -> None:
+    """Texts are encoded by the weights that are asked for, not by those that the network begins with."""
+    given = saved(name)
+    own = explained("-m", given, "-t", "a dog", "-t", "the red cat")
+    Path(name, "model.safetensors").rename("tuned.safetensors")
+    tuned = explained("-m", given, "-w", "tuned.safetensors", "-t", "a dog", "-t", "the red cat")
+    assert tuned["top"] == own["top"]
+
+
 def test_one_text_has_a_score_and_no_softmax() -> None:
     given = saved("Clip")
     row = explained("-m", given, "-t", "a dog")

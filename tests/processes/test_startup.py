@@ -39,9 +39,8 @@ def test_a_wrong_request_imports_no_torch() -> None:
 
 def test_an_explanation_does_without_torchs_compiler() -> None:
     photo = str(SAMPLES / "espresso.jpg")
-    found = imported(
-        "explain", photo, "-o", "a.jpg", "-q", of=("torch", "torch._dynamo", "sympy", "fsspec.core", "ray")
-    )
+    others = ("torch._dynamo", "sympy", "fsspec.core", "ray", "timm", "transformers", "open_clip")
+    found = imported("explain", photo, "-o", "a.jpg", "-q", of=("torch", *others))
     assert found == {"torch"}
 
 

@@ -280,7 +280,7 @@ def test_what_does_not_go_is_refused(flags: tuple[str, ...], code: int, said: st
     assert said in outcome.err
 
 
-@pytest.mark.parametrize("flags", [("--frames", "8"), ("--stride", "2"), ("--save", "strip")])
+@pytest.mark.parametrize("flags", [("--frames", "8"), ("--stride", "2"), ("--save", "gif")])
 def test_flags_of_clips_are_refused_for_models_of_pictures(flags: tuple[str, ...]) -> None:
     Image.new("RGB", (40, 30)).save("grey.png")
     assert run("explain", "grey.png", *flags).code == 2

@@ -7,7 +7,7 @@ from typing import TYPE_CHECKING, Any
 
 from camcli.models import catalog
 from camcli.models.model import Architecture, Model
-from camcli.models.sources import architecture_of, check_name, typed
+from camcli.models.sources import architecture_of, check_name, listing, typed
 from camcli.models.weights import weights_file, weights_url
 from camcli.specs import ModelSpec
 
@@ -21,6 +21,7 @@ __all__ = [
     "blueprint",
     "check_name",
     "labels_of",
+    "listing",
     "load_model",
     "of_network",
     "typed",

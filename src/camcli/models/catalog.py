@@ -21,6 +21,8 @@ BUNDLED = "efficientnet_lite0"
 TIMM = "timm:"
 # And those of Hugging Face's, a folder or a name on the hub, with this.
 HF = "hf:"
+# And those of open_clip's with this.
+OPEN_CLIP = "open_clip:"
 # torchvision's sub-packages whose models are explained, by task; and what the others hold.
 TASKS = {"segmentation": "segment", "detection": "detect", "video": "watch"}
 _KINDS = {"optical_flow": "an optical flow model"}
@@ -106,17 +108,9 @@ def unknown_weights(name: str, weights: str) -> RequestError:
     return unknown(f"weights for {name}", weights, known, f"camcli models {name}")
 
 
-def is_timm(name: str) -> bool:
-    return name.startswith(TIMM)
-
-
-def is_hf(name: str) -> bool:
-    return name.startswith(HF)
-
-
 def is_user_code(name: str) -> bool:
     """True if the name is `module:factory` or `file.py:factory`."""
-    return ":" in name and not is_timm(name) and not is_hf(name)
+    return ":" in name and not name.startswith((TIMM, HF, OPEN_CLIP))
 
 
 def _registered(tree: ast.Module, family: str) -> list[Entry]:

@@ -41,6 +41,7 @@ def load(spec: ModelSpec, *, progress: bool = False) -> Model:
         arch = architecture_of(spec, checkpoint.tensors if checkpoint else None)
     remarks += arch.remarks
     net, files = _filled(arch, spec, checkpoint, remarks, progress=progress)
+    net = arch.bind(net) if arch.bind else net
     net = net.eval().requires_grad_(False).to(device)
     binding.try_with_example(net, arch.preset.view_shape, device)
     model = _put_together(arch, net, spec, checkpoint, device, remarks)
@@ -130,7 +131,8 @@ def blueprint(spec: ModelSpec) -> Model:
     arch = architecture_of(spec)
     # Only a real forward shows how an unknown output is read, or what a detector's head reads.
     device = "cpu" if arch.probed else "meta"
-    net = arch.build(device == "cpu").eval().requires_grad_(False)
+    net = arch.build(device == "cpu")
+    net = (arch.bind(net) if arch.bind else net).eval().requires_grad_(False)
     binding.try_with_example(net, arch.preset.view_shape, device)
     preset = preset_of(arch, net, spec, None, [])
     task, _, alone = reading.task_of(arch, net.to(device), preset, spec, device, [])
@@ -186,14 +188,16 @@ def _filled(
     if checkpoint is not None and spec.model is None:  # the network that was pickled, which has them
         return net, checkpoint.files
     if checkpoint is not None:
-        fit = filling.fill(net, checkpoint.tensors, f"{spec.weights} does not fit {arch.name}", arch.rename)
+        what = f"{spec.weights} does not fit {arch.name}"
+        fit = filling.fill(net, checkpoint.tensors, what, arch.rename, whole=arch.whole)
         remarks += misfits.remarks(fit, spec.weights)
         return net, checkpoint.files
     if arch.fetch is None:
         path = arch.cached() if arch.cached else None
         return net, (path,) if path else ()
     path = arch.fetch(progress)
-    filling.fill(net, checkpoints.read(path).tensors, f"{path} does not fit {arch.name}", arch.rename)
+    what = f"{path} does not fit {arch.name}"
+    filling.fill(net, checkpoints.read(path).tensors, what, arch.rename, whole=arch.whole)
     return net, (path,)
 
 

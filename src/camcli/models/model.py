@@ -36,8 +36,10 @@ class Architecture:
     tell. rename: names in older or foreign files -> the network's, None to drop one. probed: only a forward tells
     how its output is to be read. assumed_preset: it is the usual one, since the network names none.
     read: gives the reading of a built network's output and the number of classes, told whether several labels can be
-    true; None: its last layer tells, or it is probed. package: the library that it comes from. foreign: it is code that
-    nobody here has seen, so assumptions about networks are tried on it.
+    true; None: its last layer tells, or it is probed. bind: puts what goes in with each picture, such as texts, into
+    the network once it has its weights. whole: a file must hold all that it is of; no other head is put in. package:
+    the library that it comes from. foreign: it is code that nobody here has seen, so assumptions about networks are
+    tried on it.
     """
 
     name: str
@@ -49,6 +51,8 @@ class Architecture:
     cached: Callable[[], Path | None] | None = None
     rename: Callable[[str], str | None] = str
     read: Callable[[nn.Module, bool], tuple[Task, int]] | None = None
+    bind: Callable[[nn.Module], nn.Module] | None = None
+    whole: bool = False
     fixed_size: bool = False
     probed: bool = False
     assumed_preset: bool = False

@@ -19,7 +19,7 @@ from camcli.cli.flags.run import Debug, Json
 from camcli.cli.flags.spread import spread
 from camcli.cli.problems import Problems
 from camcli.errors import RequestError, SetupError
-from camcli.models import Model, catalog, check_name, typed, weights_file, weights_url
+from camcli.models import Model, catalog, check_name, listing, typed, weights_file, weights_url
 from camcli.network import parts
 from camcli.records import spelled
 from camcli.specs import TASKS, ModelSpec
@@ -52,21 +52,20 @@ Pattern = Annotated[str, typer.Argument(metavar="PATTERN", help="Name or wildcar
 
 @console.guarded
 def models(pattern: Pattern = "*", task: TaskOption = None, json: Json = False, debug: Debug = False) -> None:
-    """List the models that can be asked for by name, and their weights; timm's with 'timm:*'."""
+    """List the models that can be asked for by name, and their weights; timm's with 'timm:*', open_clip's with
+    'open_clip:*'."""
     problems = Problems()
     if task is not None:
         problems.choice("--task", task, TASKS)
     problems.raise_any()
-    if catalog.is_timm(pattern):
-        from camcli.models.sources import timm
-
-        found = list(timm.listing(pattern))
-    else:
+    found = listing(pattern)
+    if found is None:
         found = [entry for entry in catalog.entries().values() if fnmatchcase(entry.name, pattern.lower())]
     found = [entry for entry in found if task in (None, entry.task)]
     if not found:
         raise RequestError(
-            f"no model matches {pattern!r}: `camcli models` lists torchvision's, `camcli models 'timm:*'` timm's"
+            f"no model matches {pattern!r}: `camcli models` lists torchvision's, `camcli models 'timm:*'` timm's, "
+            "`camcli models 'open_clip:*'` open_clip's"
         )
     if json:
         for entry in found:

@@ -1,4 +1,4 @@
-"""Sources of networks by name: the bundled one, torchvision, timm, the user's own code. A file each."""
+"""Sources of networks by name: the bundled one, torchvision, other libraries, the user's own code. A file each."""
 
 from __future__ import annotations
 
@@ -28,9 +28,14 @@ _OF_TASK = {
     "detect": "torchvision_detect",
     "watch": "torchvision_video",
 }
-_TAKES_TEXTS = ("hugging_face",)
-# The packages that give networks with these beginnings of a name, which are the extras' names too.
-_PACKAGES = {catalog.TIMM: "timm", catalog.HF: "transformers"}
+# The modules with the networks whose names begin so, and the packages that they import. The beginnings are the extras'
+# names too.
+_OF_LIBRARY = {
+    catalog.TIMM: ("timm", "timm"),
+    catalog.HF: ("hugging_face", "transformers"),
+    catalog.OPEN_CLIP: ("open_clip", "open_clip"),
+}
+_TAKES_TEXTS = ("hugging_face", "open_clip")
 # Endings of files that are taken for models.
 _WEIGHTS = frozenset({".pth", ".pt", ".ckpt", ".bin", ".safetensors", ".tar", ".pkl", ".h5", ".onnx"})
 
@@ -42,20 +47,33 @@ def architecture_of(spec: ModelSpec, tensors: Mapping[str, Tensor] | None = None
     own = catalog.task_of(name) if name in catalog.names() else spec.task
     if spec.task not in (None, own, "liken"):  # any network's pictures can be compared
         raise RequestError(f"--task {spec.task}: {name} is there to {own}")
-    if catalog.is_timm(name):
-        source = "timm"
-    elif catalog.is_hf(name):
-        source = "hugging_face"
+    if library := _library_of(name):
+        source, _ = library
     elif catalog.is_user_code(name):
         source = "user_code"
     else:
         source = "bundled" if name == catalog.BUNDLED else _OF_TASK[catalog.task_of(name)]
     if spec.texts and source not in _TAKES_TEXTS:
-        raise RequestError(f"--text goes with image-text models, {catalog.HF}FOLDER; {name} takes pictures alone")
+        raise RequestError(
+            f"--text goes with image-text models, {catalog.OPEN_CLIP}NAME or {catalog.HF}FOLDER; "
+            f"{name} takes pictures alone"
+        )
     words = {"texts": spec.sentences} if spec.texts else {}
     module = import_module(f"{__name__}.{source}")
     found: Architecture = module.architecture(name, spec.weights, parsed(spec.model_args), tensors, **words)
     return replace(found, labels=spec.texts) if spec.texts else found
+
+
+def listing(pattern: str) -> list[catalog.Entry] | None:
+    """A library's networks whose names match a wildcard such as `timm:res*`; None if it begins as none does that lists
+    its own.
+
+    Raises: SetupError: the library is not installed.
+    """
+    if not pattern.startswith((catalog.TIMM, catalog.OPEN_CLIP)):
+        return None
+    source, _ = _OF_LIBRARY[f"{pattern.partition(':')[0]}:"]
+    return list(import_module(f"{__name__}.{source}").listing(pattern))
 
 
 def typed(spec: ModelSpec) -> str:
@@ -79,8 +97,8 @@ def check_name(name: str) -> None:
         RequestError: no model has that name.
         SetupError: the package that it needs is not installed, or it is no classifier, or a quantized one.
     """
-    package = next((package for prefix, package in _PACKAGES.items() if name.startswith(prefix)), None)
-    if package is not None:
+    if library := _library_of(name):
+        _, package = library
         if find_spec(package) is None:
             extra = name.partition(":")[0]
             raise SetupError(f"{name}: {package} is not installed: `pip install camcli[{extra}]`")
@@ -99,6 +117,10 @@ def check_name(name: str) -> None:
         raise RequestError(f"--model {name}: say what in it makes the network, {name}:FACTORY")
     elif name != catalog.BUNDLED and name not in catalog.names():  # reading torchvision's takes a tenth of a second
         raise _not_listed(name)
+
+
+def _library_of(name: str) -> tuple[str, str] | None:
+    return next((library for prefix, library in _OF_LIBRARY.items() if name.startswith(prefix)), None)
 
 
 def _not_listed(name: str) -> CamcliError:

@@ -5,7 +5,6 @@ from __future__ import annotations
 
 import re
 from collections.abc import Callable, Iterator, Mapping, Sequence
-from contextlib import contextmanager
 from dataclasses import dataclass
 from functools import partial
 from inspect import signature
@@ -16,18 +15,17 @@ from typing import Any
 import torch
 from torch import Tensor, nn
 
-from camcli.errors import CamcliError, RequestError, SetupError
+from camcli.errors import RequestError, SetupError
 from camcli.models import presets, transforms
 from camcli.models.adapters import backbone, masks, queries
 from camcli.models.adapters import texts as adapters
 from camcli.models.model import DETECTED, USUAL_PRESET, Architecture, Args
+from camcli.models.sources.boundary import saying
 from camcli.models.sources.hugging_face_files import check_whole, file_in, folder_of, lacking_of
 from camcli.models.sources.hugging_face_kinds import Role, kind_of
 from camcli.records import Preset
-from camcli.tasks.classify import Reading
 from camcli.tasks.detect import Detect
 from camcli.tasks.embed import Embed
-from camcli.tasks.match import Match
 from camcli.tasks.segment import Segment
 from camcli.tasks.task import Task
 
@@ -64,7 +62,7 @@ def architecture(
     transformers = _transformers()
     folder = folder_of(name)
     filled = tensors is None and weights == "DEFAULT"
-    with _saying(name):
+    with saying(name):
         config = transformers.AutoConfig.from_pretrained(folder, local_files_only=True, trust_remote_code=False)
     kind, role = kind_of(transformers, config, name)
     if (role == "matches") != bool(texts):
@@ -85,6 +83,8 @@ def architecture(
         read=source.reading,
         weights=folder.name if filled else weights,
         cached=partial(file_in, folder) if filled else None,
+        bind=source.bound,
+        whole=role == "matches",
         probed=True,
         assumed_preset=assumed,
         package="transformers",
@@ -106,12 +106,12 @@ class _Source:
 
     def built(self) -> nn.Module:
         """The network, its weights random or about to be filled."""
-        with _saying(self.name):
-            return self._adapted(self.kind(self.config).float(), pools=True)
+        with saying(self.name):
+            return self._embedding(self.kind(self.config).float(), pools=True)
 
     def filled(self) -> nn.Module:
         """The network with the folder's weights. Raises: SetupError: they lack some."""
-        with _saying(self.name):
+        with saying(self.name):
             net, info = self.kind.from_pretrained(
                 self.folder,
                 config=self.config,
@@ -125,27 +125,31 @@ class _Source:
             lacking = lacking_of(info)
             pooler = {key for key in lacking if self.role == "embeds" and key.startswith("pooler.")}
             check_whole(self.name, lacking - pooler)
-            return self._adapted(net, pools=not pooler)
+            return self._embedding(net, pools=not pooler)
 
-    def _adapted(self, net: nn.Module, *, pools: bool) -> nn.Module:
-        if self.role == "matches":
-            return _with_texts(net, self.folder, self.texts)
-        if self.role == "detects":
-            return _as_detector(net, self.folder, self.config)
-        if self.role == "masks":
-            return masks.Masks(net, _MASK_SIZES.get(self.kind.__name__))
-        if self.role == "embeds":
-            side = getattr(self.config, "image_size", None)
-            size = (side, side) if isinstance(side, int) else side or _ANY
-            blank = torch.zeros(1, getattr(self.config, "num_channels", 3), *size)
-            return backbone.Backbone(net, backbone.part_of(net.eval(), blank, pools=pools))
-        return net
+    def bound(self, net: nn.Module) -> nn.Module:
+        """The network with its weights, as one that takes pictures alone and answers for its task."""
+        with saying(self.name):
+            if self.role == "matches":
+                return _with_texts(net, self.folder, self.texts)
+            if self.role == "detects":
+                return _as_detector(net, self.folder, self.config)
+            return masks.Masks(net, _MASK_SIZES.get(self.kind.__name__)) if self.role == "masks" else net
+
+    def _embedding(self, net: nn.Module, *, pools: bool) -> nn.Module:
+        """A backbone as a network that gives its embedding; any other as it is."""
+        if self.role != "embeds":
+            return net
+        side = getattr(self.config, "image_size", None)
+        size = (side, side) if isinstance(side, int) else side or _ANY
+        blank = torch.zeros(1, getattr(self.config, "num_channels", 3), *size)
+        return backbone.Backbone(net, backbone.part_of(net.eval(), blank, pools=pools))
 
     @property
     def reading(self) -> Callable[[nn.Module, bool], tuple[Task, int]] | None:
         """See `Architecture.read`."""
         return {
-            "matches": _read_match,
+            "matches": adapters.read,
             "detects": lambda net, several: (Detect(), self.config.num_labels),
             "masks": lambda net, several: (Segment(), self.config.num_labels),
             "embeds": _read_embedding,
@@ -194,17 +198,15 @@ def _with_texts(net: nn.Module, folder: Path, texts: Sequence[str]) -> nn.Module
         return_tensors="pt",
     )
     seen = ("input_ids",) if full else ("input_ids", "attention_mask")
-    return adapters.bound(net.eval(), {key: encoded[key] for key in seen})
+    model: Any = net.eval()
+    with torch.no_grad():
+        embedded = adapters.embedding_of(model.get_text_features(**{key: encoded[key] for key in seen}))
+    model.text_model = nn.Identity()  # its work is done
+    return adapters.asked(model, embedded, ("model", model), _embed)
 
 
-def _read_match(net: nn.Module, multi_label: bool) -> tuple[Task, int]:
-    """(the reading of the scores of its texts, their number)."""
-    assert isinstance(net, adapters.Texts)
-    count = len(net.get_buffer("texts"))
-    activation: Reading = "softmax" if count > 1 else "none"
-    if multi_label or not net.exclude:
-        activation = "sigmoid"
-    return Match(activation=activation, scale=net.scale, bias=net.bias), count
+def _embed(model: Any, images: Tensor) -> Any:
+    return model.get_image_features(pixel_values=images)
 
 
 def _read_embedding(net: nn.Module, multi_label: bool) -> tuple[Task, int]:
@@ -242,7 +244,7 @@ def _names(by_id: Mapping[int, Any]) -> tuple[str, ...] | None:
 def _preset(folder: Path, config: Any, role: Role, remarks: list[str]) -> tuple[Preset, bool]:
     """(the preprocessing that the folder's processor says, False), or (the usual one at the config's size, True)."""
     if (folder / _PROCESSOR).is_file():
-        with _saying(str(folder / _PROCESSOR)):
+        with saying(str(folder / _PROCESSOR)):
             processor = _processor(folder)
         size = processor.to_dict()["size"]
         if role == "masks" and {"shortest_edge", "longest_edge"} <= size.keys():
@@ -258,17 +260,3 @@ def _preset(folder: Path, config: Any, role: Role, remarks: list[str]) -> tuple[
     if isinstance(side, int):
         return presets.changed(USUAL_PRESET, {"resize": side, "crop": side}), True
     return USUAL_PRESET, True
-
-
-@contextmanager
-def _saying(name: str) -> Iterator[None]:
-    """The boundary around transformers: its errors become ours."""
-    try:
-        yield
-    except CamcliError:
-        raise
-    except Exception as error:  # code and files that are not ours
-        reason = next(iter(str(error).strip().splitlines()), "") or type(error).__name__
-        if "trust_remote_code" in str(error):
-            reason = "it needs code of its own, which is not run"
-        raise SetupError(f"{name}: {reason}") from error

@@ -10,6 +10,7 @@ from typing import Any
 
 from camcli.errors import SetupError
 from camcli.models import catalog
+from camcli.models.sources.boundary import quiet, reason_of
 
 # What is needed of a repository: never pickles, never code.
 _FILES = ("*.json", "*.safetensors", "*.txt", "*.model")
@@ -34,11 +35,12 @@ def folder_of(name: str) -> Path:
     except Exception:  # noqa: BLE001  not in the cache: what it raises then differs from version to version
         pass
     try:
-        return Path(found())
+        with quiet():
+            return Path(found())
     except Exception as error:  # noqa: BLE001  the network, the hub, the licence: anything may be wrong
-        reason = str(error).strip().splitlines()[0] if str(error).strip() else type(error).__name__
         raise SetupError(
-            f"can't get {name} from the hub ({reason}): download it elsewhere and name its folder, {catalog.HF}./FOLDER"
+            f"can't get {name} from the hub ({reason_of(error)}): download it elsewhere and name its folder, "
+            f"{catalog.HF}./FOLDER"
         ) from None
 
 

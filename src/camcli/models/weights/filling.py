@@ -16,8 +16,8 @@ from camcli.models.weights.heads import Head
 from camcli.models.weights.misfits import differences, hint, in_the_way
 
 
-def fill(net: nn.Module, tensors: Mapping[str, Tensor], what: str, rename: Rename = str) -> Fit:
-    """Hand all tensors of a file to the network, the head rebuilt if the file's is another.
+def fill(net: nn.Module, tensors: Mapping[str, Tensor], what: str, rename: Rename = str, *, whole: bool = False) -> Fit:
+    """Hand all tensors of a file to the network, the head rebuilt if the file's is another; not if it must fit `whole`.
 
     `what` starts the error: "weights.pth does not fit resnet18".
 
@@ -32,6 +32,9 @@ def fill(net: nn.Module, tensors: Mapping[str, Tensor], what: str, rename: Renam
         raise SetupError(f"{what}: {found}; see `camcli inspect`")
     if obstacle := in_the_way(fit, tensors):
         raise SetupError(f"{what} as it is: {obstacle}")
+    if whole and (fit.heads or fit.stem):
+        other = ", ".join((*(head.weight for head in fit.heads), *filter(None, [fit.stem])))
+        raise SetupError(f"{what}: {other} of another shape; see `camcli inspect`")
     for head in fit.heads:
         if not _can_stand_in(net.get_submodule(head.path), head):
             kind = type(net.get_submodule(head.path)).__name__
@@ -45,6 +48,8 @@ def fill(net: nn.Module, tensors: Mapping[str, Tensor], what: str, rename: Renam
     if fit.stem is not None:
         _widen(net.get_submodule(fit.stem.rpartition(".")[0]), tensors[fit.names[fit.stem]])
     state = OrderedDict((name, tensors[theirs]) for name, theirs in fit.names.items())
+    # One number may stand in a list of one.
+    state.update((name, v.reshape(own[name].shape)) for name, v in state.items() if v.ndim + own[name].ndim == 1)
     state.update(
         (name, torch.zeros_like(v))
         for name, v in own.items()

@@ -30,6 +30,8 @@ _IGNORED = frozenset(
     }
 )
 _MAX_PREFIX_PARTS = 4
+# The shapes of one number.
+_ONE = {(), (1,)}
 MAX_LISTED = 6
 # Under another prefix lies another network if it has at least this share of the tensors.
 _ALIKE = 0.9
@@ -127,7 +129,9 @@ def _met(
         elif own and last_part(theirs) not in _IGNORED:
             unexpected.append(theirs)
     missing = [name for name in wanted if name not in names and last_part(name) != "num_batches_tracked"]
-    mismatched = [own for own, theirs in names.items() if wanted[own] != given[theirs]]
+    mismatched = [
+        own for own, theirs in names.items() if wanted[own] != given[theirs] and {wanted[own], given[theirs]} != _ONE
+    ]
     aside = [name for name in given if name not in renamed]
     elsewhere = [name for name in aside if _unwrapped(name, _WRAPPERS).startswith(rivals)]
     stem = _other_channels(wanted, given, names, mismatched)
