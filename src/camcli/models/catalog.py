@@ -21,6 +21,8 @@ BUNDLED = "efficientnet_lite0"
 TIMM = "timm:"
 # And those of Hugging Face's, a folder or a name on the hub, with this.
 HF = "hf:"
+# And files of ultralytics' with this.
+ULTRALYTICS = "ultralytics:"
 # torchvision's sub-packages whose models are explained, by task; and what the others hold.
 TASKS = {"segmentation": "segment", "detection": "detect", "video": "watch"}
 _KINDS = {"optical_flow": "an optical flow model"}
@@ -114,9 +116,13 @@ def is_hf(name: str) -> bool:
     return name.startswith(HF)
 
 
+def is_ultralytics(name: str) -> bool:
+    return name.startswith(ULTRALYTICS)
+
+
 def is_user_code(name: str) -> bool:
     """True if the name is `module:factory` or `file.py:factory`."""
-    return ":" in name and not is_timm(name) and not is_hf(name)
+    return ":" in name and not is_timm(name) and not is_hf(name) and not is_ultralytics(name)
 
 
 def _registered(tree: ast.Module, family: str) -> list[Entry]:

@@ -9,7 +9,7 @@ from dataclasses import replace
 from importlib import import_module
 from importlib.util import find_spec
 from pathlib import Path
-from typing import TYPE_CHECKING
+from typing import TYPE_CHECKING, Any
 
 from camcli.errors import CamcliError, RequestError, SetupError, unknown
 from camcli.models import catalog
@@ -46,13 +46,17 @@ def architecture_of(spec: ModelSpec, tensors: Mapping[str, Tensor] | None = None
         source = "timm"
     elif catalog.is_hf(name):
         source = "hugging_face"
+    elif catalog.is_ultralytics(name):
+        source = "ultralytics"
     elif catalog.is_user_code(name):
         source = "user_code"
     else:
         source = "bundled" if name == catalog.BUNDLED else _OF_TASK[catalog.task_of(name)]
     if spec.texts and source not in _TAKES_TEXTS:
         raise RequestError(f"--text goes with image-text models, {catalog.HF}FOLDER; {name} takes pictures alone")
-    words = {"texts": spec.sentences} if spec.texts else {}
+    words: dict[str, Any] = {"texts": spec.sentences} if spec.texts else {}
+    if source == "ultralytics":
+        words["trust"] = spec.trust_checkpoint
     module = import_module(f"{__name__}.{source}")
     found: Architecture = module.architecture(name, spec.weights, parsed(spec.model_args), tensors, **words)
     return replace(found, labels=spec.texts) if spec.texts else found
@@ -84,6 +88,8 @@ def check_name(name: str) -> None:
         if find_spec(package) is None:
             extra = name.partition(":")[0]
             raise SetupError(f"{name}: {package} is not installed: `pip install camcli[{extra}]`")
+    elif catalog.is_ultralytics(name):
+        _check_ultralytics(name)
     elif catalog.is_user_code(name):
         where, _, attribute = name.rpartition(":")
         if not where or not attribute:
@@ -99,6 +105,17 @@ def check_name(name: str) -> None:
         raise RequestError(f"--model {name}: say what in it makes the network, {name}:FACTORY")
     elif name != catalog.BUNDLED and name not in catalog.names():  # reading torchvision's takes a tenth of a second
         raise _not_listed(name)
+
+
+def _check_ultralytics(name: str) -> None:
+    """Raises: RequestError: there is no such file; SetupError: the package is not installed."""
+    if not Path(name.removeprefix(catalog.ULTRALYTICS)).is_file():
+        raise RequestError(f"{name}: no such file")
+    if find_spec("ultralytics") is None:
+        raise SetupError(
+            f"{name}: ultralytics is not installed: `pip install ultralytics` (its licence is AGPL-3.0, so that no extra "
+            "of camcli's brings it)"
+        )
 
 
 def _not_listed(name: str) -> CamcliError:
