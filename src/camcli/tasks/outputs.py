@@ -26,8 +26,8 @@ WHOLE: Box = (0.0, 0.0, 1.0, 1.0)
 class Outputs:
     """The outputs of one forward: `raw` as the network returned it, `scores` (N, K) before any activation.
 
-    `content`: the box (x0, y0, x1, y1) that a picture fills on the network's own canvas, in shares of its sides; None if
-    the network does not tell of any.
+    `content`: the box (x0, y0, x1, y1) that a picture fills on the network's own canvas, in shares of its sides; None
+    if the network does not tell of any.
     """
 
     raw: Any

@@ -14,6 +14,7 @@ from typing import TYPE_CHECKING, Any
 from camcli.errors import CamcliError, RequestError, SetupError, unknown
 from camcli.models import catalog
 from camcli.models.model import Architecture, parsed
+from camcli.models.weights import formats
 from camcli.specs import ModelSpec
 
 if TYPE_CHECKING:
@@ -31,6 +32,7 @@ _OF_TASK = {
 _TAKES_TEXTS = ("hugging_face",)
 # The packages that give networks with these beginnings of a name, which are the extras' names too.
 _PACKAGES = {catalog.TIMM: "timm", catalog.HF: "transformers"}
+_OF_ONNX = ("onnx", "onnx2pytorch", "onnxruntime")
 # Endings of files that are taken for models.
 _WEIGHTS = frozenset({".pth", ".pt", ".ckpt", ".bin", ".safetensors", ".tar", ".pkl", ".h5", ".onnx"})
 
@@ -50,6 +52,8 @@ def architecture_of(spec: ModelSpec, tensors: Mapping[str, Tensor] | None = None
         source = "ultralytics"
     elif catalog.is_user_code(name):
         source = "user_code"
+    elif _is_onnx(name):
+        source = "onnx"
     else:
         source = "bundled" if name == catalog.BUNDLED else _OF_TASK[catalog.task_of(name)]
     if spec.texts and source not in _TAKES_TEXTS:
@@ -96,6 +100,9 @@ def check_name(name: str) -> None:
             raise RequestError(f"--model {name!r}: write module:factory or path/to/file.py:factory")
         if where.endswith(".py") and not Path(where).is_file():
             raise RequestError(f"no such file: {where}")
+    elif _is_onnx(name):
+        if missing := [package for package in _OF_ONNX if find_spec(package) is None]:
+            raise SetupError(f"{name} is an ONNX graph, and {missing[0]} is not installed: `pip install camcli[onnx]`")
     elif name.startswith("quantized_") and (twin := name.removeprefix("quantized_")) in catalog.names():
         raise SetupError(
             f"{name} computes in integers, where no gradient exists, and every method here follows one: "
@@ -107,19 +114,26 @@ def check_name(name: str) -> None:
         raise _not_listed(name)
 
 
+def _is_onnx(name: str) -> bool:
+    """True if it is the name of an ONNX file, whatever its ending is."""
+    return os.path.isfile(name) and name not in catalog.names() and formats.is_onnx(Path(name))
+
+
 def _check_ultralytics(name: str) -> None:
     """Raises: RequestError: there is no such file; SetupError: the package is not installed."""
     if not Path(name.removeprefix(catalog.ULTRALYTICS)).is_file():
         raise RequestError(f"{name}: no such file")
     if find_spec("ultralytics") is None:
         raise SetupError(
-            f"{name}: ultralytics is not installed: `pip install ultralytics` (its licence is AGPL-3.0, so that no extra "
-            "of camcli's brings it)"
+            f"{name}: ultralytics is not installed: `pip install ultralytics` (its licence is AGPL-3.0, so that no "
+            "extra of camcli's brings it)"
         )
 
 
 def _not_listed(name: str) -> CamcliError:
     """The error for a name that is none of the classifiers': what else it is, or which are near."""
+    if os.path.exists(name) and (what := formats.told(Path(name))):
+        return SetupError(f"--model {name}: it is {what}")
     if os.path.exists(name) or Path(name).suffix.lower() in _WEIGHTS:
         return RequestError(f"--model {name}: a file or folder of weights is named with --weights {name}")
     if (kind := catalog.kind_of_other(name)) is not None:

@@ -1,5 +1,5 @@
-"""Ultralytics' detectors (YOLO), as `ultralytics:FILE.pt`, if the user has installed that package. It is AGPL-3.0: never
-a dependency, and imported by nothing but the file itself, which is a pickle of its classes and runs their code."""
+"""Ultralytics' detectors (YOLO), as `ultralytics:FILE.pt`, if the user has installed that package. It is AGPL-3.0:
+never a dependency, and imported by nothing but the file itself, a pickle of its classes that runs their code."""
 
 from __future__ import annotations
 
@@ -44,11 +44,11 @@ def architecture(
         raise RequestError(f"--model-arg {unknown[0]}: {name} is in its file; {_SIZES} is the side that it sees")
     if not trust:
         raise SetupError(
-            f"{name} is a pickle, a whole network whose loading runs code: --trust-checkpoint if you trust whoever made "
-            "the file"
+            f"{name} is a pickle, a whole network whose loading runs code: --trust-checkpoint if you trust whoever "
+            "made the file"
         )
     held = _held(file)
-    net = held.get("ema") or held.get("model")
+    net: Any = held.get("ema") or held.get("model")
     head, more = _head(net, name)
     names: Any = getattr(net, "names", None)
     size, stride = args.get(_SIZES, _size(held)), int(max(head.stride))  # type: ignore[arg-type]
@@ -73,7 +73,10 @@ def architecture(
         probed=True,
         package="ultralytics",
         foreign=True,
-        remarks=(f"warning: {file} was loaded with --trust-checkpoint: any code in it has run", *filter(None, [remark])),
+        remarks=(
+            f"warning: {file} was loaded with --trust-checkpoint: any code in it has run",
+            *filter(None, [remark]),
+        ),
     )
 
 
