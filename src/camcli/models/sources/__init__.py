@@ -95,14 +95,9 @@ def check_name(name: str) -> None:
     elif catalog.is_ultralytics(name):
         _check_ultralytics(name)
     elif catalog.is_user_code(name):
-        where, _, attribute = name.rpartition(":")
-        if not where or not attribute:
-            raise RequestError(f"--model {name!r}: write module:factory or path/to/file.py:factory")
-        if where.endswith(".py") and not Path(where).is_file():
-            raise RequestError(f"no such file: {where}")
+        _check_code(name)
     elif _is_onnx(name):
-        if missing := [package for package in _OF_ONNX if find_spec(package) is None]:
-            raise SetupError(f"{name} is an ONNX graph, and {missing[0]} is not installed: `pip install camcli[onnx]`")
+        _check_onnx(name)
     elif name.startswith("quantized_") and (twin := name.removeprefix("quantized_")) in catalog.names():
         raise SetupError(
             f"{name} computes in integers, where no gradient exists, and every method here follows one: "
@@ -114,9 +109,24 @@ def check_name(name: str) -> None:
         raise _not_listed(name)
 
 
+def _check_code(name: str) -> None:
+    """Raises: RequestError: it is no `module:factory`, or there is no such file."""
+    where, _, attribute = name.rpartition(":")
+    if not where or not attribute:
+        raise RequestError(f"--model {name!r}: write module:factory or path/to/file.py:factory")
+    if where.endswith(".py") and not Path(where).is_file():
+        raise RequestError(f"no such file: {where}")
+
+
 def _is_onnx(name: str) -> bool:
     """True if it is the name of an ONNX file, whatever its ending is."""
-    return os.path.isfile(name) and name not in catalog.names() and formats.is_onnx(Path(name))
+    return os.path.exists(name) and Path(name).is_file() and formats.is_onnx(Path(name))
+
+
+def _check_onnx(name: str) -> None:
+    """Raises: SetupError: a package of the extra is not installed."""
+    if missing := next((package for package in _OF_ONNX if find_spec(package) is None), None):
+        raise SetupError(f"{name} is an ONNX graph, and {missing} is not installed: `pip install camcli[onnx]`")
 
 
 def _check_ultralytics(name: str) -> None:
