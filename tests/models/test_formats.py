@@ -1,4 +1,4 @@
-"""Files of models in other forms than weights: each is named as what it is by -w, -m and inspect, whatever its ending."""
+"""Files of models in other forms than weights: each is named as what it is by -w, -m and inspect, by content."""
 
 from __future__ import annotations
 

@@ -6,6 +6,7 @@ import json
 from pathlib import Path
 from typing import Any
 
+import nets
 import numpy as np
 import pytest
 import torch
@@ -37,8 +38,8 @@ def exported(net: nn.Module, *, dynamo: bool, size: int = 224, file: str = "own.
 @pytest.mark.parametrize("dynamo", [False, True])
 @pytest.mark.parametrize("name", NAMES)
 def test_maps_are_those_of_the_network(name: str, dynamo: bool) -> None:
-    torch.manual_seed(0)
-    net = torchvision.models.get_model(name, weights=None)
+    net = torchvision.models.get_model(name, weights=None).eval()
+    nets.fill(net)
     exported(net, dynamo=dynamo)
     options: dict[str, Any] = {}
     if name == "densenet121":
@@ -48,12 +49,14 @@ def test_maps_are_those_of_the_network(name: str, dynamo: bool) -> None:
         options = {"layer": f"model.BatchNormalization_{tidy}"}
     own = camcli.explain(PHOTO, model=net.eval())
     words = [part for key, value in options.items() for part in (f"--{key}", value)]
-    outcome = run("explain", PHOTO, "-m", "own.onnx", *words, "--save", "raw", "-o", "out", "--json")
+    outcome = run(
+        "explain", PHOTO, "-m", "own.onnx", *words, "-c", f"id:{own.top[0].id}", "--save", "raw", "-o", "out", "--json"
+    )
     assert outcome.code == 0, outcome.err
     (row,) = outcome.rows
-    theirs = np.load(next(Path("out").rglob("*.npy")))
-    assert row["top"][0]["id"] == own.top[0].id
-    assert row["top"][0]["logit"] == pytest.approx(own.top[0].score, abs=1e-4)
+    (answer,) = row["explanations"]
+    theirs = np.load(answer["files"]["raw"])["values"]
+    assert answer["target"]["value"] == pytest.approx(own.top[0].score, abs=1e-4, rel=1e-4)
     np.testing.assert_allclose(theirs / theirs.max(), own.map / own.map.max(), atol=1e-4)
 
 
