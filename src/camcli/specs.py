@@ -27,12 +27,13 @@ PARTNER = "partner"
 class ModelSpec:
     """A network and its weights, and how its pictures and answers are to be read.
 
-    model: a torchvision name, `timm:NAME`, `module:factory` or `path/to/file.py:factory`; None: the bundled one, or,
-    if `weights` is a file, the architecture that fits it. weights: DEFAULT, a member of the architecture's weights,
-    "none" (random, seeded), or a file. `model_args` go to the constructor. `resize` to `interpolation` change the
-    preset, which `preset` (a JSON file) gives in place of the architecture's own; "none": files beside the weights
-    are left alone. task: what the network does, if its output alone does not tell. frames: in a clip, of a network that
-    takes clips. texts: the classes of an image-text network, each put into the `template`'s braces.
+    model: a torchvision name, `timm:NAME`, `ultralytics:FILE`, an ONNX file, `module:factory` or
+    `path/to/file.py:factory`; None: the bundled one, or, if `weights` is a file, the architecture that fits it.
+    weights: DEFAULT, a member of the architecture's weights, "none" (random, seeded), or a file. `model_args` go to the
+    constructor. `resize` to `interpolation` change the preset, which `preset` (a JSON file) gives in place of the
+    architecture's own; "none": files beside the weights are left alone. task: what the network does, if its output
+    alone does not tell. frames: in a clip, of a network that takes clips. texts: the classes of an image-text network,
+    each put into the `template`'s braces.
     """
 
     model: str | None = None

@@ -777,15 +777,6 @@ def test_other_kinds_of_files_are_called_by_their_name(kind: str, trust: bool) -
         checkpoints.read(Path("other.pth"), trust=trust)
 
 
-@pytest.mark.parametrize(
-    ("suffix", "kind"), [("onnx", "an ONNX"), ("tflite", "a TensorFlow Lite"), ("mlmodel", "a Core ML")]
-)
-def test_graphs_of_other_runtimes_are_called_so(suffix: str, kind: str) -> None:
-    Path(f"net.{suffix}").write_bytes(b"\x08\x07\x12\x07pytorch" + bytes(300))
-    with pytest.raises(SetupError, match=f"net.{suffix} is {kind} graph, whose layers can't be looked into: give the"):
-        checkpoints.read(Path(f"net.{suffix}"))
-
-
 def test_a_plain_zip_is_no_checkpoint() -> None:
     with zipfile.ZipFile("other.pth", "w") as archive:
         archive.writestr("weights.txt", "1 2 3")

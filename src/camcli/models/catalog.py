@@ -23,6 +23,8 @@ TIMM = "timm:"
 HF = "hf:"
 # And those of open_clip's with this.
 OPEN_CLIP = "open_clip:"
+# And files of ultralytics' with this.
+ULTRALYTICS = "ultralytics:"
 # torchvision's sub-packages whose models are explained, by task; and what the others hold.
 TASKS = {"segmentation": "segment", "detection": "detect", "video": "watch"}
 _KINDS = {"optical_flow": "an optical flow model"}
@@ -108,9 +110,13 @@ def unknown_weights(name: str, weights: str) -> RequestError:
     return unknown(f"weights for {name}", weights, known, f"camcli models {name}")
 
 
+def is_ultralytics(name: str) -> bool:
+    return name.startswith(ULTRALYTICS)
+
+
 def is_user_code(name: str) -> bool:
     """True if the name is `module:factory` or `file.py:factory`."""
-    return ":" in name and not name.startswith((TIMM, HF, OPEN_CLIP))
+    return ":" in name and not name.startswith((TIMM, HF, OPEN_CLIP, ULTRALYTICS))
 
 
 def _registered(tree: ast.Module, family: str) -> list[Entry]:

@@ -8,19 +8,24 @@ from typing import Any
 
 from torch import Tensor, nn
 
+from camcli.entries import Box
+
 
 @contextmanager
-def contents(net: nn.Module) -> Iterator[list[tuple[float, float]]]:
-    """The shares (x, y) of its canvas that the first picture fills, once the network has run inside the block; empty if
-    it pads nothing. torchvision's transforms tell it: their output has `tensors` and the `image_sizes` in them."""
-    seen: list[tuple[float, float]] = []
+def contents(net: nn.Module) -> Iterator[list[Box]]:
+    """The part of its canvas that the first picture fills, as in `Outputs`, once the network has run inside the block;
+    empty if it does not tell. torchvision's transforms tell it: their output has `tensors` and the `image_sizes` in
+    them; the pictures' `corners` (top, left) too, if they are not the canvas's."""
+    seen: list[Box] = []
 
     def look(module: nn.Module, args: Any, output: Any) -> None:
         for part in output if isinstance(output, tuple) else (output,):
             tensors, sizes = getattr(part, "tensors", None), getattr(part, "image_sizes", None)
             if isinstance(tensors, Tensor) and tensors.ndim == 4 and sizes:
                 (height, width), (full_height, full_width) = sizes[0], tensors.shape[2:]
-                seen.append((width / full_width, height / full_height))
+                top, left = getattr(part, "corners", ((0, 0),))[0]
+                x0, y0 = left / full_width, top / full_height
+                seen.append((x0, y0, x0 + width / full_width, y0 + height / full_height))
 
     with ExitStack() as stack:
         for module in net.modules():

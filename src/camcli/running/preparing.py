@@ -30,6 +30,7 @@ from camcli.running import tuning
 from camcli.running.tuning import Tuned
 from camcli.specs import Spec
 from camcli.tasks.embed import Embed
+from camcli.tasks.outputs import WHOLE
 
 # They end no classifier.
 _NORMS = (nn.modules.batchnorm._NormBase, nn.LayerNorm, nn.GroupNorm)
@@ -222,7 +223,7 @@ class _Preparation:
         Raises: SetupError: its maps don't lie as the picture does.
         """
         with torch.no_grad():
-            told = network.outputs(grey[:1]).content != (1.0, 1.0)
+            told = network.outputs(grey[:1]).content not in (None, WHOLE)
         if levels and not told:
             finest = max(levels, key=lambda layer: layer.shape[1] * layer.shape[2])
             _, note = placing.placed(network, finest, _noise(2, grey), self._model.name)

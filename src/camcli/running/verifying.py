@@ -151,9 +151,8 @@ def _spec(given: Row, trusted: Trusted, made_by: str = "another version") -> Spe
     if weights_url(spec) is not None and spec.weights != trusted.weights:
         raise RequestError(f"the rows fetch {spec.weights}: if you trust it, say so with --weights {spec.weights}")
     if spec.trust_checkpoint and not trusted.checkpoint:
-        raise RequestError(
-            f"the rows load {spec.weights} with --trust-checkpoint: if you trust it, give the flag again"
-        )
+        named = spec.model if catalog.is_ultralytics(spec.model or "") else spec.weights
+        raise RequestError(f"the rows load {named} with --trust-checkpoint: if you trust it, give the flag again")
     return spec
 
 

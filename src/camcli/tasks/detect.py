@@ -19,7 +19,7 @@ from torch import Tensor, nn
 from camcli.entries import Box, Entry, Place, Placement, Point, Region
 from camcli.errors import SetupError
 from camcli.records import Fit
-from camcli.tasks.outputs import Outputs, asked
+from camcli.tasks.outputs import WHOLE, Outputs, asked
 from camcli.tasks.provenance import Tables
 from camcli.tasks.tables import NoTableError
 from camcli.tasks.targets import OfDetection, Target
@@ -221,7 +221,7 @@ class DetectPrediction(Ranked):
     labels: Sequence[str]
     found: Found
     placement: Placement
-    content: tuple[float, float]
+    content: Box | None
 
     @property
     def refusal(self) -> Refusal | None:
@@ -251,11 +251,13 @@ class DetectPrediction(Ranked):
     @property
     def covers(self) -> Box | None:
         """The box that a map of the network's own canvas covers, with the padding."""
-        x0, y0, x1, y1 = self.placement.box
-        share_x, share_y = self.content
-        if (share_x, share_y) == (1.0, 1.0):
+        if self.content in (None, WHOLE):
             return None
-        return x0, y0, x0 + (x1 - x0) / share_x, y0 + (y1 - y0) / share_y
+        x0, y0, x1, y1 = self.placement.box
+        left, top, right, bottom = self.content
+        wide, high = (x1 - x0) / (right - left), (y1 - y0) / (bottom - top)
+        x0, y0 = x0 - left * wide, y0 - top * high
+        return x0, y0, x0 + wide, y0 + high
 
     def _place(self, key: int) -> Place:
         given = self.found.given

@@ -10,6 +10,7 @@ from typing import TYPE_CHECKING, Any
 import torch
 from torch import Tensor, nn
 
+from camcli.entries import Box
 from camcli.errors import SetupError
 from camcli.machine.faults import device_failed, lacks_memory
 from camcli.tasks.tables import tensors_in, with_each
@@ -17,19 +18,23 @@ from camcli.tasks.tables import tensors_in, with_each
 if TYPE_CHECKING:
     from camcli.tasks.task import Task
 
+# The part of its canvas that a picture fills without padding.
+WHOLE: Box = (0.0, 0.0, 1.0, 1.0)
+
 
 @dataclass(frozen=True, slots=True, eq=False)
 class Outputs:
     """The outputs of one forward: `raw` as the network returned it, `scores` (N, K) before any activation.
 
-    `content`: the shares (x, y) of the network's own canvas that a picture fills, if it lays them on one.
+    `content`: the box (x0, y0, x1, y1) that a picture fills on the network's own canvas, in shares of its sides; None
+    if the network does not tell of any.
     """
 
     raw: Any
     scores: Tensor
     task: Task
     embedding: Tensor | None = None
-    content: tuple[float, float] = (1.0, 1.0)
+    content: Box | None = None
 
     @property
     def probabilities(self) -> Tensor:

@@ -20,8 +20,8 @@ ModelName = Annotated[
         "--model",
         "-m",
         metavar="NAME",
-        help="Name (see `camcli models`), timm:NAME, open_clip:NAME, hf:FOLDER or hf:ORG/NAME, or your code: "
-        "module:factory, FILE.py:factory. "
+        help="Name (see `camcli models`), timm:NAME, open_clip:NAME, hf:FOLDER or hf:ORG/NAME, ultralytics:FILE.pt, "
+        "FILE.onnx, or your code: module:factory, FILE.py:factory. "
         "Default: what fits --weights FILE, else the bundled model.",
         autocompletion=complete_model,
         show_default=False,

@@ -9,11 +9,12 @@ from dataclasses import replace
 from importlib import import_module
 from importlib.util import find_spec
 from pathlib import Path
-from typing import TYPE_CHECKING
+from typing import TYPE_CHECKING, Any
 
 from camcli.errors import CamcliError, RequestError, SetupError, unknown
 from camcli.models import catalog
 from camcli.models.model import Architecture, parsed
+from camcli.models.weights import formats
 from camcli.specs import ModelSpec
 
 if TYPE_CHECKING:
@@ -36,6 +37,7 @@ _OF_LIBRARY = {
     catalog.OPEN_CLIP: ("open_clip", "open_clip"),
 }
 _TAKES_TEXTS = ("hugging_face", "open_clip")
+_OF_ONNX = ("onnx", "onnx2pytorch", "onnxruntime")
 # Endings of files that are taken for models.
 _WEIGHTS = frozenset({".pth", ".pt", ".ckpt", ".bin", ".safetensors", ".tar", ".pkl", ".h5", ".onnx"})
 
@@ -49,8 +51,12 @@ def architecture_of(spec: ModelSpec, tensors: Mapping[str, Tensor] | None = None
         raise RequestError(f"--task {spec.task}: {name} is there to {own}")
     if library := _library_of(name):
         source, _ = library
+    elif catalog.is_ultralytics(name):
+        source = "ultralytics"
     elif catalog.is_user_code(name):
         source = "user_code"
+    elif _is_onnx(name):
+        source = "onnx"
     else:
         source = "bundled" if name == catalog.BUNDLED else _OF_TASK[catalog.task_of(name)]
     if spec.texts and source not in _TAKES_TEXTS:
@@ -58,7 +64,9 @@ def architecture_of(spec: ModelSpec, tensors: Mapping[str, Tensor] | None = None
             f"--text goes with image-text models, {catalog.OPEN_CLIP}NAME or {catalog.HF}FOLDER; "
             f"{name} takes pictures alone"
         )
-    words = {"texts": spec.sentences} if spec.texts else {}
+    words: dict[str, Any] = {"texts": spec.sentences} if spec.texts else {}
+    if source == "ultralytics":
+        words["trust"] = spec.trust_checkpoint
     module = import_module(f"{__name__}.{source}")
     found: Architecture = module.architecture(name, spec.weights, parsed(spec.model_args), tensors, **words)
     return replace(found, labels=spec.texts) if spec.texts else found
@@ -102,12 +110,12 @@ def check_name(name: str) -> None:
         if find_spec(package) is None:
             extra = name.partition(":")[0]
             raise SetupError(f"{name}: {package} is not installed: `pip install camcli[{extra}]`")
+    elif catalog.is_ultralytics(name):
+        _check_ultralytics(name)
     elif catalog.is_user_code(name):
-        where, _, attribute = name.rpartition(":")
-        if not where or not attribute:
-            raise RequestError(f"--model {name!r}: write module:factory or path/to/file.py:factory")
-        if where.endswith(".py") and not Path(where).is_file():
-            raise RequestError(f"no such file: {where}")
+        _check_code(name)
+    elif _is_onnx(name):
+        _check_onnx(name)
     elif name.startswith("quantized_") and (twin := name.removeprefix("quantized_")) in catalog.names():
         raise SetupError(
             f"{name} computes in integers, where no gradient exists, and every method here follows one: "
@@ -123,8 +131,41 @@ def _library_of(name: str) -> tuple[str, str] | None:
     return next((library for prefix, library in _OF_LIBRARY.items() if name.startswith(prefix)), None)
 
 
+def _check_code(name: str) -> None:
+    """Raises: RequestError: it is no `module:factory`, or there is no such file."""
+    where, _, attribute = name.rpartition(":")
+    if not where or not attribute:
+        raise RequestError(f"--model {name!r}: write module:factory or path/to/file.py:factory")
+    if where.endswith(".py") and not Path(where).is_file():
+        raise RequestError(f"no such file: {where}")
+
+
+def _is_onnx(name: str) -> bool:
+    """True if it is the name of an ONNX file, whatever its ending is."""
+    return os.path.exists(name) and Path(name).is_file() and formats.is_onnx(Path(name))
+
+
+def _check_onnx(name: str) -> None:
+    """Raises: SetupError: a package of the extra is not installed."""
+    if missing := next((package for package in _OF_ONNX if find_spec(package) is None), None):
+        raise SetupError(f"{name} is an ONNX graph, and {missing} is not installed: `pip install camcli[onnx]`")
+
+
+def _check_ultralytics(name: str) -> None:
+    """Raises: RequestError: there is no such file; SetupError: the package is not installed."""
+    if not Path(name.removeprefix(catalog.ULTRALYTICS)).is_file():
+        raise RequestError(f"{name}: no such file")
+    if find_spec("ultralytics") is None:
+        raise SetupError(
+            f"{name}: ultralytics is not installed: `pip install ultralytics` (its licence is AGPL-3.0, so that no "
+            "extra of camcli's brings it)"
+        )
+
+
 def _not_listed(name: str) -> CamcliError:
     """The error for a name that is none of the classifiers': what else it is, or which are near."""
+    if os.path.exists(name) and (what := formats.told(Path(name))):
+        return SetupError(f"--model {name}: it is {what}")
     if os.path.exists(name) or Path(name).suffix.lower() in _WEIGHTS:
         return RequestError(f"--model {name}: a file or folder of weights is named with --weights {name}")
     if (kind := catalog.kind_of_other(name)) is not None:

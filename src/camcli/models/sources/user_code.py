@@ -18,6 +18,7 @@ from torch import Tensor, nn
 from torch.overrides import TorchFunctionMode
 
 from camcli.errors import CamcliError, RequestError, SetupError, unknown
+from camcli.models import catalog
 from camcli.models.model import USUAL_PRESET, Architecture, Args
 from camcli.models.sources import timm
 from camcli.tasks import declared
@@ -50,6 +51,11 @@ def pickled(made: nn.Module, file: Path) -> Architecture:
     """
     net = unwrapped(made, str(file))
     kind = f"{type(net).__module__}.{type(net).__qualname__}"
+    if kind.startswith("ultralytics."):
+        raise SetupError(
+            f"{file} is a network of ultralytics ({kind}): name it with -m {catalog.ULTRALYTICS}{file}, "
+            "without --weights"
+        )
     found = of_network(net, type(net).__name__, file.name)
     return replace(found, remarks=(f"{file} is a whole pickled network ({kind}), used as it is", *found.remarks))
 

@@ -18,7 +18,7 @@ from torch import Tensor
 
 from camcli.errors import CamcliError, SetupError
 from camcli.models import containers
-from camcli.models.weights import pickles
+from camcli.models.weights import formats, pickles
 
 _IN_FOLDER = ("model.safetensors", "model.safetensors.index.json", "pytorch_model.bin", "pytorch_model.bin.index.json")
 # A zip archive that unpacks to more than so many times its size is a bomb: weights hardly compress.
@@ -35,18 +35,17 @@ _MAX_REPEATED = 100_000_000
 _NO_WEIGHTS = (
     (b"version https://git-lfs", "a Git LFS pointer, not the file itself: run `git lfs pull`"),
     (b"<", "a web page or XML, not weights: the download went wrong"),
-    (b"\x89HDF", "an HDF5 file (Keras): convert it to a PyTorch state dict"),
     (b"\x1f\x8b", "gzip: unpack it first"),
     (b"GGUF", "a GGUF file, not a PyTorch checkpoint"),
 )
-# Graphs of other runtimes, which have no signature of their own.
-_GRAPHS = {".onnx": "an ONNX", ".tflite": "a TensorFlow Lite", ".pb": "a TensorFlow", ".mlmodel": "a Core ML"}
 
 
 def content_of(path: Path, trust: bool) -> tuple[tuple[Path, ...], str, Any]:
     """(the files it came from, their format, what they hold)."""
     if path.is_dir():
         inside = next((path / name for name in _IN_FOLDER if (path / name).is_file()), None)
+        if inside is None and (what := formats.told(path)):
+            raise SetupError(f"{path} is {what}")
         if inside is None:
             raise SetupError(f"{path} is a folder without weights: none of {', '.join(_IN_FOLDER)} is in it")
         path = inside
@@ -92,13 +91,11 @@ def _sharded(index: Path, trust: bool) -> tuple[tuple[Path, ...], str, Any]:
 
 def _check_kind(path: Path, start: bytes) -> None:
     """Refuse files that are recognisably something else, and say what."""
+    if what := formats.told(path):
+        raise SetupError(f"{path} is {what}")
     for signature, what in _NO_WEIGHTS:
         if start.startswith(signature):
             raise SetupError(f"{path} is {what}")
-    if (kind := _GRAPHS.get(path.suffix.lower())) and not start.startswith((b"PK", b"\x80")):
-        raise SetupError(
-            f"{path} is {kind} graph, whose layers can't be looked into: give the PyTorch weights it is from"
-        )
     if start[257:262] == b"ustar":
         raise SetupError(f"{path} is a tar archive, not weights: unpack it and name the file inside")
     if start.startswith(b"PK") and not zipfile.is_zipfile(path):
@@ -111,11 +108,6 @@ def _check_archive(path: Path) -> None:
     """Refuse zip archives that torch.save did not make, or that unpack to more than weights do."""
     with zipfile.ZipFile(path) as archive:
         names, infos = archive.namelist(), archive.infolist()
-    if any(name.endswith("/constants.pkl") for name in names):
-        raise SetupError(
-            f"{path} is a TorchScript archive: a compiled program whose layers can't be looked into. "
-            "Save the state_dict of the network it was made from"
-        )
     if not any(name.endswith("data.pkl") for name in names):
         raise SetupError(f"{path} is a zip archive, but not one that torch.save made")
     if len(infos) > _MAX_RECORDS:

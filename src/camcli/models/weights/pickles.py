@@ -44,6 +44,11 @@ def refusal(path: Path, message: str) -> SetupError:
             "run code. In fastai, torch.save(learn.model, FILE), and load that "
             f"{otherwise}; or Learner.save, and its network as code (--model FILE.py:factory)"
         )
+    if any(name.startswith("ultralytics.") for name in (root or "", *asked)):
+        return UnsafeFileError(
+            f"{path} is refused: it is a whole pickled network of ultralytics (YOLO), and loading it could run code. "
+            f"If you trust whoever made the file: -m ultralytics:{path} --trust-checkpoint, without --weights"
+        )
     if any(name.startswith("torch.nn.modules.") for name in (root or "", *asked)):
         made_of = root or next((name for name in asked if not name.startswith("torch.")), asked[0])
         return UnsafeFileError(
