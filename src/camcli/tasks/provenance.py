@@ -19,8 +19,8 @@ _ACTIVATIONS = frozenset(
     {getattr(owner, name) for owner in (torch, Tensor) for name in ("softmax", "sigmoid")}
     | {functional.softmax, functional.sigmoid, torch.special.expit}
 )
-# Before these a number is no choice among others, but a sum of many.
-_WEIGHTED = ("Convolution", "Addmm", "Mm", "Bmm", "Addbmm", "Baddbmm")
+# Before these a number is no choice among others, but a sum of many. With "_" they are `network.sparse`'s.
+_WEIGHTED = ("Convolution", "Addmm", "Mm", "Bmm", "Addbmm", "Baddbmm", "_Convolution", "_Linear")
 
 
 class Tables(TorchFunctionMode):
