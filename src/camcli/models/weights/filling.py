@@ -16,8 +16,10 @@ from camcli.models.weights.heads import Head
 from camcli.models.weights.misfits import differences, hint, in_the_way
 
 
-def fill(net: nn.Module, tensors: Mapping[str, Tensor], what: str, rename: Rename = str, *, whole: bool = False) -> Fit:
-    """Hand all tensors of a file to the network, the head rebuilt if the file's is another; not if it must fit `whole`.
+def fill(
+    net: nn.Module, tensors: Mapping[str, Tensor], what: str, rename: Rename = str, *, as_it_is: bool = False
+) -> Fit:
+    """Hand all tensors of a file to the network, the head rebuilt if the file's is another, but not `as_it_is`.
 
     `what` starts the error: "weights.pth does not fit resnet18".
 
@@ -26,15 +28,12 @@ def fill(net: nn.Module, tensors: Mapping[str, Tensor], what: str, rename: Renam
             of several networks in the file is meant.
     """
     own = net.state_dict()
-    fit, tensors = meet(shapes_of(own), tensors, rename)
+    fit, tensors = meet(shapes_of(own), tensors, rename, as_it_is=as_it_is)
     if fit.problems:
         found = differences(fit, limit=MAX_LISTED) + hint(fit, own, shapes_of(tensors))
         raise SetupError(f"{what}: {found}; see `camcli inspect`")
     if obstacle := in_the_way(fit, tensors):
         raise SetupError(f"{what} as it is: {obstacle}")
-    if whole and (fit.heads or fit.stem):
-        other = ", ".join((*(head.weight for head in fit.heads), *filter(None, [fit.stem])))
-        raise SetupError(f"{what}: {other} of another shape; see `camcli inspect`")
     for head in fit.heads:
         if not _can_stand_in(net.get_submodule(head.path), head):
             kind = type(net.get_submodule(head.path)).__name__
