@@ -4,7 +4,7 @@ from __future__ import annotations
 
 import json
 import sys
-from collections.abc import Iterator, Sequence
+from collections.abc import Callable, Iterator, Sequence
 from dataclasses import asdict
 from pathlib import Path
 from typing import Any
@@ -280,10 +280,11 @@ def test_the_config_beside_a_file_gives_its_preset() -> None:
 def stub(monkeypatch: pytest.MonkeyPatch) -> None:
     """Tokens of no meaning, for networks whose tokenizer lies on the hub."""
 
-    def tokens(texts: Sequence[str]) -> Tensor:
-        return torch.ones(len(texts), 64, dtype=torch.long)
+    def tokenizer(name: str) -> Callable[[Sequence[str]], Tensor]:
+        length = open_clip.get_model_config(name)["text_cfg"].get("context_length", 77)
+        return lambda texts: torch.ones(len(texts), length, dtype=torch.long)
 
-    monkeypatch.setattr(open_clip, "get_tokenizer", lambda name: tokens)
+    monkeypatch.setattr(open_clip, "get_tokenizer", tokenizer)
 
 
 # CLIP, SigLIP, CLIPA and MobileCLIP: each way of making pictures ready that open_clip has.

@@ -46,9 +46,7 @@ def fill(
         _put(net, head)
     if fit.stem is not None:
         _widen(net.get_submodule(fit.stem.rpartition(".")[0]), tensors[fit.names[fit.stem]])
-    state = OrderedDict((name, tensors[theirs]) for name, theirs in fit.names.items())
-    # One number may stand in a list of one.
-    state.update((name, v.reshape(own[name].shape)) for name, v in state.items() if v.ndim + own[name].ndim == 1)
+    state = OrderedDict((name, _shaped(tensors[theirs], own.get(name))) for name, theirs in fit.names.items())
     state.update(
         (name, torch.zeros_like(v))
         for name, v in own.items()
@@ -68,6 +66,11 @@ def no_initialisation() -> Iterator[None]:
             if name.endswith("_") and not name.startswith("_"):
                 stack.enter_context(patch.object(nn.init, name, _unchanged))
         yield
+
+
+def _shaped(value: Tensor, own: Tensor | None) -> Tensor:
+    """The value; one number alone, or in a list of one, stands as the network has it."""
+    return value if own is None or value.ndim + own.ndim != 1 else value.reshape(own.shape)
 
 
 def _can_stand_in(module: nn.Module, head: Head) -> bool:
