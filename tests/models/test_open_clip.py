@@ -4,7 +4,7 @@ from __future__ import annotations
 
 import json
 import sys
-from collections.abc import Iterator, Sequence
+from collections.abc import Callable, Iterator, Sequence
 from dataclasses import asdict
 from pathlib import Path
 from typing import Any
@@ -17,11 +17,12 @@ from safetensors.torch import save_file
 from shell import SAMPLES, refused, run
 from torch import Tensor
 
+from camcli import Engine, Spec
 from camcli.inputs import decoding, preprocessing
 from camcli.layers import choosing
 from camcli.layers.tracing import trace
 from camcli.models import architecture_of, blueprint
-from camcli.records import Ref, Row
+from camcli.records import Explained, Ref, Row
 from camcli.specs import ModelSpec
 
 open_clip = pytest.importorskip("open_clip")
@@ -215,6 +216,37 @@ def test_grad_cam_and_le_grad_are_drawn_under_the_texts_names(name: str) -> None
     assert all(Path(file).is_file() for file in files)
 
 
+def _le_grad(net: Any, picture: Tensor, text: Tensor) -> Tensor:
+    """arXiv:2404.03214 sec. 3, step by step: each block's tokens' mean goes through the network's own end."""
+    visual = net.visual
+    tokens, total = visual._embeds(picture), torch.zeros(4, 4)
+    for block in visual.transformer.resblocks:
+        joint = block.ln_1(tokens) @ block.attn.in_proj_weight.T + block.attn.in_proj_bias
+        query, key, value = joint.view(1, 17, 3, block.attn.num_heads, -1).permute(2, 0, 3, 1, 4)
+        attention = (query @ key.mT / query.shape[-1] ** 0.5).softmax(-1)
+        tokens = tokens + block.attn.out_proj((attention @ value).transpose(1, 2).flatten(2))
+        tokens = tokens + block.mlp(block.ln_2(tokens))
+        seen = torch.nn.functional.normalize(visual.ln_post(tokens.mean(1)) @ visual.proj, dim=1)
+        score = net.logit_scale.exp() * (seen @ text).sum()
+        (gradient,) = torch.autograd.grad(score, attention, retain_graph=True)
+        total += gradient.relu().mean((0, 1, 2))[1:].view(4, 4)
+    return total / 3
+
+
+def test_le_grad_is_the_papers_formula() -> None:
+    net = made("small-ViT")
+    torch.save(net.state_dict(), "local.pt")
+    engine = Engine(
+        Spec("open_clip:small-ViT", "local.pt", texts=TEXTS, methods=("le-grad",), classes=("a cat",), exact=True)
+    )
+    (result,) = engine.explain([Ref(0, PHOTO.name, path=PHOTO)])
+    assert isinstance(result, Explained)
+    text = net.encode_text(open_clip.get_tokenizer("small-ViT")(list(TEXTS)), normalize=True)[1].detach()
+    pixels = preprocessing.view_of(result.frame, engine.model.preset, "crop").pixels
+    expected = _le_grad(net, torch.from_numpy(pixels.copy())[None], text)
+    np.testing.assert_allclose(result.attributions[0].values, expected.numpy(), rtol=1e-3, atol=1e-7)
+
+
 def test_its_rows_are_verified() -> None:
     rows = run("explain", PHOTO, "-m", "open_clip:small-RN", "-w", "none", *asked(*TEXTS), "--save", "none", "--json")
     Path("rows.jsonl").write_bytes(rows.stdout)
@@ -248,10 +280,11 @@ def test_the_config_beside_a_file_gives_its_preset() -> None:
 def stub(monkeypatch: pytest.MonkeyPatch) -> None:
     """Tokens of no meaning, for networks whose tokenizer lies on the hub."""
 
-    def tokens(texts: Sequence[str]) -> Tensor:
-        return torch.ones(len(texts), 64, dtype=torch.long)
+    def tokenizer(name: str) -> Callable[[Sequence[str]], Tensor]:
+        length = open_clip.get_model_config(name)["text_cfg"].get("context_length", 77)
+        return lambda texts: torch.ones(len(texts), length, dtype=torch.long)
 
-    monkeypatch.setattr(open_clip, "get_tokenizer", lambda name: tokens)
+    monkeypatch.setattr(open_clip, "get_tokenizer", tokenizer)
 
 
 # CLIP, SigLIP, CLIPA and MobileCLIP: each way of making pictures ready that open_clip has.
@@ -334,6 +367,17 @@ def test_what_does_not_go_is_refused(flags: tuple[str, ...], said: str) -> None:
 def test_a_network_without_weights_of_its_own_asks_for_a_file() -> None:
     line = refused(3, "explain", PHOTO, "-m", "open_clip:small-ViT", "-t", "a")
     assert "open_clip has no weights of open_clip:small-ViT: name a file with --weights FILE" in line
+
+
+def test_what_is_the_same_for_all_texts_needs_none() -> None:
+    (listing,) = run("layers", "open_clip:small-ViT", "--json").rows
+    assert (listing["layer"], listing["shape"]) == (LAYERS["small-ViT"], [64, 4, 4])
+    torch.save(made("small-ViT").state_dict(), "local.pt")
+    (facts,) = run("inspect", "local.pt", "-m", "open_clip:small-ViT", "--json").rows
+    assert (facts["architecture"], facts["problem"]) == ("open_clip:small-ViT", None)
+    assert [row["label"] for row in run("classes", "open_clip:small-ViT", *asked(*TEXTS), "--json").rows] == [*TEXTS]
+    line = refused(3, "explain", PHOTO, "-w", "local.pt")
+    assert "Its names are those of open_clip's image-text networks: --model open_clip:NAME" in line
 
 
 def test_a_network_of_another_size_is_built_for_it() -> None:

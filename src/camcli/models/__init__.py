@@ -7,7 +7,7 @@ from typing import TYPE_CHECKING, Any
 
 from camcli.models import catalog
 from camcli.models.model import Architecture, Model
-from camcli.models.sources import architecture_of, check_name, listing, typed
+from camcli.models.sources import architecture_of, check_name, listing, typed, with_a_text
 from camcli.models.weights import weights_file, weights_url
 from camcli.specs import ModelSpec
 
@@ -27,6 +27,7 @@ __all__ = [
     "typed",
     "weights_file",
     "weights_url",
+    "with_a_text",
     "with_labels",
     "with_preset",
 ]

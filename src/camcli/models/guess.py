@@ -50,7 +50,7 @@ class Candidate:
 def candidate(architecture: Architecture, tensors: Mapping[str, Tensor]) -> Candidate:
     """An architecture, asked for with a file's tensors, and how the file fits it."""
     wanted = fitting.shapes_of(_state(architecture))
-    fit, whole = fitting.meet(wanted, tensors, architecture.rename)
+    fit, whole = fitting.meet(wanted, tensors, architecture.rename, as_it_is=architecture.whole)
     own = next((shape[0] for shape in reversed(wanted.values()) if shape), 0)
     hint = misfits.hint(fit, wanted, fitting.shapes_of(whole)) if fit.problems else ""
     obstacle = "" if fit.problems else misfits.in_the_way(fit, whole)

@@ -19,7 +19,7 @@ from camcli.models import guess, labels, presets, reading
 from camcli.models.adapters import binding
 from camcli.models.model import Architecture, Model
 from camcli.models.preprocessing import changed, check_size, preset_of
-from camcli.models.sources import architecture_of, in_memory, torchvision, user_code
+from camcli.models.sources import architecture_of, in_memory, torchvision, user_code, with_a_text
 from camcli.models.weights import checkpoints, downloads, filling, misfits, weights_file, weights_url
 from camcli.models.weights.checkpoints import Checkpoint, Digest
 from camcli.specs import ModelSpec
@@ -127,7 +127,7 @@ def _as_many(names: Sequence[str], classes: int) -> tuple[str, ...]:
 def blueprint(spec: ModelSpec) -> Model:
     """See `camcli.models.blueprint`."""
     weights = "none" if spec.weights == "DEFAULT" else spec.weights  # others have presets of their own
-    spec = replace(spec, weights=weights, mean=(0.0,), std=(1.0,))  # nothing is normalised
+    spec = with_a_text(replace(spec, weights=weights, mean=(0.0,), std=(1.0,)))  # nothing is normalised
     arch = architecture_of(spec)
     # Only a real forward shows how an unknown output is read, or what a detector's head reads.
     device = "cpu" if arch.probed else "meta"
@@ -189,7 +189,7 @@ def _filled(
         return net, checkpoint.files
     if checkpoint is not None:
         what = f"{spec.weights} does not fit {arch.name}"
-        fit = filling.fill(net, checkpoint.tensors, what, arch.rename, whole=arch.whole)
+        fit = filling.fill(net, checkpoint.tensors, what, arch.rename, as_it_is=arch.whole)
         remarks += misfits.remarks(fit, spec.weights)
         return net, checkpoint.files
     if arch.fetch is None:
@@ -197,7 +197,7 @@ def _filled(
         return net, (path,) if path else ()
     path = arch.fetch(progress)
     what = f"{path} does not fit {arch.name}"
-    filling.fill(net, checkpoints.read(path).tensors, what, arch.rename, whole=arch.whole)
+    filling.fill(net, checkpoints.read(path).tensors, what, arch.rename, as_it_is=arch.whole)
     return net, (path,)
 
 

@@ -15,7 +15,7 @@ from camcli.cli.flags.model import TrustCheckpoint, WeightsKey
 from camcli.cli.flags.panels import MODEL
 from camcli.cli.flags.run import Debug, Json
 from camcli.errors import ExitCode, RequestError, SetupError
-from camcli.models import architecture_of, catalog, check_name, presets
+from camcli.models import architecture_of, catalog, check_name, presets, with_a_text
 from camcli.specs import ModelSpec
 
 if TYPE_CHECKING:
@@ -115,7 +115,8 @@ def _fit(checkpoint: Checkpoint, file: str, model: str | None, key: str | None) 
     if model is None and checkpoint.network is not None:
         return _itself(checkpoint, file)
     if model is not None:
-        candidates = [guess.candidate(architecture_of(ModelSpec(model, file), checkpoint.tensors), checkpoint.tensors)]
+        named = architecture_of(with_a_text(ModelSpec(model, file)), checkpoint.tensors)
+        candidates = [guess.candidate(named, checkpoint.tensors)]
     else:
         candidates = guess.ranked(checkpoint.tensors)
     fits = guess.fitting_ones(candidates)

@@ -72,6 +72,12 @@ def architecture_of(spec: ModelSpec, tensors: Mapping[str, Tensor] | None = None
     return replace(found, labels=spec.texts) if spec.texts else found
 
 
+def with_a_text(spec: ModelSpec) -> ModelSpec:
+    """The spec, with a text if its network needs one and has none: for what is the same for all texts."""
+    lacks = (spec.model or "").startswith(catalog.OPEN_CLIP) and not spec.texts
+    return replace(spec, texts=("-",)) if lacks else spec
+
+
 def listing(pattern: str) -> list[catalog.Entry] | None:
     """A library's networks whose names match a wildcard such as `timm:res*`; None if it begins as none does that lists
     its own.

@@ -81,7 +81,7 @@ def architecture(
         preset=preset,
         labels=None,
         weights=named.tag or weights,
-        fetch=partial(_downloaded, named) if named.tag else None,
+        fetch=partial(_downloaded, named) if named.file is None and weights != "none" else None,
         rename=_under_text if named.keeps_text_apart else str,
         read=adapters.read,
         bind=partial(_with_texts, name, tokens, preset),
@@ -131,12 +131,12 @@ def _named(name: str, weights: str, args: Args, file: Path | None, texts: Sequen
     return _Named(name, bare, open_clip.get_model_config(bare), args, tag, told, file)
 
 
-def _tag(name: str, bare: str, weights: str) -> str:
-    """The tag, as open_clip writes it. Raises: RequestError: no such one; SetupError: the network has none."""
+def _tag(name: str, bare: str, weights: str) -> str | None:
+    """The tag, as open_clip writes it; None if it has no weights of the network. Raises: RequestError: no such tag."""
     tags = [str(tag) for tag in _open_clip().list_pretrained_tags_by_model(bare)]
-    if not tags:
-        raise SetupError(f"open_clip has no weights of {name}: name a file with --weights FILE")
-    found = tags[0] if weights == "DEFAULT" else weights.lower().replace("-", "_")
+    if weights == "DEFAULT":
+        return tags[0] if tags else None
+    found = weights.lower().replace("-", "_")
     if found not in tags:
         raise unknown(f"weights for {name}", weights, ["DEFAULT", *tags, "none"], f"camcli models '{name}'")
     return found
@@ -152,6 +152,8 @@ def _built(named: _Named, initialise: bool) -> nn.Module:
 
 def _downloaded(named: _Named, progress: bool) -> Path:
     """The file of the tag's weights, downloaded if it is not in the cache. Raises: SetupError: it can't be had."""
+    if named.tag is None:
+        raise SetupError(f"open_clip has no weights of {named.name}: name a file with --weights FILE")
     try:
         with quiet(), nullcontext() if progress else redirect_stderr(io.StringIO()):
             return Path(_open_clip().download_pretrained(dict(named.told)))

@@ -59,6 +59,11 @@ _TELLING = (
         "--model-arg pretrained_model_name_or_path=FOLDER, the folder that holds its config.json",
     ),
     (
+        r"(^|\.)visual\.(conv1|class_embedding|positional_embedding|proj|trunk|attnpool|attn_pool)\b",
+        "Its names are those of open_clip's image-text networks: --model open_clip:NAME, the name that it was made by, "
+        "with --text",
+    ),
+    (
         r"(^|\.)(patch_embed\.|conv_stem\.|stages\.\d|blocks\.\d+\.(attn\.qkv|norm1|\d+\.))",
         "Its names look like timm's: --model timm:NAME, the name that it was made by",
     ),

@@ -16,8 +16,10 @@ from camcli.models.weights.heads import Head
 from camcli.models.weights.misfits import differences, hint, in_the_way
 
 
-def fill(net: nn.Module, tensors: Mapping[str, Tensor], what: str, rename: Rename = str, *, whole: bool = False) -> Fit:
-    """Hand all tensors of a file to the network, the head rebuilt if the file's is another; not if it must fit `whole`.
+def fill(
+    net: nn.Module, tensors: Mapping[str, Tensor], what: str, rename: Rename = str, *, as_it_is: bool = False
+) -> Fit:
+    """Hand all tensors of a file to the network, the head rebuilt if the file's is another, but not `as_it_is`.
 
     `what` starts the error: "weights.pth does not fit resnet18".
 
@@ -26,15 +28,12 @@ def fill(net: nn.Module, tensors: Mapping[str, Tensor], what: str, rename: Renam
             of several networks in the file is meant.
     """
     own = net.state_dict()
-    fit, tensors = meet(shapes_of(own), tensors, rename)
+    fit, tensors = meet(shapes_of(own), tensors, rename, as_it_is=as_it_is)
     if fit.problems:
         found = differences(fit, limit=MAX_LISTED) + hint(fit, own, shapes_of(tensors))
         raise SetupError(f"{what}: {found}; see `camcli inspect`")
     if obstacle := in_the_way(fit, tensors):
         raise SetupError(f"{what} as it is: {obstacle}")
-    if whole and (fit.heads or fit.stem):
-        other = ", ".join((*(head.weight for head in fit.heads), *filter(None, [fit.stem])))
-        raise SetupError(f"{what}: {other} of another shape; see `camcli inspect`")
     for head in fit.heads:
         if not _can_stand_in(net.get_submodule(head.path), head):
             kind = type(net.get_submodule(head.path)).__name__
@@ -47,9 +46,7 @@ def fill(net: nn.Module, tensors: Mapping[str, Tensor], what: str, rename: Renam
         _put(net, head)
     if fit.stem is not None:
         _widen(net.get_submodule(fit.stem.rpartition(".")[0]), tensors[fit.names[fit.stem]])
-    state = OrderedDict((name, tensors[theirs]) for name, theirs in fit.names.items())
-    # One number may stand in a list of one.
-    state.update((name, v.reshape(own[name].shape)) for name, v in state.items() if v.ndim + own[name].ndim == 1)
+    state = OrderedDict((name, _shaped(tensors[theirs], own.get(name))) for name, theirs in fit.names.items())
     state.update(
         (name, torch.zeros_like(v))
         for name, v in own.items()
@@ -69,6 +66,11 @@ def no_initialisation() -> Iterator[None]:
             if name.endswith("_") and not name.startswith("_"):
                 stack.enter_context(patch.object(nn.init, name, _unchanged))
         yield
+
+
+def _shaped(value: Tensor, own: Tensor | None) -> Tensor:
+    """The value; one number alone, or in a list of one, stands as the network has it."""
+    return value if own is None or value.ndim + own.ndim != 1 else value.reshape(own.shape)
 
 
 def _can_stand_in(module: nn.Module, head: Head) -> bool:

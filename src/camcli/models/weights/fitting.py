@@ -74,11 +74,11 @@ def shapes_of(tensors: Mapping[str, Tensor]) -> dict[str, Shape]:
 
 
 def meet(
-    wanted: Mapping[str, Shape], tensors: Mapping[str, Tensor], rename: Rename = str
+    wanted: Mapping[str, Shape], tensors: Mapping[str, Tensor], rename: Rename = str, *, as_it_is: bool = False
 ) -> tuple[Fit, Mapping[str, Tensor]]:
     """(how a file fits a network, its tensors). Those that the network wants whole are computed from their parts."""
     whole, computed = reparametrised.computed(tensors, wanted)
-    fit = match(wanted, shapes_of(whole), rename)
+    fit = match(wanted, shapes_of(whole), rename, as_it_is=as_it_is)
     different = tuple(rival for rival in fit.rivals if not _same(fit, rival, whole))
     colours = {
         name: tuple(round(value, 4) for value in whole[name].flatten().tolist())
@@ -98,16 +98,18 @@ def below(tensors: Mapping[str, Tensor], path: str) -> Mapping[str, Tensor]:
     return {}
 
 
-def match(wanted: Mapping[str, Shape], given: Mapping[str, Shape], rename: Rename = str) -> Fit:
+def match(
+    wanted: Mapping[str, Shape], given: Mapping[str, Shape], rename: Rename = str, *, as_it_is: bool = False
+) -> Fit:
     """Find each of a network's tensors in a file.
 
     wanted, given: shapes by name, the network's in the order of its modules. rename: the file's older or foreign
-    names -> the network's; None drops one.
+    names -> the network's; None drops one. as_it_is: no head is rebuilt, and no stem.
     """
     prefix, renamed, rivals = _renamed(wanted, given, rename)
-    fit = _met(wanted, given, prefix, renamed, rivals)
+    fit = _met(wanted, given, prefix, renamed, rivals, as_it_is=as_it_is)
     if fit.problems and (numbered := children.in_order(wanted, given, _IGNORED)):
-        ordered = _met(wanted, given, "", numbered)
+        ordered = _met(wanted, given, "", numbered, as_it_is=as_it_is)
         if not ordered.problems:
             return replace(ordered, ordered=True, aside=())
     return replace(fit, rivals=rivals)
@@ -119,6 +121,8 @@ def _met(
     prefix: str,
     renamed: Mapping[str, str],
     rivals: tuple[str, ...] = (),
+    *,
+    as_it_is: bool = False,
 ) -> Fit:
     """The fit, once the file's names are the network's: what has its place and what has not."""
     names: dict[str, str] = {}
@@ -134,10 +138,10 @@ def _met(
     ]
     aside = [name for name in given if name not in renamed]
     elsewhere = [name for name in aside if _unwrapped(name, _WRAPPERS).startswith(rivals)]
-    stem = _other_channels(wanted, given, names, mismatched)
+    stem = None if as_it_is else _other_channels(wanted, given, names, mismatched)
     mismatched = [name for name in mismatched if name != stem]
     meeting = Meeting(wanted, given, renamed, missing, mismatched, (*aside, *unexpected))
-    rebuilt = heads.found(meeting)
+    rebuilt = [] if as_it_is else heads.found(meeting)
     for head in rebuilt:
         kept = {own: theirs for own, theirs in names.items() if not under(own, head.path)}
         missing = [name for name in missing if not under(name, head.path)]
