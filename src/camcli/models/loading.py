@@ -77,6 +77,7 @@ def _put_together(
     task, classes, alone = reading.task_of(arch, net, preset, spec, device, remarks)
     unnamed = labels.NO_YES if task.binary else labels.numbered(classes)
     if names is None:
+        arch = replace(arch, labels=arch.labels or declared.labels_of(net))
         names = _labels(arch, spec, checkpoint, unnamed, remarks)
     return Model(
         name=arch.name,

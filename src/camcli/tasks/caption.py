@@ -151,10 +151,15 @@ class CaptionPrediction:
     def part(self, number: int) -> Sequence[int]:
         return [number] if number <= len(self.words) else []
 
+    @property
+    def _text(self) -> str:
+        """The caption; pieces of words with WordPiece's mark, ##, go on the words before them."""
+        return " ".join(self.labels[word] for word in self.words).replace(" ##", "").removeprefix("##")
+
     def entry(self, key: int) -> Entry:
         log = float(self.logs[key])
         if key == 0:
-            return Entry(None, " ".join(self.labels[word] for word in self.words), float(np.exp(log)), log)
+            return Entry(None, self._text, float(np.exp(log)), log)
         return Entry(self.words[key - 1], self.labels[self.words[key - 1]], float(np.exp(log)), log, part=key)
 
 

@@ -17,7 +17,7 @@ from torch import Tensor, nn
 
 from camcli.errors import RequestError, SetupError
 from camcli.models import presets, transforms
-from camcli.models.adapters import backbone, masks, queries
+from camcli.models.adapters import backbone, masks, queries, words
 from camcli.models.adapters import texts as adapters
 from camcli.models.model import DETECTED, USUAL_PRESET, Architecture, Args
 from camcli.models.sources.boundary import saying
@@ -74,7 +74,7 @@ def architecture(
     source = _Source(name, folder, config, kind, role, texts)
     remarks = list(_remarks(name, config, role))
     preset, assumed = (DETECTED, False) if role == "detects" else _preset(folder, config, role, remarks)
-    named = role not in ("matches", "embeds")
+    named = role not in ("matches", "embeds", "writes")
     return Architecture(
         name=name,
         build=lambda initialise: source.filled() if filled else source.built(),
@@ -134,6 +134,8 @@ class _Source:
                 return _with_texts(net, self.folder, self.texts)
             if self.role == "detects":
                 return _as_detector(net, self.folder, self.config)
+            if self.role in ("answers", "writes"):
+                return _with_words(net, self.folder, self.config)
             return masks.Masks(net, _MASK_SIZES.get(self.kind.__name__)) if self.role == "masks" else net
 
     def _embedding(self, net: nn.Module, *, pools: bool) -> nn.Module:
@@ -187,8 +189,7 @@ def _with_texts(net: nn.Module, folder: Path, texts: Sequence[str]) -> nn.Module
     SigLIP was trained on texts that are filled up to their longest, and sees what they are filled with; others see
     texts as they are.
     """
-    loading: Any = _transformers().AutoTokenizer
-    tokenizer = loading.from_pretrained(folder, local_files_only=True, trust_remote_code=False)
+    tokenizer = _tokenizer(folder)
     full = "siglip" in type(net).__name__.lower()
     encoded = tokenizer(
         list(texts),
@@ -203,6 +204,20 @@ def _with_texts(net: nn.Module, folder: Path, texts: Sequence[str]) -> nn.Module
         embedded = adapters.embedding_of(model.get_text_features(**{key: encoded[key] for key in seen}))
     model.text_model = nn.Identity()  # its work is done
     return adapters.asked(model, embedded, ("model", model), _embed)
+
+
+def _with_words(net: nn.Module, folder: Path, config: Any) -> nn.Module:
+    """The network, told how words go in with a picture."""
+    tokenizer = _tokenizer(folder)
+    if "QuestionAnswering" in type(net).__name__:
+        return words.Answers(net, tokenizer)
+    if config.is_encoder_decoder:
+        own, start = config.decoder, config.decoder_start_token_id
+        return words.Captions(net, tokenizer, start, config.eos_token_id, own.vocab_size, "decoder_input_ids")
+    own = config.get_text_config()
+    # BLIP's captions end as its sentences are separated.
+    end = own.eos_token_id if config.model_type == "git" else own.sep_token_id
+    return words.Captions(net, tokenizer, own.bos_token_id, end, own.vocab_size, "input_ids")
 
 
 def _embed(model: Any, images: Tensor) -> Any:
@@ -225,6 +240,19 @@ def _as_detector(net: nn.Module, folder: Path, config: Any) -> nn.Module:
     most = signature(processor.post_process_object_detection).parameters.get("top_k")
     sizes = queries.Sizes(processor)
     return queries.Queries(net, config.num_labels, sizes, mean, std, most.default if most else None)
+
+
+def _tokenizer(folder: Path) -> Any:
+    """The folder's tokenizer.
+
+    Raises: SetupError: it has none. transformers then makes one that knows no word, and says nothing.
+    """
+    loading: Any = _transformers().AutoTokenizer
+    found = loading.from_pretrained(folder, local_files_only=True, trust_remote_code=False)
+    files = sorted({*found.vocab_files_names.values(), "tokenizer.json"})
+    if not any((folder / name).is_file() for name in files):
+        raise SetupError(f"{folder} has no tokenizer ({', '.join(files)}): words can't be told apart")
+    return found
 
 
 def _processor(folder: Path) -> Any:

@@ -8,12 +8,19 @@ from typing import Any, Literal
 from camcli.errors import SetupError
 
 # scores: what it gives is read as it is, of the picture or of its places. masks: each query gives a mask and a class.
-Role = Literal["scores", "detects", "masks", "matches", "embeds"]
+# answers, writes: words go in with the picture.
+Role = Literal["scores", "detects", "masks", "matches", "embeds", "answers", "writes"]
 
 _BY_ENDING: dict[str, Role] = {
     "ForImageClassification": "scores",
     "ForSemanticSegmentation": "scores",
     "ForObjectDetection": "detects",
+}
+_OF_WORDS: dict[str, Role] = {
+    "ViltForQuestionAnswering": "answers",
+    "VisionEncoderDecoderModel": "writes",
+    "BlipForConditionalGeneration": "writes",
+    "GitForCausalLM": "writes",
 }
 _MASKS = ("MaskFormerForInstanceSegmentation", "Mask2FormerForUniversalSegmentation")
 # No classifiers of these are in transformers, and yet they are backbones of pictures.
@@ -48,8 +55,8 @@ def kind_of(transformers: ModuleType, config: Any, name: str) -> tuple[Any, Role
             return kind, role
     said = ", ".join(named) or f"{config.model_type}, no architecture"
     raise SetupError(
-        f"{name} is a {said}: transformers' image classifiers, detectors, segmentation and image-text networks, and "
-        "backbones of image classifiers, are explained"
+        f"{name} is a {said}: transformers' image classifiers, detectors, segmentation and image-text networks, "
+        f"backbones of image classifiers, and {', '.join(_OF_WORDS)} are explained"
     )
 
 
@@ -57,6 +64,8 @@ def _role(transformers: ModuleType, kind: Any) -> Role | None:
     named: str = kind.__name__
     if named in _MASKS:
         return "masks"
+    if named in _OF_WORDS:
+        return _OF_WORDS[named]
     if hasattr(kind, "get_text_features"):
         return "matches"
     if (role := next((role for ending, role in _BY_ENDING.items() if ending in named), None)) is not None:

@@ -21,7 +21,6 @@ from camcli.errors import CamcliError, RequestError, SetupError, unknown
 from camcli.models import catalog
 from camcli.models.model import USUAL_PRESET, Architecture, Args
 from camcli.models.sources import timm
-from camcli.tasks import declared
 
 
 def architecture(name: str, weights: str, args: Args, tensors: Mapping[str, Tensor] | None) -> Architecture:
@@ -78,7 +77,7 @@ def described(net: nn.Module, name: str, weights: str) -> Architecture:
         name=name,
         build=lambda initialise: net,
         preset=preset or USUAL_PRESET,
-        labels=declared.labels_of(net),
+        labels=None,
         weights=weights,
         probed=True,
         foreign=True,
