@@ -2,7 +2,8 @@
 
     python examples/caption.py scenes/
     camcli explain scenes/0001.png -m examples/caption.py:model -w examples/caption.safetensors
-    camcli explain scenes/0001.png -m examples/caption.py:model -w examples/caption.safetensors --caption "a red circle and a blue square"
+    camcli explain scenes/0001.png -m examples/caption.py:model -w examples/caption.safetensors \\
+        --caption "a red circle and a blue square"
 
 The picture is where a recurrent network starts from (arXiv:1411.4555): it names the left thing, then the right one.
 """

@@ -62,6 +62,7 @@ if __name__ == "__main__":
     amounts = red(drawn)
     with torch.no_grad():
         wrong = net(pictures(drawn)) - amounts
-    print(f"R^2 {1 - wrong.square().mean() / amounts.var():.4f} on 2000 held-out scenes, {wrong.abs().mean():.2f} off on average")
+    known = 1 - wrong.square().mean() / amounts.var()
+    print(f"R^2 {known:.4f} on 2000 held-out scenes, {wrong.abs().mean():.2f} per cent off on average")
     if folder:
         save([one.pixels for one in scenes(12, seed=3)], folder)
