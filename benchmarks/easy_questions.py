@@ -1,7 +1,7 @@
 """The network of examples/vqa.py on questions that somebody else made: easy-vqa's, on its own test split.
 
     pip install easy-vqa
-    python benchmarks/easy_questions.py [--epochs 4]
+    python benchmarks/easy_questions.py [--epochs 6]
 
 It prints how many test questions are answered right, and how often Grad-CAM's peak lies on the picture's one shape, for
 200 test pictures that are asked about its shape or colour, with the share of the picture that the shape's box takes.
@@ -102,7 +102,7 @@ def open_questions(
 
 def main() -> None:
     parser = argparse.ArgumentParser(description=__doc__.splitlines()[0] if __doc__ else None)
-    parser.add_argument("--epochs", type=int, default=4)
+    parser.add_argument("--epochs", type=int, default=6)
     options = parser.parse_args()
     torch.set_num_threads(1)
     torch.manual_seed(0)
@@ -121,10 +121,9 @@ def main() -> None:
     questions, answers, numbers = easy_vqa.get_test_questions()
     pixels = pictures(easy_vqa.get_test_image_paths())
     images, asked, shown = prepared(pixels), encoded(net, questions), torch.tensor(numbers)
+    batches: Sequence[Tensor] = torch.arange(len(asked)).split(256)  # type: ignore[no-untyped-call]
     with torch.no_grad():
-        said = torch.cat(
-            [net(images[shown[rows]], asked[rows]).argmax(1) for rows in torch.arange(len(asked)).split(256)]
-        )
+        said = torch.cat([net(images[shown[rows]], asked[rows]).argmax(1) for rows in batches])
     right = np.mean([net.labels[number] == answer for number, answer in zip(said.tolist(), answers, strict=True)])
     print(f"{right:.1%} of {len(answers)} test questions answered right")
     hits, share = peaks(net, pixels, open_questions(questions, answers, numbers)[:200])

@@ -114,8 +114,9 @@ def train(net: Policy) -> None:
             maps = net.features(prepared(games.frames()))
             answer = net.judge(maps)
             choice = Categorical(logits=answer["logits"])
-            actions = choice.sample()
-            steps.append((choice.log_prob(actions), choice.entropy(), answer["value"], maps.mean()))
+            actions = choice.sample()  # type: ignore[no-untyped-call]
+            chance, doubt = choice.log_prob(actions), choice.entropy()  # type: ignore[no-untyped-call]
+            steps.append((chance, doubt, answer["value"], maps.mean()))
             games.step(actions.numpy(), rng)
         chosen, doubt, value, features = (torch.stack(parts) for parts in zip(*steps, strict=True))
         reward = torch.from_numpy(games.caught).float() * 2 - 1
@@ -125,7 +126,7 @@ def train(net: Policy) -> None:
         # Features cost something, so those that mean nothing go.
         loss = loss + 0.5 * features.mean()
         optimiser.zero_grad()
-        loss.backward()
+        loss.backward()  # type: ignore[no-untyped-call]
         optimiser.step()
 
 

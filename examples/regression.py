@@ -47,7 +47,7 @@ def model() -> nn.Module:
 def red(drawn: list[Scene]) -> Tensor:
     """(N, 1) from 0 to 100."""
     areas = [sum(int(thing.mask.sum()) for thing in one.things if thing.colour == "red") for one in drawn]
-    return torch.tensor(areas)[:, None] * 100 / SIDE**2
+    return torch.tensor([[area * 100 / SIDE**2] for area in areas])
 
 
 def train(net: Regression) -> None:

@@ -77,7 +77,8 @@ def speckled(rng: np.random.Generator) -> Scene:
 def kind(drawn: Scene) -> int:
     """A number for the thing's colour and shape."""
     (thing,) = drawn.things
-    return COLOURS.index(thing.colour) * len(SHAPES) + SHAPES.index(thing.shape)
+    number: int = COLOURS.index(thing.colour) * len(SHAPES) + SHAPES.index(thing.shape)
+    return number
 
 
 def pairs(count: int, seed: int) -> list[tuple[Scene, Scene, bool]]:
@@ -99,7 +100,7 @@ def train(net: Siamese) -> None:
 
     def loss(rows: Tensor) -> Tensor:
         """Of all pairs in a batch. One in nine is the same, and weighs as much as the other eight."""
-        maps = net.features(images[rows])
+        maps: Tensor = net.features(images[rows])
         embedded = net.embed(maps)
         alike = net.alike(embedded[:, None], embedded[None])
         same = (kinds[rows][:, None] == kinds[rows]).float()

@@ -47,8 +47,8 @@ def fit(net: nn.Module, loss: Callable[[Tensor], Tensor], samples: int, epochs: 
     steps = epochs * -(-samples // 64)
     schedule = torch.optim.lr_scheduler.OneCycleLR(optimiser, rate, steps)
     for _ in range(epochs):
-        for rows in torch.randperm(samples).split(64):
+        for rows in torch.randperm(samples).split(64):  # type: ignore[no-untyped-call]
             optimiser.zero_grad()
-            loss(rows).backward()
+            loss(rows).backward()  # type: ignore[no-untyped-call]
             optimiser.step()
             schedule.step()

@@ -126,7 +126,7 @@ def tensors(net: Vqa, asked: list[tuple[Scene, str, str, Thing]]) -> tuple[Tenso
 
 def train(net: Vqa) -> None:
     images, encoded, answers = tensors(net, asked_scenes(6000, seed=1))
-    fit(net, lambda rows: functional.cross_entropy(net(images[rows], encoded[rows]), answers[rows]), 6000, epochs=5)
+    fit(net, lambda rows: functional.cross_entropy(net(images[rows], encoded[rows]), answers[rows]), 6000, epochs=7)
 
 
 def write(folder: Path) -> None:
