@@ -2,7 +2,8 @@
 
     python examples/caption.py scenes/
     camcli explain scenes/0001.png -m examples/caption.py:model -w examples/caption.safetensors
-    camcli explain scenes/0001.png -m examples/caption.py:model -w examples/caption.safetensors --caption "a red circle and a blue square"
+    camcli explain scenes/0001.png -m examples/caption.py:model -w examples/caption.safetensors \\
+        --caption "a red circle and a blue square"
 
 The picture is where a recurrent network starts from (arXiv:1411.4555): it names the left thing, then the right one.
 """
@@ -89,7 +90,8 @@ def model() -> nn.Module:
 
 def drawn(count: int, seed: int) -> list[Scene]:
     """Scenes of a thing in the left half and one in the right half."""
-    return scenes(count, seed, things=2, columns=2)
+    found: list[Scene] = scenes(count, seed, things=2, columns=2)
+    return found
 
 
 def caption(scene: Scene) -> str:
@@ -106,10 +108,11 @@ def train(net: Caption) -> None:
     images, tokens = tensors(net, drawn(8000, seed=1))
 
     def loss(rows: Tensor) -> Tensor:
-        maps = net.features(images[rows])
+        maps: Tensor = net.features(images[rows])
         scores = net.describe(maps, tokens[rows])
         # Features cost something, so those of the background stay 0.
-        return functional.cross_entropy(scores.flatten(0, 1), tokens[rows].flatten()) + 0.3 * maps.mean()
+        wrong = functional.cross_entropy(scores.flatten(0, 1), tokens[rows].flatten())
+        return wrong + 0.3 * maps.mean()
 
     fit(net, loss, samples=8000, epochs=10, rate=4e-3)
 

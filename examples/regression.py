@@ -47,7 +47,7 @@ def model() -> nn.Module:
 def red(drawn: list[Scene]) -> Tensor:
     """(N, 1) from 0 to 100."""
     areas = [sum(int(thing.mask.sum()) for thing in one.things if thing.colour == "red") for one in drawn]
-    return torch.tensor(areas)[:, None] * 100 / SIDE**2
+    return torch.tensor([[area * 100 / SIDE**2] for area in areas])
 
 
 def train(net: Regression) -> None:
@@ -62,6 +62,7 @@ if __name__ == "__main__":
     amounts = red(drawn)
     with torch.no_grad():
         wrong = net(pictures(drawn)) - amounts
-    print(f"R^2 {1 - wrong.square().mean() / amounts.var():.4f} on 2000 held-out scenes, {wrong.abs().mean():.2f} off on average")
+    known = 1 - wrong.square().mean() / amounts.var()
+    print(f"R^2 {known:.4f} on 2000 held-out scenes, {wrong.abs().mean():.2f} per cent off on average")
     if folder:
         save([one.pixels for one in scenes(12, seed=3)], folder)

@@ -107,11 +107,12 @@ def _thing(rng: np.random.Generator, column: int, width: int) -> Thing:
 def _outline(shape: str, side: int) -> NDArray[np.bool_]:
     # Across and down the box, from -1 to 1.
     down, across = (np.mgrid[:side, :side] + 0.5) / side * 2 - 1
+    inside = np.ones((side, side), bool)
     if shape == "circle":
-        return across**2 + down**2 <= 1
+        inside &= across**2 + down**2 <= 1
     if shape == "triangle":
-        return abs(across) <= (down + 1) / 2
-    return np.ones((side, side), bool)
+        inside &= abs(across) <= (down + 1) / 2
+    return inside
 
 
 def _apart(box: tuple[int, int, int, int], other: tuple[int, int, int, int]) -> bool:

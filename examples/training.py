@@ -1,8 +1,8 @@
 """What the example networks' commands share: training on one thread, and weights beside the code.
 
-    python examples/vqa.py              prints how well the shipped weights do on scenes that weren't trained on
-    python examples/vqa.py scenes/      also writes scenes to ask about into a folder
-    python examples/vqa.py --train      trains the weights anew
+python examples/vqa.py              prints how well the shipped weights do on scenes that weren't trained on
+python examples/vqa.py scenes/      also writes scenes to ask about into a folder
+python examples/vqa.py --train      trains the weights anew
 """
 
 from __future__ import annotations
@@ -19,17 +19,19 @@ from torch import Tensor, nn
 Net = TypeVar("Net", bound=nn.Module)
 
 
-def command(about: str | None, file: str, make: Callable[[], Net], train: Callable[[Net], None]) -> tuple[Net, Path | None]:
+def command(
+    about: str | None, file: str, make: Callable[[], Net], train: Callable[[Net], None], seed: int = 0
+) -> tuple[Net, Path | None]:
     """The network with its weights, in eval mode, and the folder that the command names.
 
-    The weights lie beside `file`, the network's code. Without them, or with --train, it is trained, from seed 0.
+    The weights lie beside `file`, the network's code. Without them, or with --train, it is trained, from the seed.
     """
     parser = argparse.ArgumentParser(description=(about or "").splitlines()[0])
     parser.add_argument("folder", nargs="?", type=Path, help="where to write scenes to ask about")
     parser.add_argument("--train", action="store_true", help="train the weights anew")
     asked = parser.parse_args()
     torch.set_num_threads(1)
-    torch.manual_seed(0)
+    torch.manual_seed(seed)
     net = make()
     weights = Path(file).with_suffix(".safetensors")
     if asked.train or not weights.exists():
@@ -45,8 +47,8 @@ def fit(net: nn.Module, loss: Callable[[Tensor], Tensor], samples: int, epochs: 
     steps = epochs * -(-samples // 64)
     schedule = torch.optim.lr_scheduler.OneCycleLR(optimiser, rate, steps)
     for _ in range(epochs):
-        for rows in torch.randperm(samples).split(64):
+        for rows in torch.randperm(samples).split(64):  # type: ignore[no-untyped-call]
             optimiser.zero_grad()
-            loss(rows).backward()
+            loss(rows).backward()  # type: ignore[no-untyped-call]
             optimiser.step()
             schedule.step()

@@ -1,7 +1,8 @@
 """A network that answers questions about scenes of coloured shapes, with its weights.
 
     python examples/vqa.py scenes/
-    camcli explain scenes/0001.png -m examples/vqa.py:model -w examples/vqa.safetensors --question "what colour is the circle"
+    camcli explain scenes/0001.png -m examples/vqa.py:model -w examples/vqa.safetensors \\
+        --question "what colour is the circle"
     camcli explain scenes/scenes.jsonl -m examples/vqa.py:model -w examples/vqa.safetensors
 
 The question bends the picture's features twice (FiLM, arXiv:1709.07871), and their mean is the answer.
@@ -40,7 +41,10 @@ class Film(nn.Module):
 
 
 class Vqa(nn.Module):
-    """Scores of the answers, (N, answers), of pictures (N, 3, H, W) and questions (N, 6): words' numbers from 1, then 0."""
+    """Scores of the answers, (N, answers), of pictures (N, 3, H, W) and questions (N, 6).
+
+    A question is its words' numbers, from 1, filled up with 0.
+    """
 
     task = "answer"
     takes: ClassVar[Mapping[str, Any]] = {"question": "what colour is the circle"}
@@ -122,7 +126,7 @@ def tensors(net: Vqa, asked: list[tuple[Scene, str, str, Thing]]) -> tuple[Tenso
 
 def train(net: Vqa) -> None:
     images, encoded, answers = tensors(net, asked_scenes(6000, seed=1))
-    fit(net, lambda rows: functional.cross_entropy(net(images[rows], encoded[rows]), answers[rows]), 6000, epochs=5)
+    fit(net, lambda rows: functional.cross_entropy(net(images[rows], encoded[rows]), answers[rows]), 6000, epochs=7)
 
 
 def write(folder: Path) -> None:
