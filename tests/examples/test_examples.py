@@ -114,3 +114,66 @@ def test_words_are_about_their_things() -> None:
         on_own = share([within(peak(row, word), scene.things[own].box) for row, scene in kept])
         on_other = share([within(peak(row, word), scene.things[1 - own].box) for row, scene in kept])
         assert on_own >= max(8 * on_other, 0.3), (word, on_own, on_other)
+
+
+def test_a_policy_looks_at_ball_and_paddle_and_never_at_the_bird() -> None:
+    import policy
+    from safetensors.torch import load_file
+
+    net = policy.model()
+    net.load_state_dict(load_file(EXAMPLES / "policy.safetensors"))
+    games, _ = policy.played(net, SCENES, seed=9)
+    assert games.caught.mean() >= 0.99
+    rng = np.random.default_rng(4)
+    games, cells = policy.Games.new(SCENES, rng), []
+    frames = []
+    for number in range(SCENES):
+        if games.over:
+            games = policy.Games.new(SCENES, rng)
+        frames.append(games.frames()[number])
+        cells.append((games.bird[number].tolist(), int(games.paddle[number])))
+        games.step(rng.integers(0, 3, SCENES), rng)
+    names = drawn(frames)
+
+    def peaks(*flags: object) -> list[tuple[int, int]]:
+        """(row, column) in cells."""
+        return [(y // policy.CELL, x // policy.CELL) for x, y in map(peak, rows_of(*names, *model("policy"), *flags))]
+
+    acted, valued = peaks(), peaks("--quantity", "value")
+    assert share([list(own) == bird for own, (bird, _) in zip(acted, cells, strict=True)]) <= 0.01
+    bottom = policy.CELLS - 1
+    on_paddle = [own[0] == bottom and abs(own[1] - paddle) <= 1 for own, (_, paddle) in zip(valued, cells, strict=True)]
+    assert share(on_paddle) >= 0.85
+
+
+def test_two_pictures_are_alike_by_their_things() -> None:
+    import siamese
+
+    pairs = siamese.pairs(SCENES, seed=9)
+    firsts = drawn([first.pixels for first, *_ in pairs])
+    for number, (_, second, _) in enumerate(pairs):
+        Image.fromarray(second.pixels).save(f"other{number:03}.png")
+    given = [{"image": name, "partner": f"other{number:03}.png"} for number, name in enumerate(firsts)]
+    rows = rows_of("-", *model("siamese"), "-M", "hires-cam", stdin=lines(given))
+    assert len(rows) == 2 * SCENES
+    for which in (0, 1):
+        own = rows[which::2]
+        told = [row["explanations"][0]["target"]["value"] > 0 for row in own]
+        assert share([each == same for each, (*_, same) in zip(told, pairs, strict=True)]) >= 0.95
+        # A map shows what speaks for likeness, so of those that are alike.
+        alike = [(row, scenes[which]) for row, (*scenes, same) in zip(own, pairs, strict=True) if same]
+        assert share([within(peak(row), scene.things[0].box) for row, scene in alike]) >= 0.8
+
+
+def test_an_amount_is_read_off_what_has_it() -> None:
+    import regression
+    import shapes
+
+    scenes = shapes.scenes(SCENES, seed=9)
+    rows = rows_of(*drawn([scene.pixels for scene in scenes]), *model("regression"))
+    amounts = regression.red(scenes)[:, 0].numpy()
+    found = np.array([row["top"][0]["logit"] for row in rows])
+    assert 1 - np.square(found - amounts).mean() / amounts.var() >= 0.98
+    assert {row["explanations"][0]["target"]["name"] for row in rows} == {"0 red pixels"}
+    red = [(row, [t for t in scene.things if t.colour == "red"]) for row, scene in zip(rows, scenes, strict=True)]
+    assert share([any(within(peak(row), thing.box) for thing in things) for row, things in red if things]) >= 0.9
