@@ -18,6 +18,7 @@ from shell import ROOT, SAMPLES, run
 
 from camcli import cli, methods
 from camcli.errors import ExitCode
+from camcli.tasks.caption import Caption
 from camcli.tasks.classify import Classify
 from camcli.tasks.detect import Detect
 from camcli.tasks.segment import Segment
@@ -107,8 +108,8 @@ def test_the_python_guide_runs_and_counts_its_lines_rightly(
 
 def methods_by_task() -> str:
     """The table of docs/places.md: which method goes with which task, and why not."""
-    tasks = (Classify(), Watch(), Segment(), Detect())
-    lines = [f"| method | {' | '.join(task.name for task in tasks)} |", "|---|---|---|---|---|"]
+    tasks = (Classify(), Watch(), Segment(), Detect(), Caption(end=0))
+    lines = [f"| method | {' | '.join(task.name for task in tasks)} |", "|---" * (1 + len(tasks)) + "|"]
     reasons: dict[str, int] = {}
     for name in methods.names():
         needs = methods.get(name).needs
@@ -132,6 +133,17 @@ def test_the_guide_to_places_runs(tmp_path: Path) -> None:
     done = shell(script, ROOT)
     assert done.returncode == 0, done.stderr
     assert sorted(path.name for path in tmp_path.glob("*.jpg")) == ["detection.jpg", "pixel.jpg", "region.jpg"]
+
+
+@pytest.mark.exhaustive
+def test_the_guide_to_words_runs(tmp_path: Path) -> None:
+    (script,) = re.findall(r"```sh\n(.*?)```", (ROOT / "docs" / "words.md").read_text(), re.DOTALL)
+    for name in ("examples", "sample_images"):
+        shutil.copytree(ROOT / name, tmp_path / name)
+    done = shell(script, tmp_path)
+    assert done.returncode == 0, done.stderr
+    assert len((tmp_path / "answers.jsonl").read_text().splitlines()) == 12
+    assert len(list((tmp_path / "acts").glob("*.strip.jpg"))) == 11
 
 
 @pytest.mark.exhaustive

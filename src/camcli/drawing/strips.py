@@ -35,7 +35,9 @@ def strip(frame: Frame, box: Box, attributions: Sequence[Attribution], style: St
     rows = [tiles[at : at + _COLUMNS] for at in range(0, len(tiles), _COLUMNS)]
     first = attributions[0]
     whole = [own.target.label for own in attributions if own.target.entry is not None and own.target.entry.id is None]
-    title = "  ·  ".join(filter(None, (*whole, first.method, first.layer)))
+    question = frame.ref.bound.get("question")
+    asked = [question] if isinstance(question, str) else []
+    title = "  ·  ".join(filter(None, (*asked, *whole, first.method, first.layer)))
     return sheet(rows, [title, *[""] * (len(rows) - 1)])
 
 

@@ -25,6 +25,7 @@ from camcli.models.weights.checkpoints import Checkpoint, Digest
 from camcli.specs import ModelSpec
 from camcli.tasks import classify, declared
 from camcli.tasks.classify import Classify
+from camcli.tasks.regress import Regress
 
 
 @machine_failures()
@@ -76,9 +77,12 @@ def _put_together(
     preset = preset_of(arch, net, spec, checkpoint, remarks)
     task, classes, alone = reading.task_of(arch, net, preset, spec, device, remarks)
     unnamed = labels.NO_YES if task.binary else labels.numbered(classes)
+    own = arch.labels or declared.labels_of(net)
+    if isinstance(task, Regress):
+        unnamed = task.unnamed(classes)
+        own = own or unnamed
     if names is None:
-        arch = replace(arch, labels=arch.labels or declared.labels_of(net))
-        names = _labels(arch, spec, checkpoint, unnamed, remarks)
+        names = _labels(replace(arch, labels=own), spec, checkpoint, unnamed, remarks)
     return Model(
         name=arch.name,
         net=net,

@@ -26,6 +26,10 @@ class Regress(Classify):
 
     activation: Reading = "none"
 
+    def unnamed(self, count: int) -> tuple[str, ...]:
+        """Names of so many outputs that nobody has named."""
+        return tuple(f"output {number}" for number in range(count))
+
     def predictions(
         self, outputs: Outputs, labels: Sequence[str], placements: Sequence[Placement]
     ) -> list[ClassPrediction]:
@@ -44,3 +48,6 @@ class Liken(Regress):
     name: ClassVar[str] = "liken"
     usual: ClassVar[str] = "similarity"
     quantities: ClassVar = MappingProxyType({"similarity": "the network's own number"})
+
+    def unnamed(self, count: int) -> tuple[str, ...]:
+        return ("similarity",) if count == 1 else Regress.unnamed(self, count)
