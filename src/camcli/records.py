@@ -62,6 +62,11 @@ class Ref:
     bound: Mapping[str, Any] = field(default_factory=dict, hash=False)
     held: Any = field(default=None, compare=False, repr=False)
 
+    @property
+    def source(self) -> bytes | Path:
+        """Its file's bytes, if they are here, or its path."""
+        return self.data if self.data is not None else self.path or Path(self.name)
+
 
 @dataclass(frozen=True, slots=True)
 class Decoding:
@@ -257,11 +262,6 @@ class Attribution:
     box: Box | None = None
     neurons: tuple[Neuron, ...] = ()
     sanity: tuple[SanityCheck, ...] = ()
-
-    @property
-    def is_clip(self) -> bool:
-        """True if it has an axis of time."""
-        return self.values.ndim == (3 if self.kind == "map" else 4)
 
     @property
     def unchanged_by(self) -> tuple[str, ...]:

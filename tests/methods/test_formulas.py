@@ -17,6 +17,7 @@ from formulas import BLACK, IDS, NETS, SIZE, WEIGHTED, WHOLE, Picture, Pooled, R
 from torch import Tensor, nn
 
 from camcli import methods
+from camcli.errors import SetupError
 from camcli.network import variants
 from camcli.network.evidence import Evidence
 from camcli.network.forward import Forward
@@ -383,6 +384,37 @@ def test_full_gradients_sum_to_the_score(kind: str) -> None:
     for term in evidence.bias_grads:
         total = total + term.sum((1, 2, 3))
     formulas.agree(total, evidence.value)
+
+
+def test_full_gradients_of_a_batch_norm_without_weights_sum_to_the_score() -> None:
+    def evidence(net: nn.Module, images: Tensor) -> Evidence:
+        forward = Forward(Network(net.to(images.dtype).eval()), images, [], methods.get("full-grad").needs)
+        return Evidence(forward, OfClass(IDS))
+
+    found = evidence(_Plainly(track_running_stats=True), formulas.batch().double())
+    total = (found.input_grads * found.images).sum((1, 2, 3))
+    formulas.agree(sum((term.sum((1, 2, 3)) for term in found.bias_grads), start=total), found.value)
+    with pytest.raises(SetupError, match="a batch norm without running statistics"):
+        _ = evidence(_Plainly(track_running_stats=False), formulas.batch()).bias_grads
+
+
+class _Plainly(nn.Module):
+    """A network whose batch norm learns nothing, with running statistics that are not 0 and 1, or without any."""
+
+    def __init__(self, track_running_stats: bool) -> None:
+        super().__init__()
+        self.features = nn.Sequential(
+            nn.Conv2d(3, 8, 3), nn.BatchNorm2d(8, affine=False, track_running_stats=track_running_stats), nn.ReLU()
+        )
+        self.fc = nn.Linear(8, 10, bias=False)
+        if track_running_stats:
+            norm: Any = self.features[1]
+            norm.running_mean.normal_(generator=torch.Generator().manual_seed(0))
+            norm.running_var.fill_(0.7)
+
+    def forward(self, images: Tensor) -> Tensor:
+        scores: Tensor = self.fc(self.features(images).mean((2, 3)))
+        return scores
 
 
 def test_grad_x_input_sums_to_the_score_without_biases() -> None:

@@ -29,7 +29,7 @@ _BAR_COLOUR, _EMPTY, _PEAK = (35, 105, 190), (225, 225, 225), (190, 0, 0)
 def frames(frame: Frame, box: Box, attribution: Attribution, style: Style) -> Iterator[tuple[Pixels, float]]:
     """The overlay of each frame of a clip, (H, W, 3), and its time in seconds from the first."""
     assert frame.frames is not None
-    style = scaled(attribution, style)
+    style = overlays.on_one_scale(attribution, style)
     times = _times(frame)
     for index in range(frame.frames):
         picture = overlays.overlay(frame.still(index), box, moments.at_frame(attribution, index, frame.frames), style)
@@ -44,17 +44,11 @@ def _times(frame: Frame) -> list[float]:
     return [index / (frame.rate or CLOCK) for index in range(len(frame.moments))]
 
 
-def scaled(attribution: Attribution, style: Style) -> Style:
-    """The style with one end of the scale for the whole clip, if it has none of its own."""
-    top = style.top if style.top is not None else scaling.top_of(attribution.values, attribution.kind)
-    return replace(style, top=top)
-
-
 def strip(frame: Frame, box: Box, attribution: Attribution, style: Style) -> Pixels:
     """The overlays of a clip's frames on one sheet, over their times. A bar under each tells its mean, as a share of
     the largest; the frame with the largest value has a red edge."""
     assert frame.frames is not None
-    style = replace(scaled(attribution, style), max_side=min(style.max_side or _SIDE, _SIDE))
+    style = replace(overlays.on_one_scale(attribution, style), max_side=min(style.max_side or _SIDE, _SIDE))
     curve = moments.curve(attribution, frame.frames)
     shares = scaling.scaled(curve, float(curve.max(initial=0.0)))
     peak = moments.peak_frame(attribution, frame.frames)

@@ -87,9 +87,15 @@ def _at_peak(frame: Frame, attribution: Attribution, style: Style) -> tuple[Fram
     """A clip's frame that holds the largest value, its answer and the clip's scale; a picture as it is."""
     if frame.frames is None:
         return frame, attribution, style
-    top = style.top if style.top is not None else scaling.top_of(attribution.values, attribution.kind)
     peak = moments.peak_frame(attribution, frame.frames)
-    return frame.still(peak), moments.at_frame(attribution, peak, frame.frames), replace(style, top=top)
+    still = moments.at_frame(attribution, peak, frame.frames)
+    return frame.still(peak), still, on_one_scale(attribution, style)
+
+
+def on_one_scale(attribution: Attribution, style: Style) -> Style:
+    """The style with one end of the scale for all of an answer, such as a clip's, if it has none of its own."""
+    top = style.top if style.top is not None else scaling.top_of(attribution.values, attribution.kind)
+    return replace(style, top=top)
 
 
 def heatmap(frame: Frame, box: Box, attribution: Attribution, style: Style) -> Pixels:

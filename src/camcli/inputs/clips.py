@@ -6,7 +6,6 @@ import os
 from collections.abc import Iterator
 from contextlib import contextmanager
 from itertools import islice
-from pathlib import Path
 
 import numpy as np
 
@@ -60,8 +59,8 @@ def _opened(ref: Ref, max_pixels: int) -> Iterator[Film]:
     if ref.path is not None and os.path.isdir(ref.path):
         yield films.of_pictures(pictures_in(ref.path), max_pixels)
         return
-    data = uris.read(ref.uri) if ref.uri is not None else ref.data
-    with films.opened(data if data is not None else ref.path or Path(ref.name), max_pixels) as film:
+    source = uris.read(ref.uri) if ref.uri is not None else ref.source
+    with films.opened(source, max_pixels) as film:
         yield film
 
 

@@ -61,9 +61,7 @@ class Moving:
     def frames(self, ref: Ref) -> Iterator[Ref]:
         """A ref for each frame of a film; if it breaks off, its refusal comes last."""
         try:
-            with films.opened(
-                ref.data if ref.data is not None else ref.path or Path(ref.name), self.max_pixels
-            ) as film:
+            with films.opened(ref.source, self.max_pixels) as film:
                 sampling, still = self.sampling, None
                 for still in film.stills(sampling.start, sampling.end, sampling.stride or 1):
                     yield replace(ref, moment=still.moment, held=replace(still, note=film.note))

@@ -289,11 +289,16 @@ _BIASED = (*_CONVOLUTIONS, *_BATCH_NORMS)
 
 
 def _implicit_bias(module: nn.Module) -> Tensor:
-    """The number that the module adds to each channel: its bias, in a batch norm less the scaled running mean."""
+    """The number that the module adds to each channel: its bias, in a batch norm less the scaled running mean.
+
+    Raises: SetupError: a batch norm goes by the pictures' own statistics, and adds no number of its own.
+    """
     if isinstance(module, _BATCH_NORMS):
-        assert module.running_mean is not None
-        assert module.running_var is not None
+        if module.running_mean is None or module.running_var is None:
+            raise SetupError("it adds up biases, and a batch norm without running statistics has none of its own")
         mean = module.running_mean / torch.sqrt(module.running_var + module.eps)
+        if not module.affine:
+            return -mean
         return (module.bias - mean * module.weight).detach()
     assert isinstance(module, _CONVOLUTIONS)
     return module.bias.detach() if module.bias is not None else module.weight.new_zeros(module.out_channels)

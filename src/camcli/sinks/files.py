@@ -293,9 +293,7 @@ def moving_suffix(result: Explained) -> str | None:
     """The ending of an overlay that moves as its input does: a film is written as one, others as an animation."""
     if result.frame.frames is None and result.ref.moment is None:
         return None
-    ref = result.ref
-    source = ref.data if ref.data is not None else ref.path or Path(ref.name)
-    return FILM if films.is_film(source) else ".gif"
+    return FILM if films.is_film(result.ref.source) else ".gif"
 
 
 def write_picture(pixels: overlays.Pixels, path: str) -> None:

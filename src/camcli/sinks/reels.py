@@ -71,8 +71,7 @@ class Reel:
 
     def opened(self) -> AbstractContextManager[Film]:
         """The film, read again: its frames were not too large before."""
-        ref = self._ref
-        return films.opened(ref.data if ref.data is not None else ref.path or Path(ref.name), sys.maxsize)
+        return films.opened(self._ref.source, sys.maxsize)
 
     def drawn(self, style: Style, film: Film) -> Iterator[tuple[Pixels, float]]:
         """The overlay of each frame (H, W, 3) and its time in seconds, from the first explained frame on.
@@ -98,7 +97,7 @@ class Reel:
                 yield _with_words(overlays.overlay(frame, before.box, own, style), frame, before), still.moment.seconds
         except InputError as error:
             # The rows have said where it breaks off.
-            if error.kind != "broken" or not numbers:
+            if error.kind != "broken":
                 raise SetupError(f"{self._ref.name} can't be read again: {error}") from None
 
     def _in_order(self, numbers: Sequence[int]) -> Iterator[_Explained]:

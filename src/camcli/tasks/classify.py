@@ -88,14 +88,18 @@ class Classify:
         return Outputs(raw, torch.cat([-scores, scores], dim=1) if self.binary else scores, self)
 
     def probabilities(self, scores: Tensor) -> Tensor:
-        """(N, K) in [0, 1]; rows sum to 1 unless several labels can be true at once."""
-        assert self.activation != "none"
+        """(N, K) in [0, 1]; rows sum to 1 unless several labels can be true at once. Numbers that are no scores of
+        classes have none, and stay as they are."""
+        if self.activation == "none":
+            return scores
         if self.activation == "sigmoid":
             return scores.sigmoid()
         return scores.exp() if self.given else scores.softmax(1)
 
     def log_probabilities(self, scores: Tensor) -> Tensor:
-        """(N, K), without the probabilities' loss of digits."""
+        """(N, K), without the probabilities' loss of digits; 0 without probabilities."""
+        if self.activation == "none":
+            return torch.zeros_like(scores)
         if self.activation == "sigmoid":
             return functional.logsigmoid(scores)
         return scores if self.given else scores.log_softmax(1)

@@ -23,6 +23,7 @@ class Regress(Classify):
     usual: ClassVar[str] = "output"
     quantities: ClassVar = MappingProxyType({"output": "the number itself"})
     absent: ClassVar[Mapping[str, str]] = MappingProxyType({"softmax": "its numbers are no scores of classes"})
+    lacks: ClassVar = MappingProxyType({"logits": "it compares a class with others, and its outputs are no classes"})
 
     activation: Reading = "none"
 
