@@ -58,6 +58,10 @@ def results() -> Iterator[Result]:
     yield explained(frame)
     clip = Frame(Ref(1, "clip.mp4", path=Path("clip.mp4")), np.zeros((2, 24, 40, 3), np.uint8), moments=(moment,) * 2)
     yield explained(clip.ref, attributed(np.ones((2, 3, 4))), frame=clip)
+    bound = {"question": "wär\ud800?", "answer": ["a", 1, None], "partner": "b.png"}
+    whole = Entry(None, "a cat", 0.5, -0.7)
+    asked = explained(replace(AGAIN, bound=bound), replace(attributed(), target=Question("a cat", -0.7, entry=whole)))
+    yield replace(asked, top=(whole, Entry(3, "cat", 0.5, -0.7, part=2)))
     yield Failed(AGAIN, "decode", "broken", "it is\nbroken")
 
 

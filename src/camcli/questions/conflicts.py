@@ -13,7 +13,6 @@ from camcli.models import Model
 from camcli.network import parts
 from camcli.records import spelled
 from camcli.specs import TARGETS, OutputSpec, Spec
-from camcli.tasks.embed import Embed
 from camcli.tasks.task import Task
 
 # These need every operation before the layer to be seen, and compiled code shows none.
@@ -57,10 +56,10 @@ def resolved(spec: Spec, task: Task) -> Spec:
     for name, why in task.forbids.items():
         if getattr(spec, name) not in (None, (), False):
             raise RequestError(f"--{name.replace('_', '-')} does not go with models that {task.name}: {why}")
-    if isinstance(task, Embed) and not (spec.compares or spec.asks_function):
+    if task.name == "embed" and not (spec.compares or spec.asks_function):
         raise RequestError(
             "the network has no head, so it names no class: `camcli explain --similar-to PICTURE` explains its "
-            f"embedding ({task.gives}), --target FILE.py:FUNCTION a number made of it"
+            "embedding, --target FILE.py:FUNCTION a number made of it"
         )
     asked = spec.target if spec.quantity is None else spec.quantity
     if asked in task.absent:
