@@ -366,7 +366,9 @@ def test_a_second_signal_stops_at_once(picture: Picture) -> None:
     picture("in/0.png")
     # One batch that takes minutes.
     process = spawn("explain", "in", "-o", "out", "-M", "rise", "--json")
-    time.sleep(6)
+    while not Path("out/run.json").exists():  # the model is there, and the batch begins
+        time.sleep(0.1)
+    time.sleep(2)
     process.send_signal(signal.SIGINT)
     time.sleep(0.5)
     assert process.poll() is None
