@@ -70,6 +70,49 @@ class Words(nn.Module):
         return 20 * torch.cat([scores, after], 1)
 
 
+class WordsInPlace(Words):
+    """The same, which turns the pictures to black where it has read them."""
+
+    def generate(self, images: Tensor) -> Tensor:
+        found = super().generate(images)
+        images.zero_()
+        return found
+
+
+class WordsInAList(Words):
+    def generate(self, images: Tensor) -> Any:
+        return super().generate(images).tolist()
+
+
+class Reads(nn.Module):
+    """Words that read the picture: as many as the picture has cells of 4x4 pixels, and no place of it."""
+
+    task = "answer"
+    labels = ("yes", "no")
+    takes: ClassVar[Mapping[str, Any]] = {"question": "is it red"}
+    pretrained_cfg: ClassVar[Mapping[str, Any]] = AS_IT_IS
+
+    def __init__(self) -> None:
+        super().__init__()
+        generator = torch.Generator().manual_seed(0)
+        self.patch = nn.Conv2d(3, 8, 4, stride=4)
+        self.words = nn.Embedding(20, 8)
+        self.norm = nn.LayerNorm(8)
+        self.out = nn.Linear(8, 8)
+        self.head = nn.Linear(8, 2)
+        for parameter in self.parameters():
+            parameter.data.normal_(generator=generator)
+
+    def encode(self, question: str) -> Tensor:
+        return torch.tensor([len(word) for word in question.split()] + [0] * 16)[:16]
+
+    def forward(self, images: Tensor, question: Tensor) -> Tensor:
+        patches = self.norm(self.patch(images).flatten(2).transpose(1, 2))
+        attention = (self.words(question) @ patches.transpose(1, 2)).softmax(-1)
+        scores: Tensor = self.head(self.out(attention @ patches)[:, -1])
+        return scores
+
+
 class Plays(nn.Module):
     """A policy: to the side that is redder; its value is the green that it sees."""
 
@@ -94,6 +137,20 @@ class PlaysInPairs(Plays):
     def forward(self, images: Tensor) -> Any:
         found = super().forward(images)
         return found["logits"], found["value"][:, None]
+
+
+class PlaysAndTells(Plays):
+    """The same, with its features, which are wider than its actions, and a number of all of the batch."""
+
+    def forward(self, images: Tensor) -> Any:
+        found = super().forward(images)
+        return found | {"features": images.flatten(1)[:, :12], "loss": images.mean()}
+
+
+class MaskedPlays(Plays):
+    def forward(self, images: Tensor) -> Any:
+        found = super().forward(images)
+        return found | {"logits": found["logits"].masked_fill(torch.tensor([False, True]), float("-inf"))}
 
 
 class OnlyPlays(Plays):

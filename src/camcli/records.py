@@ -47,8 +47,10 @@ class Ref:
     the film's path, its `moment`, and the frame itself (`held`, an `inputs.films.Still`).
 
     `root` is the folder the user named; a sink mirrors the path below it. `again` tells apart inputs whose files
-    would be called the same: 1 for the first of them. `bound` is what goes into the network together with the picture,
-    as JSON data by name: a question, a caption, a partner's path. What no network takes is told in its row alone.
+    would be called the same: 1 for the first of them. `mark` is in the names of its files: one picture has several
+    questions, and a file stays one question's in whatever order they come. `bound` is what goes into the network
+    together with the picture, as JSON data by name: a question, a caption, a partner's path. What no network takes is
+    told in its row alone.
     """
 
     index: int
@@ -59,6 +61,7 @@ class Ref:
     uri: str | None = None
     again: int = 1
     moment: Moment | None = None
+    mark: str = ""
     bound: Mapping[str, Any] = field(default_factory=dict, hash=False)
     held: Any = field(default=None, compare=False, repr=False)
 

@@ -40,10 +40,10 @@ def test_a_line_is_a_picture_and_what_goes_with_it() -> None:
         lines({"image": "a.png", "question": "what", "n": 3}, {"image": "below/b.png"}, {"image": "a.png"})
     )
     refs = list(expand(["list/pairs.jsonl"]))
-    assert [(ref.index, ref.name, ref.again) for ref in refs] == [
-        (0, "list/a.png", 1),
-        (1, "list/below/b.png", 1),
-        (2, "list/a.png", 2),
+    assert [(ref.index, ref.name, ref.again, bool(ref.mark)) for ref in refs] == [
+        (0, "list/a.png", 1, True),
+        (1, "list/below/b.png", 1, False),
+        (2, "list/a.png", 1, False),
     ]
     assert [ref.bound for ref in refs] == [{"question": "what", "n": 3}, {}, {}]
     assert {ref.root for ref in refs} == {Path("list")}

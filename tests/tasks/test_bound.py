@@ -93,8 +93,8 @@ def test_each_distinct_question_is_encoded_once() -> None:
     assert (
         len(camcli.explain([each["image"] for each in several], net, layer="last", bound={"question": ASKED[0]})) == 21
     )
-    # Once for the example that the network is tried with, and once for all pictures.
-    assert net.asked == ["how much red", "how much red"]
+    # The example, which the network is tried with, then once for all pictures.
+    assert net.asked == ["how much red"] * 3
     assert len(net._forward_pre_hooks) + len(net._forward_hooks) == 0
 
 
@@ -176,7 +176,7 @@ def test_a_caption_of_the_user_s_is_explained_and_its_words_chosen() -> None:
     assert "(caption 'pink')" in refused(2, "explain", "a.png", *people("Words"), "--caption", "pink")
 
 
-@pytest.mark.parametrize("name", ["Plays", "PlaysInPairs"])
+@pytest.mark.parametrize("name", ["Plays", "PlaysInPairs", "PlaysAndTells"])
 def test_a_policy_tells_why_and_how_good_it_is(name: str) -> None:
     sides = np.full((16, 16, 3), (250, 0, 0), dtype=np.uint8)
     sides[:, 8:] = (100, 200, 0)
@@ -248,3 +248,67 @@ def test_any_classifier_s_pictures_can_be_compared() -> None:
     said = refused(2, "explain", cat, "--partner", both, "-c", "espresso", "--save", "none")
     assert "--partner and --class each say what is explained" in said
     assert "no such file" in refused(2, "explain", cat, "--partner", "gone.jpg", "--save", "none")
+
+
+def test_a_file_stays_one_question_s_in_whatever_order_they_come() -> None:
+    """A list that is edited and put back: no question's map is in another's file."""
+
+    def written(*questions: str) -> dict[str, Any]:
+        Path("pairs.jsonl").write_bytes(lines(*({"image": "a.png", "question": question} for question in questions)))
+        found = rows_of("pairs.jsonl", *people("Colours"), "-o", "out", "--save", "raw")
+        return {row["bound"]["question"]: values(row) for row in found}
+
+    first = written(ASKED[0], ASKED[1])
+    written(ASKED[1], ASKED[2])
+    again = written(ASKED[0], ASKED[1])
+    for question, expected in first.items():
+        np.testing.assert_array_equal(again[question], expected)
+
+
+def test_what_writes_captions_is_given_a_copy() -> None:
+    (own,), (other,) = (rows_of("a.png", *people(name), "--save", "none") for name in ("Words", "WordsInPlace"))
+    assert other["top"] == own["top"]
+    found = run("explain", "a.png", *people("WordsInAList"), "--save", "none", "--json")
+    assert (found.code, "generate gives list" in found.rows[0]["error"]["message"]) == (4, True)
+
+
+def test_words_are_no_places() -> None:
+    said = refused(3, "explain", "a.png", *people("Reads")[:2], "-l", "out", "--question", "is it red")
+    assert "are words that go in with the picture" in said
+    (row,) = rows_of("a.png", *people("Reads")[:2], "-l", "patch", "--question", "is it red", "--save", "none")
+    assert row["layer"] == "patch"
+
+
+def test_numbers_that_are_none_are_refused_alone() -> None:
+    found = run("explain", "a.png", *people("MaskedPlays"), "--quantity", "advantage", "--save", "none", "--json")
+    assert (found.code, found.rows[0]["error"]["kind"]) == (4, "not-finite")
+    bad = b'{"image": "a.png", "question": "how much red", "weight": NaN}\n'
+    rows = run("explain", "-", *people("Colours"), "--save", "none", "--json", stdin=bad).rows
+    assert "no JSON, which has no NaN" in rows[0]["error"]["message"]
+    listed = lines({"image": "a.png", "partner": ["b.png"]})
+    found = run("explain", "-", "--task", "liken", "--save", "none", "--json", stdin=listed)
+    assert (found.code, found.rows[0]["error"]["kind"]) == (4, "unfit")
+
+
+def test_a_class_that_says_something_else_is_told_or_left_alone() -> None:
+    class Listed(bound_people.Colours):
+        takes = ["question"]  # type: ignore[assignment]  # noqa: RUF012
+
+    class Otherwise(bound_people.Amounts):
+        task = "regression"
+        labels = 3  # type: ignore[assignment]
+
+        @property
+        def takes(self) -> object:
+            raise KeyError("nothing")
+
+    with pytest.raises(camcli.SetupError, match="takes is a list: write a dict"):
+        camcli.explain("a.png", Listed(), layer="last")
+    assert [entry.label for entry in camcli.explain("a.png", Otherwise(), layer="maps").top] == ["class 0", "class 1"]
+    policy = camcli.explain("a.png", bound_people.Plays(), layer="maps", quantity="value")
+    assert policy.explanations[0].value == pytest.approx(200 / 255 / 2 * 14 / 16, rel=1e-4)
+    with pytest.raises(camcli.RequestError, match="bound: partner is a ndarray"):
+        camcli.explain("a.png", bound_people.Alike(), layer="norm", bound={"partner": np.zeros((3, 3))})
+    camcli.explain("a.png", bound_people.Alike(), layer="norm", bound={"partner": Path("b.png")})
+    Path("pairs.jsonl").write_bytes(lines(*({"image": "a.png", "question": question} for question in ASKED)))
+    assert len(camcli.explain("pairs.jsonl", bound_people.Colours(), layer="last")) == 3

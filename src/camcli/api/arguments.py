@@ -2,16 +2,17 @@
 
 from __future__ import annotations
 
+import json
 import os
 from collections.abc import Callable, Mapping, Sequence
-from typing import Any, Literal, TypeAlias, TypedDict
+from typing import Any, TypeAlias, TypedDict
 
 from torch import Tensor, nn
 
 from camcli.errors import RequestError
 from camcli.models import Model
 from camcli.records import Fit
-from camcli.specs import Augment, Fuse, Precision, Sanity
+from camcli.specs import TARGETS, Augment, Fuse, Precision, Sanity
 
 # One class or several: an id, a name, "top1", "top3", …; or a function of what the network returned, (N,).
 Target: TypeAlias = "str | int | Sequence[str | int] | Callable[[Any], Tensor]"
@@ -25,11 +26,12 @@ class Options(TypedDict, total=False):
 
     device: the device of a network that is named by its name. model_args: arguments of its constructor. multi_label:
     each class has a sigmoid of its own. output_key: the one of several outputs that holds the scores. quantity:
-    "softmax": the probability, not the score. counterfactual: the evidence against the class. contrast: two classes,
-    the evidence for the first rather than the second. similar_to: a picture's file that each picture is compared with.
-    augment, fuse, eigen_smooth, neurons, sanity, seed, precision, exact: see `Spec`. task: "watch" for a network of
-    your own that takes clips (N, C, T, H, W); frames, stride, start, end: the frames of a film that make a clip. bound:
-    what goes into the network with each picture, by name: a question, a caption, the file of a partner.
+    "softmax": the probability; or another number of the task's, such as "value" of a policy. counterfactual: the
+    evidence against the class. contrast: two classes, the evidence for the first rather than the second. similar_to: a
+    picture's file that each picture is compared with. augment, fuse, eigen_smooth, neurons, sanity, seed, precision,
+    exact: see `Spec`. task: "watch" for a network of your own that takes clips (N, C, T, H, W); frames, stride, start,
+    end: the frames of a film that make a clip. bound: what goes into the network with each picture, by name: a
+    question, a caption, the file of a partner.
     """
 
     device: str
@@ -38,7 +40,7 @@ class Options(TypedDict, total=False):
     trust_checkpoint: bool
     multi_label: bool
     output_key: str | int
-    quantity: Literal["logit", "softmax"]
+    quantity: str
     counterfactual: bool
     contrast: tuple[str | int, str | int]
     output_index: int
@@ -80,7 +82,8 @@ def spec_fields(target: Target, options: Options) -> dict[str, Any]:
     fields: dict[str, Any] = dict(options)
     if unknown := fields.keys() - Options.__annotations__.keys():
         raise TypeError(f"explain() got an unexpected keyword argument {min(unknown)!r}")
-    fields["target"] = fields.pop("quantity", "logit")
+    if fields.get("quantity", "logit") in TARGETS:
+        fields["target"] = fields.pop("quantity", "logit")
     if callable(target):
         fields["target"] = f"{target.__module__}:{getattr(target, '__qualname__', type(target).__qualname__)}"
     elif not {"contrast", "output_index", "similar_to"} & fields.keys():
@@ -96,9 +99,24 @@ def spec_fields(target: Target, options: Options) -> dict[str, Any]:
         fields["similar_to"] = os.fspath(fields["similar_to"])
     if "augment" in fields:
         fields["augment"] = tuple(fields["augment"])
-    if "bound" in fields:
-        fields["bound"] = tuple((name, str(value)) for name, value in fields["bound"].items())
+    fields["bound"] = tuple((name, str(value)) for name, value in bound(options).items())
     return fields
+
+
+def bound(options: Options) -> dict[str, Any]:
+    """What goes in with each picture. Raises: RequestError: it is no JSON data and no name of a file."""
+    told = {
+        name: os.fspath(own) if isinstance(own, os.PathLike) else own for name, own in options.get("bound", {}).items()
+    }
+    for name, value in told.items():
+        try:
+            json.dumps(value, allow_nan=False)
+        except (TypeError, ValueError):
+            kind = type(value).__name__
+            raise RequestError(
+                f"bound: {name} is a {kind}: give text, numbers, lists of them, or a file's name"
+            ) from None
+    return told
 
 
 def _class(asked: str | int) -> str:

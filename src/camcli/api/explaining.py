@@ -14,7 +14,7 @@ from torch import Tensor, nn
 
 from camcli import models
 from camcli.api.answer import Answer
-from camcli.api.arguments import How, Labels, Network, Options, Target, layers, names, spec_fields
+from camcli.api.arguments import How, Labels, Network, Options, Target, bound, layers, names, spec_fields
 from camcli.api.given import Pictures, are_many
 from camcli.api.guarding import Versions, in_python, in_words_of_python, plain_torch, untouched
 from camcli.errors import InputError
@@ -138,7 +138,7 @@ def _answers(
 ) -> Iterator[Answer | Failed]:
     """See `explain_many`; warnings name the line `stacklevel` calls up."""
     with in_python():
-        named = Pictures(pictures, options.get("bound", {}))
+        named = Pictures(pictures, bound(options))
         first = named.first()
         spec = Spec(
             weights=weights,

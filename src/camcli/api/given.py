@@ -15,7 +15,7 @@ from PIL import Image
 from torch import Tensor
 
 from camcli.errors import RequestError
-from camcli.inputs import refs
+from camcli.inputs import json_lines, refs
 from camcli.inputs.memory import Normalised
 from camcli.records import Ref
 
@@ -61,9 +61,11 @@ def are_many(pictures: Any) -> bool:
 
 
 def _is_several_files(pictures: Any) -> bool:
-    """True if it is a folder or a pattern."""
+    """True if it is a folder, a pattern, or a list of JSON lines."""
     if not isinstance(pictures, (str, os.PathLike)):
         return False
+    if json_lines.is_list(os.fspath(pictures)):
+        return True
     return os.path.isdir(pictures) or (glob.has_magic(os.fspath(pictures)) and not os.path.exists(pictures))
 
 

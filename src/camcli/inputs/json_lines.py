@@ -11,6 +11,7 @@ import json
 import os
 from collections.abc import Iterable, Iterator, Mapping
 from dataclasses import replace
+from hashlib import blake2b
 from pathlib import Path
 from typing import Any
 
@@ -57,7 +58,7 @@ def refs(entries: Iterable[bytes], name: str, folder: Path, default: Mapping[str
     brings no other."""
     for number, entry in enumerate(entries, 1):
         try:
-            yield _ref(json.loads(entry), folder, default)
+            yield _ref(json.loads(entry, parse_constant=_no_number), folder, default)
         except (ValueError, RecursionError) as error:
             said = str(error) if isinstance(error, _LineError) else "no JSON"
             refusal = InputError("read", "not-a-line", f'line {number} is {said}: write {{"{IMAGE}": "FILE", …}}')
@@ -66,6 +67,10 @@ def refs(entries: Iterable[bytes], name: str, folder: Path, default: Mapping[str
 
 class _LineError(ValueError):
     """A line that is JSON, and names no picture."""
+
+
+def _no_number(text: str) -> None:
+    raise _LineError(f"no JSON, which has no {text}")
 
 
 def _ref(line: Any, folder: Path, default: Mapping[str, Any]) -> Ref:
@@ -79,9 +84,16 @@ def _ref(line: Any, folder: Path, default: Mapping[str, Any]) -> Ref:
         if isinstance(line.get(key), str):
             bound[key] = _beside(line[key], folder)
     found = _beside(image, folder)
+    ref = Ref(0, found, bound=bound, mark=_mark(line) if line else "")
     if uris.is_uri(found):
-        return Ref(0, found, uri=found, root=Path(found).parent, bound=bound)
-    return Ref(0, found, path=Path(found), root=folder, bound=bound)
+        return replace(ref, uri=found, root=Path(found).parent)
+    return replace(ref, path=Path(found), root=folder)
+
+
+def _mark(keys: Mapping[str, Any]) -> str:
+    """Six letters that tell what goes with one picture from what goes with another."""
+    told = json.dumps(keys, sort_keys=True).encode("utf-8", "surrogatepass")
+    return blake2b(told, digest_size=3).hexdigest()
 
 
 def _beside(name: str, folder: Path) -> str:

@@ -130,6 +130,8 @@ def mirrored(ref: Ref) -> Path:
         # An absolute path from a list has no folder to mirror.
         parts = [below.name] if below.is_absolute() else [part for part in below.parts if part not in ("..", ".")]
     parts = [re.sub(r"[\x00-\x1f\x7f/\\\ud800-\udfff]", "_", part) for part in parts] or ["_"]
+    if ref.mark:
+        parts[-1] += f"~{ref.mark}"
     if ref.again > 1:
         parts[-1] += f"~{ref.again}"
     if ref.moment is not None:

@@ -256,6 +256,8 @@ class Forward:
         return hook
 
     def _keep_biased(self, module: nn.Module, args: Any, output: Tensor) -> Tensor:
+        if not output.requires_grad:  # of another picture, which goes in with this one
+            return output
         self._biased.append((module, output))
         return output.clone()  # the ReLU that follows may work in place
 

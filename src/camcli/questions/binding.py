@@ -11,7 +11,7 @@ import numpy as np
 import torch
 from torch import Tensor
 
-from camcli.errors import InputError, RequestError
+from camcli.errors import InputError, RequestError, SetupError
 from camcli.inputs import decoding, preprocessing
 from camcli.inputs.json_lines import IMAGE, STATE
 from camcli.inputs.refs import ref_named
@@ -88,12 +88,25 @@ class Binder:
         """The tensors that go in with the pictures of one batch (N, …)."""
         if not self._takes:
             return []
-        made: Sequence[Tensor] = ()
+        made: Sequence[Tensor] | Tensor = ()
         if any(own is None for own in each):
             with torch.no_grad(), frozen(self._model.net):
-                made = self._model.net.generate(images)  # type: ignore[operator]
+                made = self._generated(images)
         rows = [(made[i],) if own is None else own for i, own in enumerate(each)]
         return [torch.stack(parts).to(self._model.device) for parts in zip(*rows, strict=True)]
+
+    def _generated(self, images: Tensor) -> Tensor:
+        """What the network makes of the pictures (N, …). Raises: SetupError: it fails, or makes something else."""
+        try:
+            made: Any = self._model.net.generate(images.clone())  # type: ignore[operator]
+        except Exception as error:  # code that is not ours
+            reason = (str(error).splitlines() or [""])[0]
+            raise SetupError(f"{self._model.name}: generate raised {type(error).__name__}: {reason}") from error
+        if not isinstance(made, Tensor) or len(made) != len(images):
+            raise SetupError(
+                f"{self._model.name}: generate gives {type(made).__name__}, no tensor of {len(images)} rows"
+            )
+        return made
 
     def _lacking(self, bound: Mapping[str, Any]) -> list[str]:
         return [] if self.generates else [name for name in self._takes if name not in bound]
@@ -110,11 +123,23 @@ class Binder:
 
     def _opened(self, name: str, value: Any) -> Any:
         """The value as the network's code gets it: pictures and states are read from their files."""
-        if name == PARTNER and isinstance(value, str):
-            return picture(value, self._spec, self._model)
+        if name == PARTNER:
+            return self._partner(value)
         if name == STATE:
             return _state(value)
         return value
+
+    def _partner(self, value: Any) -> Tensor:
+        if not isinstance(value, str):
+            raise _unfit(PARTNER, value, "the name of a picture is wanted")
+        try:
+            return picture(value, self._spec, self._model)
+        except InputError as error:
+            raise InputError("bind", error.kind, f"{PARTNER} {value}: {error}") from None
+
+
+def _unfit(name: str, value: Any, said: object) -> InputError:
+    return InputError("bind", "unfit", f"{name} {value!r}: {said}")
 
 
 def picture(name: str, spec: Spec, model: Model) -> Tensor:
@@ -131,5 +156,7 @@ def _state(value: Any) -> Any:
             return np.asarray(value, dtype=np.float32)
         held = np.load(value, allow_pickle=False)
         return held if isinstance(held, np.ndarray) else {name: held[name] for name in held.files}
-    except (OSError, ValueError, TypeError) as error:
-        raise InputError("bind", "unfit", f"{STATE} {value!r}: {error}") from None
+    except OSError as error:
+        raise _unfit(STATE, value, error.strerror) from None
+    except (ValueError, TypeError):
+        raise _unfit(STATE, value, "numbers are wanted, or an .npz or .npy file of them") from None

@@ -248,6 +248,8 @@ class Engine:
         if masked := [one.target.name for one in answers if one.target.value == -np.inf]:
             why = f"the model's score of {masked[0]} is minus infinity: it masks that class out"
             return Failed(item.ref, "explain", "not-finite", why)
+        if odd := [one.target.name for one in answers if not np.isfinite(one.target.value)]:
+            return Failed(item.ref, "explain", "not-finite", f"the number that is explained of {odd[0]} is not finite")
         best = [prediction.entry(key) for key in prediction.told(self.spec.top)]
         truth = None
         if item.truth is not None:

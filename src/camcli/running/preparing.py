@@ -13,13 +13,14 @@ from camcli import models
 from camcli.answers import randomising
 from camcli.answers.batch import Batch, Plan
 from camcli.errors import RequestError, SetupError
-from camcli.layers import borders, choosing, placing
+from camcli.layers import borders, choosing, placing, worded
 from camcli.layers.trace import Trace
 from camcli.layers.tracing import trace
 from camcli.machine import faults
 from camcli.machine.fp32 import in_fp32
 from camcli.methods import Method
 from camcli.models import Model
+from camcli.models.adapters import binding
 from camcli.network import habits, parts
 from camcli.network.habits import Habits
 from camcli.network.layer import Layer
@@ -205,6 +206,9 @@ class _Preparation:
             self._check_canvas(network, chosen, grey)
         elif self._model.foreign:
             try:
+                example = binding.example_of(self._model.net, grey.shape[1:], self._model.device)
+                for layer in chosen:
+                    worded.check_places(network, layer, _noise(1, grey), example, self._model.name)
                 chosen = [self._placed(network, layer, traced, _noise(2, grey)) for layer in chosen]
             except SetupError as error:
                 self._leave_out([method for method in self._methods if method.at_layer], error)

@@ -21,12 +21,13 @@ _QUANTITIES = {
     "advantage": "its score less the mean of all actions', as scores of policies are defined up to a constant",
 }
 _VALUE = "value"
+_SCORES = "logits"
 _NO_VALUE = 'the network gives none: a dict {"logits": (N, actions), "value": (N,)} has one'
 
 
 @dataclass(frozen=True, slots=True)
 class Act(Classify):
-    """The reading of a policy's output. `valued`: it tells a value, (N,) or (N, 1), beside the scores.
+    """The reading of a policy's output. `value`: the key of the frame's value, (N,) or (N, 1), if it tells one.
 
     Policies keep places apart up to the head, where a mean over the map is blind: so the default method is hires-cam.
     """
@@ -36,21 +37,22 @@ class Act(Classify):
     nothing: ClassVar[str] = "no action"
     of_picture: ClassVar[tuple[str, ...]] = (_VALUE,)
 
-    valued: bool = False
+    value: str | None = None
 
     @property
     def quantities(self) -> Mapping[str, str]:  # type: ignore[override]
-        value = {_VALUE: "the value of what the frame shows, whatever the action"} if self.valued else {}
+        value = {_VALUE: "the value of what the frame shows, whatever the action"} if self.value else {}
         return MappingProxyType(_QUANTITIES | value)
 
     @property
     def absent(self) -> Mapping[str, str]:  # type: ignore[override]
-        return MappingProxyType({} if self.valued else {_VALUE: _NO_VALUE})
+        return MappingProxyType({} if self.value else {_VALUE: _NO_VALUE})
 
     def target(self, outputs: Outputs, found: Sequence[Prediction], keys: tuple[int, ...], quantity: str) -> Target:
         """Each picture's own action's score, probability or advantage; or the picture's value."""
         if quantity == _VALUE:
-            return Value()
+            assert self.value is not None
+            return Value(self.value)
         if quantity == "advantage":
             actions = outputs.scores.shape[1]
             others = ((-1 / actions, OfClass((action,) * len(keys))) for action in range(actions))
@@ -60,25 +62,31 @@ class Act(Classify):
 
 @dataclass(frozen=True, slots=True)
 class Value:
-    """The value (N,) that a policy tells beside its scores."""
+    """The value (N,) that a policy tells beside its scores, under that key."""
+
+    key: str
 
     def __call__(self, outputs: Outputs) -> Tensor:
-        value = value_in(outputs.raw, len(outputs.scores))
-        assert value is not None
-        return value
+        value: Tensor = parts_of(outputs.raw)[self.key]
+        return value.reshape(len(outputs.scores))
 
 
-def value_in(raw: Any, pictures: int) -> Tensor | None:
-    """The value (N,) in what a policy returned: under "value", or the only one number a picture; None without."""
-    parts = parts_of(raw)
-    if isinstance(named := parts.get(_VALUE), Tensor):
-        return named.reshape(pictures)
-    alone = [part for part in parts.values() if isinstance(part, Tensor) and part.numel() == pictures]
-    return alone[0].reshape(pictures) if len(alone) == 1 else None
+def value_key(raw: Any, pictures: int) -> str | None:
+    """The key of the value in what a policy returned of several pictures: "value", or the only one number a picture;
+    None without."""
+    alone = [
+        key
+        for key, part in parts_of(raw).items()
+        if isinstance(part, Tensor) and part.is_floating_point() and part.shape in ((pictures,), (pictures, 1))
+    ]
+    return _VALUE if _VALUE in alone else alone[0] if len(alone) == 1 else None
 
 
-def scores_key(raw: Any) -> str | None:
-    """The key of the scores of a policy that returns several tables, the widest one; None if it can't be told."""
+def scores_key(raw: Any, actions: int | None) -> str | None:
+    """The key of the scores of a policy that returns several things: the usual one, the only table of so many
+    `actions`, or the only table of several columns; None if it can't be told."""
     tables = {key: part.shape[1] for key, part in parts_of(raw).items() if isinstance(part, Tensor) and part.ndim == 2}
-    widest = [key for key, actions in tables.items() if actions == max(tables.values())]
-    return widest[0] if len(widest) == 1 else None
+    if _SCORES in tables:
+        return _SCORES
+    fitting = [key for key, columns in tables.items() if columns == actions or (actions is None and columns > 1)]
+    return fitting[0] if len(fitting) == 1 else None

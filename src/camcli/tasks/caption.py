@@ -83,7 +83,7 @@ class Caption:
             raw = asked(net, images)
         finally:
             hook.remove()
-        _, logits = chosen(raw, self.key, lambda value: value.ndim == 3, "logits", "(N, words, vocabulary) tensor")
+        logits = self.words(raw)
         tokens: Tensor = seen[-1]
         if logits.ndim != 3 or logits.shape[:2] != tokens.shape:
             given, words = ("x".join(map(str, tensor.shape)) for tensor in (logits, tokens))
@@ -94,6 +94,10 @@ class Caption:
         columns = [_own(logits.log_softmax(2), tokens, there), _own(logits, tokens, there)]
         scores = torch.cat([part for own in columns for part in (own.sum(1, keepdim=True), own)], dim=1)
         return CaptionOutputs(raw, scores, self, tokens=tokens)
+
+    def words(self, raw: Any) -> Tensor:
+        """The scores (N, T, V) in what the network returned."""
+        return chosen(raw, self.key, lambda value: value.ndim == 3, "logits", "(N, words, vocabulary) tensor")[1]
 
     def predictions(
         self, outputs: Outputs, labels: Sequence[str], placements: Sequence[Placement]

@@ -9,7 +9,7 @@ from typing import Any
 import torch
 from torch import Tensor, nn
 
-from camcli.errors import RequestError, SetupError
+from camcli.errors import RequestError
 from camcli.tasks import act
 from camcli.tasks.act import Act
 from camcli.tasks.answer import Answer
@@ -26,13 +26,21 @@ _NAMES = ("answer", "caption", "act", "liken", "regress")
 
 def named_by(net: nn.Module) -> str | None:
     """The task that a network's class names as its `task`, if it is one of these."""
-    name = getattr(net, "task", None)
+    name = said(net, "task")
     return name if isinstance(name, str) and name in _NAMES else None
+
+
+def said(net: nn.Module, name: str) -> Any:
+    """What a network's class says under that name; None if it says nothing, or fails to."""
+    try:
+        return getattr(net, name, None)
+    except Exception:  # noqa: BLE001  a property of code that is not ours
+        return None
 
 
 def labels_of(net: nn.Module) -> tuple[str, ...] | None:
     """The names that a network's class gives its outputs as `labels`; None without."""
-    names = getattr(net, "labels", None)
+    names = said(net, "labels")
     if not isinstance(names, (tuple, list)) or not names or not all(isinstance(name, str) for name in names):
         return None
     return tuple(names)
@@ -52,7 +60,8 @@ def reading_of(
         return _captioner(net, images, key)
     if name == "act" and key is None:
         with torch.no_grad(), frozen(net):
-            key = act.scores_key(asked(net, images.clone()))
+            names = labels_of(net)
+            key = act.scores_key(asked(net, images.clone()), len(names) if names is not None else None)
     found, classes, alone = probe_twice(net, images, key, multi_label)
     if name in ("regress", "liken"):
         outputs = 1 if found.binary else classes
@@ -62,20 +71,20 @@ def reading_of(
     if name == "answer":
         return Answer(**told), classes, alone
     with torch.no_grad(), frozen(net):
-        valued = act.value_in(asked(net, images.clone()), len(images)) is not None
-    return Act(**told, valued=valued), classes, alone
+        value = act.value_key(asked(net, images.clone()), len(images))
+    return Act(**told, value=value), classes, alone
 
 
 def _captioner(net: nn.Module, images: Tensor, key: str | None) -> tuple[Caption, int, bool]:
     """(the reading of a captioner's output, the words that it knows, False)."""
-    end: Any = getattr(net, "end", None)
-    if not isinstance(end, int):
+    end = said(net, "end")
+    if not hasattr(end, "__index__"):
         raise RequestError("--task caption: the network's class says no `end`, the id of the word that ends a caption")
-    task = Caption(end, key)
+    task = Caption(int(end), key)
     with torch.no_grad(), frozen(net):
-        found = task.outputs(net, images.clone())
-    table = found.raw if isinstance(found.raw, Tensor) else None
-    words = labels_of(net)
-    if words is None and table is None:
-        raise SetupError("the captioner's class names no `labels`, its words by id")
-    return task, len(words) if words is not None else table.shape[2] if table is not None else 0, False
+        count = task.words(asked(net, images.clone())).shape[2]
+        task.outputs(net, images.clone())
+    names = labels_of(net)
+    if names is not None and len(names) != count:
+        raise RequestError(f"the captioner's class names {len(names)} words (`labels`), and it scores {count}")
+    return task, count, False

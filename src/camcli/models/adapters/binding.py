@@ -22,12 +22,18 @@ from torch.utils.hooks import RemovableHandle
 
 from camcli.errors import InputError, SetupError
 from camcli.tasks.bound import given
+from camcli.tasks.declared import said
 from camcli.tasks.frozen import frozen
 
 
 def taken(net: nn.Module) -> Mapping[str, Any]:
     """The names of what goes in besides the picture, each with its example."""
-    takes = getattr(net, "takes", None)
+    takes = said(net, "takes")
+    if isinstance(takes, (str, list, tuple, set)) and callable(said(net, "encode")):
+        kind = type(takes).__name__
+        raise SetupError(
+            f"{type(net).__name__}.takes is a {kind}: write a dict, each name with an example to try it with"
+        )
     return takes if isinstance(takes, Mapping) and all(isinstance(name, str) for name in takes) else {}
 
 
@@ -58,13 +64,18 @@ def try_with_example(net: nn.Module, view: Sequence[int], device: str) -> Remova
 
     None: it takes nothing else. Raises: SetupError: its own code does not take its own examples.
     """
+    example = example_of(net, view, device)
+    return given(net, example) if example else None
+
+
+def example_of(net: nn.Module, view: Sequence[int], device: str) -> list[Tensor]:
+    """The tensors (1, …) of its own examples; none if it takes pictures alone. Raises: as `try_with_example`."""
     takes = taken(net)
     if not takes:
-        return None
+        return []
     noise = torch.randn(tuple(view), generator=torch.Generator().manual_seed(0)).to(device)
     values = {name: noise if example is None else example for name, example in takes.items()}
     try:
-        example = [tensor[None].to(device) for tensor in encoded(net, values)]
+        return [tensor[None].to(device) for tensor in encoded(net, values)]
     except InputError as error:
         raise SetupError(f"{type(net).__name__} does not take its own example: {error}") from None
-    return given(net, example)
