@@ -131,6 +131,7 @@ def test_values_at_the_pictures_size_lie_where_the_overlay_is() -> None:
 # Whatever a picture comes as.
 
 
+@pytest.mark.exhaustive
 def test_a_picture_is_the_same_whatever_it_comes_as() -> None:
     picture = Image.open(CAT)
     array = np.asarray(picture)
@@ -147,6 +148,7 @@ def test_a_picture_is_the_same_whatever_it_comes_as() -> None:
     assert (as_given.name, as_given.result.box) == ("picture 0", (0, 0, 64, 64))
 
 
+@pytest.mark.exhaustive
 def test_a_picture_of_pillows_is_treated_as_its_file() -> None:
     """Set upright by EXIF, alpha over white, a palette's colours."""
     lying = Image.open(CAT)
@@ -184,6 +186,7 @@ def test_what_is_no_picture_is_named() -> None:
         explained("gone.png", held)
 
 
+@pytest.mark.exhaustive
 def test_a_folder_and_a_list_are_lists() -> None:
     assert isinstance(camcli.explain(CAT), camcli.Answer)
     assert [answer.name for answer in camcli.explain([CAT, BEE])] == [str(CAT), str(BEE)]
@@ -207,6 +210,7 @@ class Pairs(torch.utils.data.Dataset[tuple[Tensor, int]]):
         return small(number), number
 
 
+@pytest.mark.exhaustive
 def test_loaders_and_datasets_are_read_as_what_they_hold() -> None:
     held = net()
     expected = [explained(small(i), held).map for i in range(10)]
@@ -489,6 +493,7 @@ def best_of_all(returned: Tensor) -> Tensor:
     return returned.amax(1)
 
 
+@pytest.mark.exhaustive
 def test_targets_layers_and_labels_are_pythons_own() -> None:
     held = net()
     names = ["cat", "cup", "bee", "2"]

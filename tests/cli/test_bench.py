@@ -10,6 +10,7 @@ from shell import SAMPLES, refused, run
 from camcli.running.timing import Measured, Stage, Variant
 
 
+@pytest.mark.exhaustive
 def test_every_stage_is_measured_on_the_users_pictures() -> None:
     outcome = run("bench", SAMPLES, "-n", "3", "--json", "--max-side", "300", "--save", "overlay,heatmap")
     assert outcome.code == 0, outcome.err

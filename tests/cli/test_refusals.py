@@ -202,6 +202,7 @@ def test_weights_that_do_not_fit(tmp_path: Path) -> None:
     assert "other.pth does not fit resnet18" in line
 
 
+@pytest.mark.exhaustive
 def test_unreachable_weights_name_the_url_the_cache_and_the_bundled_model(tmp_path: Path) -> None:
     """A proxy that refuses connections stands for a machine without network."""
     nowhere = {"https_proxy": "http://127.0.0.1:9", "HTTPS_PROXY": "http://127.0.0.1:9", "no_proxy": ""}
@@ -252,6 +253,7 @@ def _as_anybody() -> None:
         libc.prctl(24, capability, 0, 0, 0)
 
 
+@pytest.mark.exhaustive
 @pytest.mark.skipif(not hasattr(os, "geteuid"), reason="needs POSIX permissions")
 def test_no_permission_to_read_or_write(picture: Picture) -> None:
     picture("secret.png").chmod(0)

@@ -88,6 +88,7 @@ def test_the_python_example_runs(monkeypatch: pytest.MonkeyPatch, capsys: pytest
     assert "def hires_cam" in plugin
 
 
+@pytest.mark.exhaustive
 def test_the_python_guide_runs_and_counts_its_lines_rightly(
     tmp_path: Path, monkeypatch: pytest.MonkeyPatch, capsys: pytest.CaptureFixture[str]
 ) -> None:

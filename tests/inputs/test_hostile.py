@@ -91,6 +91,7 @@ def test_a_socket_is_not_read() -> None:
     assert row["error"]["message"].startswith("not a regular file")
 
 
+@pytest.mark.exhaustive
 def test_a_process_gets_the_memory_that_its_picture_needs(monkeypatch: pytest.MonkeyPatch) -> None:
     data = saved("JPEG2000", (2000, 1500))
     assert read_frame(Ref(0, "a", data=data)).size == (2000, 1500)

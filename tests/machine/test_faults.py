@@ -153,6 +153,7 @@ def test_a_batch_that_had_to_be_halved_is_said(photos: list[str], monkeypatch: p
     assert "camcli: 6 pictures at once don't fit in memory: 3 from here on\n" in outcome.err
 
 
+@pytest.mark.exhaustive
 def test_inputs_that_go_and_change_while_it_runs(photos: list[str], picture: Picture) -> None:
     """Names come one by one; what is there when its turn comes is explained."""
     process = spawn("explain", "-", "-o", "out", "--json", "-b", "1")
@@ -188,6 +189,7 @@ def on_a_disk_of_its_own(script: str) -> str:
     return done.stdout + done.stderr
 
 
+@pytest.mark.exhaustive
 def test_a_disk_that_is_full_ends_the_run_and_more_room_lets_it_go_on(picture: Picture) -> None:
     for i in range(8):
         picture(f"in/{i}.png", (300, 200))

@@ -42,6 +42,7 @@ def test_agrees_with_the_papers_formula(name: str, kind: str, dtype: torch.dtype
     )
 
 
+@pytest.mark.exhaustive
 def test_rise_agrees_with_the_papers_formula() -> None:
     images = formulas.batch(pictures=2).double()
     formulas.agree(

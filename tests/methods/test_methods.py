@@ -350,6 +350,7 @@ def test_rows_have_a_methods_own_name_once() -> None:
     assert row["provenance"]["spec"]["methods"] == ["grad-cam", "grad-cam-pp"]
 
 
+@pytest.mark.exhaustive
 @pytest.mark.parametrize("command", ["explain", "bench", "compare"])
 def test_all_are_those_that_apply_and_go_with_the_flags(command: str, monkeypatch: pytest.MonkeyPatch) -> None:
     monkeypatch.setattr(methods, "names", lambda: ["grad-cam", "gradient", "guided-backprop", "attention-rollout"])
@@ -462,5 +463,6 @@ def test_registry_and_method_files_leave_torch_out() -> None:
     assert not _torch_is_loaded_by(files)
 
 
+@pytest.mark.exhaustive
 def test_the_probe_would_notice_torch() -> None:
     assert _torch_is_loaded_by("import camcli.network.evidence")

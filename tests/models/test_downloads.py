@@ -254,6 +254,7 @@ def test_rows_alone_fetch_nothing(server: Server, weights: bytes, picture: Pictu
     assert run("verify", "rows.jsonl", "--weights", url).out.startswith("identical")
 
 
+@pytest.mark.exhaustive
 @pytest.mark.parametrize("number", [signal.SIGKILL, signal.SIGTERM, signal.SIGINT])
 def test_a_part_of_a_file_is_never_used(number: int, server: Server, weights: bytes, tmp_path: Path) -> None:
     server.sent, server.silent = 0.5, True

@@ -309,6 +309,7 @@ json_values = st.recursive(
 )
 
 
+@pytest.mark.exhaustive
 @settings(max_examples=100, deadline=None)
 @given(value=json_values, key=st.sampled_from(labels.KEYS))
 def test_anything_is_names_or_nothing(value: object, key: str) -> None:

@@ -121,6 +121,7 @@ def test_the_segmentation_is_their_processors(name: str, backbone: str) -> None:
     assert (answer["target"]["id"], answer["max"] > 0) == (row["top"][0]["id"], True)
 
 
+@pytest.mark.exhaustive
 @pytest.mark.parametrize("name", sorted(LAYERS))
 def test_the_whole_picture_is_seen_at_its_own_aspect(name: str) -> None:
     given = saved(name, size={"shortest_edge": 96, "longest_edge": 160})

@@ -271,6 +271,7 @@ def test_device_that_is_not_there_is_refused(monkeypatch: pytest.MonkeyPatch) ->
 # A torchvision of another torch.
 
 
+@pytest.mark.exhaustive
 def test_torchvision_that_does_not_fit_torch_is_explained(tmp_path: Path, picture: Callable[..., Path]) -> None:
     fake = tmp_path / "fake" / "torchvision"
     fake.mkdir(parents=True)

@@ -60,6 +60,7 @@ def test_maps_are_those_of_the_network(name: str, dynamo: bool) -> None:
     np.testing.assert_allclose(theirs / theirs.max(), own.map / own.map.max(), atol=1e-4)
 
 
+@pytest.mark.exhaustive
 @pytest.mark.parametrize("dynamo", [False, True])
 def test_a_small_graph(dynamo: bool) -> None:
     torch.manual_seed(0)

@@ -125,6 +125,7 @@ def test_scores_are_theirs_and_the_layer_is_the_last_with_places(name: str) -> N
     assert row["provenance"]["versions"]["open-clip-torch"] == open_clip.__version__
 
 
+@pytest.mark.exhaustive
 @pytest.mark.parametrize("name", ["small-ViT", "small-sigmoid"])
 def test_quantities_are_cosine_score_and_probability(name: str) -> None:
     net = made(name)
@@ -144,6 +145,7 @@ def test_quantities_are_cosine_score_and_probability(name: str) -> None:
     assert other in refused(2, "explain", PHOTO, *flags, "--quantity", other)
 
 
+@pytest.mark.exhaustive
 def test_files_as_training_loops_leave_them() -> None:
     """A plain state dict, safetensors in half precision, DDP's names in a training checkpoint, one number in a list."""
     net = made("small-ViT")

@@ -279,6 +279,7 @@ def test_without_timm_nothing_is_listed(command: list[str], monkeypatch: pytest.
     assert "timm is not installed: `pip install camcli[timm]`" in refused(3, *command)
 
 
+@pytest.mark.exhaustive
 def test_weights_that_cannot_be_had_name_the_flag(picture: Picture, tmp_path: Path) -> None:
     offline = {"HF_HUB_OFFLINE": "1", "HF_HOME": str(tmp_path / "hf"), "HF_HUB_CACHE": str(tmp_path / "hf" / "hub")}
     process = spawn("explain", picture(), "-m", "timm:test_vit", env=os.environ | offline)

@@ -147,6 +147,7 @@ def test_pieces_of_words_are_put_together() -> None:
     assert [entry["label"] for entry in row["top"]] == ["red dogs", "red", "dog", "##s"]
 
 
+@pytest.mark.exhaustive
 def test_a_question_is_answered_as_transformers_answers_it() -> None:
     net = saved("Vilt")
     values = []

@@ -50,6 +50,7 @@ def test_light_commands_leave_torch_out(arguments: tuple[str, ...]) -> None:
     assert not imports_torch(list(arguments))
 
 
+@pytest.mark.exhaustive
 def test_the_probe_would_notice() -> None:
     assert imports_torch(["classes", "efficientnet_lite0", "tabby"])
 
@@ -72,6 +73,7 @@ def complete(words: str) -> tuple[bool, list[str]]:
     return imported, done.stdout.split()
 
 
+@pytest.mark.exhaustive
 def test_completion_offers_models_methods_and_layers() -> None:
     assert complete("camcli explain a.jpg --model resnet1") == (False, ["resnet18", "resnet101", "resnet152"])
     assert complete("camcli layers vgg16") == (False, ["vgg16", "vgg16_bn"])
@@ -83,6 +85,7 @@ def test_completion_offers_models_methods_and_layers() -> None:
     ]
 
 
+@pytest.mark.exhaustive
 def test_the_first_row_comes_before_the_list_ends(picture: Picture) -> None:
     """The writer stays open and has sent two batches: the answers to the first are there."""
     name = picture("a.png").name.encode() + b"\n"
@@ -102,6 +105,7 @@ def test_the_first_row_comes_before_the_list_ends(picture: Picture) -> None:
         killer.cancel()
 
 
+@pytest.mark.exhaustive
 def test_ten_thousand_paths_into_head(picture: Picture) -> None:
     """`| head -1` ends it quietly with 141."""
     name = picture("a.png").name
@@ -113,6 +117,7 @@ def test_ten_thousand_paths_into_head(picture: Picture) -> None:
     assert (code, done.stderr) == ("141", "")
 
 
+@pytest.mark.exhaustive
 def test_interrupted_runs_say_so_and_leave_no_torn_file(picture: Picture) -> None:
     name = picture("a.png").name.encode() + b"\n"
     process = spawn("explain", "-", "--json", "-b", "1", "-o", "out")
@@ -128,6 +133,7 @@ def test_interrupted_runs_say_so_and_leave_no_torn_file(picture: Picture) -> Non
     assert [p.name for p in Path("out").iterdir() if p.name.startswith(".")] == []
 
 
+@pytest.mark.exhaustive
 def test_a_pipeline_of_real_tools() -> None:
     """find -print0 into camcli into another process, on the samples."""
     find = f"find {SAMPLES} -name '*bee.jpg' -print0 | {sys.executable} -m camcli explain - -o out/ --json"
@@ -161,6 +167,7 @@ def on_a_terminal(*arguments: object, stdout: bool) -> tuple[int, str, bytes]:
         return process.wait(60), shown.decode(), piped
 
 
+@pytest.mark.exhaustive
 def test_a_terminal_gets_progress_and_whole_lines(picture: Picture) -> None:
     names = [picture(f"a rather long file name that wraps {i}.png").name for i in range(2)]
     code, shown, _ = on_a_terminal("explain", *names, stdout=True)
@@ -170,6 +177,7 @@ def test_a_terminal_gets_progress_and_whole_lines(picture: Picture) -> None:
     assert "2/?" in shown
 
 
+@pytest.mark.exhaustive
 def test_progress_never_reaches_a_pipe(picture: Picture) -> None:
     names = [picture(f"{i}.png").name for i in range(2)]
     code, shown, piped = on_a_terminal("explain", *names, "--json", stdout=False)
@@ -202,6 +210,7 @@ def test_names_never_drive_the_terminal_nor_look_like_lines(picture: Picture) ->
         assert not [line for line in told.splitlines() if line.startswith("camcli: error: fake")]
 
 
+@pytest.mark.exhaustive
 def test_the_shells_own_pipes_are_read_once() -> None:
     for photo in ("espresso.jpg", "tripod_gray.jpg"):
         command = f"{sys.executable} -m camcli classify <(cat {SAMPLES / photo}) --json"

@@ -37,6 +37,7 @@ def test_a_wrong_request_imports_no_torch() -> None:
     assert imported("explain", "gone.jpg", "--method", "nothing", of=("torch", "numpy")) == set()
 
 
+@pytest.mark.exhaustive
 def test_an_explanation_does_without_torchs_compiler() -> None:
     photo = str(SAMPLES / "espresso.jpg")
     others = ("torch._dynamo", "sympy", "fsspec.core", "ray", "timm", "transformers", "open_clip")
@@ -44,10 +45,12 @@ def test_an_explanation_does_without_torchs_compiler() -> None:
     assert found == {"torch"}
 
 
+@pytest.mark.exhaustive
 def test_the_probe_sees_what_is_imported() -> None:
     assert imported("classes", "resnet18", "tench", of=("torch", "numpy")) == {"torch", "numpy"}
 
 
+@pytest.mark.exhaustive
 def test_what_torchvision_wanted_of_the_compiler_is_there_when_it_is_called() -> None:
     code = """
 import sys, torch

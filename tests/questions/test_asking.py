@@ -49,6 +49,7 @@ def share_above(map_: NDArray[np.float32]) -> float:
 # What is explained.
 
 
+@pytest.mark.exhaustive
 def test_heat_moves_with_what_is_asked() -> None:
     assert share_above(values(classes=("tiger cat",))) > 0.6
     assert share_above(values(classes=("espresso",))) < 0.3

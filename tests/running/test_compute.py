@@ -201,6 +201,7 @@ print(allowed())
 """
 
 
+@pytest.mark.exhaustive
 @pytest.mark.parametrize("exact", ["exact", ""])
 @pytest.mark.parametrize("names", ["older", "newer"])
 def test_float32_is_computed_as_float32_whatever_is_allowed(exact: str, names: str) -> None:

@@ -37,6 +37,7 @@ def test_one_result_per_ref_in_order_whatever_fails(tmp_path: Path) -> None:
         assert [type(result) for result in results] == [Failed, Explained, Failed, Explained, Failed]
 
 
+@pytest.mark.exhaustive
 def test_a_batch_gives_what_single_pictures_give() -> None:
     """Each picture explains its own best classes; pictures of different shapes (--fit full) share a batch too."""
     spec = Spec(methods=("grad-cam", "guided-grad-cam"), classes=("top2",), fit="full")
@@ -106,6 +107,7 @@ def test_large_pictures_end_a_batch_early(picture: Picture, monkeypatch: pytest.
     assert sizes == [2, 2, 1]
 
 
+@pytest.mark.exhaustive
 def test_nothing_of_an_answered_batch_is_kept() -> None:
     """Two methods and a saliency: frames, raw values and the graph go when the caller lets go of the result."""
     engine = Engine(Spec(batch_size=2, methods=("grad-cam", "guided-grad-cam")))

@@ -250,6 +250,7 @@ def test_rows_of_a_large_photo_are_verified(large: Path, command: list[str], fla
 # Parts of a run
 
 
+@pytest.mark.exhaustive
 def test_shards_put_together_are_the_run(mixed: list[str]) -> None:
     whole = run("explain", *mixed, "--json", "-o", "out", "-b", "4").rows
     parts = [run("explain", *mixed, "--json", "-o", "out", "-b", "4", "--shard", f"{n}/3") for n in (1, 2, 3)]
@@ -283,6 +284,7 @@ def test_a_scale_of_the_run_needs_the_run() -> None:
 # Where files and rows go
 
 
+@pytest.mark.exhaustive
 def test_pictures_come_from_uris_and_files_go_there(mixed: list[str]) -> None:
     import fsspec
 

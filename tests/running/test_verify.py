@@ -286,6 +286,7 @@ def test_predictions_of_a_model_that_no_layer_explains(picture: Picture, code: s
     assert statuses(outcome) == ["identical"]
 
 
+@pytest.mark.exhaustive
 def test_another_picture_under_the_same_name_differs() -> None:
     shutil.copy(SAMPLES / "espresso.jpg", "a.jpg")
     shutil.copy(SAMPLES / "honey_bee.jpg", "b.jpg")

@@ -134,6 +134,7 @@ def test_what_the_shell_opens_is_another_picture_each_time(photos: list[str]) ->
         assert run(*command).rows[0]["size"] == [65, 48]
 
 
+@pytest.mark.exhaustive
 @pytest.mark.parametrize("way", ["absolute", "from inside", "URI"])
 def test_a_folder_is_the_same_however_it_is_named(photos: list[str], way: str, monkeypatch: pytest.MonkeyPatch) -> None:
     here = Path.cwd()
@@ -271,6 +272,7 @@ def test_shards_keep_journals_of_their_own(photos: list[str]) -> None:
     assert [row["input"] for part in parts for row in part] == photos
 
 
+@pytest.mark.exhaustive
 def test_a_journal_that_is_none_is_refused(photos: list[str]) -> None:
     run(*COMMAND)
     Path("out/run.json").write_text("{")
@@ -278,6 +280,7 @@ def test_a_journal_that_is_none_is_refused(photos: list[str]) -> None:
     assert run(*COMMAND, "--overwrite").code == 4
 
 
+@pytest.mark.exhaustive
 def test_a_full_disk_tears_nothing_and_the_run_goes_on(photos: list[str], monkeypatch: pytest.MonkeyPatch) -> None:
     run(*COMMAND)
     whole = contents()
@@ -304,6 +307,7 @@ def test_a_full_disk_tears_nothing_and_the_run_goes_on(photos: list[str], monkey
     assert contents() == whole
 
 
+@pytest.mark.exhaustive
 def test_a_second_process_on_the_folder_is_refused(photos: list[str]) -> None:
     first = spawn("explain", "-", "-o", "out", "--json", "-b", "1")
     assert first.stdin is not None
@@ -330,6 +334,7 @@ def _stopped(number: int, *more: str) -> Outcome:
     return finish(process)
 
 
+@pytest.mark.exhaustive
 @pytest.mark.parametrize(("number", "code"), [(signal.SIGINT, 130), (signal.SIGTERM, 143)])
 def test_signals_end_the_run_behind_the_batch(picture: Picture, number: int, code: int) -> None:
     for i in range(60):
@@ -346,6 +351,7 @@ def test_signals_end_the_run_behind_the_batch(picture: Picture, number: int, cod
     assert [row["input"] for row in recorded()] == [f"in/{i:02}.png" for i in range(60)]
 
 
+@pytest.mark.exhaustive
 @pytest.mark.parametrize(("number", "code"), [(signal.SIGINT, 130), (signal.SIGTERM, 143)])
 def test_waiting_for_names_is_ended_at_once(picture: Picture, number: int, code: int) -> None:
     process = spawn("explain", "-", "-o", "out", "--json", "-b", "1")
@@ -362,6 +368,7 @@ def test_waiting_for_names_is_ended_at_once(picture: Picture, number: int, code:
     assert not hidden()
 
 
+@pytest.mark.exhaustive
 def test_a_second_signal_stops_at_once(picture: Picture) -> None:
     picture("in/0.png")
     # One batch that takes minutes.
@@ -376,6 +383,7 @@ def test_a_second_signal_stops_at_once(picture: Picture) -> None:
     assert finish(process, timeout=5).code == 130
 
 
+@pytest.mark.exhaustive
 def test_the_reader_may_go_away(picture: Picture) -> None:
     for i in range(30):
         picture(f"in/{i:02}.png")

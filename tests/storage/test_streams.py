@@ -23,6 +23,7 @@ def within(encoding: str, *arguments: object) -> Outcome:
     return finish(spawn(*arguments, env=os.environ | ENCODINGS[encoding]))
 
 
+@pytest.mark.exhaustive
 @pytest.mark.parametrize(("encoding", "command"), [("cp1252", "explain"), ("ascii", "classify")])
 def test_a_picture_is_answered(encoding: str, command: str, picture: Picture) -> None:
     """日本 has no character in either; é has one in cp1252."""

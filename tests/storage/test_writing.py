@@ -169,6 +169,7 @@ def test_a_folder_in_the_place_of_a_file_is_refused_before_the_run() -> None:
     )
 
 
+@pytest.mark.exhaustive
 @pytest.mark.skipif(not Path("/dev/full").exists(), reason="no /dev/full here")
 def test_stdout_on_a_full_disk_is_said_in_one_line() -> None:
     with Path("/dev/full").open("wb") as full:

@@ -232,6 +232,7 @@ def test_a_pair_is_shown_both_ways() -> None:
     assert all(torch.equal(buffer, before[name]) for name, buffer in net.named_buffers())
 
 
+@pytest.mark.exhaustive
 def test_any_classifier_s_pictures_can_be_compared() -> None:
     cat, both = SAMPLES / "cat_chelsea.jpg", SAMPLES / "cat_and_espresso.jpg"
     one, other = rows_of(cat, "--partner", both, "--save", "raw", "-o", "pair")

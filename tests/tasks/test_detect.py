@@ -54,6 +54,7 @@ def explained(path: str | Path, **spec: Any) -> Explained:
     return result
 
 
+@pytest.mark.exhaustive
 def test_a_detector_by_hand(scene: str) -> None:
     result = explained(scene, classes=("each",), methods=("hires-cam", "grad-cam"))
     first, second = result.top
@@ -77,6 +78,7 @@ def test_a_detector_by_hand(scene: str) -> None:
     assert notes["grad-cam"].startswith("its weights are means over the whole map")
 
 
+@pytest.mark.exhaustive
 def test_a_saturated_score_hides_nothing(scene: str) -> None:
     """Twelve times the logits: the probability is 1, its own gradient 0."""
     plain, sharp = explained(scene), explained(scene, model_args=(("sharp", "12"),))
@@ -108,6 +110,7 @@ def test_the_gradient_is_that_of_finite_differences(scene: str) -> None:
         )
 
 
+@pytest.mark.exhaustive
 def test_what_is_asked_about(scene: str) -> None:
     def asked(*classes: str) -> list[tuple[int | None, int | None]]:
         answers = explained(scene, classes=classes, methods=("hires-cam",)).attributions
@@ -121,6 +124,7 @@ def test_what_is_asked_about(scene: str) -> None:
     assert asked("#2", "top1") == [(1, 2), (1, 1)]
 
 
+@pytest.mark.exhaustive
 def test_a_picture_in_which_nothing_is_found_is_answered() -> None:
     empty = saved("empty.npy", scene_of())
     outcome = run("explain", empty, "-m", BOXES, "--json", "-o", "out")
@@ -130,18 +134,21 @@ def test_a_picture_in_which_nothing_is_found_is_answered() -> None:
     assert row["note"] == "nothing found with a score above 0.5: nothing to explain"
 
 
+@pytest.mark.exhaustive
 def test_a_class_that_was_not_found_is_said_to_be_missing(scene: str) -> None:
     outcome = run("explain", scene, "-m", BOXES, "-c", "2", "--json")
     assert outcome.code == 0
     assert outcome.rows[0]["note"] == "nothing found of 2: there is class 1"
 
 
+@pytest.mark.exhaustive
 def test_the_threshold(scene: str) -> None:
     assert [e.part for e in explained(scene, threshold=0.99).top] == [1]
     (row,) = run("classify", scene, "-m", BOXES, "--threshold", "0.99", "--json").rows
     assert [entry["part"] for entry in row["top"]] == [1]
 
 
+@pytest.mark.exhaustive
 def test_names_of_the_users_classes(scene: str) -> None:
     Path("names.txt").write_text("background\ncar\nship\n")
     outcome = run("explain", scene, "-m", BOXES, "--labels", "names.txt", "-c", "car:all", "--json")
@@ -153,6 +160,7 @@ def test_names_of_the_users_classes(scene: str) -> None:
     assert "unknown class 'plane'" in run("explain", scene, "-m", BOXES, "--labels", "names.txt", "-c", "plane").err
 
 
+@pytest.mark.exhaustive
 def test_rows_do_not_depend_on_other_pictures(scene: str) -> None:
     wide = saved("wide.npy", scene_of((8, 8, 1.0, 0.0), (40, 4, 0.5, 0.0), size=(24, 64)))
     together = run("explain", scene, wide, scene, "-m", BOXES, "--json", "-c", "each").rows
@@ -166,6 +174,7 @@ def plain(row: dict[str, Any]) -> dict[str, Any]:
     return {**row, "ms": None, "again": None, "explanations": answers}
 
 
+@pytest.mark.exhaustive
 def test_occlusion_compares_detections_not_their_numbers(scene: str) -> None:
     """Hiding the other object changes the number of detections, not the likeness to this one: D-RISE."""
     (answer,) = explained(scene, methods=("occlusion",), classes=("#2",)).attributions
@@ -216,6 +225,7 @@ def test_a_detached_detector_is_refused_but_for_what_needs_no_gradient(scene: st
     assert row["explanations"][0]["peak"] is not None
 
 
+@pytest.mark.exhaustive
 def test_a_detector_that_pads_without_a_word_is_refused(scene: str) -> None:
     """Its map would be stretched over the picture, padding and all."""
     outcome = run("explain", scene, "-m", f"{ROOT}/tests/places.py:Letterboxed")
@@ -224,6 +234,7 @@ def test_a_detector_that_pads_without_a_word_is_refused(scene: str) -> None:
     assert "picture" in outcome.err
 
 
+@pytest.mark.exhaustive
 def test_verify_knows_detections_by_label_and_place() -> None:
     scene = saved("scene.npy", scene_of((8, 8, 1.0, 0.25), (24, 20, 0.31, 0.0)))
     outcome = run("explain", scene, "-m", BOXES, "-c", "each", "--json")

@@ -187,6 +187,7 @@ def test_torchvisions_segmenters_are_read_at_the_end_of_their_trunk(name: str) -
     assert result.top[0].where is not None
 
 
+@pytest.mark.exhaustive
 def test_the_map_is_captums() -> None:
     """Grad-CAM of deeplabv3's own class over its own pixels, as captum's tutorial asks for it: the sum over M there."""
     spec = Spec(model="deeplabv3_mobilenet_v3_large", weights="none", exact=True)

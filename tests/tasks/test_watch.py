@@ -251,6 +251,7 @@ def test_the_map_is_captums() -> None:
     np.testing.assert_allclose(answer.values, expected, rtol=1e-6, atol=1e-6 * float(expected.max()))
 
 
+@pytest.mark.exhaustive
 def test_a_folded_network_answers_as_the_plain_one() -> None:
     found = []
     for exact in (True, False):
