@@ -365,6 +365,7 @@ def test_it_answers_as_the_network_in_eval_mode_does() -> None:
     )
 
 
+@pytest.mark.exhaustive
 @pytest.mark.parametrize(
     "around",
     [torch.no_grad, torch.inference_mode, lambda: torch.autocast("cpu", torch.bfloat16)],
@@ -393,6 +394,7 @@ def test_a_network_that_is_trained_on_meanwhile_is_not_two_networks() -> None:
         list(answers)
 
 
+@pytest.mark.exhaustive
 @pytest.mark.parametrize(
     "wrapped",
     [nn.DataParallel, lambda held: torch.compile(held, backend="eager"), lambda held: held.half()],
@@ -598,6 +600,7 @@ def test_a_vision_transformer_of_another_precision_keeps_its_one_size() -> None:
         assert (preset.resize, preset.crop) == (64, 64)
 
 
+@pytest.mark.exhaustive
 def test_a_preset_is_checked_alike_for_a_network_and_a_name() -> None:
     bytes_ = {**SMALL, "mean": [128.0, 110.0, 90.0], "std": [64.0, 60.0, 70.0]}
     named = camcli.explain(CAT, "squeezenet1_1", weights="none", preset=bytes_)

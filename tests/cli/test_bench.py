@@ -28,6 +28,7 @@ def test_every_stage_is_measured_on_the_users_pictures() -> None:
     assert row["advice"]
 
 
+@pytest.mark.exhaustive
 def test_people_get_tables() -> None:
     outcome = run("bench", SAMPLES / "espresso.jpg", "--save", "none", "-q")
     assert outcome.code == 0, outcome.err

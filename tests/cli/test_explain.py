@@ -160,6 +160,7 @@ def test_a_folder_is_mirrored_and_a_bad_picture_stops_nothing(picture: Picture) 
     assert "2 of 3 pictures answered, 1 refused" in outcome.err
 
 
+@pytest.mark.exhaustive
 def test_the_output_folder_is_not_an_input_of_the_next_run(picture: Picture) -> None:
     picture("photos/a.png")
     for _ in range(2):
@@ -216,6 +217,7 @@ def test_a_list_of_paths_on_stdin(picture: Picture, separator: bytes) -> None:
     assert Path(outcome.rows[0]["explanations"][0]["files"]["overlay"]).parent == Path("out/sub folder")
 
 
+@pytest.mark.exhaustive
 def test_fits_show_more_of_the_picture() -> None:
     shown = {}
     for fit in ("crop", "squash", "pad", "full"):
@@ -308,6 +310,7 @@ def test_partly_guided_models_say_so(picture: Picture) -> None:
     assert "14 ReLU activations are bent; hardswish x19, hardsigmoid x9 keep their own gradient" in outcome.err
 
 
+@pytest.mark.exhaustive
 def test_a_blank_map_is_explained_in_words(picture: Picture) -> None:
     """torchvision's ViT heads start at zero: without weights no class has a gradient."""
     outcome = run("explain", picture("a.png"), "-m", "vit_b_32", "-w", "none", "--json")

@@ -200,6 +200,7 @@ def test_one_logit_is_a_question_of_yes_or_no(weights: Path, content: str, names
     assert by_id[0] + by_id[1] == pytest.approx(1, abs=1e-5)
 
 
+@pytest.mark.exhaustive
 def test_one_logit_without_a_name_is_yes_against_no(weights: Path) -> None:
     torch.save(small(1).state_dict(), weights)
     row = classified(*SMALL, says="squeezenet1_1: one logit, read as no or yes: --labels FILE gives them names")
@@ -293,6 +294,7 @@ def test_flags_and_file_have_ranges_of_their_own(weights: Path) -> None:
     assert (preset["mean"], preset["std"]) == ([0.1, 0.2, 0.3], [0.4, 0.5, 0.6])
 
 
+@pytest.mark.exhaustive
 def test_what_is_assumed_of_a_file_is_said_once_and_how_to_change_it(weights: Path) -> None:
     outcome = run("classify", "a.png", *SMALL, "--json")
     said = "squeezenet1_1: resize 256, crop 224, as its own weights want; --resize and --crop, if these want another"

@@ -177,6 +177,7 @@ def test_the_guided_rule_is_refused_where_nothing_is_guided(method: str) -> None
     assert "silu x49" in line
 
 
+@pytest.mark.exhaustive
 def test_full_pictures_are_refused_by_networks_of_one_size() -> None:
     line = refused(3, "explain", PHOTO, "-m", "vit_b_32", "-w", "none", "--fit", "full")
     assert "vit_b_32 takes 224x224 pictures only" in line

@@ -71,6 +71,7 @@ def share(found: Sequence[bool]) -> float:
     return sum(found) / len(found)
 
 
+@pytest.mark.exhaustive
 def test_questions_are_answered_by_what_they_are_about() -> None:
     import vqa
 
@@ -98,6 +99,7 @@ def test_two_questions_about_one_picture_have_two_maps() -> None:
     assert len({row["explanations"][0]["fingerprint"]["sha256"] for row in rows}) == len(rows) >= 4
 
 
+@pytest.mark.exhaustive
 def test_words_are_about_their_things() -> None:
     import caption
 
@@ -116,6 +118,7 @@ def test_words_are_about_their_things() -> None:
         assert on_own >= max(8 * on_other, 0.3), (word, on_own, on_other)
 
 
+@pytest.mark.exhaustive
 def test_a_policy_looks_at_ball_and_paddle_and_never_at_the_bird() -> None:
     import policy
     from safetensors.torch import load_file
@@ -146,6 +149,7 @@ def test_a_policy_looks_at_ball_and_paddle_and_never_at_the_bird() -> None:
     assert share(on_paddle) >= 0.85
 
 
+@pytest.mark.exhaustive
 def test_two_pictures_are_alike_by_their_things() -> None:
     import siamese
 

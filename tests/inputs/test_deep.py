@@ -265,6 +265,7 @@ def test_a_part_of_the_range_is_said_and_mended_by_white(name: str) -> None:
     assert np.abs(seen.rgb - shown.astype(float)).max() <= 1
 
 
+@pytest.mark.exhaustive
 def test_a_pgm_says_itself_what_is_white() -> None:
     data = b"P5 64 48 4095\n" + TWELVE.astype(">u2").tobytes()
     assert np.abs(frame(data).rgb[..., 0] - EIGHT.astype(float)).max() <= 1
@@ -321,6 +322,7 @@ def test_pngs_are_what_another_reader_reads(bits: int, bands: int) -> None:
 # What a user sees of it
 
 
+@pytest.mark.exhaustive
 def test_a_note_is_in_the_row_and_on_the_screen() -> None:
     Path("in").mkdir()
     Path("in/deep.png").write_bytes(PARTS["12 bits of a PNG"][0])

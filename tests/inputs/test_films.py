@@ -444,6 +444,7 @@ def test_sound_alone_is_no_film() -> None:
     )
 
 
+@pytest.mark.exhaustive
 def test_large_frames_are_refused_before_they_are_decoded() -> None:
     pytest.importorskip("av")
     film = drawn.video(TEN)
@@ -521,6 +522,7 @@ def test_nothing_is_written_to_stderr(capfd: pytest.CaptureFixture[str]) -> None
     assert capfd.readouterr().err == ""
 
 
+@pytest.mark.exhaustive
 def test_scrambled_films_give_frames_or_a_refusal() -> None:
     pytest.importorskip("av")
     random = np.random.default_rng(3)

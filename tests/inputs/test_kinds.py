@@ -128,6 +128,7 @@ def test_a_photoshop_file_is_decoded_from_a_pipe_too() -> None:
     assert piped(psd())[0, 0].tolist() == [255, 0, 0]
 
 
+@pytest.mark.exhaustive
 def test_what_folders_hold_besides_is_said() -> None:
     Path("in/deep").mkdir(parents=True)
     for name in ("b.heic", "deep/c.HEIC", "d.dcm", "notes.txt"):

@@ -114,6 +114,7 @@ METHODS = (
 ).split()
 
 
+@pytest.mark.exhaustive
 @pytest.mark.parametrize(
     ("odd", "plain", "layer"),
     [("tokens_first", "batch_first", "layers.1.norm1"), ("last_block_gives_weights", "last_block", "blocks.2")],

@@ -83,6 +83,7 @@ def broken_after(batches: int, error: RuntimeError, monkeypatch: pytest.MonkeyPa
     monkeypatch.setattr(Engine, "_explain_together", explain)
 
 
+@pytest.mark.exhaustive
 def test_a_device_that_fails_ends_the_run_and_loses_nothing(photos: list[str], monkeypatch: pytest.MonkeyPatch) -> None:
     run(*COMMAND)
     whole = pictures()
@@ -217,6 +218,7 @@ def test_a_disk_that_is_full_ends_the_run_and_more_room_lets_it_go_on(picture: P
     assert len(Path("second").read_text().splitlines()) == 8
 
 
+@pytest.mark.exhaustive
 def test_a_folder_that_becomes_read_only_is_said(picture: Picture) -> None:
     picture("in/0.png")
     said = on_a_disk_of_its_own(

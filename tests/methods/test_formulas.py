@@ -264,6 +264,7 @@ class Brightness(nn.Module):
         return torch.stack([bright, 1 - bright], 1).log()
 
 
+@pytest.mark.exhaustive
 def test_rise_scatters_around_its_expectation() -> None:
     """E[p M_j] = sum_i w_i x_i E[M_i M_j]: of 49 independent cells for each of the four shifts, summed exactly."""
     image = formulas.batch(pictures=1).sigmoid()

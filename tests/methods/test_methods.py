@@ -205,6 +205,7 @@ def test_an_answer_is_the_same_beside_every_method_that_bends_a_rule(
         np.testing.assert_allclose(values, alone, rtol=1e-5, atol=1e-6 * np.abs(alone).max())
 
 
+@pytest.mark.exhaustive
 def test_an_answer_is_the_same_beside_a_bent_rule_from_the_shell() -> None:
     flags = ("-m", "alexnet", "-w", "none", "--resize", 64, "--crop", 64, "--save", "none", "--json")
     both = ("-M", "guided-backprop", "-M", "shapley-cam")

@@ -172,6 +172,7 @@ def test_what_gives_the_maps_of_several_stages_is_a_backbone_too(name: str) -> N
     assert _POOLED in outcome.err
 
 
+@pytest.mark.exhaustive
 def test_large_dinov2_networks_have_their_artefacts_told() -> None:
     said = "keep facts of the whole picture in a few patches"
     flags = ("--similar-to", OTHER, "--save", "none")

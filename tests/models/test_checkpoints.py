@@ -207,6 +207,7 @@ def _damaged(content: bytes, rng: random.Random) -> bytes:
     return bytes(damaged)
 
 
+@pytest.mark.exhaustive
 @pytest.mark.parametrize("form", ["zip", "old", "safetensors"])
 def test_a_damaged_file_is_a_state_or_one_refusal(form: str) -> None:
     path = Path("weights.safetensors" if form == "safetensors" else "weights.pth")

@@ -126,6 +126,7 @@ def test_a_file_that_fits_several_alike_is_refused_with_their_names() -> None:
         guess.only(alike, "tuned.pth")
 
 
+@pytest.mark.exhaustive
 def test_of_two_architectures_in_one_file_the_user_says_which(picture: Callable[..., Path]) -> None:
     two = {
         "student": torchvision.models.squeezenet1_1(weights=None),

@@ -135,6 +135,7 @@ def test_the_whole_picture_is_seen_at_its_own_aspect(name: str) -> None:
     assert np.load(answer["files"]["raw"])["values"].shape == (3, 4)
 
 
+@pytest.mark.exhaustive
 def test_without_a_processor_of_its_own_it_is_told() -> None:
     given = saved("MaskFormer")
     Path("MaskFormer/preprocessor_config.json").unlink()

@@ -192,6 +192,7 @@ def test_a_head_of_another_size_is_not_put_in() -> None:
     assert "o.pt does not fit open_clip:small-convnext" in line
 
 
+@pytest.mark.exhaustive
 def test_texts_of_a_file_in_a_sentence_and_what_tells_two_apart() -> None:
     Path("prompts.txt").write_text("dog\n\nred cat\n")
     flags = ("-m", "open_clip:small-ViT", "-w", "none")
@@ -205,6 +206,7 @@ def test_texts_of_a_file_in_a_sentence_and_what_tells_two_apart() -> None:
     assert explanation["target"]["value"] == pytest.approx(logits["dog"] - logits["red cat"], abs=2e-5)
 
 
+@pytest.mark.exhaustive
 @pytest.mark.parametrize("name", ["small-ViT", "small-sigmoid", "small-coca"])
 def test_grad_cam_and_le_grad_are_drawn_under_the_texts_names(name: str) -> None:
     flags = ("-m", f"open_clip:{name}", "-w", "none", *asked(*TEXTS), "-M", "grad-cam", "-M", "le-grad")
@@ -249,6 +251,7 @@ def test_le_grad_is_the_papers_formula() -> None:
     np.testing.assert_allclose(result.attributions[0].values, expected.numpy(), rtol=1e-3, atol=1e-7)
 
 
+@pytest.mark.exhaustive
 def test_its_rows_are_verified() -> None:
     rows = run("explain", PHOTO, "-m", "open_clip:small-RN", "-w", "none", *asked(*TEXTS), "--save", "none", "--json")
     Path("rows.jsonl").write_bytes(rows.stdout)
@@ -382,6 +385,7 @@ def test_what_is_the_same_for_all_texts_needs_none() -> None:
     assert "Its names are those of open_clip's image-text networks: --model open_clip:NAME" in line
 
 
+@pytest.mark.exhaustive
 def test_a_network_of_another_size_is_built_for_it() -> None:
     flags = ("-m", "open_clip:small-ViT", "-w", "none", *asked(*TEXTS), "--model-arg", "force_image_size=96")
     row = explained(*flags)

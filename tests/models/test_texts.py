@@ -116,6 +116,7 @@ def test_scores_are_theirs_and_the_layer_is_the_last_one_with_patches(name: str,
         assert found["a dog"]["probability"] == pytest.approx(1 / (1 + np.exp(-got[0])), abs=1e-4)
 
 
+@pytest.mark.exhaustive
 @pytest.mark.parametrize(("name", "scale", "bias"), [("Clip", 14.2849, 0.0), ("Siglip", np.e, -1.5)])
 def test_a_cosine_is_the_score_before_its_scale(name: str, scale: float, bias: float) -> None:
     given = saved(name)
@@ -189,6 +190,7 @@ def test_what_does_not_go_is_refused(flags: tuple[str, ...], said: str) -> None:
     assert said in refused(2, "explain", PHOTO, *flags)
 
 
+@pytest.mark.exhaustive
 @pytest.mark.parametrize(("name", "said"), [("Clip", "has no tokenizer"), ("Siglip", "AutoTokenizer")])
 def test_a_folder_without_its_tokenizer_is_refused(name: str, said: str) -> None:
     """transformers makes a tokenizer that knows no word of it, and all texts would be the same."""

@@ -415,6 +415,7 @@ def test_a_factory_may_load_its_own_weights() -> None:
 # What stands around it.
 
 
+@pytest.mark.exhaustive
 @pytest.mark.parametrize(
     "wrapping",
     [
@@ -553,6 +554,7 @@ def test_a_network_that_tells_its_preset_as_timm_does(picture: Picture) -> None:
     assert preset["mean"] == [0.5, 0.5, 0.5]
 
 
+@pytest.mark.exhaustive
 def test_any_size(picture: Picture) -> None:
     net_of("net.py")
     photo = picture("a.png", (130, 90))

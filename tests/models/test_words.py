@@ -106,6 +106,7 @@ def picture() -> torch.Tensor:
     return torch.from_numpy(np.array(small)).permute(2, 0, 1)[None] / 127.5 - 1
 
 
+@pytest.mark.exhaustive
 @pytest.mark.parametrize("kind", ["VisionEncoderDecoder", "Blip", "Git"])
 def test_captions_are_scored_as_transformers_scores_them(kind: str) -> None:
     net = saved(kind)
@@ -141,6 +142,7 @@ def test_the_caption_is_the_likeliest_word_after_each(kind: str) -> None:
     assert [token for token in made if token not in (1, 2)][:end] == tokens[:end].tolist()
 
 
+@pytest.mark.exhaustive
 def test_pieces_of_words_are_put_together() -> None:
     saved("Blip")
     (row,) = rows_of("-m", "hf:./Blip", "--caption", "red dogs")

@@ -183,6 +183,7 @@ def test_places_that_are_all_alike_have_no_component() -> None:
         assert not map_.any()
 
 
+@pytest.mark.exhaustive
 def test_a_picture_compared_with_itself_is_blank_and_says_why(tmp_path: Path) -> None:
     flags = ("-M", "grad-cam", "-M", "gradient", "--save", "none", "--json")
     own, other = run("explain", CAT, SAMPLES / "espresso.jpg", "--similar-to", CAT, *flags).rows

@@ -106,6 +106,7 @@ def test_grad_cam_is_captums_on_all_others(name: str, monkeypatch: pytest.Monkey
     _check_grad_cam(name, monkeypatch)
 
 
+@pytest.mark.exhaustive
 def test_fused_attention_differs_by_rounding_only() -> None:
     net, images = nets.zoo("vit_b_32")
     layer = _layer(net, images)
@@ -240,6 +241,7 @@ def _jacobgil(net: nn.Module, target: nn.Module, images: Tensor, *class_ids: int
         return torch.from_numpy(extractor(_leaf(images), [ClassifierOutputTarget(i) for i in class_ids]))
 
 
+@pytest.mark.exhaustive
 @pytest.mark.parametrize(("name", "last"), [("densenet121", "features"), ("vgg11", "features.18")])
 def test_layer_that_is_changed_in_place_right_after(name: str, last: str) -> None:
     """pytorch#61519: DenseNet's last ReLU and VGG's run in place; a hook that keeps the live tensor is wrong."""

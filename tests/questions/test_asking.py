@@ -81,6 +81,7 @@ def test_a_contrast_is_the_difference_and_a_counterfactual_the_negation() -> Non
     torch.testing.assert_close(probability, expected, rtol=1e-5, atol=1e-8)
 
 
+@pytest.mark.exhaustive
 def test_the_row_says_what_was_asked(tmp_path: Path) -> None:
     def target(*flags: object) -> dict[str, Any]:
         (row,) = run("explain", BOTH, *flags, "--json", "--save", "none").rows

@@ -54,6 +54,7 @@ def test_a_folder_that_names_no_class_or_two(folder: str) -> None:
     assert of_folder(folder, LABELS, labels.wordnet_ids()) is None
 
 
+@pytest.mark.exhaustive
 def test_every_class_is_found_by_each_of_its_names() -> None:
     ids = labels.wordnet_ids()
     for i, (label, wordnet_id) in enumerate(zip(LABELS, ids, strict=True)):

@@ -121,6 +121,7 @@ def test_a_convolution_whose_output_is_read_keeps_it() -> None:
     assert torch.allclose(first, net.get_submodule("bn1")(net.get_submodule("conv1")(images)), atol=1e-5)
 
 
+@pytest.mark.exhaustive
 @pytest.mark.parametrize("methods", [("grad-cam", "grad-cam-pp", "layer-cam"), ("guided-backprop", "guided-grad-cam")])
 def test_on_photos_the_answers_are_those_of_the_plain_network(methods: tuple[str, ...]) -> None:
     plain, fast = (explained(Spec(methods=methods, exact=exact)) for exact in (True, False))
@@ -141,6 +142,7 @@ def test_on_real_checkpoints_too(shared: Path) -> None:
         assert max(deviation(one, other) for one, other in zip(plain, fast, strict=True)) < SAME
 
 
+@pytest.mark.exhaustive
 @pytest.mark.parametrize("layer", ["features.2.0.block.0.0", "features.2.0.block.0.1", "features.2.0.block.0"])
 def test_layers_that_a_fold_would_change_mean_what_they_did(layer: str) -> None:
     """A convolution, its norm, and the block of both."""
@@ -154,6 +156,7 @@ def test_implicit_biases_and_random_weights_are_not_folded_away() -> None:
         assert sum(isinstance(module, nn.BatchNorm2d) for module in net.modules()) == 49
 
 
+@pytest.mark.exhaustive
 def test_exact_is_a_plain_forward_bit_for_bit() -> None:
     model = load_model(ModelSpec())
     engine = Engine(Spec(exact=True, batch_size=4))
@@ -310,6 +313,7 @@ def test_what_lower_precision_is_refused_for() -> None:
     assert "views of one size" in refused(2, "explain", photo, "--compile", "--fit", "full")
 
 
+@pytest.mark.exhaustive
 def test_half_precision_on_a_cpu_is_slow_and_says_so() -> None:
     outcome = run("classify", PHOTOS[0], "--precision", "fp16", "--json")
     assert outcome.code == 0

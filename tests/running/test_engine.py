@@ -27,6 +27,7 @@ def refs(*paths: Path) -> Iterator[Ref]:
     return (Ref(i, str(path), path=path) for i, path in enumerate(paths))
 
 
+@pytest.mark.exhaustive
 def test_one_result_per_ref_in_order_whatever_fails(tmp_path: Path) -> None:
     bad = tmp_path / "bad.png"
     bad.write_bytes(b"no picture")
@@ -63,6 +64,7 @@ def test_pictures_with_fewer_classes_are_answered_once_per_class() -> None:
     assert asked == [["967"], ["967", "309"]]
 
 
+@pytest.mark.exhaustive
 def test_rows_are_the_same_with_and_without_methods() -> None:
     (classified,) = Engine(Spec(methods=())).explain(refs(SAMPLES / PHOTOS[0]))
     (explained,) = Engine(Spec()).explain(refs(SAMPLES / PHOTOS[0]))

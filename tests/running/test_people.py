@@ -395,6 +395,7 @@ class Net(nn.Module):
 """
 
 
+@pytest.mark.exhaustive
 def test_kernels_that_reach_half_across_the_map_are_not_refused_and_noted() -> None:
     Path("spreads.py").write_text(SPREADS)
     asked = Spec("spreads.py:Net", "none", model_args=(("kind", "dilated"),), resize=64, crop=64)

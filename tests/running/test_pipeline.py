@@ -48,6 +48,7 @@ def mixed(picture: Picture) -> list[str]:
     return ["in", "in/7.jpg"]
 
 
+@pytest.mark.exhaustive
 @pytest.mark.parametrize("workers", [2, 5])
 def test_rows_and_files_are_the_same_with_any_number_of_workers(mixed: list[str], workers: int) -> None:
     spec, kinds = Spec(batch_size=4), OutputSpec("one", pictures=("overlay", "raw"))
@@ -61,6 +62,7 @@ def test_rows_and_files_are_the_same_with_any_number_of_workers(mixed: list[str]
     }
 
 
+@pytest.mark.exhaustive
 def test_on_a_device_that_leaves_cores_idle_the_stages_overlap(
     mixed: list[str], monkeypatch: pytest.MonkeyPatch
 ) -> None:
@@ -202,6 +204,7 @@ def test_lying_pictures_are_reduced_and_set_upright(tmp_path: Path, size: tuple[
 UNSAVED: list[list[str]] = [[], ["--save", "none"], ["--max-side", "300"]]
 
 
+@pytest.mark.exhaustive
 def test_the_answer_does_not_depend_on_what_is_saved(large: Path) -> None:
     """`classify` and `explain` print one probability for one photo, and the same maps whatever is drawn of them."""
     rows = [run("explain", large, "--json", *save).rows[0] for save in UNSAVED]
@@ -210,6 +213,7 @@ def test_the_answer_does_not_depend_on_what_is_saved(large: Path) -> None:
     assert len({row["explanations"][0]["fingerprint"]["sha256"] for row in rows}) == 1
 
 
+@pytest.mark.exhaustive
 def test_a_draft_moves_scores_little(large: Path) -> None:
     full, draft = (
         run("explain", large, "--save", "none", "--json", *flag).rows[0] for flag in ([], ["--draft", "512"])
@@ -231,6 +235,7 @@ def test_an_overlay_of_a_draft_is_nearly_the_one_of_the_whole(large: Path) -> No
     assert np.abs(pictures[0] - pictures[1]).mean() < 3
 
 
+@pytest.mark.exhaustive
 @pytest.mark.parametrize(
     ("command", "flags"),
     [
@@ -327,6 +332,7 @@ def test_uris_that_cannot_be_are_refused() -> None:
     assert "Protocol not known" in refused(2, "explain", SAMPLES / "espresso.jpg", "-o", "nope://bucket")
 
 
+@pytest.mark.exhaustive
 def test_rows_as_parquet_hold_what_the_rows_hold(mixed: list[str], monkeypatch: pytest.MonkeyPatch) -> None:
     parquet = pytest.importorskip("pyarrow.parquet")
     monkeypatch.setattr("camcli.sinks.parquet.GROUP", 4)

@@ -366,6 +366,7 @@ def test_other_versions_are_named(picture: Picture, weights: Path) -> None:
     assert outcome.rows[0]["changed"] == {"dtype": ["float16", "float32"], "torch": ["1.0", version("torch")]}
 
 
+@pytest.mark.exhaustive
 def test_scores_that_moved_are_named(picture: Picture, weights: Path) -> None:
     (row,) = rows_of(picture("a.png"), *SMALL, "-k", "3")
     first, second, third = row["top"]
@@ -520,6 +521,7 @@ def test_the_worst_map_is_the_row(picture: Picture, weights: Path) -> None:
     assert [m["status"] for m in outcome.rows[0]["maps"]] == ["differs", "identical"]
 
 
+@pytest.mark.exhaustive
 def test_a_truth_by_folder_is_found_again() -> None:
     Path("val/cup").mkdir(parents=True)
     shutil.copy(SAMPLES / "espresso.jpg", "val/cup")
@@ -645,6 +647,7 @@ def code(monkeypatch: pytest.MonkeyPatch) -> Iterator[str]:
     sys.modules.pop("verified_net", None)
 
 
+@pytest.mark.exhaustive
 def test_rows_alone_run_no_code(picture: Picture, code: str) -> None:
     rows_of(picture("a.png"), "-m", code)
     Path("ran").unlink()

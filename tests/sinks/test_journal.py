@@ -74,6 +74,7 @@ def test_a_run_into_the_default_folder_keeps_none(picture: Picture) -> None:
     assert {path.suffix for path in Path("camcli_out").iterdir()} == {".jpg"}
 
 
+@pytest.mark.exhaustive
 def test_what_is_done_is_told_and_not_computed_again(photos: list[str], monkeypatch: pytest.MonkeyPatch) -> None:
     first = run(*COMMAND)
     pictures = {path: path.stat().st_mtime_ns for path in Path("out").glob("*.jpg")}
@@ -83,6 +84,7 @@ def test_what_is_done_is_told_and_not_computed_again(photos: list[str], monkeypa
     assert {path: path.stat().st_mtime_ns for path in Path("out").glob("*.jpg")} == pictures
 
 
+@pytest.mark.exhaustive
 @pytest.mark.parametrize("done", [0, 3, 4, 9])
 def test_a_run_goes_on_behind_its_last_row(photos: list[str], done: int) -> None:
     run(*COMMAND)
@@ -97,6 +99,7 @@ def test_a_run_goes_on_behind_its_last_row(photos: list[str], done: int) -> None
     assert Path("out/rows.jsonl").read_text().splitlines(keepends=True)[:done] == lines[:done]
 
 
+@pytest.mark.exhaustive
 def test_a_row_whose_files_are_gone_is_computed_again(photos: list[str]) -> None:
     """As after a power cut on a file system that had not kept a rename yet; or somebody has deleted them."""
     first = run(*COMMAND)
@@ -108,6 +111,7 @@ def test_a_row_whose_files_are_gone_is_computed_again(photos: list[str]) -> None
     assert contents() == whole
 
 
+@pytest.mark.exhaustive
 @pytest.mark.parametrize("save", ["overlay", "none"])
 def test_a_picture_that_has_changed_since_is_explained_again(photos: list[str], picture: Picture, save: str) -> None:
     command = ("explain", "in", "-o", "out", "--save", save, "-b", "4")
@@ -148,6 +152,7 @@ def test_a_folder_is_the_same_however_it_is_named(photos: list[str], way: str, m
     assert len(list((here / "out").glob("*.jpg"))) == 9
 
 
+@pytest.mark.exhaustive
 @pytest.mark.parametrize(
     "tail",
     [
@@ -169,6 +174,7 @@ def test_a_torn_last_line_is_mended(photos: list[str], tail: str) -> None:
     assert contents() == whole
 
 
+@pytest.mark.exhaustive
 def test_refusals_are_repeated_where_that_is_asked(photos: list[str], picture: Picture) -> None:
     before, broken = run(*COMMAND), Path(photos[6]).stat()
     picture(photos[6])
@@ -182,6 +188,7 @@ def test_refusals_are_repeated_where_that_is_asked(photos: list[str], picture: P
     assert again.stdout == outcome.stdout
 
 
+@pytest.mark.exhaustive
 def test_another_question_is_refused_with_what_differs(photos: list[str]) -> None:
     run(*COMMAND)
     whole = contents()
@@ -193,6 +200,7 @@ def test_another_question_is_refused_with_what_differs(photos: list[str]) -> Non
     assert run(*COMMAND[:-1], "2").code == 4  # the batch size decides no answer
 
 
+@pytest.mark.exhaustive
 def test_overwriting_removes_the_run_that_was_there_and_nothing_else(photos: list[str]) -> None:
     run(*COMMAND)
     Path("out/mine.txt").write_text("mine")
@@ -237,6 +245,7 @@ def test_other_weights_under_the_same_name_are_refused(photos: list[str], tmp_pa
     assert outcome.out == ""
 
 
+@pytest.mark.exhaustive
 def test_inputs_may_come_and_go(photos: list[str], picture: Picture) -> None:
     run(*COMMAND)
     picture("in/00.png")
@@ -265,6 +274,7 @@ def test_a_picture_through_a_pipe_is_never_taken_for_the_one_before(picture: Pic
     assert [row["size"] for row in recorded()] == [[60, 40]]
 
 
+@pytest.mark.exhaustive
 def test_shards_keep_journals_of_their_own(photos: list[str]) -> None:
     for number in (1, 2, 3):
         run(*COMMAND, "--shard", f"{number}/3")

@@ -139,6 +139,7 @@ hostile = st.lists(
 ).map("/".join)
 
 
+@pytest.mark.exhaustive
 @settings(max_examples=120, deadline=None)
 @given(st.lists(st.tuples(hostile, hostile), min_size=1, max_size=3))
 def test_nothing_is_ever_written_outside_the_folder(names: list[tuple[str, str]]) -> None:

@@ -240,6 +240,7 @@ def test_clips_are_made_ready_as_torchvision_does(name: str) -> None:
     assert float((abs(view.pixels - wanted) > 1e-5).mean()) < 1e-3
 
 
+@pytest.mark.exhaustive
 def test_the_map_is_captums() -> None:
     engine = Engine(Spec(model="r3d_18", weights="none", frames=4, exact=True))
     torch.manual_seed(0)
