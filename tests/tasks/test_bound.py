@@ -249,6 +249,9 @@ def test_any_classifier_s_pictures_can_be_compared() -> None:
     said = refused(2, "explain", cat, "--partner", both, "-c", "espresso", "--save", "none")
     assert "--partner and --class each say what is explained" in said
     assert "no such file" in refused(2, "explain", cat, "--partner", "gone.jpg", "--save", "none")
+    detector = f"{ROOT / 'examples' / 'dense.py'}:detector"
+    said = refused(2, "explain", cat, "-m", detector, "--partner", both, "--save", "none")
+    assert "--partner does not go with models that detect" in said
 
 
 def test_a_file_stays_one_question_s_in_whatever_order_they_come() -> None:

@@ -48,6 +48,8 @@ class Binder:
         self.compares = likens(spec, model)
         self._takes = (PARTNER,) if self.compares else tuple(binding.taken(model.net))
         self._encode = lru_cache(_KEPT)(self._encoded)
+        if self.compares and (why := model.task.forbids.get("similar_to")):
+            raise RequestError(f"--{PARTNER} does not go with models that {model.task.name}: {why}")
         if others := [name for name, _ in spec.bound if name not in self._takes]:
             taken = f"{', '.join(self._takes)} with a picture" if self._takes else "pictures alone"
             raise RequestError(f"--{others[0]}: {model.name} takes {taken}")
