@@ -41,6 +41,13 @@ class Colours(nn.Module):
         return torch.stack([8 * share, -8 * share], 1)
 
 
+def as_they_are() -> nn.Conv2d:
+    """A convolution that gives each colour as it is."""
+    maps = nn.Conv2d(3, 3, 1, bias=False)
+    maps.weight.data = torch.eye(3)[:, :, None, None]
+    return maps
+
+
 class Words(nn.Module):
     """A captioner of two words: the colour that the top half holds most of, then that of the bottom half."""
 
@@ -52,8 +59,7 @@ class Words(nn.Module):
 
     def __init__(self) -> None:
         super().__init__()
-        self.maps = nn.Conv2d(3, 3, 1, bias=False)
-        self.maps.weight.data = torch.eye(3)[:, :, None, None]
+        self.maps = as_they_are()
 
     def encode(self, caption: str) -> Tensor:
         words = [self.labels.index(word) for word in caption.split()]
@@ -122,8 +128,7 @@ class Plays(nn.Module):
 
     def __init__(self) -> None:
         super().__init__()
-        self.maps = nn.Conv2d(3, 3, 1, bias=False)
-        self.maps.weight.data = torch.eye(3)[:, :, None, None]
+        self.maps = as_they_are()
 
     def forward(self, images: Tensor) -> dict[str, Tensor]:
         maps = self.maps(images)

@@ -15,6 +15,7 @@ import transformers
 from PIL import Image
 from safetensors.torch import load_file, save_file
 from shell import SAMPLES, refused, run
+from tiny_configs import STAGES, VIT, WINDOWS
 from torch import nn
 
 import camcli
@@ -22,40 +23,30 @@ import camcli
 pytestmark = [pytest.mark.usefixtures("one_thread"), pytest.mark.filterwarnings("ignore:.*:DeprecationWarning")]
 
 PHOTO, OTHER = SAMPLES / "cat_chelsea.jpg", SAMPLES / "espresso.jpg"
-_VIT: Any = {
-    "image_size": 64,
-    "patch_size": 8,
-    "hidden_size": 32,
-    "num_hidden_layers": 2,
-    "num_attention_heads": 2,
-    "intermediate_size": 64,
-}
-_DINO = _VIT | {"image_size": 70, "patch_size": 14}
-_STAGES = {"hidden_sizes": [8, 16, 32, 48], "depths": [1, 1, 1, 1]}
+_DINO = VIT | {"image_size": 70, "patch_size": 14}
 _RESNET = {"embedding_size": 8, "hidden_sizes": [8, 16, 32], "depths": [1, 1, 1]}
-_WINDOWS = {"image_size": 64, "embed_dim": 16, "depths": [1, 1, 1], "num_heads": [2, 2, 2], "window_size": 4}
 _POOLED, _TOKEN, _MEAN = "its pooler_output", "its class token", "the mean of its last map or tokens"
 
 # name: (its config, the expected layer, what the embedding is)
 BACKBONES: dict[str, tuple[dict[str, Any], str, str]] = {
-    "ViT": (_VIT, "model.layers.1.layernorm_before", _POOLED),
-    "DeiT": (_VIT, "model.layers.1.layernorm_before", _POOLED),
-    "Beit": (_VIT, "model.layers.1", _POOLED),
-    "ViTMSN": (_VIT, "model.layers.1.layernorm_before", _TOKEN),
-    "IJepa": (_VIT, "model.layernorm", _MEAN),
+    "ViT": (VIT, "model.layers.1.layernorm_before", _POOLED),
+    "DeiT": (VIT, "model.layers.1.layernorm_before", _POOLED),
+    "Beit": (VIT, "model.layers.1", _POOLED),
+    "ViTMSN": (VIT, "model.layers.1.layernorm_before", _TOKEN),
+    "IJepa": (VIT, "model.layernorm", _MEAN),
     "Dinov2": (_DINO, "model.encoder.layer.1.norm1", _POOLED),
     "Dinov2WithRegisters": (_DINO, "model.encoder.layer.1.norm1", _POOLED),
-    "DINOv3ViT": (_VIT | {"num_register_tokens": 3}, "model.model.layer.1.norm1", _POOLED),
-    "DINOv3ConvNext": (_STAGES, "model.model.stages.3", _POOLED),
-    "CLIPVision": (_VIT, "model.encoder.layers.1.layer_norm1", _POOLED),
-    "SiglipVision": (_VIT, "model.post_layernorm", _POOLED),
-    "Data2VecVision": (_VIT, "model.encoder.layer.1.layernorm_before", _TOKEN),
-    "ConvNext": (_STAGES, "model.encoder.stages.3", _POOLED),
+    "DINOv3ViT": (VIT | {"num_register_tokens": 3}, "model.model.layer.1.norm1", _POOLED),
+    "DINOv3ConvNext": (STAGES, "model.model.stages.3", _POOLED),
+    "CLIPVision": (VIT, "model.encoder.layers.1.layer_norm1", _POOLED),
+    "SiglipVision": (VIT, "model.post_layernorm", _POOLED),
+    "Data2VecVision": (VIT, "model.encoder.layer.1.layernorm_before", _TOKEN),
+    "ConvNext": (STAGES, "model.encoder.stages.3", _POOLED),
     "ResNet": (_RESNET, "model.encoder.stages.2", _POOLED),
-    "Swin": (_WINDOWS | {"patch_size": 4}, "model.layernorm", _POOLED),
-    "Swinv2": (_WINDOWS | {"patch_size": 2}, "model.layernorm", _POOLED),
-    "Segformer": (_STAGES | {"num_attention_heads": [1, 2, 4, 4]}, "model.stages.3", _MEAN),
-    "PoolFormer": (_STAGES, "model.encoder.block.3.0", _MEAN),
+    "Swin": (WINDOWS | {"patch_size": 4}, "model.layernorm", _POOLED),
+    "Swinv2": (WINDOWS | {"patch_size": 2}, "model.layernorm", _POOLED),
+    "Segformer": (STAGES | {"num_attention_heads": [1, 2, 4, 4]}, "model.stages.3", _MEAN),
+    "PoolFormer": (STAGES, "model.encoder.block.3.0", _MEAN),
 }
 # They take one size of picture.
 FIXED = {"ViT", "DeiT", "IJepa", "ViTMSN", "CLIPVision", "SiglipVision"}
@@ -213,7 +204,7 @@ def test_a_function_of_the_embedding() -> None:
 
 def test_one_that_hides_patches_is_refused_with_the_reason() -> None:
     words: Any = transformers
-    words.ViTMAEModel(words.ViTMAEConfig(**_VIT)).save_pretrained("mae")
+    words.ViTMAEModel(words.ViTMAEConfig(**VIT)).save_pretrained("mae")
     said = refused(3, "explain", PHOTO, "-m", "hf:mae", "--similar-to", OTHER)
     assert "is a ViTMAEModel, which is not explained: it hides three quarters of a picture by chance" in said
 

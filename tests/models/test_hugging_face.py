@@ -15,6 +15,7 @@ import transformers
 from PIL import Image
 from safetensors.torch import load_file, save_file
 from shell import SAMPLES, refused, run
+from tiny_configs import STAGES, VIT, WINDOWS
 
 from camcli.inputs.decoding import read_frame
 from camcli.inputs.preprocessing import view_of
@@ -26,39 +27,29 @@ pytestmark = [pytest.mark.usefixtures("one_thread"), pytest.mark.filterwarnings(
 
 PHOTO = SAMPLES / "cat_chelsea.jpg"
 CLASSES = 5
-_VIT = {
-    "image_size": 64,
-    "patch_size": 8,
-    "hidden_size": 32,
-    "num_hidden_layers": 2,
-    "num_attention_heads": 2,
-    "intermediate_size": 64,
-}
 _DINO = {"image_size": 70, "patch_size": 14, "hidden_size": 32, "num_hidden_layers": 2, "num_attention_heads": 2}
-_STAGES = {"hidden_sizes": [8, 16, 32, 48], "depths": [1, 1, 1, 1]}
-_HEADS = {**_STAGES, "num_attention_heads": [1, 2, 4, 4]}
-_WINDOWS = {"image_size": 64, "embed_dim": 16, "depths": [1, 1, 1], "num_heads": [2, 2, 2], "window_size": 4}
+_HEADS = {**STAGES, "num_attention_heads": [1, 2, 4, 4]}
 
 # name: (classifier, its config, the expected layer, its map)
 FAMILIES: dict[str, tuple[str, dict[str, Any], str, tuple[int, int, int]]] = {
-    "ViT": ("ViT", _VIT, "vit.layers.1.layernorm_before", (32, 8, 8)),
-    "DeiT": ("DeiT", _VIT, "deit.layers.1.layernorm_before", (32, 8, 8)),
-    "Beit": ("Beit", _VIT, "beit.layers.1", (32, 8, 8)),
-    "IJepa": ("IJepa", _VIT, "ijepa.layernorm", (32, 8, 8)),
-    "ViTMSN": ("ViTMSN", _VIT, "vit.layers.1.layernorm_before", (32, 8, 8)),
+    "ViT": ("ViT", VIT, "vit.layers.1.layernorm_before", (32, 8, 8)),
+    "DeiT": ("DeiT", VIT, "deit.layers.1.layernorm_before", (32, 8, 8)),
+    "Beit": ("Beit", VIT, "beit.layers.1", (32, 8, 8)),
+    "IJepa": ("IJepa", VIT, "ijepa.layernorm", (32, 8, 8)),
+    "ViTMSN": ("ViTMSN", VIT, "vit.layers.1.layernorm_before", (32, 8, 8)),
     "Dinov2": ("Dinov2", _DINO, "dinov2.layernorm", (32, 5, 5)),
     "Dinov2WithRegisters": ("Dinov2WithRegisters", _DINO, "dinov2_with_registers.layernorm", (32, 5, 5)),
-    "Swin": ("Swin", _WINDOWS | {"patch_size": 4}, "swin.layernorm", (64, 4, 4)),
-    "Swinv2": ("Swinv2", _WINDOWS | {"patch_size": 2}, "swinv2.layernorm", (64, 8, 8)),
+    "Swin": ("Swin", WINDOWS | {"patch_size": 4}, "swin.layernorm", (64, 4, 4)),
+    "Swinv2": ("Swinv2", WINDOWS | {"patch_size": 2}, "swinv2.layernorm", (64, 8, 8)),
     "ResNet": (
         "ResNet",
         {"embedding_size": 8, "hidden_sizes": [8, 16, 32], "depths": [1, 1, 1]},
         "resnet.encoder.stages.2",
         (32, 4, 4),
     ),
-    "RegNet": ("RegNet", _STAGES | {"embedding_size": 8, "groups_width": 8}, "regnet.encoder.stages.3", (48, 2, 2)),
-    "ConvNext": ("ConvNext", _STAGES | {"num_stages": 4}, "convnext.encoder.stages.3", (48, 2, 2)),
-    "ConvNextV2": ("ConvNextV2", _STAGES | {"num_stages": 4}, "convnextv2.encoder.stages.3", (48, 2, 2)),
+    "RegNet": ("RegNet", STAGES | {"embedding_size": 8, "groups_width": 8}, "regnet.encoder.stages.3", (48, 2, 2)),
+    "ConvNext": ("ConvNext", STAGES | {"num_stages": 4}, "convnext.encoder.stages.3", (48, 2, 2)),
+    "ConvNextV2": ("ConvNextV2", STAGES | {"num_stages": 4}, "convnextv2.encoder.stages.3", (48, 2, 2)),
     "MobileNetV1": (
         "MobileNetV1",
         {"image_size": 64, "depth_multiplier": 0.25},
@@ -77,7 +68,7 @@ FAMILIES: dict[str, tuple[str, dict[str, Any], str, tuple[int, int, int]]] = {
         "mobilevit.conv_1x1_exp",
         (64, 2, 2),
     ),
-    "PoolFormer": ("PoolFormer", _STAGES, "norm", (48, 2, 2)),
+    "PoolFormer": ("PoolFormer", STAGES, "norm", (48, 2, 2)),
     "Segformer": ("Segformer", _HEADS, "segformer.stages.3", (48, 2, 2)),
     "FocalNet": (
         "FocalNet",

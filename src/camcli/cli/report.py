@@ -36,7 +36,8 @@ def _best(row: Mapping[str, Any]) -> str:
         return f"{target['name']}  {target['value']:.5g}"
     best = row["top"][0]
     value = f"{best['logit']:.5g}" if best["probability"] is None else f"{best['probability']:.3f}"
-    return f"{best['label'] if best['id'] is None else '{id} {label}'.format(**best)}  {value}"
+    name = best["label"] if best["id"] is None else f"{best['id']} {best['label']}"
+    return f"{name}  {value}"
 
 
 def show_in_full(row: Mapping[str, Any], notes: Iterable[str], line: Callable[[str], None]) -> None:

@@ -99,14 +99,11 @@ class _Walk:
             self.passed[suffix] += 1
         return suffix in IMAGE_SUFFIXES
 
-    def in_folder(self, ref: Ref) -> Iterator[Ref]:
-        """`of`, of a file that is picked up: a film by its suffix alone, as frames are asked for at all."""
-        yield from self.of(ref) if self.moving.animated else (replace(ref, bound=self.bound),)
-
-    def of(self, ref: Ref) -> Iterator[Ref]:
-        """The ref with what goes with all of the run, or one for each of its frames."""
+    def of(self, ref: Ref, *, opened: bool = True) -> Iterator[Ref]:
+        """The ref with what goes with all of the run, or one for each of its frames; only if its file is `opened` is it
+        seen to have any."""
         ref = replace(ref, bound=self.bound) if self.bound else ref
-        if ref.path is not None and self.moving.splits(ref.path):
+        if opened and ref.path is not None and self.moving.splits(ref.path):
             yield from self.moving.frames(ref)
         else:
             yield ref
@@ -250,7 +247,8 @@ def _walk(root: Path, walk: _Walk) -> Iterator[Ref]:
             yield from walk.of(Ref(0, os.fspath(here), path=here, root=root.parent if here == root else root))
             taken = [path for path in taken if is_moving(path)]
         for path in taken:
-            yield from walk.in_folder(Ref(0, os.fspath(path), path=path, root=root))
+            # Films are picked up if frames are asked for.
+            yield from walk.of(Ref(0, os.fspath(path), path=path, root=root), opened=walk.moving.animated)
 
 
 def pictures_in(folder: Path) -> list[Path]:

@@ -42,8 +42,7 @@ def load(spec: ModelSpec, *, progress: bool = False) -> Model:
         arch = architecture_of(spec, checkpoint.tensors if checkpoint else None)
     remarks += arch.remarks
     net, files = _filled(arch, spec, checkpoint, remarks, progress=progress)
-    net = arch.bind(net) if arch.bind else net
-    net = net.eval().requires_grad_(False).to(device)
+    net = arch.bind(net).eval().requires_grad_(False).to(device)
     binding.try_with_example(net, arch.preset.view_shape, device)
     model = _put_together(arch, net, spec, checkpoint, device, remarks)
     return replace(model, digest=Digest(files) if files else None)
@@ -136,8 +135,7 @@ def blueprint(spec: ModelSpec) -> Model:
     arch = architecture_of(spec)
     # Only a real forward shows how an unknown output is read, or what a detector's head reads.
     device = "cpu" if arch.probed else "meta"
-    net = arch.build(device == "cpu")
-    net = (arch.bind(net) if arch.bind else net).eval().requires_grad_(False)
+    net = arch.bind(arch.build(device == "cpu")).eval().requires_grad_(False)
     binding.try_with_example(net, arch.preset.view_shape, device)
     preset = preset_of(arch, net, spec, None, [])
     task, _, alone = reading.task_of(arch, net.to(device), preset, spec, device, [])

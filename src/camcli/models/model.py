@@ -26,6 +26,10 @@ DETECTED = Preset((240, 320), (240, 320), (0.0, 0.0, 0.0), (1.0, 1.0, 1.0), "bil
 USUAL_PRESET = Preset(256, 224, (0.485, 0.456, 0.406), (0.229, 0.224, 0.225), "bilinear")
 
 
+def _as_it_is(net: nn.Module) -> nn.Module:
+    return net
+
+
 @dataclass(frozen=True, slots=True, eq=False)
 class Architecture:
     """The making of a network, and what belongs to the weights that were asked for.
@@ -51,7 +55,7 @@ class Architecture:
     cached: Callable[[], Path | None] | None = None
     rename: Callable[[str], str | None] = str
     read: Callable[[nn.Module, bool], tuple[Task, int]] | None = None
-    bind: Callable[[nn.Module], nn.Module] | None = None
+    bind: Callable[[nn.Module], nn.Module] = _as_it_is
     whole: bool = False
     fixed_size: bool = False
     probed: bool = False

@@ -89,13 +89,12 @@ class Engine:
         if spec.output_index is not None:
             model = models.without_classes(model)
         self.asker = Asker(spec, model, function)
-        binder = Binder(spec, model)
+        self.binder = Binder(spec, model)
         conflicts.check_model(spec, model)
         prepared = prepare(spec, model, asked, self.asker, lambda done, of: self.on_step(done, of))
         self.model, self.plan = prepared.model, prepared.plan
         self._prepared = prepared
-        self.binder = binder
-        binder.look_at(prepared.plan.network)
+        self.binder.look_at(prepared.plan.network)
         self.remarks = [*model.remarks, *tuning.remarks(spec, model.device), *left_out, *prepared.remarks]
         # The pictures of one forward: fewer than a batch once so many did not fit in memory.
         self._most = self.batch_size

@@ -58,21 +58,20 @@ def reading_of(
         return None
     if name == "caption":
         return _captioner(net, images, key)
-    if name == "act" and key is None:
+    value = None
+    if name == "act":
         with torch.no_grad(), frozen(net):
-            names = labels_of(net)
-            key = act.scores_key(asked(net, images.clone()), len(names) if names is not None else None)
+            raw = asked(net, images.clone())
+        names = labels_of(net)
+        key = key or act.scores_key(raw, len(names) if names is not None else None)
+        value = act.value_key(raw, len(images))
     found, classes, alone = probe_twice(net, images, key, multi_label)
     if name in ("regress", "liken"):
         outputs = 1 if found.binary else classes
         kind: Callable[..., Classify] = Liken if name == "liken" else Regress
         return kind(key=found.key), outputs, alone
     told = {field.name: getattr(found, field.name) for field in fields(Classify)}
-    if name == "answer":
-        return Answer(**told), classes, alone
-    with torch.no_grad(), frozen(net):
-        value = act.value_key(asked(net, images.clone()), len(images))
-    return Act(**told, value=value), classes, alone
+    return (Act(**told, value=value) if name == "act" else Answer(**told)), classes, alone
 
 
 def _captioner(net: nn.Module, images: Tensor, key: str | None) -> tuple[Caption, int, bool]:
@@ -82,8 +81,7 @@ def _captioner(net: nn.Module, images: Tensor, key: str | None) -> tuple[Caption
         raise RequestError("--task caption: the network's class says no `end`, the id of the word that ends a caption")
     task = Caption(int(end), key)
     with torch.no_grad(), frozen(net):
-        count = task.words(asked(net, images.clone())).shape[2]
-        task.outputs(net, images.clone())
+        count = task.words(task.outputs(net, images.clone()).raw).shape[2]
     names = labels_of(net)
     if names is not None and len(names) != count:
         raise RequestError(f"the captioner's class names {len(names)} words (`labels`), and it scores {count}")

@@ -42,16 +42,15 @@ def encoded(net: nn.Module, values: Mapping[str, Any]) -> tuple[Tensor, ...]:
 
     Raises: InputError: the network's own code does not take these values, or makes no tensors of them.
     """
-    encode = getattr(net, "encode", None)
+    encode = said(net, "encode")
     try:
         with torch.no_grad(), frozen(net) if net.training else nullcontext(), redirect_stdout(stderr):
             made = encode(**values) if callable(encode) else tuple(map(torch.as_tensor, values.values()))
     except Exception as error:  # noqa: BLE001  code that is not ours
-        said = str(error) if isinstance(error, ValueError) else f"{type(error).__name__}: {error}"
+        reason = str(error) if isinstance(error, ValueError) else f"{type(error).__name__}: {error}"
         told = ", ".join(f"{name} {value!r}" for name, value in values.items() if not isinstance(value, Tensor))
-        raise InputError(
-            "bind", "unfit", f"{said.splitlines()[0] if said else 'not taken'} ({told or 'partner'})"
-        ) from None
+        first = reason.splitlines()[0] if reason else "not taken"
+        raise InputError("bind", "unfit", f"{first} ({told or 'partner'})") from None
     tensors = tuple(made) if isinstance(made, (tuple, list)) else (made,)
     if not all(isinstance(tensor, Tensor) for tensor in tensors):
         kinds = ", ".join(type(part).__name__ for part in tensors)

@@ -177,9 +177,9 @@ def _transformers() -> ModuleType:
         import transformers
     except ImportError:
         raise SetupError("transformers is not installed: `pip install camcli[hf]`") from None
-    words: Any = transformers.logging
-    words.set_verbosity_error()
-    words.disable_progress_bar()
+    said: Any = transformers.logging
+    said.set_verbosity_error()
+    said.disable_progress_bar()
     return transformers
 
 

@@ -18,6 +18,7 @@ from torch import Tensor, nn
 
 from camcli.errors import CamcliError, RequestError, SetupError
 from camcli.models.model import USUAL_PRESET, Architecture, Args
+from camcli.models.sources.boundary import reason_of
 
 # The largest difference from ONNX Runtime's answer, as a share of the largest score, and at all.
 NEAR, TINY = 1e-3, 1e-6
@@ -178,8 +179,7 @@ def _saying(name: str) -> Iterator[None]:
     except ImportError as error:
         raise SetupError(f"{name}: {error.name} is not installed: {_EXTRA}") from None
     except Exception as error:  # code and files that are not ours
-        reason = next(iter(str(error).strip().splitlines()), "") or type(error).__name__
         raise SetupError(
-            f"{name} can't be converted to torch ({reason}): give the PyTorch network that it was made from, its "
-            "weights with --weights, its code with --model FILE.py:factory"
+            f"{name} can't be converted to torch ({reason_of(error)}): give the PyTorch network that it was made from, "
+            "its weights with --weights, its code with --model FILE.py:factory"
         ) from error
