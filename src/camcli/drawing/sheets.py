@@ -49,11 +49,13 @@ def sheet(rows: Sequence[Sequence[Tile | None]], titles: Sequence[str]) -> Pixel
     tiles = [tile for row in rows for tile in row if tile is not None]
     width = max(tile.picture.shape[1] for tile in tiles) + _MARGIN
     heights = [max((_height(tile) for tile in row if tile is not None), default=0) + _LINE + 4 for row in rows]
-    canvas = Image.new("RGB", (columns * width + _MARGIN, sum(heights) + _MARGIN), "white")
+    titled = ImageFont.load_default(_FONT + 2)
+    whole = max(columns * width + _MARGIN, *(round(titled.getlength(title)) + 2 * _MARGIN for title in titles))
+    canvas = Image.new("RGB", (whole, sum(heights) + _MARGIN), "white")
     draw = ImageDraw.Draw(canvas)
     top = _MARGIN // 2
     for row, title, height in zip(rows, titles, heights, strict=True):
-        draw.text((_MARGIN, top - 1), title, fill="black", font=ImageFont.load_default(_FONT + 2))
+        draw.text((_MARGIN, top - 1), title, fill="black", font=titled)
         for column, tile in enumerate(row):
             if tile is None:
                 continue
