@@ -150,6 +150,15 @@ class OutputSpec:
 
 
 @dataclass(frozen=True, slots=True)
+class PageSpec:
+    """The place of a report page, a path or URI that ends in .html. One of more than `embed_mb` megabytes has its
+    pictures in a folder beside it; None: of 40 MB, or of 5,000 pictures."""
+
+    file: str
+    embed_mb: float | None = None
+
+
+@dataclass(frozen=True, slots=True)
 class JournalSpec:
     """The treatment of a journal that is there already; `part` of a run in shards, as (number, of)."""
 

@@ -148,6 +148,15 @@ def test_the_guide_to_words_runs(tmp_path: Path) -> None:
 
 
 @pytest.mark.exhaustive
+def test_the_guide_to_the_report_runs(tmp_path: Path) -> None:
+    (script,) = re.findall(r"```sh\n(.*?)```", (ROOT / "docs" / "report.md").read_text(), re.DOTALL)
+    shutil.copytree(SAMPLES, tmp_path / "sample_images")
+    done = shell(script, tmp_path)
+    assert done.returncode == 0, done.stderr
+    assert sorted(path.name for path in tmp_path.glob("**/*.html")) == ["again.html", "classes.html", "report.html"]
+
+
+@pytest.mark.exhaustive
 def test_the_guide_to_films_runs(tmp_path: Path) -> None:
     (script,) = re.findall(r"```sh\n(.*?)```", (ROOT / "docs" / "films.md").read_text(), re.DOTALL)
     script = script.replace("pan.gif", f"{tmp_path}/pan.gif").replace("-o ", f"-o {tmp_path}/")

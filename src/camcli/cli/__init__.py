@@ -12,7 +12,7 @@ from typer.core import TyperGroup
 
 from camcli._version import __version__
 from camcli.cli import console
-from camcli.cli.commands import bench, compare, doctor, explain, inspect, listings, verify
+from camcli.cli.commands import bench, compare, doctor, explain, inspect, listings, page, verify
 from camcli.errors import ExitCode
 
 
@@ -51,6 +51,7 @@ app.command("explain")(explain.explain)
 app.command("classify")(explain.classify)
 app.command("compare")(compare.compare)
 app.command("inspect")(inspect.inspect)
+app.command("report")(page.report)
 app.command("verify")(verify.verify)
 app.command("bench")(bench.bench)
 app.command("models")(listings.models)

@@ -118,7 +118,7 @@ def made_with(row: Mapping[str, Any]) -> str:
     made = row["provenance"]
     preset = made["preset"]
     sha256 = f"sha256 {made['weights_sha256'][:16]}" if made["weights_sha256"] else "no file"
-    fit = made["spec"]["fit"]
+    fit = made["spec"].get("fit")
     size = (
         "the whole picture"
         if fit == "whole"

@@ -14,7 +14,7 @@ from itertools import chain, groupby, islice
 from pathlib import Path
 from typing import TYPE_CHECKING
 
-from camcli.cli import console, report
+from camcli.cli import console, report, retyping
 from camcli.cli.destinations import STDOUT, check_place
 from camcli.cli.flags.computing import ComputeFlags
 from camcli.cli.flags.run import RunFlags, shard_numbers
@@ -25,7 +25,17 @@ from camcli.inputs import refs as inputs_
 from camcli.inputs.moving import Moving
 from camcli.models import catalog
 from camcli.records import Ref, Row
-from camcli.sinks import Files, Journal, JournalSpec, dump, open_journal, open_sinks, open_table
+from camcli.sinks import (
+    Files,
+    Journal,
+    JournalSpec,
+    Page,
+    dump,
+    open_journal,
+    open_page,
+    open_sinks,
+    open_table,
+)
 from camcli.specs import PARTNER, OutputSpec, Spec
 from camcli.storage import pipes, uris
 
@@ -61,13 +71,15 @@ def run(
                 open_sinks(where) as files,
                 open_journal(spec, where, JournalSpec(overwrite, retry_failed, shard)) as journal,
                 open_table(flow.results) as table,
+                open_page(flow.page, retyping.described) as page,
                 console.progress(flow.quiet or single) as board,
-                _source(spec, where, computed, flow, _Inputs(part, journal, stop), files, board) as source,
+                _source(spec, where, computed, flow, _Inputs(part, journal, stop), files, page, board) as source,
             ):
                 for row in source.rows:
                     board.done(row["input"])
                     tally.add(row)
                     table.add(row)
+                    page.add(row)
                     if flow.json:
                         board.line(dump(row))
                     else:
@@ -180,6 +192,7 @@ def _source(
     flow: RunFlags,
     inputs: _Inputs,
     files: Files,
+    page: Page,
     board: console.Board,
 ) -> Iterator[_Source]:
     """The rows of a run. It takes seconds of imports, so it begins only once the request is known to be right."""
@@ -205,8 +218,9 @@ def _source(
         console.say(remark)
     engine.on_step, engine.on_remark = board.step, console.say
     inputs.journal.check(lambda: engine.provenance.weights_sha256)
+    computing = pipeline.rows(engine, inputs(engine.batch_size), files, page, fail_fast=flow.fail_fast)
     yield _Source(
-        inputs.journal.rows(pipeline.rows(engine, inputs(engine.batch_size), files, fail_fast=flow.fail_fast)),
+        inputs.journal.rows(computing),
         [
             f"layer {', '.join(f'{own.name} ({_sides(own)})' for own in layers)}: {why}"
             for why, layers in groupby(engine.layers, key=lambda layer: layer.why)

@@ -183,6 +183,12 @@ def _coloured(fine: Pixels, style: Style) -> Pixels:
     return np.asarray(cv2.cvtColor(padded, cv2.COLOR_RGBA2RGB), dtype=np.uint8)
 
 
+def colour_bytes(colormap: str) -> bytes:
+    """The colours of the 256 levels, R, G and B in turn."""
+    levels = np.arange(256, dtype=np.uint8)[:, None]
+    return _coloured(levels, Style(colormap)).tobytes()
+
+
 @cache
 def _colours(colormap: str) -> NDArray[np.uint32]:
     """The colour of each level, RGB and a byte of padding in one number, (256,)."""

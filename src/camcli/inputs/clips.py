@@ -27,7 +27,7 @@ def read(ref: Ref, preset: Preset, sampling: Sampling, max_pixels: int = MAX_PIX
     """
     wanted = preset.frames
     assert wanted is not None
-    with _opened(ref, max_pixels) as film:
+    with opened(ref, max_pixels) as film:
         usual = max(1, round(film.rate / preset.rate)) if film.rate and preset.rate else 1
         stride = sampling.stride or usual
         found, broken = _stills(film, sampling, stride, wanted)
@@ -54,7 +54,7 @@ def read(ref: Ref, preset: Preset, sampling: Sampling, max_pixels: int = MAX_PIX
 
 
 @contextmanager
-def _opened(ref: Ref, max_pixels: int) -> Iterator[Film]:
+def opened(ref: Ref, max_pixels: int) -> Iterator[Film]:
     """The film of a file, of bytes, or of the pictures in a folder."""
     if ref.path is not None and os.path.isdir(ref.path):
         yield films.of_pictures(pictures_in(ref.path), max_pixels)

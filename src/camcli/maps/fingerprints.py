@@ -13,7 +13,7 @@ from camcli.maps import scaling
 from camcli.records import Kind
 
 # Cells a side: finer than a shift that anyone would see, and 64 bytes a map.
-_CELLS = 8
+CELLS = 8
 
 
 def fingerprint(values: NDArray[np.float32], kind: Kind = "map") -> dict[str, str]:
@@ -22,24 +22,28 @@ def fingerprint(values: NDArray[np.float32], kind: Kind = "map") -> dict[str, st
     The grid, as "8x8:base64", has a byte a cell from the top left by rows, 255 the largest; of a saliency it shows the
     largest |value| over the channels. A clip's has an axis of time before that, "8x8x8:base64".
     """
-    coarse = _means(scaling.strength(values, kind))
-    top = float(coarse.max(initial=0.0))
-    levels = np.rint(coarse * (255 / top) if top > 0 else coarse).clip(0, 255).astype(np.uint8)
     return {
         "sha256": hashlib.sha256(np.ascontiguousarray(values, dtype="<f4").tobytes()).hexdigest(),
-        "grid": f"{'x'.join(map(str, levels.shape))}:{base64.b64encode(levels.tobytes()).decode()}",
+        "grid": grid(scaling.strength(values, kind)),
     }
 
 
-def _means(strength: NDArray[np.float32]) -> NDArray[np.float32]:
-    """The means of the cells of a grid of at most _CELLS a side."""
+def grid(strength: NDArray[np.float32], cells: int = CELLS) -> str:
+    """The means of a map (h, w) or a clip's (t, h, w) over a grid of at most so many cells a side, as text."""
+    coarse = _means(strength, cells)
+    top = float(coarse.max(initial=0.0))
+    levels = np.rint(coarse * (255 / top) if top > 0 else coarse).clip(0, 255).astype(np.uint8)
+    return f"{'x'.join(map(str, levels.shape))}:{base64.b64encode(levels.tobytes()).decode()}"
+
+
+def _means(strength: NDArray[np.float32], cells: int) -> NDArray[np.float32]:
     import cv2
 
-    height, width = (min(_CELLS, side) for side in strength.shape[-2:])
+    height, width = (min(cells, side) for side in strength.shape[-2:])
     if strength.ndim == 2:
         return np.asarray(cv2.resize(strength, (width, height), interpolation=cv2.INTER_AREA))
-    steps = min(_CELLS, len(strength))
-    by_step = np.stack([_means(step).ravel() for step in strength])
+    steps = min(cells, len(strength))
+    by_step = np.stack([_means(step, cells).ravel() for step in strength])
     coarse = cv2.resize(by_step, (height * width, steps), interpolation=cv2.INTER_AREA)
     return np.asarray(coarse, dtype=np.float32).reshape(steps, height, width)
 

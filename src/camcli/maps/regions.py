@@ -5,6 +5,8 @@ from __future__ import annotations
 import numpy as np
 from numpy.typing import NDArray
 
+from camcli.entries import Region
+
 
 def counts(mask: NDArray[np.bool_]) -> str:
     """The mask (h, w) as COCO's compressed counts: runs of 0 and 1 in turn, column by column, 0 first.
@@ -18,6 +20,44 @@ def counts(mask: NDArray[np.bool_]) -> str:
     if flat.size and flat[0]:
         runs = [0, *runs]
     return "".join(_written(run - (runs[i - 2] if i > 2 else 0)) for i, run in enumerate(runs))
+
+
+def mask(text: str, size: tuple[int, int]) -> NDArray[np.bool_]:
+    """The mask of `size` (height, width) that such counts tell. Raises: ValueError: they are no mask of that size."""
+    runs: list[int] = []
+    at = 0
+    while at < len(text):
+        number, bits, more = 0, 0, True
+        while more:
+            if at == len(text) or not 0 <= (code := ord(text[at]) - 48) < 64:
+                raise ValueError("no counts of a mask")
+            number |= (code & 31) << bits
+            bits += 5
+            at += 1
+            more = bool(code & 32)
+        if code & 16:
+            number -= 1 << bits
+        runs.append(number + (runs[-2] if len(runs) > 2 else 0))
+    if min(runs, default=0) < 0 or sum(runs) != size[0] * size[1]:
+        raise ValueError("no counts of a mask of that size")
+    flat = np.repeat(np.arange(len(runs)) % 2 == 1, runs)
+    return flat.reshape(size[1], size[0]).T
+
+
+def outlines(region: Region) -> list[list[float]]:
+    """The region's outlines in frame pixels, x and y in turn, to a hundredth of its mask's longer side."""
+    import cv2
+
+    filled = region.mask.astype(np.uint8)
+    found, _ = cv2.findContours(filled, cv2.RETR_LIST, cv2.CHAIN_APPROX_SIMPLE)
+    x0, y0, x1, y1 = region.box
+    step = np.array([(x1 - x0) / filled.shape[1], (y1 - y0) / filled.shape[0]])
+    traced = []
+    for points in found:
+        near = cv2.approxPolyDP(points, max(filled.shape) / 100, closed=True).reshape(-1, 2)
+        if len(near) > 2:
+            traced.append(np.round((near + 0.5) * step + (x0, y0), 1).ravel().tolist())
+    return traced
 
 
 def _written(number: int) -> str:

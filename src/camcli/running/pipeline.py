@@ -15,7 +15,7 @@ from camcli.machine.pools import ahead, pool_of
 from camcli.questions import conflicts
 from camcli.records import MAX_PIXELS, Failed, Ref, Result, Row
 from camcli.running.engine import Engine
-from camcli.sinks import Files, as_row
+from camcli.sinks import NO_PAGE, Files, Page, as_row
 from camcli.specs import OutputSpec, Spec
 
 
@@ -41,8 +41,11 @@ def open_engine(
     return engine
 
 
-def rows(engine: Engine, refs: Iterable[Ref], files: Files, *, fail_fast: bool = False) -> Iterator[Row]:
-    """One row per ref, in order, when its files are written; with `fail_fast` the first refusal is the last row.
+def rows(
+    engine: Engine, refs: Iterable[Ref], files: Files, page: Page = NO_PAGE, *, fail_fast: bool = False
+) -> Iterator[Row]:
+    """One row per ref, in order, when its files are written and the page has its pictures; with `fail_fast` the first
+    refusal is the last row.
 
     On a GPU a batch is drawn while the next one is computed.
 
@@ -51,7 +54,9 @@ def rows(engine: Engine, refs: Iterable[Ref], files: Files, *, fail_fast: bool =
 
     def finish(result: Result) -> Row:
         try:
-            return as_row(result, files.write(result))
+            row = as_row(result, files.write(result))
+            page.draw(result)
+            return row
         except Exception as error:  # noqa: BLE001  the boundary of one input: it stops no other
             return as_row(refused(result.ref, error, "write"))
 

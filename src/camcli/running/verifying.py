@@ -3,7 +3,6 @@
 from __future__ import annotations
 
 import json
-from codecs import BOM_UTF16_BE, BOM_UTF16_LE
 from collections.abc import Callable, Iterable, Iterator, Mapping, Sequence
 from contextlib import suppress
 from dataclasses import dataclass, replace
@@ -13,12 +12,14 @@ from typing import Any, BinaryIO, Literal, Union, get_args, get_origin, get_type
 
 from camcli._version import __version__
 from camcli.errors import RequestError
-from camcli.inputs.refs import again, ref_named
+from camcli.inputs.refs import again
 from camcli.maps.fingerprints import deviation
 from camcli.maps.locating import iou
 from camcli.models import catalog, weights_url
-from camcli.records import Moment, Ref, Result, Row
+from camcli.records import Result, Row
 from camcli.sinks import as_row, dump, schema
+from camcli.sinks.lines import lines_of
+from camcli.sinks.rows import ref_of
 from camcli.specs import TARGETS, Spec
 from camcli.storage import pipes
 
@@ -52,17 +53,10 @@ def verified(file: BinaryIO, trusted: Trusted, device: str | None, max_pixels: i
 
     Raises: RequestError: a line is no row, of another version, or runs code that the user has not named.
     """
-    for _, same in groupby(_read(_lines(file)), key=lambda row: json.dumps(_asked(row), sort_keys=True)):
+    for _, same in groupby(_read(lines_of(file)), key=lambda row: json.dumps(_asked(row), sort_keys=True)):
         together = list(same)
         spec = _spec(_asked(together[0]), trusted, _maker(together[0]))
         yield from _again(together, replace(spec, device=device or spec.device), max_pixels)
-
-
-def _lines(file: BinaryIO) -> Iterable[bytes]:
-    """The file's lines, also if it is UTF-16: Windows PowerShell's `>` makes that of all that it writes."""
-    if file.peek(2)[:2] not in (BOM_UTF16_LE, BOM_UTF16_BE):  # type: ignore[attr-defined]
-        return file
-    return file.read().decode("utf-16", "replace").encode().splitlines()
 
 
 def _read(lines: Iterable[bytes]) -> Iterator[Row]:
@@ -115,13 +109,7 @@ def _results(spec: Spec, rows: Sequence[Row], max_pixels: int) -> Iterator[Resul
     from camcli.running.engine import Engine
 
     engine = Engine(spec, max_pixels=max_pixels)
-    return engine.explain(again(map(_ref, rows), max_pixels))
-
-
-def _ref(row: Row) -> Ref:
-    """The input that a row is of."""
-    moment = Moment(row["moment"]["frame"], row["moment"]["seconds"]) if "moment" in row else None
-    return replace(ref_named(0, row["input"]), moment=moment, bound=row.get("bound", {}))
+    return engine.explain(again(map(ref_of, rows), max_pixels))
 
 
 def _spec(given: Row, trusted: Trusted, made_by: str = "another version") -> Spec:

@@ -16,25 +16,21 @@ if TYPE_CHECKING:
 JPEG_QUALITY = 92
 
 
-def encoded(picture: NDArray[np.uint8], suffix: str) -> bytes:
-    """RGB or RGBA pixels as a file of that kind."""
+def encoded(
+    picture: NDArray[np.uint8], suffix: str, quality: int = JPEG_QUALITY, *, whole_colour: bool = True
+) -> bytes:
+    """RGB or RGBA pixels as a file of that kind. A JPEG's colour has all its pixels, or a quarter of them."""
     import cv2
 
     if picture.shape[2] == 4:
         bgr = cv2.cvtColor(picture, cv2.COLOR_RGBA2BGRA)
     else:
         bgr = cv2.cvtColor(picture, cv2.COLOR_RGB2BGR)
-    # 4:4:4: halved colour would smear the colour-coded values over their edges.
-    options = (
-        [
-            cv2.IMWRITE_JPEG_QUALITY,
-            JPEG_QUALITY,
-            cv2.IMWRITE_JPEG_SAMPLING_FACTOR,
-            cv2.IMWRITE_JPEG_SAMPLING_FACTOR_444,
-        ]
-        if suffix.lower() in (".jpg", ".jpeg")
-        else []
-    )
+    options = []
+    if suffix.lower() in (".jpg", ".jpeg"):
+        # A quarter of the colour would smear colour-coded values over their edges.
+        sampling = cv2.IMWRITE_JPEG_SAMPLING_FACTOR_444 if whole_colour else cv2.IMWRITE_JPEG_SAMPLING_FACTOR_420
+        options = [cv2.IMWRITE_JPEG_QUALITY, quality, cv2.IMWRITE_JPEG_SAMPLING_FACTOR, sampling]
     return bytes(cv2.imencode(suffix or ".png", bgr, options)[1])
 
 

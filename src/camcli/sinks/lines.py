@@ -5,7 +5,8 @@ from __future__ import annotations
 import json
 import os
 import time
-from collections.abc import Sequence
+from codecs import BOM_UTF16_BE, BOM_UTF16_LE
+from collections.abc import Iterable, Sequence
 from contextlib import suppress
 from errno import ENOSPC
 from hashlib import blake2b
@@ -128,6 +129,13 @@ def parsed(line: bytes) -> Row | None:
         return None
     found: Row = row
     return found
+
+
+def lines_of(file: BinaryIO) -> Iterable[bytes]:
+    """The file's lines, also if it is UTF-16: Windows PowerShell's `>` makes that of all that it writes."""
+    if file.peek(2)[:2] not in (BOM_UTF16_LE, BOM_UTF16_BE):  # type: ignore[attr-defined]
+        return file
+    return file.read().decode("utf-16", "replace").encode().splitlines()
 
 
 def weights_of(row: Row) -> str | None:

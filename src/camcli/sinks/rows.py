@@ -4,10 +4,11 @@ from __future__ import annotations
 
 import json
 from collections.abc import Mapping, Sequence
-from dataclasses import asdict, fields
+from dataclasses import asdict, fields, replace
 from typing import Any, TypeAlias
 
 from camcli.entries import Box, Entry, Place
+from camcli.inputs.refs import ref_named
 from camcli.maps import moments, regions
 from camcli.maps.fingerprints import fingerprint
 from camcli.maps.locating import locate
@@ -80,6 +81,13 @@ def key_of(ref: Ref) -> Input:
     """The `key` of the row that the ref will have."""
     moment = ref.moment.number if ref.moment is not None else -1
     return schema.text(ref.name), ref.again, moment, _told(ref.bound)
+
+
+def ref_of(row: Row) -> Ref:
+    """The input that a row is of, by its name: what came through a pipe is not there any more."""
+    moment = Moment(row["moment"]["frame"], row["moment"]["seconds"]) if "moment" in row else None
+    named = ref_named(0, row["input"])
+    return replace(named, moment=moment, again=row.get("again", 1), bound=row.get("bound", {}))
 
 
 def _told(bound: Mapping[str, Any]) -> str:

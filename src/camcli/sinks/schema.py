@@ -216,12 +216,12 @@ def row(values: Mapping[str, Any]) -> Row:
     return made
 
 
-def wrong(values: Any) -> str | None:
+def wrong(values: Any, *, whole: bool = False) -> str | None:
     """The first key with a value of another type, in a row from anywhere; None without, "" for the row itself.
 
-    Keys may be missing, and there may be others: rows of other versions can be read.
+    Keys may be missing, unless the row must be `whole`, and there may be others: rows of other versions can be read.
     """
-    return _wrong(values, _definition(values)) if isinstance(values, dict) else ""
+    return _wrong(values, _definition(values), whole) if isinstance(values, dict) else ""
 
 
 def table() -> Iterator[str]:
@@ -278,27 +278,27 @@ def unicode(value: Any) -> Any:
     return value
 
 
-def _wrong(value: Any, type_: Type) -> str | None:
+def _wrong(value: Any, type_: Type, whole: bool) -> str | None:
     """The path of a value of another type below this one; None without, "" for itself."""
     if isinstance(type_, Plain):
         return None if type(value) in type_.value else ""
     if isinstance(type_, Struct):
-        return _wrong_key(value, type_) if isinstance(value, dict) else ""
+        return _wrong_key(value, type_, whole) if isinstance(value, dict) else ""
     if not isinstance(value, list if isinstance(type_, ListOf) else dict):
         return ""
     for each in value if isinstance(value, list) else value.values():
-        if (path := _wrong(each, type_.each)) is not None:
+        if (path := _wrong(each, type_.each, whole)) is not None:
             return path
     return None
 
 
-def _wrong_key(values: Mapping[str, Any], struct: Struct) -> str | None:
+def _wrong_key(values: Mapping[str, Any], struct: Struct, whole: bool) -> str | None:
     for key in struct.keys:
         held = values.get(key.name)
-        may_be_none = key.null or key.optional or key.name not in values
+        may_be_none = key.optional or (key.null if key.name in values else not whole)
         if held is None and may_be_none:
             continue
-        if (path := _wrong(held, key.type)) is not None:
+        if (path := _wrong(held, key.type, whole)) is not None:
             return f"{key.name}.{path}" if path else key.name
     return None
 

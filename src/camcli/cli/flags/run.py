@@ -11,6 +11,7 @@ from camcli.cli.completion import offer
 from camcli.cli.flags.panels import OUT, RUN
 from camcli.errors import RequestError
 from camcli.records import MAX_PIXELS
+from camcli.specs import PageSpec
 
 ENGINES = ("local", "ray")
 
@@ -92,6 +93,28 @@ Results = Annotated[
     ),
 ]
 
+Report = Annotated[
+    str | None,
+    typer.Option(
+        "--report",
+        metavar="FILE.html",
+        help="Page to look through all pictures in a browser, without a network.",
+        show_default=False,
+    ),
+]
+
+ReportEmbed = Annotated[
+    float | None,
+    typer.Option(
+        "--report-embed",
+        metavar="MB",
+        help="Size up to which the page is one file; a larger one has a folder beside it. Default: 40, and 5,000 "
+        "pictures.",
+        min=0.0,
+        show_default=False,
+    ),
+]
+
 Json = Annotated[
     bool, typer.Option("--json", help="Write JSON lines to stdout instead of a table.", rich_help_panel=RUN)
 ]
@@ -112,8 +135,15 @@ class RunFlags:
     engine: EngineOption = "local"
     ray_address: RayAddress = None
     results: Results = None
+    report: Report = None
+    report_embed: ReportEmbed = None
     json: Json = False
     quiet: Quiet = False
+
+    @property
+    def page(self) -> PageSpec | None:
+        """The report page that is asked for."""
+        return PageSpec(self.report, self.report_embed) if self.report is not None else None
 
 
 def shard_numbers(text: str) -> tuple[int, int]:

@@ -1,0 +1,91 @@
+"""A row -> the command that makes it again."""
+
+from __future__ import annotations
+
+import shlex
+from collections.abc import Iterator, Mapping
+from dataclasses import fields
+from itertools import chain
+from typing import Any
+
+from camcli.cli import report
+from camcli.records import Row
+from camcli.specs import Spec
+
+# Fields of a Spec whose options are not called as they are, or come once for each of their values.
+_NAMES = {"methods": "method", "classes": "class", "layers": "layer", "texts": "text", "model_args": "model-arg"}
+_SIDES = ("resize", "crop")
+_BOUND = ("question", "caption", "state", "partner")
+
+
+def described(row: Row) -> dict[str, str]:
+    """A row in words: the command's `flags`, the input as it is `typed` after them, and how it was `made`."""
+    if "error" in row:
+        return {"typed": _input(row)}
+    spec = row["provenance"]["spec"]
+    command = "classify" if spec.get("methods") == [] or spec.get("methods") == () else "explain"
+    return {
+        "flags": shlex.join(["camcli", command, *_flags(spec)]),
+        "typed": " ".join([_input(row), *_own(row)]),
+        "made": report.made_with(row),
+    }
+
+
+def _input(row: Row) -> str:
+    name = row["input"]
+    return shlex.quote(f"./{name}" if name[:1] == "-" and name != "-" else name)
+
+
+def _own(row: Row) -> Iterator[str]:
+    """The flags of this input alone: its frame of a film, what is bound to it and not to all."""
+    if "moment" in row:
+        number = row["moment"]["frame"]
+        yield f"--start {number}f --end {number + 1}f"
+    shared = dict(row["provenance"]["spec"].get("bound", ()))
+    for name, value in row.get("bound", {}).items():
+        if isinstance(value, str) and shared.get(name) != value:
+            yield shlex.join(_bound(name, value))
+
+
+def _bound(name: str, value: str) -> tuple[str, str]:
+    return (f"--{name}", value) if name in _BOUND else ("--bind", f"{name}={value}")
+
+
+def _flags(spec: Mapping[str, Any]) -> Iterator[str]:
+    """The options of all that is not as it would be without them."""
+    usual = {field.name: field.default for field in fields(Spec)}
+    for name, value in spec.items():
+        if name in usual and _plain(value) != _plain(usual[name]):
+            yield from _flag(name, value)
+
+
+def _flag(name: str, value: Any) -> Iterator[str]:
+    """A field's option with its value, once for each value of a repeatable one."""
+    option = f"--{_NAMES.get(name, name).replace('_', '-')}"
+    if name == "bound":
+        yield from chain.from_iterable(_bound(*own) for own in value)
+    elif value is True:
+        yield option
+    elif name == "contrast":
+        yield from (option, *value)
+    elif name == "model_args":
+        yield from chain.from_iterable((option, "=".join(pair)) for pair in value)
+    elif name in _NAMES:
+        yield from chain.from_iterable((option, each) for each in value)
+    else:
+        yield from (option, _spelled(name, value))
+
+
+def _spelled(name: str, value: Any) -> str:
+    """A value as one types it."""
+    if isinstance(value, (list, tuple)):
+        return ("x" if name in _SIDES else ",").join(map(_number, value))
+    return _number(value)
+
+
+def _plain(value: Any) -> Any:
+    return list(value) if isinstance(value, tuple) else value
+
+
+def _number(value: Any) -> str:
+    return f"{value:g}" if isinstance(value, float) and float(f"{value:g}") == value else str(value)

@@ -1,0 +1,183 @@
+// The page: a bar above, controls beside, and in the middle tiles, a summary or a table; the viewer lies over them.
+
+import { html, nothing, render, type TemplateResult } from "lit-html";
+import { choose } from "./choose";
+import { items, lost, report } from "./data";
+import { filters, isFiltered, noFilters } from "./filters";
+import { Grid, tile } from "./grid";
+import { paintAll } from "./paint";
+import { onChange, show, state, type State } from "./state";
+import { paintMeans, summary } from "./summary";
+import { table } from "./table";
+import { byLayer, byMethod, byTarget, close, moveTo, play, step, turn, viewer, zoomBy } from "./viewer";
+
+const ON_PAPER = 100;
+const app = document.getElementById("app") as HTMLElement;
+const TABS: [State["tab"], string][] = [["pictures", "Pictures"], ["summary", "Summary"], ["table", "Table"]];
+
+const KEYS: [string, string][] = [
+  ["arrows, Page, Home, End", "from tile to tile"], ["Enter", "open a tile"], ["/", "search"], ["? ", "these keys"],
+  ["← →, j k", "the picture before, the next one"], ["Esc", "close"], ["Space, held", "the photo alone"], ["[ ]", "less, more opacity"],
+  ["w", "wipe: half, all"], ["+ − 0", "larger, smaller, whole"], ["Shift + arrows", "move the enlarged picture"],
+  ["m c l", "next method, class, layer"], ["s", "predicted and true class side by side"], ["b", "outlines and boxes"], ["p", "play"],
+];
+
+function theme(): void {
+  const root = document.documentElement;
+  const isDark = getComputedStyle(root).getPropertyValue("color-scheme").trim() === "dark" ||
+    (root.dataset.theme === undefined && matchMedia("(prefers-color-scheme: dark)").matches);
+  root.dataset.theme = isDark ? "light" : "dark";
+}
+
+function page(): TemplateResult {
+  const chosen = choose();
+  const models = [...new Set(report.runs.map((run) => `${run.model} (${run.weights})`))].join(", ");
+  return html`
+    <header class="bar"><h1>${report.title}</h1><p class="model">${models}</p>
+      <nav aria-label="views">${TABS.map(([tab, label]) => html`<button aria-current=${state.tab === tab ? "page" : "false"} @click=${() => show({ tab })}>${label}</button>`)}</nav>
+      <p class="counts" role="status" aria-live="polite">${chosen.list.length === items.length ? `${items.length} pictures` : `${chosen.list.length} of ${items.length} pictures`}</p>
+      <button class="icon" @click=${theme} aria-label="dark or light" title="dark or light">◐</button>
+      <button class="icon" @click=${help} aria-label="keys" title="keys">?</button></header>
+    <div class="below"><details class="side" open><summary>Filters${isFiltered() ? " (some are on)" : ""}</summary><div class="controls" role="search" aria-label="filters and look">${filters(chosen.facets)}</div></details>
+      <main id="main" tabindex="-1" class=${state.tab}>
+        <ul id="tiles" role="list" ?hidden=${state.tab !== "pictures"}></ul>
+        ${chosen.list.length === 0
+          ? html`<div class="none"><p>No picture is like that.</p><button class="plain" @click=${noFilters}>Show all pictures</button></div>`
+          : state.tab === "summary" ? summary(chosen) : state.tab === "table" ? table(chosen, draw) : nothing}
+      </main></div>
+    <dialog id="viewer" aria-labelledby="viewed" @close=${() => state.open >= 0 && close()} @cancel=${(event: Event) => { event.preventDefault(); close(); }}></dialog>
+    <dialog id="help" aria-label="keys"><form method="dialog"><h2>Keys</h2><dl>${KEYS.map(([keys, does]) => html`<dt><kbd>${keys}</kbd></dt><dd>${does}</dd>`)}</dl>
+      <button autofocus>close</button></form></dialog>
+    <footer>made by camcli ${report.camcli}; nothing on this page leaves it</footer>`;
+}
+
+const dialog = (id: string): HTMLDialogElement => document.getElementById(id) as HTMLDialogElement;
+const help = (): void => dialog("help").showModal();
+
+let grid: Grid | undefined;
+let wasOpen = -1;
+
+function draw(): void {
+  render(page(), app);
+  const view = dialog("viewer");
+  const isOpen = state.open >= 0 && state.open < items.length;
+  render(isOpen ? viewer() : nothing, view);
+  if (isOpen && !view.open) view.showModal();
+  if (!isOpen && view.open) view.close();
+  if (state.tab === "pictures") {
+    grid ??= new Grid(document.getElementById("main") as HTMLElement, document.getElementById("tiles") as HTMLElement);
+    grid.draw();
+    const place = choose().place.get(wasOpen);
+    if (!isOpen && place !== undefined) grid.focus(place); // where the reader was
+  }
+  wasOpen = isOpen ? state.open : -1;
+  paintAll(app);
+  if (state.tab === "summary") paintMeans(app, choose());
+}
+
+const half = (): void => show({ wipe: state.wipe === 0 ? 50 : state.wipe < 100 ? 100 : 0 });
+const by = (x: number, y: number): void => moveTo(state.x + x, state.y + y);
+
+const IN_VIEWER: Record<string, () => void> = {
+  ArrowLeft: () => step(-1), ArrowRight: () => step(1), k: () => step(-1), j: () => step(1),
+  "[": () => show({ opacity: Math.max(0, state.opacity - 10) }), "]": () => show({ opacity: Math.min(100, state.opacity + 10) }),
+  w: half, "+": () => zoomBy(1.5), "=": () => zoomBy(1.5), "-": () => zoomBy(1 / 1.5), "0": () => show({ zoom: 1, x: 0, y: 0 }),
+  m: () => turn(byMethod), c: () => turn(byTarget), l: () => turn(byLayer), s: () => show({ pair: !state.pair }),
+  b: () => show({ marks: !state.marks }), p: play,
+};
+const MOVES: Record<string, () => void> = {
+  ArrowLeft: () => by(0.1, 0), ArrowRight: () => by(-0.1, 0), ArrowUp: () => by(0, 0.1), ArrowDown: () => by(0, -0.1),
+};
+
+/** A control that takes keys itself: arrows, or text. */
+const isControl = (target: EventTarget | null): boolean =>
+  target instanceof HTMLInputElement || target instanceof HTMLSelectElement;
+const isTyping = (target: EventTarget | null): boolean =>
+  target instanceof HTMLInputElement && ["search", "text"].includes(target.type);
+
+const isBlinking = (on: boolean): void => void document.documentElement.classList.toggle("blinking", on);
+
+addEventListener("keydown", (event) => {
+  if (event.ctrlKey || event.metaKey || event.altKey || dialog("help")?.open) return;
+  const isOpen = state.open >= 0;
+  if (isTyping(event.target)) return;
+  const action = isOpen && !isControl(event.target) ? (event.shiftKey && MOVES[event.key]) || IN_VIEWER[event.key] : undefined;
+  if (action !== undefined) {
+    event.preventDefault();
+    action();
+  } else if (event.key === "?") help();
+  else if (event.key === "/" && !isOpen) {
+    event.preventDefault();
+    document.querySelector<HTMLDetailsElement>(".side")!.open = true;
+    document.getElementById("search")?.focus();
+  } else if (isOpen && event.key === " " && !(event.target instanceof HTMLButtonElement)) {
+    event.preventDefault();
+    isBlinking(true);
+  }
+});
+addEventListener("keyup", (event) => event.key === " " && isBlinking(false));
+
+// Zoom by wheel or pinch, move by drag, and blink while its button is pressed.
+const held = new Map<number, [number, number]>();
+const stageOf = (target: EventTarget | null): Element | null => (target instanceof Element ? target.closest(".window") : null);
+
+function within(stage: Element, x: number, y: number): [number, number] {
+  const box = stage.getBoundingClientRect();
+  return [(x - box.left) / box.width - 0.5, (y - box.top) / box.height - 0.5];
+}
+
+addEventListener("wheel", (event) => {
+  const stage = stageOf(event.target);
+  if (stage === null) return;
+  event.preventDefault();
+  zoomBy(Math.exp(-event.deltaY / 400), within(stage, event.clientX, event.clientY));
+}, { passive: false });
+
+addEventListener("pointerdown", (event) => {
+  if (event.target instanceof Element && event.target.closest(".blink")) isBlinking(true);
+  if (stageOf(event.target)) held.set(event.pointerId, [event.clientX, event.clientY]);
+});
+for (const ending of ["pointerup", "pointercancel"] as const) {
+  addEventListener(ending, (event) => {
+    held.delete(event.pointerId);
+    isBlinking(false);
+  });
+}
+addEventListener("pointermove", (event) => {
+  const stage = stageOf(event.target);
+  const before = held.get(event.pointerId);
+  if (stage === null || before === undefined) return;
+  const now: [number, number] = [event.clientX, event.clientY];
+  const other = [...held].find(([id]) => id !== event.pointerId)?.[1];
+  if (other !== undefined) {
+    const far = (one: [number, number]): number => Math.hypot(one[0] - other[0], one[1] - other[1]);
+    zoomBy(far(now) / Math.max(1, far(before)), within(stage, (now[0] + other[0]) / 2, (now[1] + other[1]) / 2));
+  } else {
+    const box = stage.getBoundingClientRect();
+    moveTo(state.x + (now[0] - before[0]) / box.width, state.y + (now[1] - before[1]) / box.height);
+  }
+  held.set(event.pointerId, now);
+});
+
+// On paper: the first of the chosen cards, all of them there at once.
+const paper = document.createElement("section");
+paper.id = "paper";
+addEventListener("beforeprint", () => {
+  const { list } = choose();
+  document.body.append(paper);
+  const first = list.slice(0, ON_PAPER);
+  render(html`<h1>${report.title}: ${first.length < list.length ? `the first ${first.length} of ` : ""}${list.length} pictures</h1>
+    ${first.map((item, place) => html`<div class="printed">${tile(item, place, list.length, false)}</div>`)}`, paper);
+  paintAll(paper);
+});
+addEventListener("afterprint", () => {
+  render(nothing, paper);
+  paper.remove();
+});
+
+if (lost) render(html`<p class="lost" role="alert">${lost} Copy both, this file and that folder.</p>`, app);
+else {
+  onChange(draw);
+  draw();
+  if (matchMedia("(max-width: 800px)").matches) document.querySelector<HTMLDetailsElement>(".side")!.open = false;
+}

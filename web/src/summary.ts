@@ -1,0 +1,131 @@
+// The chosen cards together: numbers, confidence, which classes are taken for which, and each class's mean map.
+
+import { html, nothing, type TemplateResult } from "lit-html";
+import { answers, type Chosen } from "./choose";
+import { type Item, nameOf, percent } from "./data";
+import { histogram } from "./filters";
+import { colour, gridOf, spread } from "./paint";
+import { show, state } from "./state";
+
+const MATRIX = 24; // more classes than these are told as pairs alone
+const PAIRS = 60;
+const CLASSES = 40;
+const SIDE = 28; // cells of a mean map
+
+interface Class { name: string; found: number; right: number; known: number; confidence: number }
+
+function classesOf(list: Item[]): Class[] {
+  const found = new Map<string, Class>();
+  for (const item of list) {
+    for (const name of item.classes) {
+      const own = found.get(name) ?? { name, found: 0, right: 0, known: 0, confidence: 0 };
+      own.found += 1;
+      own.confidence += Math.max(0, item.confidence);
+      own.known += Number(item.truth !== "");
+      own.right += Number(item.outcome === "right");
+      found.set(name, own);
+    }
+  }
+  return [...found.values()].sort((a, b) => b.found - a.found);
+}
+
+/** The mean of the answers about each class, each a share of its own maximum, over the network's view. */
+function meansOf(list: Item[], names: Set<string>): Map<string, { mean: Float32Array; count: number }> {
+  const means = new Map<string, { mean: Float32Array; count: number }>();
+  for (const item of list) {
+    for (const one of answers(item)) {
+      const name = nameOf(one.target);
+      const grid = names.has(name) ? gridOf(one) : undefined;
+      if (grid === undefined) continue;
+      const own = means.get(name) ?? { mean: new Float32Array(SIDE * SIDE), count: 0 };
+      const values = spread(grid, SIDE, SIDE);
+      for (let i = 0; i < values.length; i += 1) own.mean[i] += values[i];
+      own.count += 1;
+      means.set(name, own);
+    }
+  }
+  for (const own of means.values()) for (let i = 0; i < own.mean.length; i += 1) own.mean[i] /= own.count;
+  return means;
+}
+
+const pairsOf = (list: Item[]): [string, string, number][] => {
+  const counts = new Map<string, number>();
+  for (const item of list) {
+    if (item.truth === "" || item.classes.length === 0) continue;
+    const key = `${item.truth}\0${item.classes[0]}`;
+    counts.set(key, (counts.get(key) ?? 0) + 1);
+  }
+  return [...counts].map(([key, count]) => [...key.split("\0"), count] as [string, string, number]).sort((a, b) => b[2] - a[2]);
+};
+
+const open = (truth: string, cls: string): void => show({ truth, cls, tab: "pictures" });
+
+function matrix(pairs: [string, string, number][]): TemplateResult {
+  const names = [...new Set(pairs.flatMap(([truth, cls]) => [truth, cls]))].sort((a, b) =>
+    a.localeCompare(b, undefined, { numeric: true }));
+  if (names.length > MATRIX) return html``;
+  const counts = new Map(pairs.map(([truth, cls, count]) => [`${truth}\0${cls}`, count]));
+  const most = Math.max(...pairs.map(([, , count]) => count));
+  return html`<div class="scroll"><table class="matrix"><caption>Rows: true class. Columns: predicted class. A click shows the pictures.</caption>
+    <tr><td></td>${names.map((name) => html`<th scope="col"><span>${name}</span></th>`)}</tr>
+    ${names.map((truth) => html`<tr><th scope="row">${truth}</th>${names.map((cls) => {
+      const count = counts.get(`${truth}\0${cls}`) ?? 0;
+      return html`<td>${count
+        ? html`<button class=${truth === cls ? "right" : "wrong"} .style=${`--share:${(0.15 + (0.85 * count) / most).toFixed(2)}`}
+            aria-label=${`${count} of ${truth} taken for ${cls}`} @click=${() => open(truth, cls)}>${count}</button>`
+        : nothing}</td>`;
+    })}</tr>`)}</table></div>`;
+}
+
+function confusion(list: Item[]): TemplateResult {
+  const pairs = pairsOf(list);
+  const mistaken = pairs.filter(([truth, cls]) => truth !== cls);
+  if (pairs.length === 0) return html``;
+  return html`<section><h2>Taken for each other</h2>${matrix(pairs)}
+    ${mistaken.length === 0
+      ? html`<p>No picture is wrong.</p>`
+      : html`<ul class="pairs">${mistaken.slice(0, PAIRS).map(
+          ([truth, cls, count]) => html`<li><button @click=${() => open(truth, cls)}><b>${count}</b> ${truth} → ${cls}</button></li>`,
+        )}</ul>${mistaken.length > PAIRS ? html`<p>… and ${mistaken.length - PAIRS} more pairs.</p>` : nothing}`}</section>`;
+}
+
+const number = (label: string, said: string | number): TemplateResult => html`<div class="number"><b>${said}</b> ${label}</div>`;
+
+export function summary({ list, facets }: Chosen): TemplateResult {
+  const count = (outcome: string): number => list.filter((item) => item.outcome === outcome).length;
+  const [right, wrong, refused] = [count("right"), count("wrong"), count("refused")];
+  const classes = classesOf(list);
+  const isKnown = right + wrong > 0;
+  return html`<div class="summary">
+    <section class="numbers" aria-label="Numbers">
+      ${number("pictures", list.length)}${isKnown ? html`${number("right", right)}${number("wrong", wrong)}
+      ${number("of them right", percent(right / (right + wrong)))}` : nothing}${number("refused", refused)}${number("classes", classes.length)}
+    </section>
+    <section><h2>Confidence</h2>${histogram(facets, true)}<div class="ends"><span>0 %</span><span>100 %</span></div></section>
+    ${confusion(list)}
+    <section><h2>Classes</h2>
+      <p>Each map is the mean of the class's maps over what the network saw. A spot that does not move with the subject is
+        a hint that the network looks at something else.</p>
+      <ul class="classes">${classes.slice(0, CLASSES).map((own) => html`<li><button @click=${() => show({ cls: own.name, tab: "pictures" })}>
+        <canvas class="mean" data-name=${own.name} width=${SIDE} height=${SIDE} role="img" aria-label=${`mean map of ${own.name}`}></canvas>
+        <span><b>${own.name}</b><br>${own.found} found${own.known ? html`, ${percent(own.right / own.known)} right` : nothing}<br>
+        mean confidence ${percent(own.confidence / own.found)}</span></button></li>`)}</ul>
+      ${classes.length > CLASSES ? html`<p>… and ${classes.length - CLASSES} rarer classes.</p>` : nothing}</section></div>`;
+}
+
+let drawn: unknown;
+/** Paints the mean maps of the summary that is there. */
+export function paintMeans(root: ParentNode, chosen: Chosen): void {
+  const key = [chosen, state.colors].join();
+  const canvases = [...root.querySelectorAll<HTMLCanvasElement>("canvas.mean")];
+  if (canvases.length === 0 || (drawn === chosen && root.querySelector<HTMLElement>(".summary")?.dataset.key === key)) return;
+  drawn = chosen;
+  const means = meansOf(chosen.list, new Set(canvases.map((canvas) => canvas.dataset.name ?? "")));
+  for (const canvas of canvases) {
+    const own = means.get(canvas.dataset.name ?? "");
+    canvas.classList.toggle("none", own === undefined);
+    if (own) colour(canvas, own.mean, state.colors, 255 / Math.max(1, ...own.mean));
+  }
+  const summary = root.querySelector<HTMLElement>(".summary");
+  if (summary) summary.dataset.key = key;
+}
