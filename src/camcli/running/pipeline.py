@@ -5,6 +5,7 @@ from __future__ import annotations
 from collections.abc import Iterable, Iterator
 from functools import partial
 from itertools import chain
+from typing import Protocol
 
 import cv2
 import torch
@@ -15,7 +16,8 @@ from camcli.machine.pools import ahead, pool_of
 from camcli.questions import conflicts
 from camcli.records import MAX_PIXELS, Failed, Ref, Result, Row
 from camcli.running.engine import Engine
-from camcli.sinks import Files, as_row
+from camcli.sinks import as_row
+from camcli.sinks.naming import Paths
 from camcli.specs import OutputSpec, Spec
 
 
@@ -41,7 +43,14 @@ def open_engine(
     return engine
 
 
-def rows(engine: Engine, refs: Iterable[Ref], files: Files, *, fail_fast: bool = False) -> Iterator[Row]:
+class Writer(Protocol):
+    """A sink of pictures."""
+
+    def write(self, result: Result) -> list[Paths]:
+        """As `Files.write`."""
+
+
+def rows(engine: Engine, refs: Iterable[Ref], files: Writer, *, fail_fast: bool = False) -> Iterator[Row]:
     """One row per ref, in order, when its files are written; with `fail_fast` the first refusal is the last row.
 
     On a GPU a batch is drawn while the next one is computed.
