@@ -36,12 +36,24 @@ def test_one_picture_gives_a_table_and_an_overlay_of_its_own_size() -> None:
     outcome = run("explain", SAMPLES / "espresso.jpg")
     assert outcome.code == 0, outcome.err
     assert "967\tespresso\t0.95" in outcome.out
-    assert "layer features (1280x7x7): the last of 68 spatial maps that every path" in outcome.out
+    assert "made with" not in outcome.out
+    assert "layer features" not in outcome.out
     (overlay,) = Path("camcli_out").iterdir()
     assert overlay.name == "espresso.jpg.grad-cam.967-espresso.overlay.jpg"
     assert overlay.as_posix() in outcome.out
     with Image.open(overlay) as written:
         assert (written.format, written.size) == ("JPEG", (600, 400))
+
+
+def test_verbose_says_what_an_answer_was_made_with() -> None:
+    one = run("explain", SAMPLES / "espresso.jpg", "-v", "--save", "none")
+    assert "layer features (1280x7x7): the last of 68 spatial maps that every path" in one.out
+    assert one.out.splitlines()[-1].startswith(
+        "made with efficientnet_lite0 (efficientnet-lite0-57934424.pth, sha256 57"
+    )
+    many = ("classify", SAMPLES / "espresso.jpg", SAMPLES / "honey_bee.jpg")
+    assert "made with efficientnet_lite0" in run(*many, "-v").err
+    assert "made with" not in run(*many).err
 
 
 def test_every_sample_is_named_right() -> None:

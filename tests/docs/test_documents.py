@@ -15,8 +15,10 @@ import torch
 import typer
 from PIL import Image
 from shell import ROOT, SAMPLES, run
+from terminals import bare, terminal
 
 from camcli import cli, methods
+from camcli.cli import styled
 from camcli.errors import ExitCode
 from camcli.tasks.caption import Caption
 from camcli.tasks.classify import Classify
@@ -60,6 +62,14 @@ def test_the_documented_row_is_the_row() -> None:
     documented = README.split("## JSON")[1].split("## From Python")[0]
     for key in (*row, *row["explanations"][0], *row["top"][0], *row["ms"], "note", "error"):
         assert f"`{key}`" in documented, key
+
+
+def test_the_documented_report_is_what_a_terminal_shows(monkeypatch: pytest.MonkeyPatch) -> None:
+    Path("sample_images").mkdir()
+    shutil.copy(SAMPLES / "cat_chelsea.jpg", "sample_images")
+    (row,) = run("explain", "sample_images/cat_chelsea.jpg", "-o", "camcli_out", "--json").rows
+    terminal(monkeypatch, "stdout")
+    assert f"```\n{bare(styled.page_of(row, []))}\n```" in README
 
 
 def test_every_link_into_the_repository_leads_somewhere() -> None:

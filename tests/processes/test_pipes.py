@@ -6,15 +6,18 @@ import contextlib
 import json
 import os
 import pty
+import re
 import signal
 import subprocess
 import sys
 import termios
 import threading
-from collections.abc import Callable
+from collections.abc import Callable, Mapping
 from pathlib import Path
 
+import numpy as np
 import pytest
+from PIL import Image
 from shell import SAMPLES, finish, run, spawn
 
 Picture = Callable[..., Path]
@@ -150,13 +153,17 @@ def test_the_installed_command_is_there() -> None:
     assert done.stdout.startswith("camcli 0.")
 
 
-def on_a_terminal(*arguments: object, stdout: bool) -> tuple[int, str, bytes]:
-    """(exit code, what a 60-column terminal showed, what the pipe got) with stderr, and maybe stdout, on it."""
+def on_a_terminal(
+    *arguments: object, stdout: bool, columns: int = 60, environment: Mapping[str, str] | None = None
+) -> tuple[int, str, bytes]:
+    """(exit code, what a terminal showed, what the pipe got) with stderr, and maybe stdout, on it."""
     controller, terminal = pty.openpty()
-    termios.tcsetwinsize(terminal, (24, 60))
-    environment = os.environ | {"TERM": "xterm", "COLUMNS": "60"}
+    termios.tcsetwinsize(terminal, (24, columns))
+    told = {"TERM", "COLORTERM", "TERM_PROGRAM", "LC_TERMINAL", "KITTY_WINDOW_ID", "TMUX", "STY", "NO_COLOR"}
+    variables = {name: value for name, value in os.environ.items() if name not in told}
+    variables |= {"TERM": "xterm", "COLUMNS": str(columns)} | dict(environment or {})
     streams = {"stdout": terminal if stdout else subprocess.PIPE, "stderr": terminal}
-    with spawn(*arguments, env=environment, **streams) as process:
+    with spawn(*arguments, env=variables, **streams) as process:
         os.close(terminal)
         shown = bytearray()
         with contextlib.suppress(OSError):  # Linux's way to say that the last writer has left
@@ -173,8 +180,55 @@ def test_a_terminal_gets_progress_and_whole_lines(picture: Picture) -> None:
     code, shown, _ = on_a_terminal("explain", *names, stdout=True)
     assert code == 0
     for name in names:
-        assert f"  -> camcli_out/{name}.grad-cam." in shown
-    assert "2/?" in shown
+        assert len(re.findall(rf"  {re.escape(name)}\s", shown)) == 1
+    assert "2/2" in shown
+
+
+@pytest.mark.exhaustive
+@pytest.mark.parametrize(("name", "value"), [("NO_COLOR", "1"), ("TERM", "dumb")])
+def test_a_terminal_without_colours_gets_none(picture: Picture, name: str, value: str) -> None:
+    for inputs in ([picture("a.png")], [picture("a.png"), picture("b.png")]):
+        code, shown, _ = on_a_terminal(
+            "explain", *inputs, "--show", "--save", "none", stdout=True, environment={name: value}
+        )
+        assert code == 0
+        assert "--show: this terminal is to have no colours" in shown
+        assert not re.search(r"\x1b\[[0-9;]*3[0-9]", shown), shown
+        if name == "TERM":
+            assert "\x1b" not in shown
+
+
+@pytest.mark.exhaustive
+@pytest.mark.parametrize("columns", [40, 80, 100])
+def test_no_line_of_the_report_is_wider_than_the_terminal(columns: int) -> None:
+    """But for paths and names, which can be copied whole."""
+    photo = SAMPLES / "cat_chelsea.jpg"
+    code, shown, _ = on_a_terminal("explain", photo, "-v", "--save", "none", stdout=True, columns=columns)
+    assert code == 0
+    lines = re.sub(r"\x1b\[[0-9;]*m", "", shown).splitlines()
+    assert lines[0].startswith("╭")
+    assert max(map(len, lines)) <= columns
+    assert "made with efficientnet_lite0" in shown
+
+
+@pytest.mark.exhaustive
+def test_a_picture_is_shown_below_a_bar_and_without_one(picture: Picture) -> None:
+    """Red and blue halves come back out of the half blocks, in a single run and beside progress; stdin stays data."""
+    names = []
+    for index in range(2):
+        pixels = np.zeros((40, 60, 3), np.uint8)
+        pixels[:, :30, 0] = pixels[:, 30:, 2] = 255
+        names.append(f"{index}.png")
+        Image.fromarray(pixels).save(names[-1])
+    for inputs in (names[:1], names):
+        asked = ("--show", "--save", "none", "--fit", "squash", "--opacity", "0")
+        code, shown, _ = on_a_terminal("explain", *inputs, *asked, stdout=True, environment={"COLORTERM": "truecolor"})
+        assert code == 0
+        rows = [line for line in shown.splitlines() if "▀" in line]
+        assert len(rows) == (20 if len(inputs) == 1 else 2 * 11)
+        for row in rows:
+            assert re.search(r"38;2;255;0;0;48;2;255;0;0m▀", row)
+            assert re.search(r"38;2;0;0;255;48;2;0;0;255m▀", row)
 
 
 @pytest.mark.exhaustive
@@ -183,7 +237,7 @@ def test_progress_never_reaches_a_pipe(picture: Picture) -> None:
     code, shown, piped = on_a_terminal("explain", *names, "--json", stdout=False)
     assert code == 0
     assert [json.loads(line)["input"] for line in piped.splitlines()] == names
-    assert "2/?" in shown
+    assert "2/2" in shown
 
 
 def test_a_picture_is_not_written_to_a_terminal() -> None:
@@ -208,6 +262,20 @@ def test_names_never_drive_the_terminal_nor_look_like_lines(picture: Picture) ->
         assert "owned" in told
         assert not set(told) & {"\x1b", "\x07", "\u202e"}
         assert not [line for line in told.splitlines() if line.startswith("camcli: error: fake")]
+
+
+@pytest.mark.exhaustive
+def test_labels_and_names_are_data_on_a_terminal_too(picture: Picture) -> None:
+    evil = "[red]\x1b[2J\x1b]0;owned\x07\n[/red]"
+    Path("labels.txt").write_text("\n".join(f"{i} {evil}".replace("\n", "") for i in range(1000)))
+    names = [picture(f"in/{evil}{i}.png") for i in range(2)]
+    for inputs in (names[:1], names):
+        asked = ("--labels", "labels.txt", "--show", "-M", "grad-cam", "-M", "hires-cam", "-c", "top2")
+        code, shown, _ = on_a_terminal("explain", *inputs, *asked, stdout=True, columns=100)
+        assert code == 0, shown
+        assert "[red]" in shown
+        assert "owned" in shown
+        assert not re.search(r"\x1b\[2J|\x1b]0|\x07", shown)
 
 
 @pytest.mark.exhaustive

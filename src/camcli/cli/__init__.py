@@ -13,6 +13,7 @@ from typer.core import TyperGroup
 from camcli._version import __version__
 from camcli.cli import console
 from camcli.cli.commands import bench, compare, doctor, explain, inspect, listings, page, verify
+from camcli.cli.help import Command
 from camcli.errors import ExitCode
 
 
@@ -47,18 +48,18 @@ app = typer.Typer(
     pretty_exceptions_enable=False,
     context_settings={"help_option_names": ["-h", "--help"]},
 )
-app.command("explain")(explain.explain)
-app.command("classify")(explain.classify)
-app.command("compare")(compare.compare)
-app.command("inspect")(inspect.inspect)
-app.command("report")(page.report)
-app.command("verify")(verify.verify)
-app.command("bench")(bench.bench)
-app.command("models")(listings.models)
-app.command("layers")(listings.layers)
-app.command("classes")(listings.classes)
-app.command("methods")(listings.methods)
-app.command("doctor")(doctor.doctor)
+app.command("explain", cls=Command)(explain.explain)
+app.command("classify", cls=Command)(explain.classify)
+app.command("compare", cls=Command)(compare.compare)
+app.command("inspect", cls=Command)(inspect.inspect)
+app.command("report", cls=Command)(page.report)
+app.command("verify", cls=Command)(verify.verify)
+app.command("bench", cls=Command)(bench.bench)
+app.command("models", cls=Command)(listings.models)
+app.command("layers", cls=Command)(listings.layers)
+app.command("classes", cls=Command)(listings.classes)
+app.command("methods", cls=Command)(listings.methods)
+app.command("doctor", cls=Command)(doctor.doctor)
 
 
 def _version(asked: bool) -> None:

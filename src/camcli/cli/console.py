@@ -5,10 +5,8 @@ from __future__ import annotations
 import os
 import sys
 import traceback
-from collections.abc import Callable, Iterator
-from contextlib import contextmanager
-from dataclasses import dataclass
-from functools import partial, wraps
+from collections.abc import Callable
+from functools import wraps
 from io import TextIOWrapper
 from typing import ParamSpec, TextIO
 
@@ -17,6 +15,9 @@ import typer
 from camcli.errors import ExitCode, SetupError, of_run
 
 P = ParamSpec("P")
+
+# Colours of the first word that is said.
+_COLOURS = {"error:": "1;31", "warning:": "33", "refused": "31"}
 
 
 def plain(text: str) -> str:
@@ -42,14 +43,24 @@ def replace_what_cannot_be_encoded() -> None:
             stream.reconfigure(errors="replace")
 
 
+def takes_colours(stream: TextIO) -> bool:
+    """True if it is a terminal that may be coloured: see no-color.org."""
+    return stream.isatty() and not os.environ.get("NO_COLOR") and os.environ.get("TERM") != "dumb"
+
+
 def out(text: str, stream: TextIO | None = None) -> None:
     """Print one line of data and flush it, so that a reader of the pipe sees it now. Tabs separate columns.
 
     Raises: SetupError: the file that stdout leads to can't be written.
     """
+    write(plain_columns(text), stream)
+
+
+def write(text: str, stream: TextIO | None = None) -> None:
+    """`out`, of text that may drive the terminal: all that comes from outside in it is plain already."""
     stream = stream or sys.stdout
     try:
-        stream.write(_plain_columns(text) + "\n")
+        stream.write(text + "\n")
         stream.flush()
     except BrokenPipeError:
         raise
@@ -65,7 +76,10 @@ def _abandon(stream: TextIO) -> None:
 
 def say(text: str) -> None:
     """Print one line for people. Plain: Rich would wrap it at 80 columns if stderr is a file."""
-    sys.stderr.write(f"camcli: {plain(text)}\n")
+    head, space, rest = plain(text).partition(" ")
+    if head in _COLOURS and takes_colours(sys.stderr):
+        head = f"\x1b[{_COLOURS[head]}m{head}\x1b[0m"
+    sys.stderr.write(f"camcli: {head}{space}{rest}\n")
 
 
 def guarded(command: Callable[P, ExitCode | None]) -> Callable[P, None]:
@@ -102,42 +116,6 @@ def _let_go() -> None:
         _abandon(sys.stdout)
 
 
-@dataclass(frozen=True, slots=True)
-class Board:
-    """The display of a run: `line` prints one line of data, `done` counts one more input, by its name, `step` says how
-    many of how many forwards a long method has done."""
-
-    line: Callable[[str], None]
-    done: Callable[[str], None]
-    step: Callable[[int, int], None]
-
-
-@contextmanager
-def progress(quiet: bool) -> Iterator[Board]:
-    """A counter on stderr if that is a terminal, with the data lines above it if stdout is that terminal too."""
-    stdout = sys.stdout  # libraries may be given another one meanwhile
-    out_there = partial(out, stream=stdout)
-    if quiet or not sys.stderr.isatty():
-        yield Board(out_there, lambda name: None, lambda done, of: None)
-        return
-    from rich.console import Console
-    from rich.markup import escape
-    from rich.progress import MofNCompleteColumn, Progress, SpinnerColumn, TextColumn, TimeElapsedColumn
-
-    columns = (SpinnerColumn(), MofNCompleteColumn(), TimeElapsedColumn(), TextColumn("{task.description}"))
-    console = Console(stderr=True)
-    with Progress(*columns, console=console, transient=True, redirect_stdout=False) as bar:
-        task = bar.add_task("", total=None)
-
-        def above(text: str) -> None:
-            console.print(_plain_columns(text), soft_wrap=True, markup=False, highlight=False)
-
-        yield Board(
-            above if stdout.isatty() else out_there,
-            lambda name: bar.update(task, advance=1, description=escape(plain(name))),
-            lambda done, of: bar.update(task, description=f"forward {done} of {of}"),
-        )
-
-
-def _plain_columns(text: str) -> str:
+def plain_columns(text: str) -> str:
+    """The text as `plain` gives it, but for the tabs between its columns."""
     return "\t".join(plain(column) for column in text.split("\t"))

@@ -137,6 +137,15 @@ class Problems:
         elif pictures and (Path(file).suffix.lower() == ".npz") != (tuple(pictures) == ("raw",)):
             self.add(f"-o {file}: a .npz file holds --save raw, and nothing else does")
 
+    def of_show(self, norm: str, flow: RunFlags, file: str | None) -> None:
+        """Check that pictures can be shown on the terminal."""
+        if flow.json or file == destinations.STDOUT:
+            self.add(f"--show and {'--json' if flow.json else '-o -'} both want stdout")
+        if norm == "run":
+            self.add("--show draws each picture when it is done, and --norm run when all of them are: leave one out")
+        if flow.engine != "local":
+            self.add("--show needs the pictures in this process, and --engine ray has them elsewhere: leave one out")
+
     def of_journal(self, folder: str | None, norm: str, *, resume: bool, retry_failed: bool) -> bool:
         """True if the run keeps a journal: in a folder of this machine, of pictures that are there with their rows."""
         if retry_failed and not resume:

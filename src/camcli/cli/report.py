@@ -1,84 +1,119 @@
-"""Rows as people read them, on stdout: a table for one picture, a line a picture for many."""
+"""Rows as lines of data, as a pipe gets them: one for many, all that there is to say for one; and tables."""
 
 from __future__ import annotations
 
 import json
 import sys
-from collections.abc import Callable, Iterable, Iterator, Mapping, Sequence
-from typing import Any
+from collections.abc import Iterable, Iterator, Mapping, Sequence
+from dataclasses import dataclass
+from typing import TYPE_CHECKING, Any
 
 from camcli.cli import console
-from camcli.records import shortly
+from camcli.records import Row, shortly
 
-_BAR = 24
+if TYPE_CHECKING:
+    from rich.table import Table
+
 # Longer values of what goes in with a picture are cut.
 _TOLD = 60
 
 
-def show_line(row: Mapping[str, Any], line: Callable[[str], None]) -> None:
-    """Print one answered row of many: its name, its best class, its first file."""
+def line_of(row: Row) -> str:
+    """One answered row of many: its name, its best class, its first file."""
     files = [path for explanation in row["explanations"] for path in explanation["files"].values()]
     more = f" (+{len(files) - 1})" if len(files) > 1 else ""
     arrow = f"  -> {files[0]}{more}" if files else ""
-    truth = "" if row.get("correct", True) else f"  (not {row['truth']['id']} {row['truth']['label']})"
+    truth = f"  ({missed(row)})" if missed(row) else ""
     note = f"  [{row['note']}]" if "note" in row else ""
-    clock = f"  {row['moment']['seconds']:.2f} s" if "moment" in row else ""
-    bound = f"  {_bound(row['bound'])}" if "bound" in row else ""
-    line(f"{row['input']}{bound}{clock}  {_best(row)}{truth}{note}{arrow}")
+    bound = f"  {bound_of(row)}" if "bound" in row else ""
+    return f"{row['input']}{bound}{clock(row)}  {'  '.join(filter(None, best(row)))}{truth}{note}{arrow}"
 
 
-def _best(row: Mapping[str, Any]) -> str:
-    """The best class; the target that was explained if the network has no scores."""
-    if not row["top"]:
-        if not row["explanations"]:
-            return "nothing found"
-        target = row["explanations"][0]["target"]
-        return f"{target['name']}  {target['value']:.5g}"
-    best = row["top"][0]
-    value = f"{best['logit']:.5g}" if best["probability"] is None else f"{best['probability']:.3f}"
-    name = best["label"] if best["id"] is None else f"{best['id']} {best['label']}"
-    return f"{name}  {value}"
-
-
-def show_in_full(row: Mapping[str, Any], notes: Iterable[str], line: Callable[[str], None]) -> None:
-    """Print the only answered row: its picture and model, its best classes, its files; then the notes."""
-    width, height = row["size"]
-    line(f"{row['input']}  {width}x{height}  {row['model']} ({row['weights']})")
-    if "clip" in row:
-        line(_clip(row["clip"]))
-    if "bound" in row:
-        line(_bound(row["bound"]))
-    if "note" in row:
-        line(row["note"])
-    if not row["top"]:
-        targets = {answer["target"]["name"]: answer["target"]["value"] for answer in row["explanations"]}
-        table(("output", "value"), [(name, f"{value:.5g}") for name, value in targets.items()], right=(1,))
-    elif "where" in row["top"][0]:
-        table(
-            ("", "class", "probability", "share" if "share" in row["top"][0]["where"] else "box"),
-            _places(row),
-            right=(0, 2),
-        )
-    elif row["top"][0]["probability"] is None:
-        table(("id", "output", "value"), [(s["id"], s["label"], f"{s['logit']:.5g}") for s in row["top"]], right=(0, 2))
-    else:
-        scores = [(_number(s), s["label"], s["probability"]) for s in row["top"]]
-        bar = "█" if sys.stdout.isatty() and console.encodes("█") else ""
-        bars = [(i, label, f"{share:.4f}", *([bar * round(share * _BAR)] if bar else [])) for i, label, share in scores]
-        table(("id", "class", "probability", *([""] if bar else [])), bars, right=(0, 2))
+def lines_of(row: Row, notes: Iterable[str]) -> Iterator[str]:
+    """The only answered row: its picture and model, its best classes, its files; then the notes."""
+    yield f"{row['input']}  {facts(row)}"
+    yield from remarks(row)
+    yield from ("\t".join(map(console.plain, line)) for line in scores(row).lines)
     for explanation in row["explanations"]:
         note = f"  [{explanation['note']}]" if "note" in explanation else ""
-        paths = "  ".join(explanation["files"].values())
-        when = (
-            f", most at {_moment(explanation['moment'])}" if explanation.get("moment") and explanation["peak"] else ""
-        )
-        line(f"{explanation['method']} of {explanation['target']['name']}{when}{note}  {paths}".rstrip())
-    for note in notes:
-        line(note)
+        yield f"{about(explanation)}{note}  {'  '.join(explanation['files'].values())}".rstrip()
+    yield from notes
 
 
-def _bound(bound: Mapping[str, Any]) -> str:
+def best(row: Row) -> tuple[str, str]:
+    """The best class and its value; the target that was explained if the network has no scores."""
+    if not row["top"]:
+        if not row["explanations"]:
+            return "nothing found", ""
+        target = row["explanations"][0]["target"]
+        return target["name"], f"{target['value']:.5g}"
+    first = row["top"][0]
+    value = f"{first['logit']:.5g}" if first["probability"] is None else f"{first['probability']:.3f}"
+    return first["label"] if first["id"] is None else f"{first['id']} {first['label']}", value
+
+
+def missed(row: Row) -> str:
+    """The class that the picture's folder names, if the best one is another."""
+    return "" if row.get("correct", True) else f"not {row['truth']['id']} {row['truth']['label']}"
+
+
+def clock(row: Row) -> str:
+    """The time of a film's frame."""
+    return f"  {row['moment']['seconds']:.2f} s" if "moment" in row else ""
+
+
+def facts(row: Row) -> str:
+    """The picture's size, the model and its weights."""
+    width, height = row["size"]
+    return f"{width}x{height}  {row['model']} ({row['weights']})"
+
+
+def remarks(row: Row) -> Iterator[str]:
+    """The frames of a clip, what goes in with the picture, and what was unusual, a line each."""
+    if "clip" in row:
+        yield _clip(row["clip"])
+    if "bound" in row:
+        yield bound_of(row)
+    if "note" in row:
+        yield row["note"]
+
+
+def about(explanation: Mapping[str, Any]) -> str:
+    """The method and what it explains; of a clip, the frame that it sees most in."""
+    peak = explanation.get("moment") if explanation["peak"] else None
+    when = f", most at {_moment(peak)}" if peak else ""
+    return f"{explanation['method']} of {explanation['target']['name']}{when}"
+
+
+@dataclass(frozen=True, slots=True)
+class Scores:
+    """What the network said of a picture: lines below titles, some columns to the `right`. `shares` are the
+    probabilities of the lines, if bars may show them."""
+
+    titles: Sequence[str]
+    lines: Sequence[Sequence[str]]
+    right: Sequence[int]
+    shares: Sequence[float] = ()
+
+
+def scores(row: Row) -> Scores:
+    """The best classes, regions or detections; the numbers that were explained if there are none."""
+    top = row["top"]
+    if not top:
+        targets = {answer["target"]["name"]: answer["target"]["value"] for answer in row["explanations"]}
+        return Scores(("output", "value"), [(name, f"{value:.5g}") for name, value in targets.items()], (1,))
+    if "where" in top[0]:
+        place = "share" if "share" in top[0]["where"] else "box"
+        return Scores(("", "class", "probability", place), list(_places(row)), (0, 2))
+    if top[0]["probability"] is None:
+        return Scores(("id", "output", "value"), [(_id(s), s["label"], f"{s['logit']:.5g}") for s in top], (0, 2))
+    lines = [(_number(s), s["label"], f"{s['probability']:.4f}") for s in top]
+    return Scores(("id", "class", "probability"), lines, (0, 2), [s["probability"] for s in top])
+
+
+def bound_of(row: Row) -> str:
     """What goes in with a picture, in words; long values are cut."""
+    bound: Mapping[str, Any] = row["bound"]
     told = ((name, value if isinstance(value, str) else json.dumps(value)) for name, value in bound.items())
     return "  ".join(f"{name}: {text if len(text) <= _TOLD else text[:_TOLD] + '…'}" for name, text in told)
 
@@ -110,6 +145,10 @@ def _number(entry: Mapping[str, Any]) -> str:
     """The number of an entry: its place among the detections or words, else its class's id; none of a caption."""
     if "part" in entry:
         return f"#{entry['part']}"
+    return _id(entry)
+
+
+def _id(entry: Mapping[str, Any]) -> str:
     return "" if entry["id"] is None else str(entry["id"])
 
 
@@ -143,12 +182,18 @@ def table(titles: Sequence[str], rows: Iterable[Sequence[object]], *, right: Seq
             console.out("\t".join(console.plain(str(cell)) for cell in row))
         return
     from rich.console import Console
+
+    Console(file=sys.stdout).print(grid(titles, rows, right=right))
+
+
+def grid(titles: Sequence[str], rows: Iterable[Sequence[object]], *, right: Sequence[int] = ()) -> Table:
+    """The table that a terminal shows; a cell may be a `Text` of Rich's, with a style."""
     from rich.table import Table
     from rich.text import Text
 
-    grid = Table(box=None, pad_edge=False, header_style="bold")
+    found = Table(box=None, pad_edge=False, header_style="bold")
     for index, title in enumerate(titles):
-        grid.add_column(title, justify="right" if index in right else "left", overflow="fold")
+        found.add_column(title, justify="right" if index in right else "left", overflow="fold")
     for row in rows:
-        grid.add_row(*(Text(console.plain(str(cell))) for cell in row))
-    Console(file=sys.stdout).print(grid)
+        found.add_row(*(cell if isinstance(cell, Text) else Text(console.plain(str(cell))) for cell in row))
+    return found

@@ -6,26 +6,28 @@ import os
 import sys
 import time
 from collections import Counter
-from collections.abc import Callable, Iterator, Mapping, Sequence
+from collections.abc import Iterator, Mapping, Sequence
 from contextlib import contextmanager
 from dataclasses import dataclass, field
-from functools import partial
-from itertools import chain, groupby, islice
+from itertools import groupby
 from pathlib import Path
 from typing import TYPE_CHECKING
 
-from camcli.cli import console, report, retyping
+from camcli.cli import console, report, retyping, showing, styled
 from camcli.cli.destinations import STDOUT, check_place
 from camcli.cli.flags.computing import ComputeFlags
 from camcli.cli.flags.run import RunFlags, shard_numbers
+from camcli.cli.listing import Listing, Part, only_one
+from camcli.cli.progress import Board, progress
 from camcli.cli.stopping import Stop, stoppable
-from camcli.errors import ExitCode, RequestError
+from camcli.errors import ExitCode
 from camcli.inputs import json_lines
 from camcli.inputs import refs as inputs_
 from camcli.inputs.moving import Moving
 from camcli.models import catalog
 from camcli.records import Ref, Row
 from camcli.sinks import (
+    NO_PAGE,
     Files,
     Journal,
     JournalSpec,
@@ -37,10 +39,10 @@ from camcli.sinks import (
     open_table,
 )
 from camcli.specs import PARTNER, OutputSpec, Spec
-from camcli.storage import pipes, uris
 
 if TYPE_CHECKING:
     from camcli.network.layer import Layer
+    from camcli.running.pipeline import Watcher
 
 
 def run(
@@ -52,6 +54,7 @@ def run(
     *,
     overwrite: bool = False,
     retry_failed: bool = False,
+    show: bool = False,
 ) -> ExitCode:
     """Explain the inputs and show the results."""
     started = time.perf_counter()
@@ -59,43 +62,56 @@ def run(
     shard = shard_numbers(flow.shard) if flow.shard is not None else None
     tally = _Tally()
     moving = Moving.of(spec, flow.max_pixels, whole=catalog.takes_clips(spec))
-    part = _listed(arguments, shard, folder, tally.passed, moving, dict(spec.bound), recursive=flow.recursive)
+    listing = Listing(arguments, flow.recursive, folder, moving, dict(spec.bound))
+    part = listing.part(shard, tally.passed)
     if where.file is not None:
         check_place(where.file)
-        only = _only_one(part(1), where.file)
-        part = partial(_same, only)
+        part = only_one(part, where.file)
     single = len(arguments) == 1 and _is_one(arguments[0], moving, dict(spec.bound))
     with stoppable() as stop:
         try:
             with (
                 open_sinks(where) as files,
+                showing.shown(files, wanted=show, single=single) as shown,
                 open_journal(spec, where, JournalSpec(overwrite, retry_failed, shard)) as journal,
                 open_table(flow.results) as table,
                 open_page(flow.page, retyping.described) as page,
-                console.progress(flow.quiet or single) as board,
-                _source(spec, where, computed, flow, _Inputs(part, journal, stop), files, page, board) as source,
+                progress(flow.quiet, listing.once_more(shard), single=single) as board,
+                _source(
+                    spec,
+                    where,
+                    computed,
+                    flow,
+                    _Inputs(part, journal, stop),
+                    _Pictures(files, (shown.draw, page.draw)),
+                    board,
+                ) as source,
             ):
+                board.begin()
                 for row in source.rows:
-                    board.done(row["input"])
+                    board.done(row["input"], refused="error" in row)
                     tally.add(row)
                     table.add(row)
                     page.add(row)
                     if flow.json:
                         board.line(dump(row))
                     else:
-                        _show(row, board, source.notes if single else None, to_stdout=where.file == STDOUT)
+                        shown.show(row, board)
+                        notes = _notes(source, row, flow) if single else None
+                        _show(row, board, notes, to_stdout=where.file == STDOUT)
                     if (tally.refused and flow.fail_fast) or (stop.code and flow.engine == "ray"):
                         break
                 else:
                     if stop.code is None:
                         journal.finish()
                 tally.before = journal.done_before
+                tally.page = page
                 tally.miss_films(asked=moving.animated)
         except KeyboardInterrupt:
             if stop.code is None:
                 raise
     if tally.done and not flow.quiet and not single:
-        tally.say(time.perf_counter() - started, folder)
+        tally.say(time.perf_counter() - started, folder, verbose=flow.verbose)
     if stop.code is not None:
         console.say("interrupted" + ("; the same command goes on from here" if where.durable else ""))
         return stop.code
@@ -108,60 +124,23 @@ def _is_one(argument: str, moving: Moving, bound: Mapping[str, str]) -> bool:
     return Path(argument).is_file() and not several
 
 
-def _show(row: Row, board: console.Board, notes: Sequence[str] | None, *, to_stdout: bool) -> None:
+def _notes(source: _Source, row: Row, flow: RunFlags) -> list[str]:
+    """What the only answer was made with, if that is to be told."""
+    return [*(source.notes or ()), report.made_with(row)] if flow.verbose and "error" not in row else []
+
+
+def _show(row: Row, board: Board, notes: Sequence[str] | None, *, to_stdout: bool) -> None:
     """Show a row to people, in full if there are notes. A picture on stdout leaves no room for one."""
     if "error" in row:
         console.say(f"refused {row['input']}: {row['error']['message']}")
     elif to_stdout:
         if "note" in row:
             console.say(f"{row['input']}: {row['note']}")
-    elif notes is not None:
-        report.show_in_full(row, [*notes, report.made_with(row)], board.line)
+    elif sys.stdout.isatty():
+        board.show(styled.line_of(row) if notes is None else styled.page_of(row, notes))
     else:
-        report.show_line(row, board.line)
-
-
-# Gives the refs of this run, or of this shard of it, when told how many make a batch.
-Part = Callable[[int], Iterator[Ref]]
-
-
-def _listed(
-    arguments: list[str],
-    shard: tuple[int, int] | None,
-    folder: str | None,
-    passed: Counter[str],
-    moving: Moving,
-    bound: Mapping[str, str],
-    *,
-    recursive: bool,
-) -> Part:
-    local = uris.local_path(folder) if folder is not None else None
-
-    def listed(passed: Counter[str] | None = None) -> Iterator[Ref]:
-        skip = Path(local) if local is not None else None
-        return inputs_.expand(
-            arguments,
-            recursive=recursive,
-            skip=skip,
-            stdin=sys.stdin.buffer,
-            passed=passed,
-            moving=moving,
-            bound=bound,
-        )
-
-    refs = listed(passed)
-    if shard is None:
-        return partial(_same, refs)
-    if any(argument == "-" or pipes.is_open(argument) for argument in arguments):
-        names = list(refs)
-        return lambda block: inputs_.shard(names, len(names), *shard, block)
-    # Counted and then listed again: the names of a large run are not kept.
-    count = sum(1 for _ in refs)
-    return lambda block: inputs_.shard(listed(), count, *shard, block)
-
-
-def _same(refs: Iterator[Ref], block: int) -> Iterator[Ref]:
-    return refs
+        for line in [report.line_of(row)] if notes is None else report.lines_of(row, notes):
+            board.line(line)
 
 
 @dataclass(frozen=True, slots=True)
@@ -174,6 +153,14 @@ class _Inputs:
 
     def __call__(self, block: int) -> Iterator[Ref]:
         return self.stop.until(self.journal.remaining(self.part(block), block), block)
+
+
+@dataclass(frozen=True, slots=True)
+class _Pictures:
+    """The sink of this run's files, and what else draws of its results."""
+
+    files: Files
+    watchers: Sequence[Watcher]
 
 
 @dataclass(frozen=True, slots=True)
@@ -191,9 +178,8 @@ def _source(
     computed: ComputeFlags,
     flow: RunFlags,
     inputs: _Inputs,
-    files: Files,
-    page: Page,
-    board: console.Board,
+    pictures: _Pictures,
+    board: Board,
 ) -> Iterator[_Source]:
     """The rows of a run. It takes seconds of imports, so it begins only once the request is known to be right."""
     if flow.engine == "ray":
@@ -218,7 +204,9 @@ def _source(
         console.say(remark)
     engine.on_step, engine.on_remark = board.step, console.say
     inputs.journal.check(lambda: engine.provenance.weights_sha256)
-    computing = pipeline.rows(engine, inputs(engine.batch_size), files, page, fail_fast=flow.fail_fast)
+    computing = pipeline.rows(
+        engine, inputs(engine.batch_size), pictures.files, pictures.watchers, fail_fast=flow.fail_fast
+    )
     yield _Source(
         inputs.journal.rows(computing),
         [
@@ -243,6 +231,7 @@ class _Tally:
     correct: int = 0
     answered: Row | None = None
     films: bool = False
+    page: Page = NO_PAGE
     # Files of other kinds, by suffix, that folders hold.
     passed: Counter[str] = field(default_factory=Counter)
 
@@ -261,9 +250,12 @@ class _Tally:
         if asked and self.done and not self.refused and not self.films:
             console.say("warning: --every, --start and --end are of films, and none was among the inputs")
 
-    def say(self, seconds: float, folder: str | None) -> None:
+    def say(self, seconds: float, folder: str | None, *, verbose: bool) -> None:
         right = f", {self.correct} of {self.of_known_truth} as their folder says" if self.of_known_truth else ""
         to = f"; files in {folder}" if folder else ""
+        if self.page.file is not None:
+            beside = f" (with {self.page.beside} beside it)" if self.page.beside else ""
+            to += f"; report in {self.page.file}{beside}"
         answered = self.done - self.refused
         already = f" ({self.before} of them done before)" if self.before else ""
         console.say(
@@ -271,12 +263,5 @@ class _Tally:
         )
         if self.passed:
             console.say(inputs_.passed_over(self.passed))
-        if self.answered is not None:
+        if verbose and self.answered is not None:
             console.say(report.made_with(self.answered))
-
-
-def _only_one(refs: Iterator[Ref], file: str) -> Iterator[Ref]:
-    first = list(islice(refs, 2))
-    if len(first) > 1:
-        raise RequestError(f"-o {file} takes one picture, and there are several: name a folder")
-    return chain(first, refs)

@@ -12,6 +12,7 @@ from typing import TYPE_CHECKING
 from camcli.cli import console
 from camcli.cli.destinations import check_place
 from camcli.cli.flags.computing import ComputeFlags
+from camcli.cli.progress import Board, progress
 from camcli.drawing import overlays, sheets
 from camcli.drawing.overlays import Style
 from camcli.drawing.sheets import Tile
@@ -92,11 +93,12 @@ def _opened(spec: Spec, sheet: Sheet, computed: ComputeFlags, max_pixels: int, q
     return engine
 
 
-def _explained(engine: Engine, refs: list[Ref], quiet: bool) -> Iterator[tuple[Result, console.Board]]:
-    with console.progress(quiet) as board:
+def _explained(engine: Engine, refs: list[Ref], quiet: bool) -> Iterator[tuple[Result, Board]]:
+    with progress(quiet, lambda: refs) as board:
         engine.on_step, engine.on_remark = board.step, console.say
+        board.begin()
         for result in engine.explain(refs):
-            board.done(result.ref.name)
+            board.done(result.ref.name, refused=isinstance(result, Failed))
             yield result, board
 
 

@@ -48,6 +48,22 @@ def expand(
         RequestError: a named path is missing, or there is nothing to explain. A path that comes from stdin
             is not checked here: it is data, and refused as one `Failed` row.
     """
+    return apart(
+        listed(arguments, recursive=recursive, skip=skip, stdin=stdin, passed=passed, moving=moving, bound=bound)
+    )
+
+
+def listed(
+    arguments: Sequence[str],
+    *,
+    recursive: bool = True,
+    skip: Path | None = None,
+    stdin: BinaryIO | None = None,
+    passed: Counter[str] | None = None,
+    moving: Moving | None = None,
+    bound: Mapping[str, Any] | None = None,
+) -> Iterator[Ref]:
+    """`expand` without numbers, and without telling apart what would share its files: it remembers nothing."""
     if arguments.count("-") > 1:
         raise RequestError("`-` can be given once: stdin has one end")
     if not arguments:
@@ -67,7 +83,7 @@ def expand(
     if first is None:
         what = "stdin is empty" if list(arguments) == ["-"] else f"no pictures in {_printable(' '.join(arguments))}"
         raise RequestError(f"no inputs: {what}{_instead(passed)}")
-    return apart(chain([first], refs))
+    return chain([first], refs)
 
 
 def passed_over(passed: Counter[str]) -> str:

@@ -2,9 +2,10 @@
 
 from __future__ import annotations
 
-from collections.abc import Iterable, Iterator
+from collections.abc import Callable, Iterable, Iterator, Sequence
 from functools import partial
 from itertools import chain
+from typing import TypeAlias
 
 import cv2
 import torch
@@ -15,8 +16,11 @@ from camcli.machine.pools import ahead, pool_of
 from camcli.questions import conflicts
 from camcli.records import MAX_PIXELS, Failed, Ref, Result, Row
 from camcli.running.engine import Engine
-from camcli.sinks import NO_PAGE, Files, Page, as_row
+from camcli.sinks import Files, as_row
 from camcli.specs import OutputSpec, Spec
+
+# What looks at a result before its row is there, from any thread.
+Watcher: TypeAlias = Callable[[Result], None]
 
 
 @machine_failures()
@@ -42,10 +46,15 @@ def open_engine(
 
 
 def rows(
-    engine: Engine, refs: Iterable[Ref], files: Files, page: Page = NO_PAGE, *, fail_fast: bool = False
+    engine: Engine,
+    refs: Iterable[Ref],
+    files: Files,
+    watchers: Sequence[Watcher] = (),
+    *,
+    fail_fast: bool = False,
 ) -> Iterator[Row]:
-    """One row per ref, in order, when its files are written and the page has its pictures; with `fail_fast` the first
-    refusal is the last row.
+    """One row per ref, in order, when its files are written and the watchers have seen its result; with `fail_fast` the
+    first refusal is the last row.
 
     On a GPU a batch is drawn while the next one is computed.
 
@@ -55,7 +64,8 @@ def rows(
     def finish(result: Result) -> Row:
         try:
             row = as_row(result, files.write(result))
-            page.draw(result)
+            for watch in watchers:
+                watch(result)
             return row
         except Exception as error:  # noqa: BLE001  the boundary of one input: it stops no other
             return as_row(refused(result.ref, error, "write"))

@@ -162,6 +162,12 @@ class Files:
             found.append(paths)
         return found
 
+    def thumbnails(self, result: Explained, answers: Sequence[Attribution], side: int) -> list[overlays.Pixels]:
+        """The overlays of some of a result's answers, drawn as the files are, (h, w, 3), the longer side `side` at
+        most."""
+        style = replace(self._style(self._fixed_top), max_side=side)
+        return [overlays.overlay(result.frame, result.box, answer, style) for answer in answers]
+
     def drop(self) -> None:
         """Forget the drawings that wait."""
         self._reels.close()

@@ -22,7 +22,7 @@ from camcli.cli.flags.question import (
     Threshold,
     TrueClass,
 )
-from camcli.cli.flags.run import Debug, Inputs, Resume, RetryFailed, RunFlags, Top
+from camcli.cli.flags.run import Debug, Inputs, Resume, RetryFailed, RunFlags, Show, Top
 from camcli.cli.flags.spread import spread
 from camcli.cli.problems import Problems
 from camcli.errors import ExitCode
@@ -56,6 +56,7 @@ def explain(
     norm_max: NormMax = None,
     max_side: MaxSide = None,
     format: Format = "jpg",
+    show: Show = False,
     computed: ComputeFlags,
     flow: RunFlags,
     top: Top = 5,
@@ -99,6 +100,8 @@ def explain(
         count = len(methods.names() if methods.ALL in named else named)
         answers = max(1, count) * len(asked.class_) * max(1, len(layer or ()))
         problems.of_one_file(file, pictures, asked.class_, answers, flow.json)
+    if show:
+        problems.of_show(norm, flow, file)
     problems.raise_any()
     spec = Spec(
         **given,
@@ -128,7 +131,7 @@ def explain(
     )
     from camcli.cli.running import run
 
-    return run(inputs, spec, where, computed, flow, overwrite=not resume, retry_failed=retry_failed)
+    return run(inputs, spec, where, computed, flow, overwrite=not resume, retry_failed=retry_failed, show=show)
 
 
 @console.guarded

@@ -23,7 +23,7 @@ if TYPE_CHECKING:
 
 _NEAREST = 3
 
-File = Annotated[str, typer.Argument(help="A checkpoint, an index of shards, or a folder with weights.")]
+File = Annotated[str, typer.Argument(help="Checkpoint, an index of shards, or a folder with weights.")]
 
 
 Wanted = Annotated[

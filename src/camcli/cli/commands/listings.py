@@ -42,7 +42,7 @@ TaskOption = Annotated[
     typer.Option(
         "--task",
         metavar="NAME",
-        help=f"Only models with this kind of answer: {', '.join(TASKS)}.",
+        help=f"List only models with this kind of answer: {', '.join(TASKS)}.",
         autocompletion=offer(TASKS),
         show_default=False,
     ),
@@ -195,7 +195,7 @@ def classes(
     flags: ModelFlags,
     name: ModelArgument = None,
     query: Annotated[
-        str, typer.Argument(metavar="TEXT", help="Only classes whose name contains TEXT.", show_default=False)
+        str, typer.Argument(metavar="TEXT", help="List only classes whose name contains TEXT.", show_default=False)
     ] = "",
     json: Json = False,
     debug: Debug = False,

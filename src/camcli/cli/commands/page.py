@@ -10,6 +10,7 @@ import typer
 
 from camcli.cli import console, retyping
 from camcli.cli.flags.run import Debug, MaxPixels, Quiet
+from camcli.cli.progress import progress
 from camcli.errors import ExitCode, RequestError
 from camcli.machine import process
 from camcli.records import MAX_PIXELS
@@ -32,7 +33,7 @@ def report(
             "--output",
             "-o",
             metavar="FILE.html",
-            help="The page. Default: report.html, in the folder if one is named.",
+            help="Page to write. Default: report.html, in the folder if one is named.",
             show_default=False,
         ),
     ] = None,
@@ -70,11 +71,12 @@ def report(
     with (
         pool_of(default_workers()) as pool,
         open_page(PageSpec(file, embed), retyping.described) as page,
-        console.progress(quiet) as board,
+        progress(quiet) as board,
     ):
+        board.begin()
         for row, shown in seen(found, pool, max_pixels):
             page.add(row, shown)
-            board.done(row["input"])
+            board.done(row["input"], refused="error" in row)
             count += 1
         if not count:
             raise RequestError(f"no rows in {' '.join(runs)}")

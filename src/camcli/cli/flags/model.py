@@ -20,8 +20,8 @@ ModelName = Annotated[
         "--model",
         "-m",
         metavar="NAME",
-        help="Name (see `camcli models`), timm:NAME, open_clip:NAME, hf:FOLDER or hf:ORG/NAME, ultralytics:FILE.pt, "
-        "FILE.onnx, or your code: module:factory, FILE.py:factory. "
+        help="Model: a name (see `camcli models`), timm:NAME, open_clip:NAME, hf:FOLDER or hf:ORG/NAME, "
+        "ultralytics:FILE.pt, FILE.onnx, or your code: module:factory, FILE.py:factory. "
         "Default: what fits --weights FILE, else the bundled model.",
         autocompletion=complete_model,
         show_default=False,
@@ -34,7 +34,7 @@ Weights = Annotated[
         "--weights",
         "-w",
         metavar="FILE",
-        help="FILE (.pth, .ckpt, .safetensors, an index of shards), https://URL (#sha256=HEX checks it), "
+        help="Weights: a FILE (.pth, .ckpt, .safetensors, an index of shards), https://URL (#sha256=HEX checks it), "
         "DEFAULT, a name such as IMAGENET1K_V1, or none: random.",
     ),
 ]
@@ -60,7 +60,7 @@ WeightsKey = Annotated[
 ]
 
 TrustCheckpoint = Annotated[
-    bool, typer.Option("--trust-checkpoint", help="Let a pickled FILE run code. Only for files you made yourself.")
+    bool, typer.Option("--trust-checkpoint", help="Let a pickled FILE run code: only for files you made yourself.")
 ]
 
 Labels = Annotated[
@@ -132,7 +132,7 @@ Interpolation = Annotated[
 ]
 
 MultiLabel = Annotated[
-    bool, typer.Option("--multi-label", help="Several classes can be true at once: probabilities are sigmoids.")
+    bool, typer.Option("--multi-label", help="Allow several true classes at once: probabilities are sigmoids.")
 ]
 
 OutputKey = Annotated[
@@ -184,7 +184,8 @@ Text = Annotated[
 ]
 
 TextFile = Annotated[
-    str | None, typer.Option("--texts", metavar="FILE", help="File of such texts, one a line.", show_default=False)
+    str | None,
+    typer.Option("--texts", metavar="FILE", help="File of texts as --text takes them, one a line.", show_default=False),
 ]
 
 Template = Annotated[

@@ -2,4 +2,4 @@
 
 from __future__ import annotations
 
-WHAT, MODEL, OUT, RUN = "What is explained", "Model", "Pictures out", "Run"
+FIRST, WHAT, MODEL, OUT, RUN = "Most used", "What is explained", "Model", "Pictures out", "Run"

@@ -66,7 +66,7 @@ Every = Annotated[
     typer.Option(
         "--every",
         metavar="N",
-        help="Each N-th frame of a film is a picture of its own; animated pictures are films then. Default: each.",
+        help="Take each N-th frame of a film as a picture of its own; animated pictures are films then. Default: all.",
         min=1,
         show_default=False,
     ),
@@ -77,7 +77,7 @@ Stride = Annotated[
     typer.Option(
         "--stride",
         metavar="N",
-        help="Each N-th frame of a film goes into the clip, for models that take clips. Default: as many a second as "
+        help="Take each N-th frame of a film into the clip, for models that take clips. Default: as many a second as "
         "the model was trained on.",
         min=1,
         show_default=False,
@@ -130,7 +130,7 @@ Bind = Annotated[
     typer.Option(
         "--bind",
         metavar="NAME=VALUE",
-        help="Anything else that your model takes with each picture, repeatable.",
+        help="Value of anything else that your model takes with each picture, repeatable.",
         show_default=False,
     ),
 ]

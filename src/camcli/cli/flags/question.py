@@ -44,7 +44,7 @@ TrueClass = Annotated[
         "--class",
         "-c",
         metavar="folder",
-        help="folder: the class that each picture's folder names is its true one; rows say truth and correct.",
+        help="Take the class that each picture's folder names for its true one: rows say truth and correct.",
         show_default=False,
     ),
 ]
@@ -73,7 +73,7 @@ Quantity = Annotated[
     typer.Option(
         "--quantity",
         metavar="NAME",
-        help="Number of it that is explained, as the model's task has them: softmax, …",
+        help="Number that is explained, of those that the model's task has: softmax, …",
         show_default=False,
     ),
 ]

@@ -119,7 +119,16 @@ Json = Annotated[
     bool, typer.Option("--json", help="Write JSON lines to stdout instead of a table.", rich_help_panel=RUN)
 ]
 
+Show = Annotated[
+    bool, typer.Option("--show", help="Show the overlays on the terminal, as small pictures.", rich_help_panel=OUT)
+]
+
 Quiet = Annotated[bool, typer.Option("--quiet", "-q", help="Say no progress and no summary.", rich_help_panel=RUN)]
+
+Verbose = Annotated[
+    bool,
+    typer.Option("--verbose", "-v", help="Say what the answers were made with, and why at that layer."),
+]
 
 Debug = Annotated[bool, typer.Option("--debug", help="Show tracebacks.", rich_help_panel=RUN)]
 
@@ -139,6 +148,7 @@ class RunFlags:
     report_embed: ReportEmbed = None
     json: Json = False
     quiet: Quiet = False
+    verbose: Verbose = False
 
     @property
     def page(self) -> PageSpec | None:

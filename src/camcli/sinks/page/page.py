@@ -37,7 +37,10 @@ Describe = Callable[[Row], Mapping[str, str]]
 
 
 class Page(Protocol):
-    """A report page in the making."""
+    """A report page in the making; `file` names it."""
+
+    @property
+    def file(self) -> str | None: ...
 
     def draw(self, result: Result) -> None:
         """Keep what a row will not tell of its result. From any thread, before `add` of the same input."""
@@ -51,6 +54,7 @@ class Page(Protocol):
 
 
 class _Nowhere:
+    file = None
     beside = None
 
     def draw(self, result: Result) -> None:
@@ -66,6 +70,7 @@ NO_PAGE: Page = _Nowhere()
 class _Written:
     def __init__(self, spec: PageSpec, describe: Describe) -> None:
         self._spec = spec
+        self.file = spec.file
         self._describe = describe
         self._folder = os.path.dirname(spec.file) or "."  # noqa: PTH120  a path or a URI
         self._scratch = Scratch(waiting_room())
