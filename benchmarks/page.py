@@ -2,8 +2,8 @@
 
     python benchmarks/page.py --photos DIR [--rounds 5] [--pictures 1000 5000 50000]
 
-Runs of whole processes take turns. In the browser (Chromium and playwright): ready is the time until the page's script is
-done; jump is 200 jumps anywhere, one a frame, smooth 200 steps of 120 pixels, as milliseconds a frame (median, 95 %,
+Runs of whole processes take turns. In the browser (Chromium and playwright): ready is the time until the page's script
+is done; jump is 200 jumps anywhere, one a frame, smooth 200 steps of 120 pixels, as milliseconds a frame (median, 95 %,
 largest).
 """
 
