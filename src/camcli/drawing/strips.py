@@ -8,8 +8,10 @@ from dataclasses import replace
 import numpy as np
 
 from camcli.drawing import overlays
-from camcli.drawing.overlays import Pixels, Style
+from camcli.drawing.lettering import SEPARATOR
+from camcli.drawing.overlays import Pixels
 from camcli.drawing.sheets import Tile, sheet
+from camcli.drawing.styles import Style
 from camcli.entries import Box
 from camcli.records import Attribution, Frame
 
@@ -37,8 +39,8 @@ def strip(frame: Frame, box: Box, attributions: Sequence[Attribution], style: St
     whole = [own.target.label for own in attributions if own.target.entry is not None and own.target.entry.id is None]
     question = frame.ref.bound.get("question")
     asked = [question] if isinstance(question, str) else []
-    title = "  ·  ".join(filter(None, (*asked, *whole, first.method, first.layer)))
-    return sheet(rows, [title, *[""] * (len(rows) - 1)])
+    title = SEPARATOR.join(filter(None, (*asked, *whole, first.method, first.layer)))
+    return sheet(rows, [title, *[""] * (len(rows) - 1)], style.font)
 
 
 def _enlarged(picture: Pixels) -> Pixels:
