@@ -54,11 +54,11 @@ def test_what_was_ignored_keeps_its_colours_and_what_was_used_is_tinted() -> Non
 def test_the_opacity_is_65_percent_of_the_value() -> None:
     """On a ramp from 0 to 1, at each value to a level; the line at half of the scale aside."""
     ramp = attributed(np.linspace(0, 1, WIDTH)[None].repeat(4, axis=0))
-    frame = photo(WIDTH, 190)
-    colours = heatmap(frame, (0, 0, WIDTH, 190), ramp, GRADED)[..., :3].astype(float)
+    frame = photo(WIDTH, 90)
+    colours = heatmap(frame, (0, 0, WIDTH, 90), ramp, GRADED)[..., :3].astype(float)
     share = 0.65 * np.rint(np.linspace(0, 255, WIDTH))[None, :, None] / 255
     expected = frame.rgb * (1 - share) + colours * share
-    assert np.abs(overlay(frame, (0, 0, WIDTH, 190), ramp, GRADED) - expected).max() <= 2
+    assert np.abs(overlay(frame, (0, 0, WIDTH, 90), ramp, GRADED) - expected).max() <= 2
 
 
 @pytest.mark.parametrize("box", [WHOLE, (-30.5, 20.25, 310.5, 361.25)])
@@ -84,8 +84,19 @@ def test_a_line_is_drawn_around_each_strong_part_and_not_on_small_pictures() -> 
     left = (overlay(GREY, WHOLE, own, bare) == 128).all(axis=2)
     _, _, parts, _ = cv2.connectedComponentsWithStats(left.astype(np.uint8))
     assert sum(parts[1:, cv2.CC_STAT_AREA] > 200) == 3  # the ground, and the inside of each ring
-    small = Frame(Ref(0, "small.png"), GREY.rgb[:150, :200])
-    assert np.array_equal(overlay(small, (0, 0, 200, 150), own, bare), small.rgb)
+    small = Frame(Ref(0, "small.png"), GREY.rgb[:90, :200])
+    assert np.array_equal(overlay(small, (0, 0, 200, 90), own, bare), small.rgb)
+
+
+def test_small_pictures_are_enlarged_before_they_are_drawn_on() -> None:
+    """So that there is room for a line on them."""
+    values = np.zeros((7, 7))
+    values[2:5, 2:5] = 1
+    tiny = Frame(Ref(0, "tiny.png"), GREY.rgb[:32, :24])
+    picture = overlay(tiny, (0, 0, 24, 32), attributed(values), replace(GRADED, opacity=0.0, min_side=160))
+    assert picture.shape == (160, 120, 3)
+    rows, columns = np.nonzero((picture != 128).any(axis=2))
+    assert (rows.min() + rows.max(), columns.min() + columns.max()) == pytest.approx((160, 120), abs=3)
 
 
 def test_no_line_where_nothing_is_half_of_the_scale_or_all_is() -> None:

@@ -18,7 +18,7 @@ LIGHT, DARK = (255, 255, 255), (0, 0, 0)
 # A line's width, as a share of the picture's longer side; a dash's length, in widths.
 _WIDTH, _DASH = 1 / 800, 7
 # A picture with a shorter side than this has no room for a line around the strong part.
-_LEAST = 200
+_LEAST = 100
 # Cells of the grid on which that line is looked for: finer ones would draw each speck.
 _GRID = 64
 # Binary places of the line's coordinates.

@@ -42,7 +42,7 @@ def overlay(frame: Frame, box: Box, attribution: Attribution, style: Style) -> P
     import cv2
 
     frame, attribution, style = _at_peak(frame, attribution, style)
-    photo, box = _shrunk(frame, attribution.box or box, style)
+    photo, box = _sized(frame, attribution.box or box, style)
     place, cut = _visible(box, photo)
     picture = np.empty_like(photo)
     for beside in _beside(place):
@@ -101,7 +101,7 @@ def _with_words(picture: Pixels, frame: Frame, attribution: Attribution, style: 
 def photo(frame: Frame, style: Style) -> Pixels:
     """The photo alone, (H, W, 3); of a clip its first frame."""
     still = frame if frame.frames is None else frame.still(0)
-    return _shrunk(still, (0, 0, *frame.size), style)[0]
+    return _sized(still, (0, 0, *frame.size), style)[0]
 
 
 def _at_peak(frame: Frame, attribution: Attribution, style: Style) -> tuple[Frame, Attribution, Style]:
@@ -121,7 +121,7 @@ def on_one_scale(attribution: Attribution, style: Style) -> Style:
 def heatmap(frame: Frame, box: Box, attribution: Attribution, style: Style) -> Pixels:
     """The coloured map or the centred grey saliency alone, (H, W, 4), transparent where the network did not look."""
     frame, attribution, style = _at_peak(frame, attribution, style)
-    photo, box = _shrunk(frame, attribution.box or box, style)
+    photo, box = _sized(frame, attribution.box or box, style)
     place, cut = _visible(box, photo)
     picture = np.zeros((*photo.shape[:2], 4), dtype=np.uint8)
     picture[place][..., :3] = _painted(attribution, box, style)[cut]
@@ -135,7 +135,7 @@ def panel(frame: Frame, box: Box, attribution: Attribution, style: Style, headin
     from PIL import Image, ImageDraw
 
     frame, attribution, style = _at_peak(frame, attribution, style)
-    photo, placed = _shrunk(frame, attribution.box or box, style)
+    photo, placed = _sized(frame, attribution.box or box, style)
     pair = np.concatenate([photo, overlay(frame, box, attribution, style)], axis=1)
     height, width = pair.shape[:2]
     unseen = any(photo[beside].size for beside in _beside(_visible(placed, photo)[0]))
@@ -266,16 +266,18 @@ def _visible(box: Box, photo: Pixels) -> tuple[Place, Place]:
     )
 
 
-def _shrunk(frame: Frame, box: Box, style: Style) -> tuple[Pixels, Box]:
+def _sized(frame: Frame, box: Box, style: Style) -> tuple[Pixels, Box]:
     width, height = frame.size
-    scale = min(1.0, style.max_side / max(width, height)) if style.max_side is not None else 1.0
+    longer = max(width, height)
+    scale = max(min(1.0, (style.max_side or longer) / longer), style.min_side / longer)
     size = max(1, round(width * scale)), max(1, round(height * scale))
     if size == (frame.rgb.shape[1], frame.rgb.shape[0]):
         photo = frame.rgb
     else:
         import cv2
 
-        photo = np.asarray(cv2.resize(frame.rgb, size, interpolation=cv2.INTER_AREA), dtype=np.uint8)
+        way = cv2.INTER_NEAREST if scale > 1 else cv2.INTER_AREA
+        photo = np.asarray(cv2.resize(frame.rgb, size, interpolation=way), dtype=np.uint8)
     if size == (width, height):
         return photo, box
     scale_x, scale_y = size[0] / width, size[1] / height

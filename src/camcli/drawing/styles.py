@@ -14,7 +14,8 @@ class Style:
     """The way from values to colours.
 
     `opacity`: of the map; in the graded look it grows with the value up to that. `top` is the raw value at the end of
-    the scale; None: each answer's own. `legend`: the scale is drawn too. `font`: a file that is tried first.
+    the scale; None: each answer's own. Pictures are brought to a longer side of `max_side` at most, and `min_side` at
+    least. `legend`: the scale is drawn too. `font`: a file that is tried first.
     """
 
     colormap: str = COLORMAP_OF["graded"]
@@ -24,6 +25,7 @@ class Style:
     look: Look = "graded"
     legend: bool = False
     font: str | None = None
+    min_side: int = 0
 
     @classmethod
     def of(cls, where: OutputSpec, top: float | None = None) -> Style:
