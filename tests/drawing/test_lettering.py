@@ -4,11 +4,13 @@ from __future__ import annotations
 
 import shutil
 import subprocess
+from collections.abc import Iterator
 from pathlib import Path
 
 import numpy as np
 import pytest
 from PIL import Image, ImageDraw
+from PIL.ImageFont import FreeTypeFont
 
 from camcli.drawing import lettering
 from camcli.drawing.overlays import Pixels
@@ -22,46 +24,64 @@ BUNDLED = Path(lettering.__file__).parent / "fonts" / "DejaVuSans.ttf"
 
 def drawn(character: str, file: str | None = None) -> bytes:
     picture = Image.new("L", (40, 40))
-    ImageDraw.Draw(picture).text((4, 4), character, fill=255, font=lettering.font(character, 20, file))
+    lettering.font(character, 20, file).write(ImageDraw.Draw(picture), (4, 4), character, "white")
     return picture.tobytes()
 
 
-def cjk_font() -> str:
-    """A font of this system that has a Chinese character, if there is one."""
-    found = lettering.font("猫", 20)
-    if Path(str(found.path)) == BUNDLED:
-        pytest.skip("no font of this system has Chinese characters")
-    return str(found.path)
+def files_of(text: str, file: str | None = None) -> list[str]:
+    return [face[0] for face in lettering.font(text, 20, file).faces]
 
 
 @pytest.mark.parametrize("character", "éäßкğŁøçñÑŒαבش—…·✗\ufffd")
 def test_letters_of_many_scripts_are_drawn_and_no_boxes(character: str) -> None:
     assert drawn(character) != drawn("\U0010ffff")
-    assert lettering.font("Tigerkätzchen кот", 20).path == str(BUNDLED)
+    assert files_of("Tigerkätzchen кот") == [str(BUNDLED)]
 
 
 def test_what_the_bundled_font_lacks_comes_from_a_font_of_the_system() -> None:
-    file = cjk_font()
-    assert file == str(lettering.font("Tigerkätzchen кот 猫", 13).path)
-    assert drawn("猫") != drawn("犬")
+    if len(files_of("猫")) == 1:
+        pytest.skip("no font of this system has Chinese characters")
+    assert len(files_of("Tigerkätzchen кот 猫")) == 2
+    assert len({drawn("猫"), drawn("犬"), drawn("\U0010ffff")}) == 3
 
 
-def test_the_font_that_has_most_of_a_text_draws_it(monkeypatch: pytest.MonkeyPatch) -> None:
-    """One that has a single letter more, but none of the rest, does not."""
-    has = {("own.ttf", 0): "猫", lettering._BUNDLED: "abc ", ("system.ttc", 3): "abc猫", ("none.ttf", 0): ""}
+def test_each_character_is_in_the_first_font_that_has_it(monkeypatch: pytest.MonkeyPatch) -> None:
+    """Fonts of Chinese characters need not have any others."""
+    has = {("own.ttf", 0): "я", lettering._BUNDLED: "abcя ", ("system.ttc", 3): "a猫"}
     monkeypatch.setattr(lettering, "_has", lambda face, character: character in has[face])
     monkeypatch.setattr(lettering, "_of_system", lambda character: (("system.ttc", 3),) if character == "猫" else ())
     monkeypatch.setattr(lettering, "_opened", lambda face, size: face)
     monkeypatch.setattr(lettering, "check", lambda file: None)
 
-    def chosen(text: str, file: str | None = None) -> object:
-        return lettering.font(text, 9, file)
+    def runs(text: str, file: str | None = None) -> list[tuple[str, object]]:
+        return list(lettering.font(text, 9, file)._runs(text))
 
-    assert chosen("abc") == chosen("?") == lettering._BUNDLED
-    assert chosen("a猫") == ("system.ttc", 3)
-    assert chosen("猫猫", "own.ttf") == ("own.ttf", 0)
-    assert chosen("ab", "none.ttf") == lettering._BUNDLED
-    assert chosen("?", "none.ttf") == ("none.ttf", 0)
+    bundled, system = lettering._BUNDLED, ("system.ttc", 3)
+    assert runs("abc я") == [("abc я", bundled)]
+    assert runs("ab猫猫a") == [("ab", bundled), ("猫猫", system), ("a", bundled)]
+    assert runs("aя猫?", "own.ttf") == [("a", bundled), ("я", ("own.ttf", 0)), ("猫", system), ("?", ("own.ttf", 0))]
+
+
+@pytest.mark.parametrize("anchor", ["la", "lm", "mm", "rm"])
+def test_parts_in_several_fonts_lie_as_one_in_a_single_font(anchor: str, tmp_path: Path) -> None:
+    other = tmp_path / "other.ttf"
+    shutil.copy(BUNDLED, other)
+    whole = lettering.font("abgc", 20)
+
+    class Changing(lettering.Letters):
+        def _runs(self, text: str) -> Iterator[tuple[str, FreeTypeFont]]:
+            for number, character in enumerate(text):
+                yield character, lettering._opened(((str(BUNDLED), 0), (str(other), 0))[number % 2], 20)
+
+    pictures = []
+    for letters in (whole, Changing(whole.faces, 20)):
+        picture = Image.new("L", (200, 60))
+        letters.write(ImageDraw.Draw(picture), (100, 30), "abgc", "white", anchor)
+        pictures.append(np.asarray(picture).astype(int))
+    # Letters are set on whole pixels or between them: the ink is where it is to a pixel.
+    boxes = [np.argwhere(picture > 128) for picture in pictures]
+    assert np.abs(boxes[0].min(axis=0) - boxes[1].min(axis=0)).max() <= 1
+    assert np.abs(boxes[0].max(axis=0) - boxes[1].max(axis=0)).max() <= 1
 
 
 @pytest.mark.parametrize("said", [b"", b"no lines", b"/no/such.ttf\n0", b"/etc/passwd\n0", b"/no/such.ttf\nmany"])
@@ -70,7 +90,7 @@ def test_what_fontconfig_says_may_be_of_no_use(said: bytes, monkeypatch: pytest.
     monkeypatch.setattr(subprocess, "run", lambda command, **_: subprocess.CompletedProcess(command, 0, said))
     monkeypatch.setattr(lettering, "_known", lambda: (("/no/other.ttf", 0),))
     lettering._of_system.cache_clear()
-    assert lettering.font("𓀀", 13).path == str(BUNDLED)
+    assert files_of("𓀀") == [str(BUNDLED)]
     lettering._of_system.cache_clear()
 
 
@@ -93,7 +113,7 @@ def test_a_system_without_fontconfig_has_the_well_known_places(
 def test_a_font_of_ones_own_is_tried_first(tmp_path: Path) -> None:
     own = tmp_path / "own.ttf"
     shutil.copy(BUNDLED, own)
-    assert lettering.font("abc", 13, str(own)).path == str(own)
+    assert files_of("abc", str(own)) == [str(own), str(BUNDLED)]
 
 
 def test_a_file_that_is_no_font_is_refused(tmp_path: Path) -> None:
@@ -119,10 +139,10 @@ def test_the_fonts_licence_lies_beside_it() -> None:
 
 def test_long_lines_are_broken_between_their_parts() -> None:
     line = lettering.SEPARATOR.join(["one part"] * 12)
-    lines, font = lettering.fitted([line], 300)
+    lines, letters = lettering.fitted([line], 300)
     assert len(lines) > 1
     assert lettering.SEPARATOR.join(lines) == line
-    assert all(font.getlength(part) <= 300 for part in lines)
+    assert all(letters.length(part) <= 300 for part in lines)
     assert lettering.fitted(["short"], 300)[0] == ["short"]
 
 

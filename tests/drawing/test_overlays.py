@@ -7,7 +7,6 @@ import numpy as np
 import pytest
 import torch
 from numpy.typing import ArrayLike, NDArray
-from PIL.ImageFont import FreeTypeFont
 from results import explained
 
 from camcli.drawing import lettering, overlays
@@ -238,7 +237,7 @@ def test_a_panel_says_that_something_was_not_seen(monkeypatch: pytest.MonkeyPatc
     said: list[str] = []
     fitted = lettering.fitted
 
-    def heard(lines: list[str], width: float, file: str | None) -> tuple[list[str], FreeTypeFont]:
+    def heard(lines: list[str], width: float, file: str | None) -> tuple[list[str], lettering.Letters]:
         said.append("\n".join(lines))
         return fitted(lines, width, file)
 

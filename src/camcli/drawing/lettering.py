@@ -1,4 +1,4 @@
-"""Text on pictures: in the font that has most of its characters. Free of numpy.
+"""Text on pictures, each character in the first font that has it. Free of numpy.
 
 Tried in this order: the user's font (`--font`), DejaVu Sans, which is bundled and has Latin, Greek, Cyrillic, Hebrew
 and Arabic letters, then the fonts of this system that have what those lack, such as Chinese characters.
@@ -10,17 +10,21 @@ import os
 import shutil
 import subprocess
 from collections.abc import Iterator, Sequence
+from dataclasses import dataclass
 from functools import cache, lru_cache
+from itertools import groupby
 from pathlib import Path
 from typing import TYPE_CHECKING, TypeAlias
 
 from camcli.errors import RequestError
 
 if TYPE_CHECKING:
+    from PIL.ImageDraw import ImageDraw
     from PIL.ImageFont import FreeTypeFont
 
 # A file and the number of a font in it: a .ttc holds several.
 _Face: TypeAlias = tuple[str, int]
+Colour: TypeAlias = str | tuple[int, int, int]
 
 _BUNDLED: _Face = (os.fspath(Path(__file__).parent / "fonts" / "DejaVuSans.ttf"), 0)
 # Fonts of many scripts where macOS, Windows and Linux without fontconfig keep them.
@@ -62,22 +66,57 @@ def check(file: str) -> None:
         raise RequestError(f"--font {file}: it can't be read as a font that is scaled (.ttf, .otf, .ttc)") from None
 
 
-def font(text: str, size: float, file: str | None = None) -> FreeTypeFont:
-    """The font for a text; `file`: the user's, which is tried first. Raises: RequestError: it is no font."""
+@dataclass(frozen=True, slots=True)
+class Letters:
+    """The fonts for a text, the first ones first, at one size."""
+
+    faces: tuple[_Face, ...]
+    size: float
+
+    @property
+    def height(self) -> int:
+        """From the highest to the lowest letter, in pixels."""
+        return sum(_opened(self.faces[0], self.size).getmetrics())
+
+    def length(self, text: str) -> float:
+        """The text's length, in pixels."""
+        return sum(face.getlength(part) for part, face in self._runs(text))
+
+    def write(self, canvas: ImageDraw, at: tuple[float, float], text: str, fill: Colour, anchor: str = "la") -> None:
+        """Writes the text at (x, y): that is its left, middle or right ("l", "m", "r"), and its top or its middle
+        ("a", "m")."""
+        x = at[0] - self.length(text) * {"l": 0.0, "m": 0.5, "r": 1.0}[anchor[0]]
+        ascent, descent = _opened(self.faces[0], self.size).getmetrics()
+        baseline = at[1] + (ascent if anchor[1] == "a" else (ascent - descent) / 2)
+        for part, face in self._runs(text):
+            canvas.text((x, baseline), part, fill=fill, font=face, anchor="ls")
+            x += face.getlength(part)
+
+    def _runs(self, text: str) -> Iterator[tuple[str, FreeTypeFont]]:
+        """The parts of the text that one font has."""
+        for face, part in groupby(text, key=lambda character: _first(self.faces, character) or self.faces[0]):
+            yield "".join(part), _opened(face, self.size)
+
+
+def font(text: str, size: float, file: str | None = None) -> Letters:
+    """The fonts for a text; `file`: the user's, which is tried first. Raises: RequestError: it is no font."""
+    faces = [_BUNDLED]
     if file is not None:
         check(file)
-    best, fewest = _BUNDLED, len(text) + 1
-    for face in _faces(text, file):
-        lacking = sum(not _has(face, character) for character in text)
-        if lacking < fewest:
-            best, fewest = face, lacking
-        if fewest == 0:
-            break
-    return _opened(best, size)
+        faces.insert(0, (file, 0))
+    for character in dict.fromkeys(text):
+        if _first(faces, character) is None:
+            faces += _of_system(character)
+    return Letters(tuple(faces), size)
 
 
-def fitted(lines: Sequence[str], width: float, file: str | None = None) -> tuple[list[str], FreeTypeFont]:
-    """The lines, and a font that fits them into the width of a picture. If they are too long for one that is a little
+def _first(faces: Sequence[_Face], character: str) -> _Face | None:
+    """The first font that has the character."""
+    return next((face for face in faces if _has(face, character)), None)
+
+
+def fitted(lines: Sequence[str], width: float, file: str | None = None) -> tuple[list[str], Letters]:
+    """The lines, and letters that fit them into the width of a picture. If they are too long for one that is a little
     smaller than usual, they are broken between their parts."""
     lines = [plain(line) for line in lines]
     text, largest = "".join(lines), max(_SMALLEST, min(width / 40, 48.0))
@@ -86,17 +125,17 @@ def fitted(lines: Sequence[str], width: float, file: str | None = None) -> tuple
         found = font(text, size, file)
         whole = size > max(_SMALLEST, _LITTLE * largest)
         shown = lines if whole else [part for line in lines for part in _broken(line, width, found)]
-        if size <= _SMALLEST or all(found.getlength(line) <= width for line in shown):
+        if size <= _SMALLEST or all(found.length(line) <= width for line in shown):
             return shown, found
         size = max(_SMALLEST, size - 1)
 
 
-def _broken(line: str, width: float, font: FreeTypeFont) -> Iterator[str]:
+def _broken(line: str, width: float, letters: Letters) -> Iterator[str]:
     """The line in as many as it takes, none wider than a single part."""
     whole = ""
     for part in line.split(SEPARATOR):
         longer = SEPARATOR.join(filter(None, (whole, part)))
-        if whole and font.getlength(longer) > width:
+        if whole and letters.length(longer) > width:
             yield whole
             longer = part
         whole = longer
@@ -106,16 +145,6 @@ def _broken(line: str, width: float, font: FreeTypeFont) -> Iterator[str]:
 def plain(text: str) -> str:
     """The text on one line, a mark in place of what is none: controls, lone halves, orders to turn the direction."""
     return "".join(one if one.isprintable() or one in _JOINERS else "\ufffd" for one in text)
-
-
-def _faces(text: str, file: str | None) -> Iterator[_Face]:
-    """The fonts to try: the system's come last, as they must be looked for."""
-    if file is not None:
-        yield file, 0
-    yield _BUNDLED
-    for character in dict.fromkeys(text):
-        if not _has(_BUNDLED, character):
-            yield from _of_system(character)
 
 
 @cache

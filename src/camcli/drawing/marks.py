@@ -106,14 +106,14 @@ def legend(picture: Pixels, colours: Pixels, ends: Sequence[str], font: str | No
     width = picture.shape[1]
     size = max(10.0, width / 50)
     low, high = ends
-    face = lettering.font(low + high, size, font)
+    letters = lettering.font(low + high, size, font)
     gap, bar = round(size / 2), round(width / 6)
-    before, after = (round(face.getlength(end)) for end in ends)
+    before, after = (round(letters.length(end)) for end in ends)
     scale = Image.new("RGB", (before + bar + after + 4 * gap, round(1.6 * size)), DARK)
     draw = ImageDraw.Draw(scale)
     middle = scale.height / 2
-    draw.text((gap, middle), low, fill=LIGHT, font=face, anchor="lm")
-    draw.text((scale.width - gap, middle), high, fill=LIGHT, font=face, anchor="rm")
+    letters.write(draw, (gap, middle), low, LIGHT, "lm")
+    letters.write(draw, (scale.width - gap, middle), high, LIGHT, "rm")
     shown = np.asarray(scale).copy()
     inner = slice(round(0.4 * size), shown.shape[0] - round(0.4 * size))
     shown[inner, before + 2 * gap :][:, :bar] = colours[np.linspace(0, len(colours) - 1, bar).round().astype(int)]

@@ -140,14 +140,14 @@ def panel(frame: Frame, box: Box, attribution: Attribution, style: Style, headin
     height, width = pair.shape[:2]
     unseen = any(photo[beside].size for beside in _beside(_visible(placed, photo)[0]))
     below = SEPARATOR.join(filter(None, (caption(attribution), "dimmed: not seen" if unseen else "")))
-    lines, font = lettering.fitted([line for line in (heading, below) if line], width - 8, style.font)
-    high = round(1.5 * font.size)
-    across = max(width, *(round(font.getlength(line)) + 8 for line in lines))
+    lines, letters = lettering.fitted([line for line in (heading, below) if line], width - 8, style.font)
+    high = round(1.5 * letters.size)
+    across = max(width, *(round(letters.length(line)) + 8 for line in lines))
     canvas = Image.new("RGB", (across, height + high * len(lines) + high // 2), "white")
     canvas.paste(Image.fromarray(pair), ((across - width) // 2, 0))
     draw = ImageDraw.Draw(canvas)
     for number, line in enumerate(lines):
-        draw.text((across / 2, height + high * (number + 0.75)), line, fill="black", font=font, anchor="mm")
+        letters.write(draw, (across / 2, height + high * (number + 0.75)), line, "black", "mm")
     return np.asarray(canvas)
 
 
@@ -293,9 +293,9 @@ def _stamped(picture: Pixels, text: str, file: str | None) -> Pixels:
     from PIL import Image, ImageDraw
 
     canvas = Image.fromarray(picture)
-    _, font = lettering.fitted([text], canvas.width - 8, file)
-    height = round(1.6 * font.getbbox("Ag")[3])
+    _, letters = lettering.fitted([text], canvas.width - 8, file)
+    height = round(1.4 * letters.height)
     draw = ImageDraw.Draw(canvas)
     draw.rectangle((0, canvas.height - height, canvas.width, canvas.height), fill=(190, 0, 0))
-    draw.text((canvas.width / 2, canvas.height - height / 2), text, fill="white", font=font, anchor="mm")
+    letters.write(draw, (canvas.width / 2, canvas.height - height / 2), text, "white", "mm")
     return np.asarray(canvas)

@@ -90,13 +90,12 @@ def _written(picture: Pixels, text: str, at: tuple[int, int], file: str | None) 
     from PIL import Image, ImageDraw
 
     text, width = lettering.plain(text), picture.shape[1]
-    font = lettering.font(text, max(10.0, min(width / 45, 40.0)), file)
-    left, _, right, below = font.getbbox(text)
+    letters = lettering.font(text, max(10.0, min(width / 45, 40.0)), file)
     x0, y0 = at
-    high, wide = round(below) + 4, round(right - left) + 8
+    high, wide = letters.height + 4, round(letters.length(text)) + 8
     x, y = max(0, min(x0, width - wide)), y0 - high if y0 >= high else max(0, y0)
     label = Image.new("RGB", (wide, high), DARK)
-    ImageDraw.Draw(label).text((4, 2), text, fill=LIGHT, font=font)
+    letters.write(ImageDraw.Draw(label), (4, 2), text, LIGHT)
     picture = picture.copy()
     place = picture[y : y + high, x : x + wide]
     place[:] = np.asarray(label)[: place.shape[0], : place.shape[1]]

@@ -4,18 +4,15 @@ from __future__ import annotations
 
 from collections.abc import Sequence
 from dataclasses import dataclass, replace
-from typing import TYPE_CHECKING
 
 import numpy as np
 
 from camcli.drawing import lettering, overlays
+from camcli.drawing.lettering import Letters
 from camcli.drawing.overlays import Pixels
 from camcli.drawing.styles import Style
 from camcli.entries import Box
 from camcli.records import Attribution, Frame
-
-if TYPE_CHECKING:
-    from PIL.ImageFont import FreeTypeFont
 
 _MARGIN = 6
 _FONT = 13
@@ -56,13 +53,13 @@ def sheet(rows: Sequence[Sequence[Tile | None]], titles: Sequence[str], font: st
     heights = [max((_height(tile) for tile in row if tile is not None), default=0) + _LINE + 4 for row in rows]
     titles = [lettering.plain(title) for title in titles]
     titled = [lettering.font(title, _FONT + 2, font) for title in titles]
-    lengths = (face.getlength(title) for face, title in zip(titled, titles, strict=True))
+    lengths = (letters.length(title) for letters, title in zip(titled, titles, strict=True))
     whole = max(columns * width + _MARGIN, *(round(length) + 2 * _MARGIN for length in lengths))
     canvas = Image.new("RGB", (whole, sum(heights) + _MARGIN), "white")
     draw = ImageDraw.Draw(canvas)
     top = _MARGIN // 2
-    for row, title, face, height in zip(rows, titles, titled, heights, strict=True):
-        draw.text((_MARGIN, top - 1), title, fill="black", font=face)
+    for row, title, letters, height in zip(rows, titles, titled, heights, strict=True):
+        letters.write(draw, (_MARGIN, top - 1), title, "black")
         for column, tile in enumerate(row):
             if tile is None:
                 continue
@@ -71,8 +68,8 @@ def sheet(rows: Sequence[Sequence[Tile | None]], titles: Sequence[str], font: st
             for line, text in enumerate(tile.caption):
                 below = top + _LINE + tile.picture.shape[0] + line * _LINE
                 text = lettering.plain(text)
-                face = lettering.font(text, _FONT, font)
-                draw.text((left, below), _cut(text, width - _MARGIN, face), fill="black", font=face)
+                small = lettering.font(text, _FONT, font)
+                small.write(draw, (left, below), _cut(text, width - _MARGIN, small), "black")
         top += height
     return np.asarray(canvas)
 
@@ -81,9 +78,9 @@ def _height(tile: Tile) -> int:
     return int(tile.picture.shape[0]) + _LINE * len(tile.caption)
 
 
-def _cut(text: str, width: int, font: FreeTypeFont) -> str:
+def _cut(text: str, width: int, letters: Letters) -> str:
     """The text, shortened until it fits."""
     short = text
-    while font.getlength(short) > width and len(short) > 2:
+    while letters.length(short) > width and len(short) > 2:
         short = short[:-2] + "…"
     return short
