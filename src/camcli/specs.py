@@ -9,6 +9,10 @@ from typing import Literal
 from camcli.records import Decoding, Fit, Picture, Sides
 
 COLORMAPS = ("turbo", "jet", "viridis", "inferno", "magma", "plasma", "cividis", "hot", "bone", "gray")
+# The look of the pictures, and the colours and the opacity that go with it.
+Look = Literal["graded", "classic"]
+COLORMAP_OF: dict[Look, str] = {"graded": "inferno", "classic": "turbo"}
+OPACITY_OF: dict[Look, float] = {"graded": 0.65, "classic": 0.5}
 Norm = Literal["image", "run", "fixed"]
 Fuse = Literal["mean", "max", "product"]
 Augment = Literal["flip", "scale"]
@@ -133,20 +137,35 @@ class OutputSpec:
     """The place of pictures and how they are drawn. `folder` is a path or a URI; None keeps everything in the rows.
 
     `file` names the one picture of a run that makes one; "-" is stdout. `norm_max` is the value drawn as the
-    top of the colour map under norm "fixed", in the units of the raw values. `durable`: files survive a power cut from
-    the moment that they are there.
+    top of the colour map under norm "fixed", in the units of the raw values. `style`: graded, where the opacity grows
+    with the value, or classic, with one opacity for all of the map; `colormap` and `opacity` (the largest): None: the
+    style's own. `legend`: the scale and its ends are drawn too. `font`: a file; None: what is there. `durable`: files
+    survive a power cut from the moment that they are there.
     """
 
     folder: str | Path | None = None
     file: str | None = None
     pictures: tuple[Picture, ...] = field(default=("overlay",))
-    colormap: str = "turbo"
-    opacity: float = 0.5
+    style: Look = "graded"
+    colormap: str | None = None
+    opacity: float | None = None
+    legend: bool = False
+    font: str | None = None
     norm: Norm = "image"
     norm_max: float | None = None
     max_side: int | None = None
     format: PictureFormat = "jpg"
     durable: bool = False
+
+    @property
+    def colours(self) -> str:
+        """The colour map that is drawn with."""
+        return COLORMAP_OF[self.style] if self.colormap is None else self.colormap
+
+    @property
+    def strongest(self) -> float:
+        """The largest opacity that is drawn with."""
+        return OPACITY_OF[self.style] if self.opacity is None else self.opacity
 
 
 @dataclass(frozen=True, slots=True)

@@ -1,20 +1,25 @@
 from __future__ import annotations
 
+from dataclasses import replace
+
 import cv2
 import numpy as np
 import pytest
 import torch
 from numpy.typing import ArrayLike, NDArray
+from results import explained
 
-from camcli.drawing import overlays
-from camcli.drawing.overlays import Style, caption, heatmap, overlay, panel
+from camcli.drawing import lettering, overlays
+from camcli.drawing.overlays import caption, heading, heatmap, overlay, panel
+from camcli.drawing.styles import Style
 from camcli.entries import Box, Entry
 from camcli.maps.locating import locate
 from camcli.maps.scaling import top_of
-from camcli.records import Attribution, Frame, Kind, Question, Ref
+from camcli.records import Attribution, Frame, Kind, Question, Ref, Truth
 from camcli.specs import COLORMAPS
 
 GRAY = Style(colormap="gray")
+CLASSIC = Style("turbo", 0.5, look="classic")
 
 
 def frame_of(width: int, height: int) -> Frame:
@@ -42,9 +47,9 @@ def test_the_heat_lies_inside_the_box_and_the_rest_is_the_dimmed_photo() -> None
     frame, box = frame_of(90, 60), (20, 5, 70, 45)
     inside = np.zeros((60, 90), dtype=bool)
     inside[5:45, 20:70] = True
-    picture = overlay(frame, box, noise_map(4, 5), Style())
+    picture = overlay(frame, box, noise_map(4, 5), CLASSIC)
     assert np.array_equal(picture[~inside], np.rint(frame.rgb[~inside] * 0.4).astype(np.uint8))
-    colours = heatmap(frame, box, noise_map(4, 5), Style())
+    colours = heatmap(frame, box, noise_map(4, 5), CLASSIC)
     assert np.array_equal(colours[..., 3], np.where(inside, 255, 0))
     mixed = colours[inside][:, :3] * 0.5 + frame.rgb[inside] * 0.5
     assert np.abs(picture[inside] - mixed).max() <= 0.5
@@ -96,17 +101,20 @@ def test_colours_run_from_the_low_end_to_the_high_one_in_rgb(name: str) -> None:
 
 def test_opacity_runs_from_the_photo_to_the_heat() -> None:
     frame, box, own = frame_of(50, 40), (0, 0, 50, 40), noise_map(3, 4)
-    assert np.array_equal(overlay(frame, box, own, Style(opacity=0.0)), frame.rgb)
-    assert np.array_equal(overlay(frame, box, own, Style(opacity=1.0)), heatmap(frame, box, own, Style())[..., :3])
+    for look in (CLASSIC, Style()):
+        assert np.array_equal(overlay(frame, box, own, replace(look, opacity=0.0)), frame.rgb)
+    opaque = replace(CLASSIC, opacity=1.0)
+    assert np.array_equal(overlay(frame, box, own, opaque), heatmap(frame, box, own, CLASSIC)[..., :3])
 
 
 @pytest.mark.parametrize(("kind", "shape"), [("map", (3, 4)), ("saliency", (3, 8, 6))])
 def test_a_blank_answer_paints_nothing(kind: Kind, shape: tuple[int, ...]) -> None:
     frame, box = frame_of(50, 40), (10, 0, 40, 40)
     blank = attributed(np.zeros(shape), kind)
-    picture = overlay(frame, box, blank, Style())
-    assert np.array_equal(picture[:, 10:40], frame.rgb[:, 10:40])
-    assert np.array_equal(picture[:, :10], np.rint(frame.rgb[:, :10] * 0.4))
+    for look, brightness in ((CLASSIC, 0.4), (Style(legend=True), 0.6)):
+        picture = overlay(frame, box, blank, look)
+        assert np.array_equal(picture[:, 10:40], frame.rgb[:, 10:40])
+        assert np.array_equal(picture[:, :9], np.rint(frame.rgb[:, :9] * brightness))
     level = heatmap(frame, box, blank, GRAY)[:, 10:40, :3]
     assert (level == (0 if kind == "map" else 128)).all()
 
@@ -148,8 +156,20 @@ def test_one_top_makes_two_pictures_comparable() -> None:
 
 def test_the_top_of_a_map_is_its_maximum_of_a_saliency_nearly() -> None:
     assert top_of(attributed([[0.5, 2.5], [0.0, 1.0]]).values, "map") == 2.5
-    ramp = np.arange(3000).reshape(3, 25, 40) * np.where(np.arange(40) % 2, 1, -1)
-    assert top_of(attributed(ramp, "saliency").values, "saliency") == pytest.approx(2999 * 0.995, abs=0.01)
+    ramp = attributed(np.arange(3000).reshape(3, 25, 40) * np.where(np.arange(40) % 2, 1, -1), "saliency")
+    assert top_of(ramp.values, "saliency") == pytest.approx(2999 * 0.995, abs=0.01)
+    assert CLASSIC.top_of(ramp) == top_of(ramp.values, "saliency")
+    # Stretched, so that it is seen in small; but not where one scale is to hold for several.
+    assert Style().top_of(ramp) == pytest.approx(2999 * 0.98, abs=0.01)
+    assert Style(top=7.0).top_of(ramp) == 7.0
+
+
+def test_a_saliency_of_few_values_is_not_drawn_blank() -> None:
+    values = np.zeros((3, 40, 50))
+    values[:, 3, 4] = -2
+    own = attributed(values, "saliency")
+    assert Style().top_of(own) == CLASSIC.top_of(own) == 2
+    assert heatmap(frame_of(50, 40), (0, 0, 50, 40), own, Style())[3, 4, :3].max() == 0
 
 
 def test_a_box_that_sticks_out_is_cut_by_the_frame() -> None:
@@ -166,7 +186,7 @@ def test_max_side_shrinks_the_photo_and_its_box_alike(size: tuple[int, int]) -> 
     rgb = np.zeros((height, width, 3), dtype=np.uint8)
     box = (width // 4, height // 5, width * 3 // 4, height * 4 // 5)
     rgb[box[1] : box[3], box[0] : box[2]] = 250
-    frame, small = Frame(Ref(0, "made"), rgb), Style(opacity=0, max_side=100)
+    frame, small = Frame(Ref(0, "made"), rgb), replace(CLASSIC, opacity=0, max_side=100)
     shape = (75, 100) if width > height else (100, 75)
     picture, colours = (draw(frame, box, noise_map(3, 4), small) for draw in (overlay, heatmap))
     assert picture.shape == (*shape, 3)
@@ -184,7 +204,7 @@ def test_max_side_shrinks_the_photo_and_its_box_alike(size: tuple[int, int]) -> 
 @pytest.mark.parametrize("label", ["tabby", "a label that goes on and on " * 3])
 def test_a_panel_is_the_photo_the_overlay_and_a_caption_that_fits(label: str) -> None:
     frame, box, own = frame_of(320, 200), (60, 0, 260, 200), attributed([[0.0, 1.0]], label=label)
-    picture = panel(frame, box, own, Style())
+    picture = panel(frame, box, own, Style(), "made.png  ·  resnet50  ·  predicted 281 tabby")
     assert np.array_equal(picture[:200, :320], frame.rgb)
     assert np.array_equal(picture[:200, 320:], overlay(frame, box, own, Style()))
     strip = picture[200:].min(axis=2)
@@ -195,6 +215,47 @@ def test_a_panel_is_the_photo_the_overlay_and_a_caption_that_fits(label: str) ->
     assert (strip[:, :2] == 255).all()
     assert (strip[:, -2:] == 255).all()
     assert (strip[[0, -1]] == 255).all()
+
+
+def lines_of(picture: NDArray[np.uint8], height: int) -> int:
+    """The lines of text under a picture of that height."""
+    inked = (picture[height:].min(axis=2) < 128).any(axis=1)
+    # The dots of an i are lines of their own otherwise.
+    joined = cv2.dilate(inked[:, None].astype(np.uint8), np.ones((3, 1)))[:, 0]
+    return int((np.diff(joined.astype(int), prepend=0) == 1).sum())
+
+
+def test_a_panel_has_as_many_lines_as_there_is_to_say() -> None:
+    frame, own, heading = frame_of(320, 200), attributed([[0.0, 1.0]]), "made.png  ·  resnet50"
+    assert lines_of(panel(frame, (0, 0, 320, 200), own, Style()), 200) == 1
+    assert lines_of(panel(frame, (0, 0, 320, 200), own, Style(), heading), 200) == 2
+    noted = attributed([[0.0, 1.0]], note="a note that goes on and on, longer than the panel is wide with all the rest")
+    assert lines_of(panel(frame, (0, 0, 320, 200), noted, Style(), heading), 200) == 3
+
+
+def test_a_panel_says_that_something_was_not_seen(monkeypatch: pytest.MonkeyPatch) -> None:
+    said: list[str] = []
+    fitted = lettering.fitted
+
+    def heard(lines: list[str], width: float, file: str | None) -> tuple[list[str], lettering.Letters]:
+        said.append("\n".join(lines))
+        return fitted(lines, width, file)
+
+    monkeypatch.setattr(lettering, "fitted", heard)
+    for box in ((60, 0, 260, 200), (0, 0, 320, 200), (0, -60, 320, 260)):
+        panel(frame_of(320, 200), box, attributed([[0.0, 1.0]]), Style())
+    assert ["dimmed: not seen" in text for text in said] == [True, False, False]
+
+
+def test_the_heading_sets_the_prediction_against_the_truth() -> None:
+    result = explained("pets/my dog.jpeg")
+    assert heading(result) == "my dog.jpeg  ·  net  ·  predicted 242 boxer"
+    wrong, right = Truth(243, "bull mastiff", correct=False), Truth(242, "boxer", correct=True)
+    assert heading(replace(result, truth=wrong)).endswith("predicted 242 boxer, truth 243 bull mastiff")
+    assert heading(replace(result, truth=right)).endswith("predicted 242 boxer: right")
+    # One output of a network without classes is no prediction, and an embedding has none.
+    assert heading(replace(result, top=(Entry(0, "angle", None, 1.5),))) == "my dog.jpeg  ·  net"
+    assert heading(replace(result, top=())) == "my dog.jpeg  ·  net"
 
 
 def test_the_caption_says_what_is_seen_and_why_it_is_blank() -> None:
@@ -259,7 +320,7 @@ def test_large_maps_are_coloured_as_small_ones_are() -> None:
     rng = np.random.default_rng(0)
     values = attributed(rng.random((7, 9)).tolist())
     box = (0, 0, 2300, 1500)
-    large = heatmap(frame_of(2300, 1500), box, values, Style())[..., :3].astype(int)
+    large = heatmap(frame_of(2300, 1500), box, values, CLASSIC)[..., :3].astype(int)
     levels = np.rint(values.values / values.values.max() * 255).astype(np.uint8)
     fine = cv2.resize(levels, (2300, 1500), interpolation=cv2.INTER_LINEAR)
     expected = cv2.cvtColor(cv2.applyColorMap(fine, cv2.COLORMAP_TURBO), cv2.COLOR_BGR2RGB).astype(int)

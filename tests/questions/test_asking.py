@@ -325,7 +325,7 @@ def test_neurons_are_the_channels_with_the_largest_and_smallest_weights() -> Non
 
 def test_compare_puts_everything_on_one_sheet() -> None:
     flags = ("-c", "tiger cat", "-c", "espresso", "-M", "grad-cam", "-M", "eigen-cam", "-M", "gradient", "--columns", 2)
-    done = run("compare", BOTH, *flags, "--max-side", 100, "--json")
+    done = run("compare", BOTH, *flags, "--max-side", 160, "--json")
     assert done.code == 0
     assert "8 pictures in compare.png" in done.err
     (row,) = done.rows
@@ -334,8 +334,8 @@ def test_compare_puts_everything_on_one_sheet() -> None:
     ]
     with Image.open("compare.png") as picture:
         sheet = np.asarray(picture)
-    assert sheet.shape[1] == 3 * 106 + 6
-    assert (sheet[25:120, 112:200].std(axis=(0, 1)) > 10).all()  # the first answer
+    assert sheet.shape[1] == 3 * 166 + 6
+    assert (sheet[25:180, 172:320].std(axis=(0, 1)) > 10).all()  # the first answer
     assert run("compare", BOTH, "-M", "grad-cam", "-o", "sheet.txt").code == 2
 
 

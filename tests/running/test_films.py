@@ -61,11 +61,11 @@ def test_each_frame_has_a_row_and_the_film_its_overlay() -> None:
 
 
 def test_frames_between_are_shown_with_values_between() -> None:
-    rows = rows_of(film("a.mp4"), "--every", 5, "-o", "out", "--opacity", 1)
+    rows = rows_of(film("a.mp4"), "--every", 5, "-o", "out", "--style", "classic", "--opacity", 1)
     assert [row["moment"]["frame"] for row in rows] == [0, 5, 10, 15]
     sparse = frames_of("out/a.mp4.grad-cam.overlay.mp4")
     assert len(sparse) == 20
-    rows_of(film("b.mp4"), "-o", "out_b", "--opacity", 1)
+    rows_of(film("b.mp4"), "-o", "out_b", "--style", "classic", "--opacity", 1)
     dense = frames_of("out_b/b.mp4.grad-cam.overlay.mp4")
 
     def apart(number: int) -> float:
@@ -82,7 +82,7 @@ def test_one_scale_holds_for_the_film() -> None:
     strong[16:32, 24:40] = (255, 0, 0)
     weak[16:32, 24:40] = (130, 90, 90)
     Path("a.mp4").write_bytes(drawn.video([strong] * 4 + [weak] * 4, rate=10))
-    rows_of("a.mp4", "-c", 0, "-o", "out", "--opacity", 1, "--colormap", "gray")
+    rows_of("a.mp4", "-c", 0, "-o", "out", "--style", "classic", "--opacity", 1, "--colormap", "gray")
     frames = frames_of("out/a.mp4.grad-cam.overlay.mp4")
     brightness = [float(frame[8:40, 20:44].mean()) for frame in frames]
     assert min(brightness[:4]) > 3 * max(brightness[5:])

@@ -65,7 +65,7 @@ def test_the_journal_holds_the_rows_and_what_was_asked(photos: list[str]) -> Non
     assert Path("out/rows.jsonl").read_bytes() == outcome.stdout
     asked = json.loads(Path("out/run.json").read_text())["asked"]
     assert asked["classes"] == ["top1"]
-    assert asked["colormap"] == "turbo"
+    assert (asked["style"], asked["colormap"], asked["opacity"]) == ("graded", "inferno", 0.65)
     assert not hidden()
 
 
@@ -189,11 +189,25 @@ def test_refusals_are_repeated_where_that_is_asked(photos: list[str], picture: P
 
 
 @pytest.mark.exhaustive
+def test_a_run_from_before_there_were_styles_goes_on_in_the_classic_one(photos: list[str]) -> None:
+    """Such a run recorded its colours, but no style."""
+    run(*COMMAND, "--style", "classic")
+    recorded = json.loads(Path("out/run.json").read_text())
+    for name in ("style", "legend", "font"):
+        del recorded["asked"][name]
+    Path("out/run.json").write_text(json.dumps(recorded))
+    keep_rows(3)
+    said = refused(2, *COMMAND)
+    assert "(style was classic, now graded, colormap was turbo, now inferno, opacity was 0.5, now 0.65)" in said
+    assert "3 of them done before" in run(*COMMAND, "--style", "classic").err
+
+
+@pytest.mark.exhaustive
 def test_another_question_is_refused_with_what_differs(photos: list[str]) -> None:
     run(*COMMAND)
     whole = contents()
     said = refused(2, *COMMAND, "-c", "3", "--opacity", "0.25")
-    assert "(opacity was 0.5, now 0.25, classes was top1, now 3)" in said
+    assert "(opacity was 0.65, now 0.25, classes was top1, now 3)" in said
     assert "--overwrite" in said
     assert "choose another folder" in said
     assert contents() == whole

@@ -3,7 +3,9 @@ from __future__ import annotations
 import gc
 import json
 import os
+import re
 import tempfile
+import unicodedata
 import weakref
 from collections.abc import Iterator
 from dataclasses import asdict, replace
@@ -18,7 +20,7 @@ from PIL import Image
 from results import MASTIFF, PROVENANCE, attributed, explained
 
 from camcli.drawing import overlays
-from camcli.drawing.overlays import Style
+from camcli.drawing.styles import Style
 from camcli.entries import Entry
 from camcli.errors import InputError, RequestError, SetupError
 from camcli.inputs.decoding import read_frame
@@ -27,7 +29,7 @@ from camcli.maps.fingerprints import fingerprint
 from camcli.maps.locating import locate
 from camcli.records import Explained, Failed, Picture, Ref, Truth
 from camcli.sinks import as_row, dump, open_sinks
-from camcli.sinks.naming import MAX_SLUG
+from camcli.sinks.naming import MAX_SLUG, slug_of
 from camcli.specs import OutputSpec
 
 OUT = Path("out")
@@ -77,9 +79,41 @@ def test_a_class_name_is_made_fit_for_a_file_name() -> None:
     odd = Entry(3, "jack-o'-lantern / ../Über " + "long " * 20, 0.5, 1.0)
     ((_, path),) = written(explained("a.png", attributed(target=odd)))[0].items()
     slug = path.name.removeprefix("a.png.grad-cam.").removesuffix(".overlay.jpg")
-    assert slug.startswith("3-jack-o-lantern-ber-long-long")
-    assert len(slug) <= MAX_SLUG
+    assert slug.startswith("3-jack-o-lantern-über-long-long")
+    assert len(os.fsencode(slug)) <= MAX_SLUG
     assert written(explained("b.png", attributed(target=Entry(4, "猫", 1, 1))))[0]["overlay"].exists()
+
+
+@pytest.mark.parametrize(
+    ("label", "slug"),
+    [
+        ("282 tiger cat", "282-tiger-cat"),
+        ("3 jack-o'-lantern_(x)", "3-jack-o-lantern-x"),
+        ("1 Tigerkätzchen", "1-tigerkätzchen"),
+        ("1 Tigerka\u0308tzchen", "1-tigerkätzchen"),
+        ("2 КОТ 猫 고양이", "2-кот-猫-고양이"),
+        ("4 बिल्ली", "4-बिल्ली"),
+        ("5 ΣΊΣΥΦΟΣ / Straße", "5-σίσυφος-straße"),
+        ("6 a/b\\c\x00d\u202ee\u200bf\udce9", "6-a-b-c-d-e-f"),
+        ("\u0301 ❤\ufe0f 7", "7"),
+        ("../..", ""),
+    ],
+)
+def test_letters_of_all_scripts_are_kept_in_names_and_nothing_else(label: str, slug: str) -> None:
+    assert slug_of(label) == slug
+    assert slug_of(slug) == slug
+
+
+@given(st.text(max_size=200))
+def test_a_class_of_any_name_has_a_short_harmless_slug(label: str) -> None:
+    slug = slug_of(label)
+    assert len(os.fsencode(slug)) <= MAX_SLUG
+    assert all(one == "-" or one.isalnum() or unicodedata.category(one)[0] == "M" for one in slug)
+
+
+@given(st.text(st.characters(max_codepoint=127), max_size=200))
+def test_the_slug_of_an_ascii_label_is_what_it_always_was(label: str) -> None:
+    assert slug_of(label) == re.sub(r"[^a-z0-9]+", "-", label.lower()).strip("-")[:80]
 
 
 def test_sub_folders_of_the_named_folder_are_mirrored_and_nothing_else() -> None:

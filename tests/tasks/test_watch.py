@@ -84,7 +84,7 @@ def test_the_map_is_where_and_when_the_square_is() -> None:
 
 
 def test_the_animation_shows_the_heat_in_its_frames_on_one_scale() -> None:
-    row = explained(frames_of("red"), "--save", "gif", "--opacity", 1)
+    row = explained(frames_of("red"), "--save", "gif", "--style", "classic", "--opacity", 1)
     with Image.open(row["explanations"][0]["files"]["gif"]) as gif:
         pictures = [np.asarray(frame.convert("RGB")).astype(int) for frame in ImageSequence.Iterator(gif)]
     greens = [float(picture[4:8, 8:12, 1].mean()) for picture in pictures]

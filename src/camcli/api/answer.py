@@ -13,14 +13,16 @@ from numpy.typing import NDArray
 from PIL import Image
 
 from camcli.drawing import overlays, sheets
-from camcli.drawing.overlays import Pixels, Style
+from camcli.drawing.overlays import Pixels
 from camcli.drawing.sheets import Tile
+from camcli.drawing.styles import Style
 from camcli.entries import Box, Entry
 from camcli.errors import RequestError
 from camcli.maps import locating
 from camcli.records import Attribution, Explained, Row
 from camcli.sinks import as_row, write_picture
 from camcli.sinks.encoding import npz
+from camcli.specs import Look, OutputSpec
 from camcli.storage.writing import put
 
 Drawn = Literal["overlay", "heatmap", "panel"]
@@ -82,19 +84,44 @@ class Explanation:
         return locating.locate(self.attribution, self.result.box, self.result.frame.size)[1]
 
     def overlay(
-        self, *, colormap: str = "turbo", opacity: float = 0.5, top: float | None = None, max_side: int | None = None
+        self,
+        *,
+        style: Look = "graded",
+        colormap: str | None = None,
+        opacity: float | None = None,
+        top: float | None = None,
+        max_side: int | None = None,
+        legend: bool = False,
     ) -> Image.Image:
-        """The map over the picture, dimmed outside the view, which the network never saw. `top`: the raw value that
-        ends the scale; None: its own largest."""
-        return Image.fromarray(self._drawn("overlay", Style(colormap, opacity, top, max_side)))
+        """The map over the picture, dimmed outside the view, which the network never saw.
 
-    def heatmap(self, *, colormap: str = "turbo", top: float | None = None) -> Image.Image:
+        `style`: "graded", where the opacity grows with the value up to `opacity`, or "classic", with one opacity for
+        all of the map. `top`: the raw value that ends the scale; None: its own largest. `legend`: the scale is drawn
+        too.
+        """
+        asked = OutputSpec(style=style, colormap=colormap, opacity=opacity, max_side=max_side, legend=legend)
+        return Image.fromarray(self._drawn("overlay", Style.of(asked, top)))
+
+    def heatmap(self, *, style: Look = "graded", colormap: str | None = None, top: float | None = None) -> Image.Image:
         """The map alone (RGBA), transparent outside the view."""
-        return Image.fromarray(self._drawn("heatmap", Style(colormap, top=top)))
+        return Image.fromarray(self._drawn("heatmap", Style.of(OutputSpec(style=style, colormap=colormap), top)))
 
-    def panel(self, *, colormap: str = "turbo", opacity: float = 0.5, max_side: int | None = None) -> Image.Image:
-        """The picture and its overlay side by side, over a caption."""
-        return Image.fromarray(self._drawn("panel", Style(colormap, opacity, max_side=max_side)))
+    def panel(
+        self,
+        *,
+        style: Look = "graded",
+        colormap: str | None = None,
+        opacity: float | None = None,
+        max_side: int | None = None,
+        legend: bool = False,
+        font: str | None = None,
+    ) -> Image.Image:
+        """The picture and its overlay side by side, over a caption. `font`: a font's file, which is tried first.
+
+        Raises: RequestError: the font is none.
+        """
+        asked = OutputSpec(style=style, colormap=colormap, opacity=opacity, max_side=max_side, legend=legend, font=font)
+        return Image.fromarray(self._drawn("panel", Style.of(asked)))
 
     def save(self, path: str | os.PathLike[str], drawn: Drawn = "overlay") -> None:
         """Write it, whole or not at all: a picture as the path's ending says, or the raw values as `.npz`.
@@ -111,8 +138,10 @@ class Explanation:
             raise RequestError(f"{name}: give it the ending .jpg, .png, .webp or .npz")
 
     def _drawn(self, kind: Drawn, style: Style) -> Pixels:
-        draw = {"overlay": overlays.overlay, "heatmap": overlays.heatmap, "panel": overlays.panel}[kind]
-        return draw(self.result.frame, self.result.box, self.attribution, style)
+        shown = self.result.frame, self.result.box, self.attribution, style
+        if kind == "panel":
+            return overlays.panel(*shown, overlays.heading(self.result))
+        return overlays.overlay(*shown) if kind == "overlay" else overlays.heatmap(*shown)
 
     def __repr__(self) -> str:
         return f"<{overlays.caption(self.attribution)}>"
@@ -167,10 +196,19 @@ class Answer:
         return self.explanation.map_at_size
 
     def overlay(
-        self, *, colormap: str = "turbo", opacity: float = 0.5, top: float | None = None, max_side: int | None = None
+        self,
+        *,
+        style: Look = "graded",
+        colormap: str | None = None,
+        opacity: float | None = None,
+        top: float | None = None,
+        max_side: int | None = None,
+        legend: bool = False,
     ) -> Image.Image:
         """See `Explanation.overlay`."""
-        return self.explanation.overlay(colormap=colormap, opacity=opacity, top=top, max_side=max_side)
+        return self.explanation.overlay(
+            style=style, colormap=colormap, opacity=opacity, top=top, max_side=max_side, legend=legend
+        )
 
     def save(self, path: str | os.PathLike[str], drawn: Drawn = "overlay") -> None:
         """See `Explanation.save`."""

@@ -18,12 +18,13 @@ from camcli.cli.flags.model import ModelFlags
 from camcli.cli.flags.pictures import PictureFlags
 from camcli.cli.flags.question import TargetFlags
 from camcli.cli.flags.run import ENGINES, RunFlags, shard_numbers
+from camcli.drawing import lettering
 from camcli.errors import RequestError
 from camcli.inputs.stills import at
 from camcli.models import presets
 from camcli.questions import conflicts
 from camcli.records import Fit
-from camcli.specs import TASKS, Precision, Spec
+from camcli.specs import COLORMAPS, TASKS, Look, Precision, Spec
 from camcli.storage import uris
 
 
@@ -84,6 +85,14 @@ class Problems:
             if methods.canonical(name) != methods.ALL:
                 self.catch(partial(methods.get, name))
         self.catch(lambda: conflicts.check_targets(Spec(**asked.for_spec())))
+
+    def of_look(self, style: str, colormap: str | None, font: str | None) -> None:
+        """Check how pictures are drawn."""
+        self.choice("--style", style, get_args(Look))
+        if colormap is not None:
+            self.choice("--colormap", colormap, COLORMAPS)
+        if font is not None:
+            self.catch(partial(lettering.check, font))
 
     def of_true_class(self, classes: Sequence[str] | None) -> None:
         """Check `--class` of `classify`."""

@@ -14,8 +14,8 @@ from camcli.cli.destinations import check_place
 from camcli.cli.flags.computing import ComputeFlags
 from camcli.cli.progress import Board, progress
 from camcli.drawing import overlays, sheets
-from camcli.drawing.overlays import Style
 from camcli.drawing.sheets import Tile
+from camcli.drawing.styles import Style
 from camcli.errors import ExitCode
 from camcli.inputs import refs as inputs_
 from camcli.inputs.moving import Moving
@@ -30,12 +30,10 @@ if TYPE_CHECKING:
 
 @dataclass(frozen=True, slots=True)
 class Sheet:
-    """The layout of a sheet: `columns` answers in a line, each picture's longer side `max_side`."""
+    """The layout of a sheet: `columns` answers in a line, each drawn in the style."""
 
     file: str
-    colormap: str
-    opacity: float
-    max_side: int
+    style: Style
     columns: int
 
 
@@ -56,7 +54,6 @@ def draw(
     check_place(sheet.file)
     moving = Moving.of(specs[0], max_pixels, whole=catalog.takes_clips(specs[0]))
     refs = list(inputs_.expand(inputs, stdin=sys.stdin.buffer, moving=moving, bound=dict(specs[0].bound)))
-    style = Style(sheet.colormap, sheet.opacity, max_side=sheet.max_side)
     rows: list[tuple[str, list[Tile | None]]] = []
     refused = 0
     for spec in specs:
@@ -67,12 +64,12 @@ def draw(
                 continue
             if result.frame.note:
                 console.say(f"{result.ref.name}: {result.frame.note}")
-            rows.extend(_rows(result, style, sheet.columns))
+            rows.extend(_rows(result, sheet.style, sheet.columns))
             if json:
                 board.line(dump(as_row(result, [])))
     if rows:
         titles, tiles = zip(*rows, strict=True)
-        write_picture(sheets.sheet(tiles, titles), sheet.file)
+        write_picture(sheets.sheet(tiles, titles, sheet.style.font), sheet.file)
         console.say(f"{sum(tile is not None for row in tiles for tile in row)} pictures in {sheet.file}")
     return ExitCode.SOME_FAILED if refused else ExitCode.OK
 

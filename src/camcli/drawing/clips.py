@@ -10,8 +10,9 @@ from itertools import pairwise
 import numpy as np
 
 from camcli.drawing import overlays
-from camcli.drawing.overlays import Pixels, Style
+from camcli.drawing.overlays import Pixels
 from camcli.drawing.sheets import Tile, sheet
+from camcli.drawing.styles import Style
 from camcli.entries import Box
 from camcli.maps import moments, scaling
 from camcli.records import Attribution, Frame
@@ -61,7 +62,7 @@ def strip(frame: Frame, box: Box, attribution: Attribution, style: Style) -> Pix
         clock = f"{moment.seconds:.2f} s  " if frame.rate else ""
         tiles.append(Tile(_over_bar(picture, float(shares[index])), (f"{clock}frame {moment.number}",)))
     rows = [tiles[at : at + _COLUMNS] for at in range(0, len(tiles), _COLUMNS)]
-    return sheet(rows, [overlays.caption(attribution), *[""] * (len(rows) - 1)])
+    return sheet(rows, [overlays.caption(attribution), *[""] * (len(rows) - 1)], style.font)
 
 
 def _shown(frames: int, peak: int) -> list[int]:

@@ -1,47 +1,38 @@
 """Raw values -> uint8 pictures the size of the original.
 
 RGB uint8 (H, W, 3), or RGBA, transparent where the network did not look. OpenCV's BGR stays inside.
+
+Two looks: graded, in which the opacity grows with the value, so that the photo stays what it is where the network did
+not look, and a tint means a value; and classic, one opacity for all of the map, as in the literature.
 """
 
 from __future__ import annotations
 
 from collections.abc import Iterator
-from dataclasses import dataclass, replace
+from dataclasses import replace
 from functools import cache
-from typing import TYPE_CHECKING, TypeAlias
+from pathlib import Path
 
 import numpy as np
 from numpy.typing import NDArray
 
-from camcli.drawing import predictions
+from camcli.drawing import lettering, marks, predictions
+from camcli.drawing.lettering import SEPARATOR
+from camcli.drawing.styles import Style
 from camcli.entries import Box
 from camcli.maps import moments, scaling
 from camcli.maps.spreading import cover, is_whole, spread
-from camcli.records import Attribution, Frame
-
-if TYPE_CHECKING:
-    from PIL.ImageFont import FreeTypeFont, ImageFont
+from camcli.records import Attribution, Explained, Frame
 
 # Written across an answer that random weights don't change.
 STAMP = "fails the sanity check"
-# Brightness of the parts that the network never saw.
-DIMMED = 0.4
 # A map with a longer side than this is coloured before it has its full size.
 _COLOUR_SIDE = 1024
+# So many rows are blended at once: they stay in the processor's cache.
+_ROWS = 64
 
 Pixels = NDArray[np.uint8]
-Font: TypeAlias = "ImageFont | FreeTypeFont"
-
-
-@dataclass(frozen=True, slots=True)
-class Style:
-    """The way from values to colours. `top` is the raw value at the end of the scale; None: each answer's own
-    `scaling.top_of`."""
-
-    colormap: str = "turbo"
-    opacity: float = 0.5
-    top: float | None = None
-    max_side: int | None = None
+Place = tuple[slice, slice]
 
 
 def overlay(frame: Frame, box: Box, attribution: Attribution, style: Style) -> Pixels:
@@ -51,36 +42,66 @@ def overlay(frame: Frame, box: Box, attribution: Attribution, style: Style) -> P
     import cv2
 
     frame, attribution, style = _at_peak(frame, attribution, style)
-    photo, box = _shrunk(frame, attribution.box or box, style)
+    photo, box = _sized(frame, attribution.box or box, style)
     place, cut = _visible(box, photo)
     picture = np.empty_like(photo)
     for beside in _beside(place):
         if picture[beside].size:
-            cv2.convertScaleAbs(photo[beside], picture[beside], alpha=DIMMED)
+            cv2.convertScaleAbs(photo[beside], picture[beside], alpha=style.brightness)
     if not attribution.values.any():
         picture[place] = photo[place]
-        return _with_entry(picture, frame, attribution)
-    painted = _painted(attribution, box, style)[cut]
-    if attribution.kind == "map":
-        cv2.addWeighted(painted, style.opacity, photo[place], 1.0 - style.opacity, 0.0, picture[place])
+    elif attribution.kind == "saliency":
+        picture[place] = _painted(attribution, box, style)[cut]
+    elif style.graded:
+        levels = _levels(attribution, style)
+        _tint(photo[place], _fine(levels, box)[cut], style, picture[place])
+        if not _outlined(attribution):
+            marks.contour(picture, place, levels, box)
     else:
-        picture[place] = painted
-    picture = _with_entry(picture, frame, attribution)
-    return _stamped(picture, STAMP) if attribution.unchanged_by else picture
+        painted = _painted(attribution, box, style)[cut]
+        cv2.addWeighted(painted, style.opacity, photo[place], 1.0 - style.opacity, 0.0, picture[place])
+    if style.graded:
+        marks.outline(picture, place)
+    return _with_words(picture, frame, attribution, style)
 
 
-def _with_entry(picture: Pixels, frame: Frame, attribution: Attribution) -> Pixels:
-    """The picture with the place of what is explained drawn on it, if it has one."""
+def _tint(photo: Pixels, fine: Pixels, style: Style, picture: Pixels) -> None:
+    """Writes the photo (H, W, 3) under the colours of levels (H, W), the opaquer the higher, to the picture."""
+    import cv2
+
+    colours = _faded(style.colormap, style.opacity)
+    for top in range(0, len(photo), _ROWS):
+        rows = slice(top, top + _ROWS)
+        left = cv2.cvtColor(cv2.convertScaleAbs(fine[rows], alpha=-style.opacity, beta=255), cv2.COLOR_GRAY2RGB)
+        cv2.multiply(photo[rows], left, left, scale=1 / 255)
+        cv2.add(cv2.applyColorMap(fine[rows], colours), left, picture[rows])
+
+
+def _outlined(attribution: Attribution) -> bool:
+    """True if the region that is explained will have a line around it: a second one would be taken for it."""
     entry = attribution.target.entry
-    if entry is None or entry.where is None:
+    return entry is not None and entry.where is not None and entry.where.region is not None
+
+
+def _with_words(picture: Pixels, frame: Frame, attribution: Attribution, style: Style) -> Pixels:
+    """The picture with the place of what is explained drawn on it, if it has one, the scale, and a stamp."""
+    entry = attribution.target.entry
+    if entry is not None and entry.where is not None:
+        scale = picture.shape[1] / frame.size[0], picture.shape[0] / frame.size[1]
+        picture = predictions.drawn(picture, entry, scale, style.font)
+    if not attribution.values.any():
         return picture
-    return predictions.drawn(picture, entry, (picture.shape[1] / frame.size[0], picture.shape[0] / frame.size[1]))
+    if style.legend:
+        top = style.top_of(attribution)
+        low, colours = (-top, "gray") if attribution.kind == "saliency" else (0.0, style.colormap)
+        picture = marks.legend(picture, _colours(colours), (f"{low:.3g}", f"{top:.3g}"), style.font)
+    return _stamped(picture, STAMP, style.font) if attribution.unchanged_by else picture
 
 
 def photo(frame: Frame, style: Style) -> Pixels:
     """The photo alone, (H, W, 3); of a clip its first frame."""
     still = frame if frame.frames is None else frame.still(0)
-    return _shrunk(still, (0, 0, *frame.size), style)[0]
+    return _sized(still, (0, 0, *frame.size), style)[0]
 
 
 def _at_peak(frame: Frame, attribution: Attribution, style: Style) -> tuple[Frame, Attribution, Style]:
@@ -94,14 +115,13 @@ def _at_peak(frame: Frame, attribution: Attribution, style: Style) -> tuple[Fram
 
 def on_one_scale(attribution: Attribution, style: Style) -> Style:
     """The style with one end of the scale for all of an answer, such as a clip's, if it has none of its own."""
-    top = style.top if style.top is not None else scaling.top_of(attribution.values, attribution.kind)
-    return replace(style, top=top)
+    return replace(style, top=style.top_of(attribution))
 
 
 def heatmap(frame: Frame, box: Box, attribution: Attribution, style: Style) -> Pixels:
     """The coloured map or the centred grey saliency alone, (H, W, 4), transparent where the network did not look."""
     frame, attribution, style = _at_peak(frame, attribution, style)
-    photo, box = _shrunk(frame, attribution.box or box, style)
+    photo, box = _sized(frame, attribution.box or box, style)
     place, cut = _visible(box, photo)
     picture = np.zeros((*photo.shape[:2], 4), dtype=np.uint8)
     picture[place][..., :3] = _painted(attribution, box, style)[cut]
@@ -109,28 +129,41 @@ def heatmap(frame: Frame, box: Box, attribution: Attribution, style: Style) -> P
     return picture
 
 
-def panel(frame: Frame, box: Box, attribution: Attribution, style: Style) -> Pixels:
-    """The photo and its overlay side by side over a caption: class, probability, method, layer."""
+def panel(frame: Frame, box: Box, attribution: Attribution, style: Style, heading: str = "") -> Pixels:
+    """The photo and its overlay side by side over a caption: the heading; class, probability, method, layer; that
+    something is dimmed, if it is."""
     from PIL import Image, ImageDraw
 
     frame, attribution, style = _at_peak(frame, attribution, style)
-    photo, _ = _shrunk(frame, box, style)
+    photo, placed = _sized(frame, attribution.box or box, style)
     pair = np.concatenate([photo, overlay(frame, box, attribution, style)], axis=1)
     height, width = pair.shape[:2]
-    text = caption(attribution)
-    font = _font(text, width)
-    margin = font.getbbox("Ag")[3]
-    canvas_width = max(width, round(font.getlength(text)) + margin)
-    canvas = Image.new("RGB", (canvas_width, height + 2 * round(margin)), "white")
-    canvas.paste(Image.fromarray(pair), ((canvas_width - width) // 2, 0))
-    ImageDraw.Draw(canvas).text((canvas_width / 2, height + margin), text, fill="black", font=font, anchor="mm")
+    unseen = any(photo[beside].size for beside in _beside(_visible(placed, photo)[0]))
+    below = SEPARATOR.join(filter(None, (caption(attribution), "dimmed: not seen" if unseen else "")))
+    lines, letters = lettering.fitted([line for line in (heading, below) if line], width - 8, style.font)
+    high = round(1.5 * letters.size)
+    across = max(width, *(round(letters.length(line)) + 8 for line in lines))
+    canvas = Image.new("RGB", (across, height + high * len(lines) + high // 2), "white")
+    canvas.paste(Image.fromarray(pair), ((across - width) // 2, 0))
+    draw = ImageDraw.Draw(canvas)
+    for number, line in enumerate(lines):
+        letters.write(draw, (across / 2, height + high * (number + 0.75)), line, "black", "mm")
     return np.asarray(canvas)
+
+
+def heading(result: Explained) -> str:
+    """One line: the file, the model, what it predicted, and what is true, if that is known."""
+    best = result.top[0] if result.top else None
+    said = f"predicted {best.name}" if best is not None and best.probability is not None else ""
+    if said and result.truth is not None:
+        said += ": right" if result.truth.correct else f", truth {result.truth.id} {result.truth.label}"
+    return SEPARATOR.join(filter(None, (Path(result.ref.name).name, result.model, said)))
 
 
 def caption(attribution: Attribution) -> str:
     """One line: id and name, probability, method, layer, and the note, such as why it is blank."""
     parts = (about(attribution), attribution.method, attribution.layer, attribution.note)
-    return "  ·  ".join(part for part in parts if part)
+    return SEPARATOR.join(part for part in parts if part)
 
 
 def about(attribution: Attribution) -> str:
@@ -138,24 +171,23 @@ def about(attribution: Attribution) -> str:
     target = attribution.target
     probability = target.entry.probability if target.entry and not target.minus else None
     value = f"p = {probability:.3f}" if probability is not None else f"{target.quantity} = {target.value:.3f}"
-    return f"{target.name}  ·  {value}"
+    return f"{target.name}{SEPARATOR}{value}"
 
 
 def _painted(attribution: Attribution, box: Box, style: Style) -> Pixels:
     """Colours over all pixels that the box touches, bilinear (align_corners=False), (height, width, 3)."""
     import cv2
 
-    x0, y0, x1, y1 = cover(box)
-    size = x1 - x0, y1 - y0
-    top = style.top if style.top is not None else scaling.top_of(attribution.values, attribution.kind)
-    shares = scaling.scaled(attribution.values, top)
     if attribution.kind == "saliency":
+        shares = scaling.scaled(attribution.values, style.top_of(attribution))
         if len(shares) != 3:  # grey, or an array's bands: the strongest of each place
             strongest = np.abs(shares).argmax(0)[None]
             shares = np.take_along_axis(shares, strongest, 0).repeat(3, axis=0)
         grey = np.rint(np.clip(shares, -1, 1) * 127.5 + 127.5).astype(np.uint8).transpose(1, 2, 0)
         return _fine(grey, box)
-    levels = np.rint(np.clip(shares, 0, 1) * 255).astype(np.uint8)
+    levels = _levels(attribution, style)
+    x0, y0, x1, y1 = cover(box)
+    size = x1 - x0, y1 - y0
     if is_whole(box) and max(size) > _COLOUR_SIDE and max(levels.shape) < _COLOUR_SIDE / 4:
         # Neighbours differ by less than a level there: colours may be interpolated as well as levels.
         shrink = _COLOUR_SIDE / max(size)
@@ -163,6 +195,12 @@ def _painted(attribution: Attribution, box: Box, style: Style) -> Pixels:
         coloured = _coloured(_fine(levels, small), style)
         return np.asarray(cv2.resize(coloured, size, interpolation=cv2.INTER_LINEAR), dtype=np.uint8)
     return _coloured(_fine(levels, box), style)
+
+
+def _levels(attribution: Attribution, style: Style) -> Pixels:
+    """A map's values as 0 to 255 at the end of the scale, (h, w)."""
+    shares = scaling.scaled(attribution.values, style.top_of(attribution))
+    return np.asarray(np.rint(np.clip(shares, 0, 1) * 255), dtype=np.uint8)
 
 
 def _fine(levels: Pixels, box: Box) -> Pixels:
@@ -179,27 +217,41 @@ def _coloured(fine: Pixels, style: Style) -> Pixels:
     if style.colormap == "gray":
         return np.asarray(cv2.cvtColor(fine, cv2.COLOR_GRAY2RGB), dtype=np.uint8)
     # Four bytes at a time: twice as fast as OpenCV's own lookup and a swap of channels.
-    padded = np.take(_colours(style.colormap), fine).view(np.uint8).reshape(*fine.shape, 4)
+    padded = np.take(_packed(style.colormap), fine, mode="clip").view(np.uint8).reshape(*fine.shape, 4)
     return np.asarray(cv2.cvtColor(padded, cv2.COLOR_RGBA2RGB), dtype=np.uint8)
 
 
 def colour_bytes(colormap: str) -> bytes:
     """The colours of the 256 levels, R, G and B in turn."""
-    levels = np.arange(256, dtype=np.uint8)[:, None]
-    return _coloured(levels, Style(colormap)).tobytes()
+    return _colours(colormap).tobytes()
 
 
 @cache
-def _colours(colormap: str) -> NDArray[np.uint32]:
+def _packed(colormap: str) -> NDArray[np.uint32]:
     """The colour of each level, RGB and a byte of padding in one number, (256,)."""
+    return np.pad(_colours(colormap), ((0, 0), (0, 1))).view(np.uint32).ravel()
+
+
+@cache
+def _colours(colormap: str) -> Pixels:
+    """The colour of each level, (256, 3)."""
     import cv2
 
     levels = np.arange(256, dtype=np.uint8)[:, None]
+    if colormap == "gray":
+        return levels.repeat(3, axis=1)
     bgr = cv2.applyColorMap(levels, getattr(cv2, f"COLORMAP_{colormap.upper()}"))
-    return np.ascontiguousarray(cv2.cvtColor(bgr, cv2.COLOR_BGR2RGBA)).view(np.uint32).ravel()
+    return np.asarray(bgr[:, 0, ::-1], dtype=np.uint8)
 
 
-def _beside(place: tuple[slice, slice]) -> Iterator[tuple[slice, slice]]:
+@cache
+def _faded(colormap: str, opacity: float) -> Pixels:
+    """The colour of each level times its opacity, which grows with it up to the one given, (256, 1, 3)."""
+    shares = np.arange(256)[:, None, None] / 255 * opacity
+    return np.rint(_colours(colormap)[:, None] * shares).astype(np.uint8)
+
+
+def _beside(place: Place) -> Iterator[Place]:
     """The parts of a picture above, below, left and right of a place."""
     rows, columns = place
     yield slice(None, rows.start), slice(None)
@@ -208,7 +260,7 @@ def _beside(place: tuple[slice, slice]) -> Iterator[tuple[slice, slice]]:
     yield rows, slice(columns.stop, None)
 
 
-def _visible(box: Box, photo: Pixels) -> tuple[tuple[slice, slice], tuple[slice, slice]]:
+def _visible(box: Box, photo: Pixels) -> tuple[Place, Place]:
     """The box's place in the photo, and the part of the painted box that lies there."""
     height, width = photo.shape[:2]
     x0, y0, x1, y1 = cover(box)
@@ -219,16 +271,18 @@ def _visible(box: Box, photo: Pixels) -> tuple[tuple[slice, slice], tuple[slice,
     )
 
 
-def _shrunk(frame: Frame, box: Box, style: Style) -> tuple[Pixels, Box]:
+def _sized(frame: Frame, box: Box, style: Style) -> tuple[Pixels, Box]:
     width, height = frame.size
-    scale = min(1.0, style.max_side / max(width, height)) if style.max_side is not None else 1.0
+    longer = max(width, height)
+    scale = max(min(1.0, (style.max_side or longer) / longer), style.min_side / longer)
     size = max(1, round(width * scale)), max(1, round(height * scale))
     if size == (frame.rgb.shape[1], frame.rgb.shape[0]):
         photo = frame.rgb
     else:
         import cv2
 
-        photo = np.asarray(cv2.resize(frame.rgb, size, interpolation=cv2.INTER_AREA), dtype=np.uint8)
+        way = cv2.INTER_NEAREST if scale > 1 else cv2.INTER_AREA
+        photo = np.asarray(cv2.resize(frame.rgb, size, interpolation=way), dtype=np.uint8)
     if size == (width, height):
         return photo, box
     scale_x, scale_y = size[0] / width, size[1] / height
@@ -239,26 +293,14 @@ def _shrunk(frame: Frame, box: Box, style: Style) -> tuple[Pixels, Box]:
     return photo, (x0, y0, x1, y1)
 
 
-def _stamped(picture: Pixels, text: str) -> Pixels:
+def _stamped(picture: Pixels, text: str, file: str | None) -> Pixels:
     """The picture with the text in a red bar across its foot."""
     from PIL import Image, ImageDraw
 
     canvas = Image.fromarray(picture)
-    font = _font(text, canvas.width)
-    height = round(1.6 * font.getbbox("Ag")[3])
+    _, letters = lettering.fitted([text], canvas.width - 8, file)
+    height = round(1.4 * letters.height)
     draw = ImageDraw.Draw(canvas)
     draw.rectangle((0, canvas.height - height, canvas.width, canvas.height), fill=(190, 0, 0))
-    draw.text((canvas.width / 2, canvas.height - height / 2), text, fill="white", font=font, anchor="mm")
+    letters.write(draw, (canvas.width / 2, canvas.height - height / 2), text, "white", "mm")
     return np.asarray(canvas)
-
-
-def _font(text: str, width: int) -> Font:
-    """Pillow's own font, as large as fits the caption into the width, but legible."""
-    from PIL import ImageFont
-
-    size = max(10.0, min(width / 40, 48.0))
-    font = ImageFont.load_default(size)
-    while size > 10 and font.getlength(text) > width - 8:
-        size -= 1
-        font = ImageFont.load_default(size)
-    return font

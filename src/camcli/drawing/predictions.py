@@ -2,27 +2,22 @@
 
 from __future__ import annotations
 
-from functools import cache
-from typing import TYPE_CHECKING
-
 import numpy as np
 from numpy.typing import NDArray
 
+from camcli.drawing import lettering
+from camcli.drawing.marks import DARK, LIGHT
 from camcli.entries import Box, Entry, Place, Region
 from camcli.records import Attribution, Frame
 
-if TYPE_CHECKING:
-    from PIL.ImageFont import FreeTypeFont, ImageFont
-
 Pixels = NDArray[np.uint8]
-# Seen on any ground: a light line inside a dark one.
-_LIGHT, _DARK = (255, 255, 255), (0, 0, 0)
 # A line's width, as a share of the picture's longer side.
 _WIDTH = 1 / 400
 
 
-def drawn(picture: Pixels, entry: Entry, scale: tuple[float, float]) -> Pixels:
-    """The picture (H, W, 3) with the entry's place on it; `scale`: the picture's pixels for one of the frame's."""
+def drawn(picture: Pixels, entry: Entry, scale: tuple[float, float], font: str | None = None) -> Pixels:
+    """The picture (H, W, 3) with the entry's place on it; `scale`: the picture's pixels for one of the frame's; `font`:
+    a file that is tried first."""
     where = entry.where
     if where is None:
         return picture
@@ -32,7 +27,7 @@ def drawn(picture: Pixels, entry: Entry, scale: tuple[float, float]) -> Pixels:
         _outline(picture, where.region, scale, width)
     elif where.box is not None:
         _box(picture, where.box, scale, width)
-        picture = _named(picture, entry, where.box, scale)
+        picture = _named(picture, entry, where.box, scale, font)
     _points(picture, where, scale, width)
     return picture
 
@@ -66,7 +61,7 @@ def _outline(picture: Pixels, region: Region, scale: tuple[float, float], width:
 
     covered = _covered(region, (picture.shape[0], picture.shape[1]), scale)
     contours, _ = cv2.findContours(covered, cv2.RETR_LIST, cv2.CHAIN_APPROX_NONE)
-    for colour, thickness in ((_DARK, 3 * width), (_LIGHT, width)):
+    for colour, thickness in ((DARK, 3 * width), (LIGHT, width)):
         cv2.drawContours(picture, contours, -1, colour, thickness)
 
 
@@ -74,46 +69,37 @@ def _box(picture: Pixels, box: Box, scale: tuple[float, float], width: int) -> N
     import cv2
 
     x0, y0, x1, y1 = _scaled(box, scale)
-    for colour, thickness in ((_DARK, 3 * width), (_LIGHT, width)):
+    for colour, thickness in ((DARK, 3 * width), (LIGHT, width)):
         cv2.rectangle(picture, (x0, y0), (x1, y1), colour, thickness)
 
 
-def labelled(picture: Pixels, text: str) -> Pixels:
+def labelled(picture: Pixels, text: str, font: str | None = None) -> Pixels:
     """The picture with a line of text in its lower left corner."""
-    return _written(picture, text, (0, picture.shape[0]))
+    return _written(picture, text, (0, picture.shape[0]), font)
 
 
-def _named(picture: Pixels, entry: Entry, box: Box, scale: tuple[float, float]) -> Pixels:
+def _named(picture: Pixels, entry: Entry, box: Box, scale: tuple[float, float], font: str | None) -> Pixels:
     """The entry's label and score over the box's upper edge, or inside of it if there is no room."""
     score = "" if entry.probability is None else f" {entry.probability:.2f}"
     x0, y0, *_ = _scaled(box, scale)
-    return _written(picture, f"{entry.label}{score}", (x0, y0))
+    return _written(picture, f"{entry.label}{score}", (x0, y0), font)
 
 
-def _written(picture: Pixels, text: str, at: tuple[int, int]) -> Pixels:
+def _written(picture: Pixels, text: str, at: tuple[int, int], file: str | None) -> Pixels:
     """The picture with text on a dark ground over the place (x, y), or below it if there is no room."""
     from PIL import Image, ImageDraw
 
-    width = picture.shape[1]
-    font = _font(max(10.0, min(width / 45, 40.0)))
-    left, _, right, below = font.getbbox(text)
+    text, width = lettering.plain(text), picture.shape[1]
+    letters = lettering.font(text, max(10.0, min(width / 45, 40.0)), file)
     x0, y0 = at
-    high, wide = round(below) + 4, round(right - left) + 8
+    high, wide = letters.height + 4, round(letters.length(text)) + 8
     x, y = max(0, min(x0, width - wide)), y0 - high if y0 >= high else max(0, y0)
-    label = Image.new("RGB", (wide, high), _DARK)
-    ImageDraw.Draw(label).text((4, 2), text, fill=_LIGHT, font=font)
+    label = Image.new("RGB", (wide, high), DARK)
+    letters.write(ImageDraw.Draw(label), (4, 2), text, LIGHT)
     picture = picture.copy()
     place = picture[y : y + high, x : x + wide]
     place[:] = np.asarray(label)[: place.shape[0], : place.shape[1]]
     return picture
-
-
-@cache
-def _font(size: float) -> ImageFont | FreeTypeFont:
-    """Pillow's own font, which takes a while to load."""
-    from PIL import ImageFont
-
-    return ImageFont.load_default(size)
 
 
 def _points(picture: Pixels, where: Place, scale: tuple[float, float], width: int) -> None:
@@ -121,8 +107,8 @@ def _points(picture: Pixels, where: Place, scale: tuple[float, float], width: in
 
     for point in where.points:
         centre = round(point.x * scale[0]), round(point.y * scale[1])
-        cv2.circle(picture, centre, 3 * width, _DARK, -1)
-        cv2.circle(picture, centre, 2 * width, _LIGHT, -1)
+        cv2.circle(picture, centre, 3 * width, DARK, -1)
+        cv2.circle(picture, centre, 2 * width, LIGHT, -1)
 
 
 def _scaled(box: Box, scale: tuple[float, float]) -> tuple[int, int, int, int]:

@@ -7,8 +7,10 @@ from dataclasses import dataclass, replace
 
 import numpy as np
 
-from camcli.drawing import overlays
-from camcli.drawing.overlays import Pixels, Style
+from camcli.drawing import lettering, overlays
+from camcli.drawing.lettering import Letters
+from camcli.drawing.overlays import Pixels
+from camcli.drawing.styles import Style
 from camcli.entries import Box
 from camcli.records import Attribution, Frame
 
@@ -37,25 +39,27 @@ def neurons(frame: Frame, box: Box, attribution: Attribution, style: Style) -> P
         caption = (f"channel {neuron.channel}", f"alpha {neuron.weight:.3g}")
         tiles.append(Tile(overlays.overlay(frame, box, own, style), caption))
     half = len(tiles) // 2
-    return sheet([tiles[:half], tiles[half:]], ["for", "against"])
+    return sheet([tiles[:half], tiles[half:]], ["for", "against"], style.font)
 
 
-def sheet(rows: Sequence[Sequence[Tile | None]], titles: Sequence[str]) -> Pixels:
-    """Rows of tiles in columns, each row under its title, (H, W, 3); None leaves a place empty."""
-    from PIL import Image, ImageDraw, ImageFont
+def sheet(rows: Sequence[Sequence[Tile | None]], titles: Sequence[str], font: str | None = None) -> Pixels:
+    """Rows of tiles in columns, each row under its title, (H, W, 3); None leaves a place empty. `font`: a file that is
+    tried first."""
+    from PIL import Image, ImageDraw
 
-    font = ImageFont.load_default(_FONT)
     columns = max(map(len, rows))
     tiles = [tile for row in rows for tile in row if tile is not None]
     width = max(tile.picture.shape[1] for tile in tiles) + _MARGIN
     heights = [max((_height(tile) for tile in row if tile is not None), default=0) + _LINE + 4 for row in rows]
-    titled = ImageFont.load_default(_FONT + 2)
-    whole = max(columns * width + _MARGIN, *(round(titled.getlength(title)) + 2 * _MARGIN for title in titles))
+    titles = [lettering.plain(title) for title in titles]
+    titled = [lettering.font(title, _FONT + 2, font) for title in titles]
+    lengths = (letters.length(title) for letters, title in zip(titled, titles, strict=True))
+    whole = max(columns * width + _MARGIN, *(round(length) + 2 * _MARGIN for length in lengths))
     canvas = Image.new("RGB", (whole, sum(heights) + _MARGIN), "white")
     draw = ImageDraw.Draw(canvas)
     top = _MARGIN // 2
-    for row, title, height in zip(rows, titles, heights, strict=True):
-        draw.text((_MARGIN, top - 1), title, fill="black", font=titled)
+    for row, title, letters, height in zip(rows, titles, titled, heights, strict=True):
+        letters.write(draw, (_MARGIN, top - 1), title, "black")
         for column, tile in enumerate(row):
             if tile is None:
                 continue
@@ -63,7 +67,9 @@ def sheet(rows: Sequence[Sequence[Tile | None]], titles: Sequence[str]) -> Pixel
             canvas.paste(Image.fromarray(tile.picture), (left, top + _LINE))
             for line, text in enumerate(tile.caption):
                 below = top + _LINE + tile.picture.shape[0] + line * _LINE
-                draw.text((left, below), _cut(text, width - _MARGIN, font), fill="black", font=font)
+                text = lettering.plain(text)
+                small = lettering.font(text, _FONT, font)
+                small.write(draw, (left, below), _cut(text, width - _MARGIN, small), "black")
         top += height
     return np.asarray(canvas)
 
@@ -72,9 +78,9 @@ def _height(tile: Tile) -> int:
     return int(tile.picture.shape[0]) + _LINE * len(tile.caption)
 
 
-def _cut(text: str, width: int, font: overlays.Font) -> str:
+def _cut(text: str, width: int, letters: Letters) -> str:
     """The text, shortened until it fits."""
     short = text
-    while font.getlength(short) > width and len(short) > 2:
+    while letters.length(short) > width and len(short) > 2:
         short = short[:-2] + "…"
     return short

@@ -5,11 +5,11 @@ from __future__ import annotations
 from collections.abc import Sequence
 from dataclasses import replace
 
-import numpy as np
-
 from camcli.drawing import overlays
-from camcli.drawing.overlays import Pixels, Style
+from camcli.drawing.lettering import SEPARATOR
+from camcli.drawing.overlays import Pixels
 from camcli.drawing.sheets import Tile, sheet
+from camcli.drawing.styles import Style
 from camcli.entries import Box
 from camcli.records import Attribution, Frame
 
@@ -23,29 +23,20 @@ def strip(frame: Frame, box: Box, attributions: Sequence[Attribution], style: St
 
     Each map is scaled to its own maximum, unless the style has one for all.
     """
-    style = replace(style, max_side=min(style.max_side or _SIDE, _SIDE))
-    tiles = [Tile(_enlarged(overlays.photo(frame, style)), ("", ""))]
+    # Words would not fit below a smaller picture.
+    style = replace(style, max_side=min(style.max_side or _SIDE, _SIDE), min_side=_LEAST)
+    tiles = [Tile(overlays.photo(frame, style), ("", ""))]
     for own in attributions:
         entry = own.target.entry
         name = own.target.name
         if entry is not None and (entry.part is not None or entry.id is None):
             name = own.target.label if entry.part is not None else "all of it"
         share = f"p = {entry.probability:.3f}" if entry is not None and entry.probability is not None else ""
-        tiles.append(Tile(_enlarged(overlays.overlay(frame, box, own, style)), (name, share)))
+        tiles.append(Tile(overlays.overlay(frame, box, own, style), (name, share)))
     rows = [tiles[at : at + _COLUMNS] for at in range(0, len(tiles), _COLUMNS)]
     first = attributions[0]
     whole = [own.target.label for own in attributions if own.target.entry is not None and own.target.entry.id is None]
     question = frame.ref.bound.get("question")
     asked = [question] if isinstance(question, str) else []
-    title = "  ·  ".join(filter(None, (*asked, *whole, first.method, first.layer)))
-    return sheet(rows, [title, *[""] * (len(rows) - 1)])
-
-
-def _enlarged(picture: Pixels) -> Pixels:
-    """The picture, larger if words would not fit below it."""
-    import cv2
-
-    scale = _LEAST / max(picture.shape[:2])
-    if scale <= 1:
-        return picture
-    return np.asarray(cv2.resize(picture, None, fx=scale, fy=scale, interpolation=cv2.INTER_NEAREST), dtype=np.uint8)
+    title = SEPARATOR.join(filter(None, (*asked, *whole, first.method, first.layer)))
+    return sheet(rows, [title, *[""] * (len(rows) - 1)], style.font)

@@ -15,7 +15,7 @@ import torch
 
 from camcli.answers.attributing import attributions
 from camcli.answers.batch import Batch, batch_of
-from camcli.drawing import overlays
+from camcli.drawing.styles import Style
 from camcli.errors import RequestError, SetupError
 from camcli.inputs import decoding, preprocessing
 from camcli.inputs.reading import Item
@@ -172,7 +172,7 @@ def _stages(engine: Engine, where: OutputSpec, refs: Sequence[Ref], items: list[
     explained = [result for result in results if isinstance(result, Explained)]
     drawn = [kind for kind in where.pictures if kind in ("overlay", "heatmap", "panel")]
     if drawn and explained:
-        style = overlays.Style(where.colormap, where.opacity, where.norm_max, where.max_side)
+        style = Style.of(where, where.norm_max)
         jobs = [(one, a, kind) for one in explained for a in one.attributions for kind in drawn]
         pictures = clock(
             "render", lambda: list(pool.map(lambda job: DRAWN[job[2]](job[0].frame, job[0].box, job[1], style), jobs))

@@ -7,7 +7,6 @@ system's memory only, before that.
 from __future__ import annotations
 
 import os
-import re
 from collections import Counter
 from collections.abc import Iterable, Iterator, Sequence
 from contextlib import closing, contextmanager, suppress
@@ -17,7 +16,8 @@ from math import prod
 from pathlib import Path
 from threading import Lock
 
-from camcli.drawing import clips, overlays, predictions, sheets, strips
+from camcli.drawing import clips, lettering, overlays, predictions, sheets, strips
+from camcli.drawing.styles import Style
 from camcli.entries import Box
 from camcli.errors import InputError, RequestError, SetupError
 from camcli.inputs import decoding, films
@@ -25,7 +25,7 @@ from camcli.inputs.refs import mirrored
 from camcli.records import Attribution, Explained, Failed, Frame, Picture, Result
 from camcli.sinks.encoding import encoded, npz
 from camcli.sinks.films import animation, encode
-from camcli.sinks.naming import FILM, MAX_SLUG, Paths, fitting, suffix_of
+from camcli.sinks.naming import FILM, Paths, fitting, slug_of, suffix_of
 from camcli.sinks.reels import Reels
 from camcli.sinks.waiting import Drawing, Waiting, version_of, waiting_room
 from camcli.specs import OutputSpec
@@ -48,7 +48,7 @@ def open_sinks(spec: OutputSpec) -> Iterator[Files]:
     """A sink for the length of a run.
 
     Raises:
-        RequestError: the folder can't be made or written to.
+        RequestError: the folder can't be made or written to, or the font is none.
         SetupError: a write failed later (disk full), or under norm "run" a picture can't be read again.
     """
     files = Files(spec)
@@ -75,6 +75,8 @@ class Files:
             self._folder = uris.local_path(os.fspath(spec.folder))
         elif spec.file is not None:
             check_file(spec.file)
+        if spec.font is not None:
+            lettering.check(spec.font)
         with suppress(SetupError):
             sweep(waiting_room())
         drawn = set(spec.pictures) - {"raw"}
@@ -99,6 +101,7 @@ class Files:
             self._draw_strips(result, written)
         if result.ref.moment is not None and "overlay" in self._spec.pictures:
             self._reels.add(result, [paths["overlay"] for paths in written])
+        heading = overlays.heading(result)
         for attribution, paths in zip(result.attributions, written, strict=True):
             if "raw" in paths:
                 self._put(npz(result, attribution), paths["raw"])
@@ -113,10 +116,11 @@ class Files:
                         result.box,
                         attribution,
                         paths,
+                        heading,
                     )
                 )
             else:
-                self._draw(result.frame, result.box, attribution, paths, self._fixed_top)
+                self._draw(result.frame, result.box, attribution, paths, self._fixed_top, heading)
         return written
 
     def _draw_strips(self, result: Explained, written: Sequence[Paths]) -> None:
@@ -147,7 +151,7 @@ class Files:
         found = []
         for attribution in result.attributions:
             layer = attribution.layer if several_layers else None
-            slug = re.sub(r"[^a-z0-9]+", "-", attribution.target.name.lower()).strip("-")[:MAX_SLUG]
+            slug = slug_of(attribution.target.name)
             paths: Paths = {}
             for kind in self._spec.pictures:
                 if kind == "overlay" and result.ref.moment is not None:
@@ -199,14 +203,16 @@ class Files:
                 except InputError as error:
                     gone[drawing.ref.name] = str(error)
                     continue
-                self._draw(frame, drawing.box, drawing.attribution, drawing.paths, top)
+                self._draw(frame, drawing.box, drawing.attribution, drawing.paths, top, drawing.heading)
         if gone:
             first = ": ".join(next(iter(gone.items())))
             raise SetupError(
                 f"--norm run draws at the end, and {len(gone)} pictures could not be read again (first: {first})"
             )
 
-    def _draw(self, frame: Frame, box: Box, attribution: Attribution, paths: Paths, top: float | None) -> None:
+    def _draw(
+        self, frame: Frame, box: Box, attribution: Attribution, paths: Paths, top: float | None, heading: str
+    ) -> None:
         style = self._style(top)
         for kind, path in paths.items():
             if kind == "overlay" and frame.ref.moment is not None:
@@ -216,11 +222,11 @@ class Files:
             if kind == "gif" or (kind == "overlay" and frame.frames is not None):
                 self._move(path, clips.frames(frame, box, attribution, style), frame.rate or clips.CLOCK)
             elif kind != "raw":
-                draw = DRAWN[kind]
-                self._put(encoded(draw(frame, box, attribution, style), Path(path).suffix), path)
+                words = {"heading": heading} if kind == "panel" else {}
+                self._put(encoded(DRAWN[kind](frame, box, attribution, style, **words), Path(path).suffix), path)
 
-    def _style(self, top: float | None) -> overlays.Style:
-        return overlays.Style(self._spec.colormap, self._spec.opacity, top, self._spec.max_side)
+    def _style(self, top: float | None) -> Style:
+        return Style.of(self._spec, top)
 
     def _move(self, path: str, pictures: Iterable[tuple[overlays.Pixels, float]], rate: float) -> None:
         """Writes a film, or an animation, of pictures and their times in seconds."""

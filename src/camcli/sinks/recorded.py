@@ -26,6 +26,8 @@ ROWS, RUN = "rows", "run"
 SCHEMA = 1
 # These change where or how pictures are computed, not which: a run may go on with other ones.
 _NOT_ASKED = ("batch_size", "folder", "file", "durable")
+# What runs drew before there was a choice, and so did not record.
+_UNRECORDED = {"style": "classic", "legend": False}
 
 
 @dataclass(frozen=True, slots=True)
@@ -186,6 +188,7 @@ class Folder:
             raise RequestError(
                 f"{self._run_path} can't be read: --overwrite starts anew, or choose another folder with --output"
             ) from None
+        before = {**_UNRECORDED, **before}
         if changed := [name for name in {**before, **self._asked} if before.get(name) != self._asked.get(name)]:
             words = ", ".join(f"{n} was {_word(before.get(n))}, now {_word(self._asked.get(n))}" for n in changed)
             raise RequestError(
@@ -226,8 +229,9 @@ class Folder:
 
 
 def request(spec: Spec, where: OutputSpec) -> Row:
-    """All that decides rows and files, as JSON data."""
-    asked = {name: value for name, value in {**asdict(where), **asdict(spec)}.items() if name not in _NOT_ASKED}
+    """All that decides rows and files, as JSON data. Colours are those that are drawn, named or not."""
+    drawn = {**asdict(where), "colormap": where.colours, "opacity": where.strongest}
+    asked = {name: value for name, value in {**drawn, **asdict(spec)}.items() if name not in _NOT_ASKED}
     found: Row = json.loads(json.dumps(asked))
     return found
 

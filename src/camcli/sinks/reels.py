@@ -19,7 +19,8 @@ from typing import BinaryIO, TypeAlias
 import numpy as np
 
 from camcli.drawing import overlays, predictions
-from camcli.drawing.overlays import Pixels, Style
+from camcli.drawing.overlays import Pixels
+from camcli.drawing.styles import Style
 from camcli.entries import Box, Entry
 from camcli.errors import InputError, SetupError
 from camcli.inputs import films
@@ -94,7 +95,8 @@ class Reel:
                     before, after = after, next(explained, None)
                 frame = Frame(self._ref, still.rgb())
                 own = _between(before, after, still.moment.number)
-                yield _with_words(overlays.overlay(frame, before.box, own, style), frame, before), still.moment.seconds
+                picture = overlays.overlay(frame, before.box, own, style)
+                yield _with_words(picture, frame, before, style.font), still.moment.seconds
         except InputError as error:
             # The rows have said where it breaks off.
             if error.kind != "broken":
@@ -168,13 +170,13 @@ def _between(before: _Explained, after: _Explained | None, number: int) -> Attri
     return replace(own, values=own.values + (other.values - own.values) * share)
 
 
-def _with_words(picture: Pixels, frame: Frame, explained: _Explained) -> Pixels:
+def _with_words(picture: Pixels, frame: Frame, explained: _Explained, font: str | None) -> Pixels:
     """The picture with all places drawn, or else the name of what is explained: it may change from frame to frame."""
     scale = picture.shape[1] / frame.size[0], picture.shape[0] / frame.size[1]
     shown = explained.attribution.target.entry
     for entry in explained.entries:
         if entry is not shown:
-            picture = predictions.drawn(picture, entry, scale)
+            picture = predictions.drawn(picture, entry, scale, font)
     if shown is not None and shown.where is not None:
         return picture
-    return predictions.labelled(picture, overlays.about(explained.attribution))
+    return predictions.labelled(picture, overlays.about(explained.attribution), font)

@@ -21,7 +21,8 @@ _SPOOLED = ".waiting"
 
 @dataclass(frozen=True, slots=True)
 class Drawing:
-    """All that a drawing needs except its pixels: their number, the version of their file, and how it is read."""
+    """All that a drawing needs except its pixels: their number, the version of their file, how it is read, and the
+    heading of a panel."""
 
     ref: Ref
     version: tuple[int, int] | None
@@ -30,6 +31,7 @@ class Drawing:
     box: Box
     attribution: Attribution
     paths: Paths
+    heading: str
 
 
 class Waiting:

@@ -4,7 +4,7 @@ from __future__ import annotations
 
 from collections.abc import Sequence
 from dataclasses import replace
-from typing import Annotated
+from typing import Annotated, cast
 
 import typer
 
@@ -12,7 +12,7 @@ from camcli import methods
 from camcli.cli import console
 from camcli.cli.completion import complete_model
 from camcli.cli.flags.computing import ComputeFlags
-from camcli.cli.flags.drawing import ColormapOption, Opacity
+from camcli.cli.flags.drawing import ColormapOption, FontOption, Legend, Opacity, StyleOption
 from camcli.cli.flags.model import ModelFlags
 from camcli.cli.flags.panels import MODEL, OUT
 from camcli.cli.flags.pictures import PictureFlags
@@ -23,7 +23,7 @@ from camcli.cli.problems import Problems
 from camcli.errors import ExitCode, RequestError
 from camcli.machine import process
 from camcli.records import MAX_PIXELS
-from camcli.specs import COLORMAPS, Spec
+from camcli.specs import Look, OutputSpec, Spec
 
 DEFAULT_METHODS = ["grad-cam", "hires-cam", "layer-cam", "eigen-cam"]
 
@@ -91,8 +91,11 @@ def compare(
     output: SheetFile = "compare.png",
     columns: Columns = 8,
     max_side: Side = 240,
-    colormap: ColormapOption = "turbo",
-    opacity: Opacity = 0.5,
+    style: StyleOption = "graded",
+    colormap: ColormapOption = None,
+    opacity: Opacity = None,
+    legend: Legend = False,
+    font: FontOption = None,
     computed: ComputeFlags,
     max_pixels: MaxPixels = MAX_PIXELS,
     json: Json = False,
@@ -111,7 +114,7 @@ def compare(
     networks = [problems.of_model(replace(flags, model=named, weights=file)) for named, file in pairs]
     problems.of_pictures(pictured)
     problems.of_computing(computed)
-    problems.choice("--colormap", colormap, COLORMAPS)
+    problems.of_look(style, colormap, font)
     problems.of_sheet(output)
     problems.raise_any()
     specs = [
@@ -126,9 +129,14 @@ def compare(
         for network in networks
     ]
     from camcli.cli.sheets import Sheet, draw
+    from camcli.drawing.styles import Style
 
-    sheet = Sheet(output, colormap, opacity, max_side, columns)
-    return draw(inputs, specs, sheet, computed, max_pixels=max_pixels, json=json, quiet=quiet)
+    drawn = OutputSpec(
+        style=cast(Look, style), colormap=colormap, opacity=opacity, legend=legend, font=font, max_side=max_side
+    )
+    return draw(
+        inputs, specs, Sheet(output, Style.of(drawn), columns), computed, max_pixels=max_pixels, json=json, quiet=quiet
+    )
 
 
 def _pairs(names: Sequence[str] | None, weights: Sequence[str] | None) -> list[tuple[str | None, str]]:

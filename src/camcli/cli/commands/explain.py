@@ -7,7 +7,20 @@ from typing import cast, get_args
 from camcli import methods
 from camcli.cli import console
 from camcli.cli.flags.computing import ComputeFlags
-from camcli.cli.flags.drawing import SAVED, ColormapOption, Format, MaxSide, NormMax, NormOption, Opacity, Output, Save
+from camcli.cli.flags.drawing import (
+    SAVED,
+    ColormapOption,
+    FontOption,
+    Format,
+    Legend,
+    MaxSide,
+    NormMax,
+    NormOption,
+    Opacity,
+    Output,
+    Save,
+    StyleOption,
+)
 from camcli.cli.flags.model import ModelFlags
 from camcli.cli.flags.pictures import PictureFlags
 from camcli.cli.flags.question import (
@@ -28,7 +41,7 @@ from camcli.cli.problems import Problems
 from camcli.errors import ExitCode
 from camcli.machine import process
 from camcli.records import Picture
-from camcli.specs import COLORMAPS, Augment, Fuse, Norm, OutputSpec, PictureFormat, Sanity, Spec
+from camcli.specs import Augment, Fuse, Look, Norm, OutputSpec, PictureFormat, Sanity, Spec
 
 
 @console.guarded
@@ -50,8 +63,11 @@ def explain(
     save: Save = "overlay",
     resume: Resume = True,
     retry_failed: RetryFailed = False,
-    colormap: ColormapOption = "turbo",
-    opacity: Opacity = 0.5,
+    style: StyleOption = "graded",
+    colormap: ColormapOption = None,
+    opacity: Opacity = None,
+    legend: Legend = False,
+    font: FontOption = None,
     norm: NormOption = "image",
     norm_max: NormMax = None,
     max_side: MaxSide = None,
@@ -80,7 +96,7 @@ def explain(
     if fuse is not None:
         problems.choice("--fuse", fuse, get_args(Fuse))
     problems.of_pictures(pictured)
-    problems.choice("--colormap", colormap, COLORMAPS)
+    problems.of_look(style, colormap, font)
     problems.choice("--norm", norm, get_args(Norm))
     problems.choice("--format", format, get_args(PictureFormat))
     problems.of_flow(computed, flow)
@@ -121,8 +137,11 @@ def explain(
         folder=folder,
         file=file,
         pictures=cast(tuple[Picture, ...], pictures),
+        style=cast(Look, style),
         colormap=colormap,
         opacity=opacity,
+        legend=legend,
+        font=font,
         norm=cast(Norm, norm),
         norm_max=norm_max,
         max_side=max_side,

@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+from collections.abc import Mapping
 from typing import Annotated, get_args
 
 import typer
@@ -10,7 +11,13 @@ from camcli.cli import destinations
 from camcli.cli.completion import offer
 from camcli.cli.flags.panels import OUT
 from camcli.records import Picture
-from camcli.specs import COLORMAPS, Norm
+from camcli.specs import COLORMAP_OF, COLORMAPS, OPACITY_OF, Look, Norm
+
+
+def _each(defaults: Mapping[Look, object]) -> str:
+    """The default of each style."""
+    return ", ".join(f"{style}: {value}" for style, value in defaults.items())
+
 
 # The neurons' strip comes with --neurons.
 SAVED = tuple(kind for kind in get_args(Picture) if kind != "neurons")
@@ -39,21 +46,56 @@ Save = Annotated[
     ),
 ]
 
-ColormapOption = Annotated[
+StyleOption = Annotated[
     str,
+    typer.Option(
+        "--style",
+        metavar="graded|classic",
+        help="Look of the pictures: opacity that grows with the value, and a line around the strong part (graded), or "
+        "one opacity for all of the map, as in the literature (classic).",
+        autocompletion=offer(get_args(Look)),
+        rich_help_panel=OUT,
+    ),
+]
+
+ColormapOption = Annotated[
+    str | None,
     typer.Option(
         "--colormap",
         metavar="NAME",
         help=f"Colours of the map: {', '.join(COLORMAPS)}.",
+        show_default=_each(COLORMAP_OF),
         autocompletion=offer(COLORMAPS),
         rich_help_panel=OUT,
     ),
 ]
 
 Opacity = Annotated[
-    float,
+    float | None,
     typer.Option(
-        "--opacity", metavar="X", help="Opacity of the map over the photo.", min=0.0, max=1.0, rich_help_panel=OUT
+        "--opacity",
+        metavar="X",
+        help="Opacity of the map over the photo, where it is largest.",
+        show_default=_each(OPACITY_OF),
+        min=0.0,
+        max=1.0,
+        rich_help_panel=OUT,
+    ),
+]
+
+Legend = Annotated[
+    bool,
+    typer.Option("--legend", help="Colour scale and the values at its ends, in each picture.", rich_help_panel=OUT),
+]
+
+FontOption = Annotated[
+    str | None,
+    typer.Option(
+        "--font",
+        metavar="FILE",
+        help="Font of captions, .ttf, .otf or .ttc, for letters that neither the bundled one nor this system's have.",
+        show_default=False,
+        rich_help_panel=OUT,
     ),
 ]
 

@@ -11,7 +11,8 @@ from typing import TYPE_CHECKING, Any
 import numpy as np
 
 from camcli.drawing import overlays
-from camcli.drawing.overlays import Pixels, Style
+from camcli.drawing.overlays import Pixels
+from camcli.drawing.styles import Style
 from camcli.errors import InputError, SetupError
 from camcli.inputs import clips, decoding
 from camcli.inputs.reading import refused
