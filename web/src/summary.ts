@@ -66,7 +66,7 @@ function matrix(pairs: [string, string, number][]): TemplateResult {
   if (names.length > MATRIX) return html``;
   const counts = new Map(pairs.map(([truth, cls, count]) => [`${truth}\0${cls}`, count]));
   const most = Math.max(...pairs.map(([, , count]) => count));
-  return html`<div class="scroll"><table class="matrix"><caption>Rows: true class. Columns: predicted class. A click shows the pictures.</caption>
+  return html`<p>Rows: true class. Columns: predicted class. A click shows the pictures.</p><div class="scroll"><table class="matrix" aria-label="true class by predicted class">
     <tr><td></td>${names.map((name) => html`<th scope="col"><span>${name}</span></th>`)}</tr>
     ${names.map((truth) => html`<tr><th scope="row">${truth}</th>${names.map((cls) => {
       const count = counts.get(`${truth}\0${cls}`) ?? 0;
@@ -81,7 +81,7 @@ function confusion(list: Item[]): TemplateResult {
   const pairs = pairsOf(list);
   const mistaken = pairs.filter(([truth, cls]) => truth !== cls);
   if (pairs.length === 0) return html``;
-  return html`<section><h2>Taken for each other</h2>${matrix(pairs)}
+  return html`<section class="half"><h2>Taken for each other</h2>${matrix(pairs)}
     ${mistaken.length === 0
       ? html`<p>No picture is wrong.</p>`
       : html`<ul class="pairs">${mistaken.slice(0, PAIRS).map(
@@ -101,7 +101,7 @@ export function summary({ list, facets }: Chosen): TemplateResult {
       ${number("pictures", list.length)}${isKnown ? html`${number("right", right)}${number("wrong", wrong)}
       ${number("of them right", percent(right / (right + wrong)))}` : nothing}${number("refused", refused)}${number("classes", classes.length)}
     </section>
-    <section><h2>Confidence</h2>${histogram(facets, true)}<div class="ends"><span>0 %</span><span>100 %</span></div></section>
+    <section class="half"><h2>Confidence</h2>${histogram(facets, true)}<div class="ends"><span>0 %</span><span>100 %</span></div></section>
     ${confusion(list)}
     <section><h2>Classes</h2>
       <p>Each map is the mean of the class's maps over what the network saw. A spot that does not move with the subject is
