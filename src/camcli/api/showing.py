@@ -11,6 +11,7 @@ import html
 import json
 from collections.abc import Callable, Iterator, Sequence
 from itertools import chain
+from pathlib import Path
 
 from camcli.drawing import overlays
 from camcli.drawing.overlays import Pixels, Style
@@ -53,7 +54,10 @@ def of_answers(results: Sequence[Explained]) -> str:
     """The first answers of a list: each its first overlay, or its photo if nothing is explained, and its best class."""
     shown = results[:_MOST_ANSWERS]
     told = [
-        (_alt(result, *result.attributions[:1]), f"{_name(result.ref.name, 40)}<br><b>{_name(best(result))}</b>")
+        (
+            _alt(result, *result.attributions[:1]),
+            f"{_name(Path(result.ref.name).name, 60)}<br><b>{_name(best(result))}</b>",
+        )
         for result in shown
     ]
     more = len(results) - len(shown)
@@ -99,7 +103,8 @@ def _figure(text: str, drawn: Pixels, alt: str, caption: str) -> str:
     height, width = drawn.shape[:2]
     return (
         f"<figure style='display:inline-block;vertical-align:top;margin:0 12px 8px 0;max-width:{max(width, 160)}px'>"
-        f"<img src='data:image/jpeg;base64,{text}' alt='{alt}' width='{width}' height='{height}' style='margin:0'>"
+        f"<img src='data:image/jpeg;base64,{text}' alt='{alt}' width='{width}' height='{height}' "
+        "style='margin:0;max-width:100%;height:auto'>"
         f"<figcaption style='margin:2px 0 0 0;overflow-wrap:break-word'>{caption}</figcaption></figure>"
     )
 
