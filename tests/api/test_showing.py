@@ -222,7 +222,10 @@ def pixels(png: bytes) -> np.ndarray:
 
 def test_the_png_of_several_is_a_sheet_and_the_line_is_short() -> None:
     answer = answer_of(*[attributed()] * 5)
-    assert pixels(answer._repr_png_()).shape[1] > 5 * 40
+    height, width, _ = pixels(answer._repr_png_()).shape
+    assert 4 * 40 < width < 5 * 40
+    assert height > 2 * (24 + 3 * 18)
+    assert pixels(answer_of(*[attributed()] * 99)._repr_png_()).shape[0] < 2 * height
     assert repr(answer) == (
         "<Answer about a.jpg: 242 boxer 0.75; grad-cam of 242 boxer, grad-cam of 242 boxer, grad-cam of 242 boxer, and "
         "2 more>"

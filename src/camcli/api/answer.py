@@ -28,8 +28,9 @@ from camcli.storage.writing import put
 Drawn = Literal["overlay", "heatmap", "panel"]
 # So many explanations are told in a line.
 _TOLD = 3
-# The longer sides of a PNG in a notebook: of one overlay, and of several on a sheet.
-_SHOWN_SIDE, _SMALL_SIDE = 480, 320
+# The longer sides of a PNG in a notebook: of one overlay, and of each on a sheet of so many columns and rows.
+_SHOWN_SIDE, _SMALL_SIDE = 480, 240
+_COLUMNS, _ROWS = 4, 3
 
 
 @dataclass(frozen=True, slots=True, eq=False)
@@ -230,7 +231,7 @@ class Answer:
         return _png(self._drawn(_SHOWN_SIDE))
 
     def _drawn(self, max_side: int | None) -> Pixels:
-        """The overlay; several on one sheet, each over its caption; the photo if nothing is explained."""
+        """The overlay; several on one sheet, the first of them; the photo if nothing is explained."""
         result = self.result
         if len(result.attributions) == 1:
             return overlays.overlay(result.frame, result.box, result.attributions[0], Style(max_side=max_side))
@@ -241,9 +242,12 @@ class Answer:
                 overlays.overlay(result.frame, result.box, own, Style(max_side=_SMALL_SIDE)),
                 (own.target.name, own.method + (f" at {own.layer}" if own.layer else ""), own.note or ""),
             )
-            for own in result.attributions
+            for own in result.attributions[: _COLUMNS * _ROWS]
         ]
-        return sheets.sheet([tiles], [self.name])
+        rows = [tiles[first : first + _COLUMNS] for first in range(0, len(tiles), _COLUMNS)]
+        missing = len(result.attributions) - len(tiles)
+        title = f"{self.name}, and {missing} more explanations" if missing else self.name
+        return sheets.sheet(rows, [title, *[""] * (len(rows) - 1)])
 
 
 class Answers(list[Answer]):

@@ -10,6 +10,7 @@ import base64
 import html
 import json
 from collections.abc import Callable, Iterator, Sequence
+from dataclasses import replace
 from itertools import chain
 from pathlib import Path
 
@@ -34,6 +35,7 @@ _BAR, _TRACK = "#3b82f6", "#80808033"
 
 def of_answer(result: Explained) -> str:
     """One answer: its photo, an overlay for each explanation, the best classes, and the notes."""
+    result = _small(result)
     shown = result.attributions[: _MOST_PICTURES - 1]
     width, height = result.frame.size
     head = (
@@ -52,7 +54,7 @@ def of_answer(result: Explained) -> str:
 
 def of_answers(results: Sequence[Explained]) -> str:
     """The first answers of a list: each its first overlay, or its photo if nothing is explained, and its best class."""
-    shown = results[:_MOST_ANSWERS]
+    shown = [_small(result) for result in results[:_MOST_ANSWERS]]
     told = [
         (
             _alt(result, *result.attributions[:1]),
@@ -85,6 +87,14 @@ def _html(
 
 def _jpeg(drawn: Pixels) -> bytes:
     return encoded(drawn, ".jpg", _JPEG_QUALITY, whole_colour=False)
+
+
+def _small(result: Explained) -> Explained:
+    """The answer with a photo that is quickly drawn again and again; a clip as it is."""
+    frame = result.frame
+    if frame.frames is not None:
+        return result
+    return replace(result, frame=replace(frame, rgb=_photo(result, _SIDES[0]), full_size=frame.size))
 
 
 def _photo(result: Explained, side: int) -> Pixels:
