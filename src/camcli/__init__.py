@@ -3,7 +3,8 @@
     import camcli
 
     answer = camcli.explain("cat.jpg", model="resnet50")
-    answer.overlay()
+    answer.overlay()  # in a notebook the answer shows itself
+    camcli.report(camcli.explain_many("photos/"), "report.html")
 
 `explain` and `explain_many` are for people who hold a network, pictures or a loader; `Engine` runs what a `Spec` says,
 as the command line does. The names below are imported when first used, so that `import camcli` costs nothing (PEP 562).
@@ -30,6 +31,7 @@ from camcli._version import __version__
 if TYPE_CHECKING:
     from camcli.api.answer import Answer, Explanation
     from camcli.api.explaining import CamcliWarning, explain, explain_many
+    from camcli.api.reporting import report
     from camcli.errors import CamcliError, InputError, RequestError, SetupError
     from camcli.inputs.refs import expand
     from camcli.methods import get as method
@@ -47,6 +49,7 @@ _HOME = {
     "CamcliWarning": ("camcli.api.explaining", "CamcliWarning"),
     "explain": ("camcli.api.explaining", "explain"),
     "explain_many": ("camcli.api.explaining", "explain_many"),
+    "report": ("camcli.api.reporting", "report"),
     "CamcliError": ("camcli.errors", "CamcliError"),
     "InputError": ("camcli.errors", "InputError"),
     "RequestError": ("camcli.errors", "RequestError"),
@@ -90,6 +93,7 @@ __all__ = [
     "load_model",
     "method",
     "open_sinks",
+    "report",
 ]
 
 

@@ -56,7 +56,7 @@ class Ref:
     index: int
     name: str
     path: Path | None = None
-    data: bytes | None = None
+    data: bytes | None = field(default=None, repr=False)
     root: Path | None = None
     uri: str | None = None
     again: int = 1

@@ -2,7 +2,6 @@
 
 from __future__ import annotations
 
-import io
 import json
 import warnings
 from collections.abc import Callable, Iterator
@@ -113,7 +112,6 @@ def test_several_methods_and_classes_are_asked_at_once() -> None:
     ]
     with pytest.raises(camcli.RequestError, match=r"holds 6 explanations .* choose one of \.explanations"):
         _ = answer.map
-    assert answer._repr_png_().startswith(b"\x89PNG")
 
 
 def test_values_at_the_pictures_size_lie_where_the_overlay_is() -> None:
@@ -582,15 +580,6 @@ def test_every_error_is_exported_and_drawn() -> None:
     for error in kinds:
         assert error in known
         assert f"── {error.__name__} " in str(camcli.__doc__)
-
-
-def test_an_answer_shows_itself() -> None:
-    answer = camcli.explain(CAT, method=["grad-cam", "eigen-cam"])
-    shown = Image.open(io.BytesIO(answer._repr_png_()))
-    assert shown.width > 3 * 300 > shown.width - 300
-    assert "282 tiger cat" in repr(answer)
-    with pytest.raises(camcli.RequestError, match=r"a.tiff: give it the ending .jpg, .png, .webp or .npz"):
-        answer.explanations[0].save("a.tiff")
 
 
 def test_a_vision_transformer_of_another_precision_keeps_its_one_size() -> None:

@@ -15,6 +15,8 @@ import pytest
 from pages import COUNT, REFUSED, WRONG
 from shell import ROOT
 
+import camcli
+
 pytest.importorskip("playwright", reason="playwright is not installed")
 from playwright.sync_api import Browser, Page, expect, sync_playwright
 
@@ -281,6 +283,32 @@ def test_the_command_and_the_link_are_copied(classified: Path, show: Open) -> No
     expect(page.get_by_role("button", name="copied")).to_be_visible()
     command = page.evaluate("navigator.clipboard.readText()")
     assert command.startswith("camcli explain --model net 'photos/001 <img")
+
+
+def test_answers_of_python_show_no_command(tmp_path: Path, show: Open) -> None:
+    camcli.report(pages.classified(), tmp_path / "page.html")
+    page = show(tmp_path / "page.html", "#open=1")
+    expect(page.locator("#viewer .copy")).to_have_count(1)
+    expect(page.locator("#viewer .copy")).to_contain_text("Link to this very view")
+    expect(page.locator("#viewer details").last).to_contain_text("made with net (V1")
+
+
+@pytest.mark.parametrize("colours", ["light", "dark"])
+def test_an_answer_in_a_notebook_is_readable_in_its_colours(tmp_path: Path, show: Open, colours: str) -> None:
+    """Without scripts, as in a notebook that is not trusted; names of classes run nothing."""
+    file = tmp_path / "cell.html"
+    result = next(pages.classified())
+    assert isinstance(result, camcli.Explained)
+    shown = camcli.Answer(result)._repr_html_()
+    style = f"color-scheme: {colours}; background: Canvas; color: CanvasText"
+    file.write_text(f"<!doctype html><meta charset=utf-8><body style='{style}'>{shown}")
+    page = show(file, color_scheme=colours, java_script_enabled=False)
+    assert [image.get_attribute("width") for image in page.locator("img").all()] == ["80"] * 3
+    assert page.locator("img").evaluate_all("all => all.every(one => one.naturalWidth === 80)")
+    ground = 255 if colours == "light" else 18
+    for text in page.locator("bdi, td, p").all():
+        red = int(text.evaluate("one => getComputedStyle(one).color").split("(")[1].split(",")[0])
+        assert abs(red - ground) > 180
 
 
 def test_a_refusal_is_a_card_too(classified: Path, show: Open) -> None:

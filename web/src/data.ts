@@ -53,7 +53,7 @@ export interface Card {
   photo?: string | true;
 }
 
-export interface Run { model: string; weights: string; flags: string; made: string }
+export interface Run { model: string; weights: string; flags?: string; made: string }
 
 interface Report {
   title: string;

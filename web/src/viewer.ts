@@ -222,7 +222,7 @@ function about(item: Item, one: Explanation | undefined): TemplateResult {
   return html`
     ${notes.map((note) => html`<p class="note">✎ ${note}</p>`)}
     ${card.bound ? html`<dl>${Object.entries(card.bound).map(([name, value]) => html`<dt>${name}</dt><dd>${typeof value === "string" ? value : JSON.stringify(value)}</dd>`)}</dl>` : nothing}
-    ${run ? copyable("Command that makes it again", `${run.flags} ${card.typed ?? card.input}`) : nothing}
+    ${run?.flags ? copyable("Command that makes it again", `${run.flags} ${card.typed ?? card.input}`) : nothing}
     ${copyable("Link to this very view", location.href)}
     ${files.length ? html`<p class="files">On this machine: ${files.map(([kind, path]) => html`<a href=${path} target="_blank" rel="noopener">${kind}</a> `)}</p>` : nothing}
     ${run ? html`<details><summary>How it was made</summary><p>${run.made}</p><p>${card.input}, ${card.size.join(" × ")} pixels${one?.layer ? `; layer ${one.layer}` : ""}</p></details>` : nothing}`;

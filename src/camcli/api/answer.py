@@ -2,9 +2,9 @@
 
 from __future__ import annotations
 
-import io
 import os
-from dataclasses import dataclass
+from collections.abc import Callable
+from dataclasses import dataclass, replace
 from pathlib import Path
 from typing import Literal
 
@@ -12,22 +12,27 @@ import numpy as np
 from numpy.typing import NDArray
 from PIL import Image
 
+from camcli.api import showing
+from camcli.api.notebook import notebook
 from camcli.drawing import overlays, sheets
 from camcli.drawing.overlays import Pixels
 from camcli.drawing.sheets import Tile
 from camcli.drawing.styles import Style
 from camcli.entries import Box, Entry
 from camcli.errors import RequestError
-from camcli.maps import locating
+from camcli.maps import locating, moments
 from camcli.records import Attribution, Explained, Row
-from camcli.sinks import as_row, write_picture
-from camcli.sinks.encoding import npz
+from camcli.sinks import as_row, dump, write_picture
+from camcli.sinks.encoding import encoded, npz
 from camcli.specs import Look, OutputSpec
 from camcli.storage.writing import put
 
 Drawn = Literal["overlay", "heatmap", "panel"]
-# The longer sides in a notebook: of the picture with one overlay, and with more.
-_SHOWN_SIDE, _SMALL_SIDE = 640, 320
+# So many explanations are told in a line.
+_TOLD = 3
+# The longer sides of a PNG in a notebook: of one overlay, and of each on a sheet of so many columns and rows.
+_SHOWN_SIDE, _SMALL_SIDE = 480, 240
+_COLUMNS, _ROWS = 4, 3
 
 
 @dataclass(frozen=True, slots=True, eq=False)
@@ -70,18 +75,26 @@ class Explanation:
     @property
     def map_at_size(self) -> NDArray[np.float32]:
         """Raw values in the picture's own pixels, (H, W) or (C, H, W): bilinear (align_corners=False), 0 outside the
-        view, which the network never saw."""
-        return locating.at_size(self.map, self.result.box, self.result.frame.size)
+        view, which the network never saw. Of a clip (t, H, W) or (C, t, H, W), t as in `map`."""
+        return locating.at_size(self.map, self.attribution.box or self.result.box, self.result.frame.size)
 
     @property
     def peak(self) -> tuple[int, int] | None:
         """(x, y) of the largest value, in the picture's pixels; None if the answer is blank."""
-        return locating.locate(self.attribution, self.result.box, self.result.frame.size)[0]
+        return locating.locate(self._still, self.result.box, self.result.frame.size)[0]
 
     @property
     def bbox(self) -> Box | None:
         """(x0, y0, x1, y1) of the largest part of a map above 15 % of its maximum (arXiv:1610.02391 sec. 4.1)."""
-        return locating.locate(self.attribution, self.result.box, self.result.frame.size)[1]
+        return locating.locate(self._still, self.result.box, self.result.frame.size)[1]
+
+    @property
+    def _still(self) -> Attribution:
+        """The answer at a clip's frame that holds its largest value, which is also drawn; a picture's as it is."""
+        frames = self.result.frame.frames
+        if frames is None:
+            return self.attribution
+        return moments.at_frame(self.attribution, moments.peak_frame(self.attribution, frames), frames)
 
     def overlay(
         self,
@@ -137,6 +150,10 @@ class Explanation:
         else:
             raise RequestError(f"{name}: give it the ending .jpg, .png, .webp or .npz")
 
+    def show(self) -> None:
+        """Show it: in a notebook as HTML, elsewhere the overlay in the system's own viewer of pictures."""
+        _show(self, self.overlay)
+
     def _drawn(self, kind: Drawn, style: Style) -> Pixels:
         shown = self.result.frame, self.result.box, self.attribution, style
         if kind == "panel":
@@ -144,7 +161,13 @@ class Explanation:
         return overlays.overlay(*shown) if kind == "overlay" else overlays.heatmap(*shown)
 
     def __repr__(self) -> str:
-        return f"<{overlays.caption(self.attribution)}>"
+        return f"<{showing.plain(overlays.caption(self.attribution))}>"
+
+    def _repr_html_(self) -> str:
+        return showing.of_answer(replace(self.result, attributions=(self.attribution,)))
+
+    def _repr_png_(self) -> bytes:
+        return _png(self._drawn("overlay", Style(max_side=_SHOWN_SIDE)))
 
 
 @dataclass(frozen=True, slots=True, eq=False)
@@ -210,28 +233,86 @@ class Answer:
             style=style, colormap=colormap, opacity=opacity, top=top, max_side=max_side, legend=legend
         )
 
+    def heatmap(self, *, style: Look = "graded", colormap: str | None = None, top: float | None = None) -> Image.Image:
+        """See `Explanation.heatmap`."""
+        return self.explanation.heatmap(style=style, colormap=colormap, top=top)
+
+    def panel(
+        self,
+        *,
+        style: Look = "graded",
+        colormap: str | None = None,
+        opacity: float | None = None,
+        max_side: int | None = None,
+        legend: bool = False,
+        font: str | None = None,
+    ) -> Image.Image:
+        """See `Explanation.panel`."""
+        return self.explanation.panel(
+            style=style, colormap=colormap, opacity=opacity, max_side=max_side, legend=legend, font=font
+        )
+
     def save(self, path: str | os.PathLike[str], drawn: Drawn = "overlay") -> None:
-        """See `Explanation.save`."""
-        self.explanation.save(path, drawn)
+        """See `Explanation.save`; a path that ends in `.json` gets the `row`, whatever the number of explanations."""
+        if Path(path).suffix.lower() == ".json":
+            put(f"{dump(self.row())}\n".encode(), os.fspath(path))
+        else:
+            self.explanation.save(path, drawn)
+
+    def show(self) -> None:
+        """Show it: in a notebook as HTML, elsewhere the overlays in the system's own viewer of pictures."""
+        _show(self, lambda: Image.fromarray(self._drawn(None)))
 
     def row(self) -> Row:
         """All of it as JSON-ready data: the row that `camcli explain --json` prints."""
         return as_row(self.result)
 
     def __repr__(self) -> str:
-        best = self.top[0] if self.top else None
-        said = f"{best.id} {best.label}" if best else "no classes"
-        return f"<Answer about {self.name}: {said}; {', '.join(map(repr, self.explanations))}>"
+        told = [f"{own.method} of {own.target}" for own in self.explanations]
+        more = f", and {len(told) - _TOLD} more" if len(told) > _TOLD else ""
+        explained = ", ".join(told[:_TOLD]) or "nothing is explained"
+        return showing.plain(f"<Answer about {self.name}: {showing.best(self.result)}; {explained}{more}>")
+
+    def _repr_html_(self) -> str:
+        return showing.of_answer(self.result)
 
     def _repr_png_(self) -> bytes:
-        """The PNG that a notebook shows: the picture, and every overlay with its caption."""
+        return _png(self._drawn(_SHOWN_SIDE))
+
+    def _drawn(self, max_side: int | None) -> Pixels:
+        """The overlay; several on one sheet, the first of them; the photo if nothing is explained."""
         result = self.result
-        style = Style(max_side=_SHOWN_SIDE if len(result.attributions) < 2 else _SMALL_SIDE)
-        best = [f"{score.label} {score.probability or score.score:.3g}" for score in self.top[:1]]
-        tiles = [Tile(overlays.photo(result.frame, style), (self.name, *best))]
-        for own in result.attributions:
-            caption = (own.target.name, own.method + (f" at {own.layer}" if own.layer else ""), own.note or "")
-            tiles.append(Tile(overlays.overlay(result.frame, result.box, own, style), caption))
-        buffer = io.BytesIO()
-        Image.fromarray(sheets.sheet([tiles], [result.model])).save(buffer, "PNG")
-        return buffer.getvalue()
+        if len(result.attributions) == 1:
+            return overlays.overlay(result.frame, result.box, result.attributions[0], Style(max_side=max_side))
+        if not result.attributions:
+            return overlays.photo(result.frame, Style(max_side=max_side))
+        tiles = [
+            Tile(
+                overlays.overlay(result.frame, result.box, own, Style(max_side=_SMALL_SIDE)),
+                (own.target.name, own.method + (f" at {own.layer}" if own.layer else ""), own.note or ""),
+            )
+            for own in result.attributions[: _COLUMNS * _ROWS]
+        ]
+        rows = [tiles[first : first + _COLUMNS] for first in range(0, len(tiles), _COLUMNS)]
+        missing = len(result.attributions) - len(tiles)
+        title = f"{self.name}, and {missing} more explanations" if missing else self.name
+        return sheets.sheet(rows, [title, *[""] * (len(rows) - 1)])
+
+
+class Answers(list[Answer]):
+    """A list of answers that a notebook shows as pictures beside each other, the first of them."""
+
+    def _repr_html_(self) -> str:
+        return showing.of_answers([answer.result for answer in self])
+
+
+def _show(answer: Answer | Explanation, drawn: Callable[[], Image.Image]) -> None:
+    display = notebook()
+    if display is not None:
+        display.display(answer)
+    else:
+        drawn().show()
+
+
+def _png(drawn: Pixels) -> bytes:
+    return encoded(drawn, ".png")

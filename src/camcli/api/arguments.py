@@ -75,6 +75,7 @@ class How(Options, total=False):
     top: int
     fit: Fit
     batch_size: int | None
+    progress: bool
 
 
 def spec_fields(target: Target, options: Options) -> dict[str, Any]:

@@ -13,10 +13,11 @@ from PIL import Image
 from torch import Tensor, nn
 
 from camcli import models
-from camcli.api.answer import Answer
+from camcli.api.answer import Answer, Answers
 from camcli.api.arguments import How, Labels, Network, Options, Target, bound, layers, names, spec_fields
-from camcli.api.given import Pictures, are_many
+from camcli.api.given import Pictures, are_many, number_of
 from camcli.api.guarding import Versions, in_python, in_words_of_python, plain_torch, untouched
+from camcli.api.notebook import progress as progress_of
 from camcli.errors import InputError
 from camcli.inputs.memory import Normalised
 from camcli.machine.pools import pool_of
@@ -64,6 +65,7 @@ def explain(
     top: int = 5,
     fit: Fit | None = None,
     batch_size: int | None = None,
+    progress: bool = False,
     **options: Unpack[Options],
 ) -> Any:
     """Show where the network looked: an `Answer` for one picture, a list of them for several or a folder.
@@ -79,7 +81,7 @@ def explain(
         a JSON file. Tensors are taken as they are.
     labels: the classes' names by id, or a file of them. weights: those of a model that is named by its name.
     top: the number of classes in `Answer.top`. fit: the part of a picture that the network sees, as `--fit`.
-    options: see `Options`.
+    progress: show how many pictures are done, in a notebook or on a terminal. options: see `Options`.
 
     Raises:
         InputError: a picture can't be read, or explained.
@@ -87,11 +89,12 @@ def explain(
         SetupError: the network fails on such pictures, has no layer that is a map, or a method does not apply to it.
     """
     asked = {"method": method, "target": target, "layer": layer, "preset": preset, "labels": labels}
-    found = list(_answers(pictures, model, weights, top, fit, batch_size, options, stacklevel=4, **asked))
-    for one in found:
+    answers = Answers()
+    for one in list(_answers(pictures, model, weights, top, fit, batch_size, progress, options, stacklevel=4, **asked)):
         if isinstance(one, Failed):
             raise InputError(one.stage, one.kind, f"{one.ref.name}: {one.message}")
-    return found if are_many(pictures) else found[0]
+        answers.append(one)
+    return answers if are_many(pictures) else answers[0]
 
 
 def explain_many(
@@ -107,17 +110,19 @@ def explain_many(
     top: int = 5,
     fit: Fit | None = None,
     batch_size: int | None = None,
+    progress: bool = False,
     **options: Unpack[Options],
 ) -> Iterator[Answer | Failed]:
     """Explain any number of pictures, in order and a batch at a time: memory does not grow with them.
 
     pictures: as `explain` takes them, or a DataLoader or Dataset. In batches and samples that are tuples the first part
         counts, in dicts "pixel_values" or "image". A picture that can't be explained is a `Failed` in its place.
+    The other arguments are those of `explain`.
 
     Raises: as `explain`, but no InputError; SetupError: the network's parameters have changed meanwhile.
     """
     asked = {"method": method, "target": target, "layer": layer, "preset": preset, "labels": labels}
-    return _answers(pictures, model, weights, top, fit, batch_size, options, stacklevel=3, **asked)
+    return _answers(pictures, model, weights, top, fit, batch_size, progress, options, stacklevel=3, **asked)
 
 
 def _answers(
@@ -127,6 +132,7 @@ def _answers(
     top: int,
     fit: Fit | None,
     batch_size: int | None,
+    progress: bool,
     options: Options,
     *,
     method: str | Sequence[str] | None,
@@ -157,7 +163,8 @@ def _answers(
             engine = _engine(model, spec, target, layer, preset, labels)
     _tell(engine, first.held, stacklevel)
     watched = Versions(model)
-    with pool_of(engine.workers) as pool:
+    total = number_of(pictures) if progress else None
+    with pool_of(engine.workers) as pool, progress_of(progress, total) as done:
         batches = engine.batches(named.refs(), pool)
         while True:
             with in_python(), plain_torch(), untouched(model):
@@ -166,6 +173,7 @@ def _answers(
             if batch is None:
                 return
             for result in batch:
+                done(isinstance(result, Failed))
                 yield result if isinstance(result, Failed) else Answer(result)
 
 

@@ -60,6 +60,17 @@ def are_many(pictures: Any) -> bool:
     return held_in and not isinstance(pictures, (str, os.PathLike, bytes, Image.Image))
 
 
+def number_of(pictures: Any) -> int | None:
+    """The number of pictures, if it can be told without reading them: of files, of a batch, of a list of pictures."""
+    if _is_several_files(pictures):
+        return sum(1 for _ in refs.expand([os.fspath(pictures)]))
+    if not are_many(pictures):
+        return 1
+    if isinstance(pictures, (Tensor, np.ndarray)):
+        return len(pictures)
+    return len(pictures) if isinstance(pictures, list) and not any(map(are_many, pictures)) else None
+
+
 def _is_several_files(pictures: Any) -> bool:
     """True if it is a folder, a pattern, or a list of JSON lines."""
     if not isinstance(pictures, (str, os.PathLike)):

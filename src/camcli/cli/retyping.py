@@ -8,7 +8,6 @@ from dataclasses import fields
 from itertools import chain
 from typing import Any
 
-from camcli.cli import report
 from camcli.records import Row
 from camcli.specs import Spec
 
@@ -19,7 +18,7 @@ _BOUND = ("question", "caption", "state", "partner")
 
 
 def described(row: Row) -> dict[str, str]:
-    """A row in words: the command's `flags`, the input as it is `typed` after them, and how it was `made`."""
+    """A row as a command: its `flags`, and the input as it is `typed` after them."""
     if "error" in row:
         return {"typed": _input(row)}
     spec = row["provenance"]["spec"]
@@ -27,7 +26,6 @@ def described(row: Row) -> dict[str, str]:
     return {
         "flags": shlex.join(["camcli", command, *_flags(spec)]),
         "typed": " ".join([_input(row), *_own(row)]),
-        "made": report.made_with(row),
     }
 
 

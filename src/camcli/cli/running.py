@@ -38,6 +38,7 @@ from camcli.sinks import (
     open_sinks,
     open_table,
 )
+from camcli.sinks.origin import made_with
 from camcli.specs import PARTNER, OutputSpec, Spec
 
 if TYPE_CHECKING:
@@ -126,7 +127,7 @@ def _is_one(argument: str, moving: Moving, bound: Mapping[str, str]) -> bool:
 
 def _notes(source: _Source, row: Row, flow: RunFlags) -> list[str]:
     """What the only answer was made with, if that is to be told."""
-    return [*(source.notes or ()), report.made_with(row)] if flow.verbose and "error" not in row else []
+    return [*(source.notes or ()), made_with(row)] if flow.verbose and "error" not in row else []
 
 
 def _show(row: Row, board: Board, notes: Sequence[str] | None, *, to_stdout: bool) -> None:
@@ -264,4 +265,4 @@ class _Tally:
         if self.passed:
             console.say(inputs_.passed_over(self.passed))
         if verbose and self.answered is not None:
-            console.say(report.made_with(self.answered))
+            console.say(made_with(self.answered))

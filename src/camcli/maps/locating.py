@@ -66,14 +66,14 @@ def iou(one: Sequence[float], other: Sequence[float]) -> float:
 
 
 def at_size(values: NDArray[np.float32], box: Box, size: tuple[int, int]) -> NDArray[np.float32]:
-    """Values (h, w) or (C, h, w) in a box of a picture of `size` (width, height), at its pixels; 0 outside the box.
+    """Values (…, h, w) in a box of a picture of `size` (width, height), at its pixels, (…, H, W); 0 outside the box.
 
     Bilinear (align_corners=False), as overlays are.
     """
     x0, y0, x1, y1 = cover(box)
-    planes = values if values.ndim == 3 else values[None]
-    fine = [spread(plane, box) for plane in planes]
+    planes = values.reshape(-1, *values.shape[-2:])
     left, top, right, bottom = max(0, x0), max(0, y0), min(size[0], x1), min(size[1], y1)
     placed = np.zeros((len(planes), size[1], size[0]), dtype=np.float32)
-    placed[:, top:bottom, left:right] = np.stack(fine)[:, top - y0 : bottom - y0, left - x0 : right - x0]
-    return placed if values.ndim == 3 else placed[0]
+    for plane, place in zip(planes, placed, strict=True):
+        place[top:bottom, left:right] = spread(plane, box)[top - y0 : bottom - y0, left - x0 : right - x0]
+    return placed.reshape(*values.shape[:-2], size[1], size[0])

@@ -20,11 +20,11 @@ _OF_TARGET = (*_OF_ENTRY, "name", "quantity", "value")
 _OF_ANSWER = ("method", "layer", "box", "peak", "bbox", "max", "moment", "curve", "note")
 
 
-def card(row: Row, seen: Seen, run: int, typed: str, folder: str) -> dict[str, Any]:
-    """The card of a row. `run` is the number of what it was made with; `typed` the input as one types it; `folder`
-    the page's, which the files' links begin at."""
+def card(row: Row, seen: Seen, run: int, typed: str | None, folder: str) -> dict[str, Any]:
+    """The card of a row. `run` is the number of what it was made with; `typed` the input as one types it, if a
+    command makes the card again; `folder` the page's, which the files' links begin at."""
     made: dict[str, Any] = {key: row[key] for key in _TAKEN if key in row}
-    if typed != row["input"]:
+    if typed is not None and typed != row["input"]:
         made["typed"] = typed
     if "error" in row:
         return made

@@ -19,6 +19,7 @@ from typing import Any, Protocol
 from camcli.errors import RequestError
 from camcli.records import MAX_PIXELS, Failed, Result, Row
 from camcli.sinks import rows
+from camcli.sinks.origin import made_with
 from camcli.sinks.page import cards, document
 from camcli.sinks.page.seen import Seen, of_result, of_row
 from camcli.sinks.waiting import waiting_room
@@ -32,7 +33,7 @@ EMBED_PICTURES, EMBED_MB = 5_000, 40.0
 SUFFIXES = (".html", ".htm")
 _DATA = "rows.js"
 _PHOTO = re.compile(r"\d{6,}\.jpg")
-# Words on what a row was made with: the command's options, and a line for people.
+# The command that makes a row again: its `flags`, none of a refusal, and the input as it is `typed` after them.
 Describe = Callable[[Row], Mapping[str, str]]
 
 
@@ -68,7 +69,7 @@ NO_PAGE: Page = _Nowhere()
 
 
 class _Written:
-    def __init__(self, spec: PageSpec, describe: Describe) -> None:
+    def __init__(self, spec: PageSpec, describe: Describe | None) -> None:
         self._spec = spec
         self.file = spec.file
         self._describe = describe
@@ -98,8 +99,8 @@ class _Written:
             seen = self._drawn.pop(rows.key(row), seen)
         if seen is None:
             seen = of_row(row, rows.ref_of(row), MAX_PIXELS)
-        said = self._describe(row)
-        made = cards.card(row, seen, self._run_of(row, said), said["typed"], self._folder)
+        said = self._describe(row) if self._describe is not None else {}
+        made = cards.card(row, seen, self._run_of(row, said), said.get("typed"), self._folder)
         self._refused += "error" in row
         self._known += "truth" in row
         self._right += row.get("correct", False)
@@ -114,7 +115,9 @@ class _Written:
         """The number of what a row was made with; -1 of a refusal, which tells nothing of it."""
         if "error" in row:
             return -1
-        told = {"model": row["model"], "weights": row["weights"], "flags": said["flags"], "made": said["made"]}
+        told = {"model": row["model"], "weights": row["weights"], "made": made_with(row)}
+        if "flags" in said:
+            told["flags"] = said["flags"]
         number = self._runs.setdefault("\0".join(told.values()), len(self._runs))
         if number == len(self._made_with):
             self._made_with.append(told)
@@ -178,8 +181,9 @@ class _Written:
 
 
 @contextmanager
-def open_page(spec: PageSpec | None, describe: Describe) -> Iterator[Page]:
-    """A page that is there when the block is left, unless by an exception; without a spec cards go nowhere.
+def open_page(spec: PageSpec | None, describe: Describe | None = None) -> Iterator[Page]:
+    """A page that is there when the block is left, unless by an exception; without a spec cards go nowhere. `describe`
+    is None if no command makes the answers again.
 
     Raises: RequestError: it can't be there. SetupError: a write fails.
     """
