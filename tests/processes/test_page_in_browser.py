@@ -404,14 +404,57 @@ def test_a_phone_shows_it_without_scrolling_sideways(classified: Path, show: Ope
         assert page.locator("#viewer").evaluate("element => element.scrollWidth <= element.clientWidth")
 
 
+def test_a_step_back_leads_back(classified: Path, show: Open) -> None:
+    page = show(classified)
+    page.get_by_role("button", name="Summary").click()
+    page.locator(".matrix button.wrong").first.click()
+    page.locator("#tiles li:visible button").first.click()
+    expect(page.locator("#viewer")).to_be_visible()
+    page.go_back()
+    expect(page.locator("#viewer")).to_be_hidden()
+    page.go_back()
+    expect(page.locator(".summary")).to_be_visible()
+    assert count(page) == f"{COUNT} pictures"
+    page.go_back()
+    expect(page.locator(".summary")).to_have_count(0)
+
+
+def test_the_table_is_ordered_by_its_titles(classified: Path, show: Open) -> None:
+    page = show(classified, "#tab=table")
+    page.get_by_role("button", name="score").click()
+    expect(page.locator(".rows tbody tr").first).to_contain_text("058")
+    expect(page.get_by_role("columnheader", name="score")).to_have_attribute("aria-sort", "descending")
+    page.get_by_role("button", name="score").click()
+    expect(page.locator(".rows tbody tr").first).to_contain_text("refused")
+
+
+def test_controls_keep_their_keys_and_notes_stand_below_their_maps(classified: Path, show: Open) -> None:
+    page = show(classified, "#open=0")
+    expect(page.locator("figcaption")).to_contain_text("✎ flat")
+    marks = page.locator("#viewer input[name=marks]")
+    marks.press(" ")
+    expect(marks).not_to_be_checked()
+    page.keyboard.press("Escape")
+    page.keyboard.down("h")
+    expect(page.locator("#tiles .over").first).to_be_hidden()
+    page.keyboard.up("h")
+    expect(page.locator("#tiles .over").first).to_be_visible()
+    wrong = show(classified, "#open=2")
+    wrong.locator(".switch").get_by_role("button").last.click()
+    expect(wrong.locator(".stage")).to_have_count(1)
+
+
 def test_paper_has_the_chosen_cards(classified: Path, show: Open) -> None:
-    page = show(classified, "#outcome=wrong")
-    page.evaluate(
-        "addEventListener('beforeprint', () => { globalThis.printed = document.querySelectorAll('.printed').length })"
-    )
-    assert page.pdf().startswith(b"%PDF")
-    assert page.evaluate("globalThis.printed") == WRONG
-    expect(page.locator("#paper")).to_have_count(0)
+    for tab, sections in (("pictures", 0), ("summary", 1)):
+        page = show(classified, f"#outcome=wrong&tab={tab}")
+        page.evaluate(
+            """addEventListener('beforeprint', () => { const paper = document.getElementById('paper');
+            globalThis.printed = [...['.printed', '.summary'].map(of => paper.querySelectorAll(of).length),
+            paper.querySelector('.about').textContent]; })"""
+        )
+        assert page.pdf().startswith(b"%PDF")
+        assert page.evaluate("printed") == [WRONG, sections, f"net (V1); only wrong: {WRONG} of {COUNT}"]
+        expect(page.locator("#paper")).to_have_count(0)
 
 
 def test_a_folder_of_photos_opens_from_a_disk_and_is_missed(tmp_path: Path, show: Open) -> None:

@@ -92,7 +92,7 @@ export const moment = (at: Moment): string =>
   at.seconds === null ? `frame ${at.frame}` : `frame ${at.frame}, ${at.seconds.toFixed(2)} s`;
 
 export const percent = (share: number): string =>
-  share < 0.0005 ? "0 %" : `${(share * 100).toFixed(share < 0.0995 ? 1 : 0)} %`;
+  share < 0.0005 ? "0 %" : `${(share * 100).toFixed(share < 0.0995 || (share >= 0.995 && share < 0.9995) ? 1 : 0)} %`;
 
 /** The score of an entry in words. */
 export const scoreOf = (entry: Entry): string =>

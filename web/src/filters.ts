@@ -35,7 +35,7 @@ export function histogram(facets: Facets, tall = false): TemplateResult {
       const all = step.right + step.wrong + step.answered;
       const isChosen = state.low <= low && state.high >= high;
       const said = `${low} to ${high} %: ${all}${step.wrong ? `, ${step.wrong} wrong` : ""}`;
-      return html`<button class=${isChosen ? "chosen" : ""} title=${said} aria-label=${said}
+      return html`<button class=${isChosen ? "chosen" : ""} title=${said} aria-label=${said} tabindex="-1" ?disabled=${all === 0}
           @click=${() => show(state.low === low && state.high === high ? { low: 0, high: 100 } : { low, high })}>
         <span class="answered" .style=${`height:${(step.answered / most) * 100}%`}></span>
         <span class="wrong" .style=${`height:${(step.wrong / most) * 100}%`}></span>
@@ -43,9 +43,18 @@ export function histogram(facets: Facets, tall = false): TemplateResult {
     })}</div>`;
 }
 
+/** The filters that are on, in words. */
+export function said(): string {
+  const { q, outcome, cls, truth, low, high, method, layer } = state;
+  const range = low > 0 || high < 100 ? `confidence ${low} to ${high} %` : "";
+  return [
+    outcome === "noted" ? "with a note" : outcome, cls && `predicted ${cls}`, truth && `truly ${truth}`, range,
+    method, layer && `layer ${layer}`, q && `“${q}”`,
+  ].filter(Boolean).join(", ");
+}
+
 /** A filter is chosen that hides cards. */
-export const isFiltered = (): boolean =>
-  (["q", "outcome", "cls", "truth", "low", "high", "method", "layer"] as const).some((key) => state[key] !== start[key]);
+export const isFiltered = (): boolean => said() !== "";
 
 export const noFilters = (): void => {
   const { q, outcome, cls, truth, low, high, method, layer } = start;
@@ -99,5 +108,8 @@ export function looks(): TemplateResult {
       </select></label>
     <label class="check"><input type="checkbox" name="marks" .checked=${state.marks}
       @change=${(event: Event) => show({ marks: (event.target as HTMLInputElement).checked })}>
-      what the network saw (dashed), and boxes: blue around the map's strong part</label>`;
+      outlines: what the network saw (dashed), what was found; in an open picture also, in blue, the box of all
+      above 15 % of the largest value</label>
+    <div class="legend"><canvas class="scale" width="256" height="1" role="img" aria-label="colours from zero to the largest value"></canvas>
+      <span>0</span><span>${state.scale === "run" ? "the run's largest value" : "the picture's largest value"}</span></div>`;
 }

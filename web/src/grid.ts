@@ -8,7 +8,7 @@ import { inWords, picture } from "./picture";
 import { show, state } from "./state";
 
 const GAP = 12;
-const WORDS = 64; // pixels for the words below a picture
+const WORDS = 84; // pixels for the words below a picture
 const SIDE = 48; // pixels of a map's canvas: finer than its cells, cheap to paint
 
 /** The answer of a card that its tile shows. */
@@ -32,7 +32,8 @@ export function tile(item: Item, place: number, of: number, isFocused: boolean):
       >${picture(item, answer, { side: SIDE, marks: state.marks, alt: "" })}</span></span>
     <span class="said"><span class="label"><span class="sign">${sign[item.outcome]}</span> ${best ? nameOf(best) : "nothing found"}</span>
       <b>${best ? scoreOf(best) : ""}</b></span>
-    <span class="file">${item.outcome === "wrong" ? html`<em>is ${item.truth}</em>` : fileOf(card)}
+    ${item.outcome === "wrong" ? html`<span class="file"><em>is ${item.truth}</em></span>` : nothing}
+    <span class="file">${fileOf(card)}
       ${item.noted ? html`<span class="noted" title="it has a note">✎</span>` : nothing}</span>
     <span class="unseen">${item.outcome === "answered" ? "" : item.outcome} ${inWords(item, card.explanations[answer])}; ${place + 1} of ${of}</span></button>`;
 }
@@ -84,7 +85,7 @@ export class Grid {
   }
 
   /** Bring a place into sight, and the focus to it. */
-  focus(place: number, at = this.columns): void {
+  focus(place = this.focused, at = this.columns): void {
     const { list } = choose();
     this.focused = Math.max(0, Math.min(place, list.length - 1));
     const room = this.list.clientWidth;

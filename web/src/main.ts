@@ -3,9 +3,9 @@
 import { html, nothing, render, type TemplateResult } from "lit-html";
 import { choose } from "./choose";
 import { items, lost, report } from "./data";
-import { filters, isFiltered, noFilters } from "./filters";
+import { filters, isFiltered, noFilters, said } from "./filters";
 import { Grid, tile } from "./grid";
-import { paintAll } from "./paint";
+import { paintAll, paintScales } from "./paint";
 import { onChange, show, state, type State } from "./state";
 import { paintMeans, summary } from "./summary";
 import { table } from "./table";
@@ -15,11 +15,12 @@ const ON_PAPER = 100;
 const app = document.getElementById("app") as HTMLElement;
 const TABS: [State["tab"], string][] = [["pictures", "Pictures"], ["summary", "Summary"], ["table", "Table"]];
 
-const KEYS: [string, string][] = [
-  ["arrows, Page, Home, End", "from tile to tile"], ["Enter", "open a tile"], ["/", "search"], ["? ", "these keys"],
-  ["← →, j k", "the picture before, the next one"], ["Esc", "close"], ["Space, held", "the photo alone"], ["[ ]", "less, more opacity"],
-  ["w", "wipe: half, all"], ["+ − 0", "larger, smaller, whole"], ["Shift + arrows", "move the enlarged picture"],
-  ["m c l", "next method, class, layer"], ["s", "predicted and true class side by side"], ["b", "outlines and boxes"], ["p", "play"],
+const KEYS: [string, [string, string][]][] = [
+  ["Everywhere", [["/", "search"], ["h, held", "the photos without their maps"], ["[ ]", "less, more opacity"], ["b", "outlines on or off"], ["?", "these keys"]]],
+  ["In the tiles", [["arrows, Page, Home, End", "from tile to tile"], ["Enter", "open it"]]],
+  ["In an open picture", [["← or k, → or j", "the one before, the next one"], ["Esc", "close"], ["Space, held", "the photo without its map"],
+    ["w", "wipe: half of the photo without the map"], ["+ − 0", "larger, smaller, whole"], ["Shift + arrows", "move the enlarged picture"],
+    ["m c l", "next method, class, layer, if there are several"], ["s", "predicted and true class of a wrong picture side by side"], ["p", "play a clip or a film"]]],
 ];
 
 function theme(): void {
@@ -29,24 +30,33 @@ function theme(): void {
   root.dataset.theme = isDark ? "light" : "dark";
 }
 
+const models = (): string => [...new Set(report.runs.map((run) => `${run.model} (${run.weights})`))].join(", ");
+
+function skip(event: Event): void {
+  event.preventDefault();
+  if (state.tab === "pictures") grid?.focus();
+  else document.getElementById("main")?.focus();
+}
+
 function page(): TemplateResult {
   const chosen = choose();
-  const models = [...new Set(report.runs.map((run) => `${run.model} (${run.weights})`))].join(", ");
   return html`
-    <header class="bar"><h1>${report.title}</h1><p class="model">${models}</p>
+    <header class="bar"><h1>${report.title}</h1><p class="model">${models()}</p>
       <nav aria-label="views">${TABS.map(([tab, label]) => html`<button aria-current=${state.tab === tab ? "page" : "false"} @click=${() => show({ tab })}>${label}</button>`)}</nav>
       <p class="counts" role="status" aria-live="polite">${chosen.list.length === items.length ? `${items.length} pictures` : `${chosen.list.length} of ${items.length} pictures`}</p>
+      <a class="skip" href="#main" @click=${skip}>to the pictures</a>
       <button class="icon" @click=${theme} aria-label="dark or light" title="dark or light">◐</button>
       <button class="icon" @click=${help} aria-label="keys" title="keys">?</button></header>
     <div class="below"><details class="side" open><summary>Filters${isFiltered() ? " (some are on)" : ""}</summary><div class="controls" role="search" aria-label="filters and look">${filters(chosen.facets)}</div></details>
-      <main id="main" tabindex="-1" class=${state.tab}>
+      <main id="main" tabindex="-1">
+        ${isFiltered() ? html`<p class="only">Only ${said()}: ${chosen.list.length} of ${items.length}.</p>` : nothing}
         <ul id="tiles" role="list" ?hidden=${state.tab !== "pictures"}></ul>
         ${chosen.list.length === 0
           ? html`<div class="none"><p>No picture is like that.</p><button class="plain" @click=${noFilters}>Show all pictures</button></div>`
           : state.tab === "summary" ? summary(chosen) : state.tab === "table" ? table(chosen, draw) : nothing}
       </main></div>
     <dialog id="viewer" aria-labelledby="viewed" @close=${() => state.open >= 0 && close()} @cancel=${(event: Event) => { event.preventDefault(); close(); }}></dialog>
-    <dialog id="help" aria-label="keys"><form method="dialog"><h2>Keys</h2><dl>${KEYS.map(([keys, does]) => html`<dt><kbd>${keys}</kbd></dt><dd>${does}</dd>`)}</dl>
+    <dialog id="help" aria-label="keys"><form method="dialog"><h2>Keys</h2>${KEYS.map(([where, keys]) => html`<h3>${where}</h3><dl>${keys.map(([key, does]) => html`<dt><kbd>${key}</kbd></dt><dd>${does}</dd>`)}</dl>`)}
       <button autofocus>close</button></form></dialog>
     <footer>made by camcli ${report.camcli}; nothing on this page leaves it</footer>`;
 }
@@ -72,18 +82,22 @@ function draw(): void {
   }
   wasOpen = isOpen ? state.open : -1;
   paintAll(app);
+  paintScales(app);
   if (state.tab === "summary") paintMeans(app, choose());
 }
 
-const half = (): void => show({ wipe: state.wipe === 0 ? 50 : state.wipe < 100 ? 100 : 0 });
+const half = (): void => show({ wipe: state.wipe === 0 ? 50 : 0 });
 const by = (x: number, y: number): void => moveTo(state.x + x, state.y + y);
 
 const IN_VIEWER: Record<string, () => void> = {
   ArrowLeft: () => step(-1), ArrowRight: () => step(1), k: () => step(-1), j: () => step(1),
-  "[": () => show({ opacity: Math.max(0, state.opacity - 10) }), "]": () => show({ opacity: Math.min(100, state.opacity + 10) }),
   w: half, "+": () => zoomBy(1.5), "=": () => zoomBy(1.5), "-": () => zoomBy(1 / 1.5), "0": () => show({ zoom: 1, x: 0, y: 0 }),
   m: () => turn(byMethod), c: () => turn(byTarget), l: () => turn(byLayer), s: () => show({ pair: !state.pair }),
-  b: () => show({ marks: !state.marks }), p: play,
+  p: play,
+};
+const EVERYWHERE: Record<string, () => void> = {
+  "[": () => show({ opacity: Math.max(0, state.opacity - 10) }), "]": () => show({ opacity: Math.min(100, state.opacity + 10) }),
+  b: () => show({ marks: !state.marks }), h: () => isBlinking(true), "?": () => help(),
 };
 const MOVES: Record<string, () => void> = {
   ArrowLeft: () => by(0.1, 0), ArrowRight: () => by(-0.1, 0), ArrowUp: () => by(0, 0.1), ArrowDown: () => by(0, -0.1),
@@ -101,21 +115,23 @@ addEventListener("keydown", (event) => {
   if (event.ctrlKey || event.metaKey || event.altKey || dialog("help")?.open) return;
   const isOpen = state.open >= 0;
   if (isTyping(event.target)) return;
-  const action = isOpen && !isControl(event.target) ? (event.shiftKey && MOVES[event.key]) || IN_VIEWER[event.key] : undefined;
+  const isFree = !isControl(event.target);
+  const inViewer = isOpen && isFree ? (event.shiftKey && MOVES[event.key]) || IN_VIEWER[event.key] : undefined;
+  const action = inViewer ?? (isFree || event.key === "?" ? EVERYWHERE[event.key] : undefined);
   if (action !== undefined) {
     event.preventDefault();
     action();
-  } else if (event.key === "?") help();
+  } else if (event.key.startsWith("Arrow") && event.target === document.body && !isOpen) grid?.focus();
   else if (event.key === "/" && !isOpen) {
     event.preventDefault();
     document.querySelector<HTMLDetailsElement>(".side")!.open = true;
     document.getElementById("search")?.focus();
-  } else if (isOpen && event.key === " " && !(event.target instanceof HTMLButtonElement)) {
+  } else if (isOpen && isFree && event.key === " " && !(event.target instanceof HTMLButtonElement || event.target instanceof HTMLElement && event.target.tagName === "SUMMARY")) {
     event.preventDefault();
     isBlinking(true);
   }
 });
-addEventListener("keyup", (event) => event.key === " " && isBlinking(false));
+addEventListener("keyup", (event) => [" ", "h"].includes(event.key) && isBlinking(false));
 
 // Zoom by wheel or pinch, move by drag, and blink while its button is pressed.
 const held = new Map<number, [number, number]>();
@@ -166,9 +182,13 @@ addEventListener("beforeprint", () => {
   const { list } = choose();
   document.body.append(paper);
   const first = list.slice(0, ON_PAPER);
-  render(html`<h1>${report.title}: ${first.length < list.length ? `the first ${first.length} of ` : ""}${list.length} pictures</h1>
+  const which = isFiltered() ? `; only ${said()}: ${list.length} of ${items.length}` : "";
+  render(html`<h1>${report.title}</h1><p class="about">${models()}${which}</p>
+    ${state.tab === "summary" ? summary(choose()) : nothing}
+    <h2>${first.length < list.length ? `The first ${first.length} of ` : ""}${list.length} pictures</h2>
     ${first.map((item, place) => html`<div class="printed">${tile(item, place, list.length, false)}</div>`)}`, paper);
   paintAll(paper);
+  paintMeans(paper, choose());
 });
 addEventListener("afterprint", () => {
   render(nothing, paper);

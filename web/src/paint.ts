@@ -91,3 +91,10 @@ export function paintAll(root: ParentNode): void {
     colour(canvas, spread(grid, canvas.width, canvas.height, Number(time)), colors, factor, Number(opacity) / 100);
   }
 }
+
+/** Paints the colour scales below an element. */
+export function paintScales(root: ParentNode): void {
+  for (const canvas of root.querySelectorAll<HTMLCanvasElement>("canvas.scale")) {
+    colour(canvas, Float32Array.from({ length: 256 }, (_, level) => level), state.colors, 1);
+  }
+}

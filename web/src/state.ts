@@ -74,14 +74,19 @@ let waiting = false;
 
 export let state: State = fromHash(location.hash);
 
-/** Changes what is shown; the page is drawn once before the next frame. */
+let isStep = false;
+
+/** Changes what is shown; the page is drawn once before the next frame. Another view can be gone back from. */
 export function show(change: Partial<State>): void {
+  isStep ||= (change.tab ?? state.tab) !== state.tab || (change.open ?? state.open) >= 0 !== state.open >= 0;
   state = { ...state, ...change };
   if (waiting) return;
   waiting = true;
   requestAnimationFrame(() => {
     waiting = false;
-    history.replaceState(null, "", `#${toHash(state)}`);
+    const address = `#${toHash(state)}`;
+    if (address !== location.hash) history[isStep ? "pushState" : "replaceState"](null, "", address);
+    isStep = false;
     for (const listen of listeners) listen();
   });
 }
@@ -90,4 +95,9 @@ export function onChange(listen: Listener): void {
   listeners.push(listen);
 }
 
-addEventListener("hashchange", () => show(fromHash(location.hash)));
+for (const moved of ["hashchange", "popstate"]) {
+  addEventListener(moved, () => {
+    show(fromHash(location.hash));
+    isStep = false; // the browser has made that step
+  });
+}

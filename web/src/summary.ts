@@ -12,16 +12,15 @@ const PAIRS = 60;
 const CLASSES = 40;
 const SIDE = 28; // cells of a mean map
 
-interface Class { name: string; found: number; right: number; known: number; confidence: number }
+interface Class { name: string; found: number; right: number; confidence: number }
 
 function classesOf(list: Item[]): Class[] {
   const found = new Map<string, Class>();
   for (const item of list) {
     for (const name of item.classes) {
-      const own = found.get(name) ?? { name, found: 0, right: 0, known: 0, confidence: 0 };
+      const own = found.get(name) ?? { name, found: 0, right: 0, confidence: 0 };
       own.found += 1;
       own.confidence += Math.max(0, item.confidence);
-      own.known += Number(item.truth !== "");
       own.right += Number(item.outcome === "right");
       found.set(name, own);
     }
@@ -29,12 +28,14 @@ function classesOf(list: Item[]): Class[] {
   return [...found.values()].sort((a, b) => b.found - a.found);
 }
 
-/** The mean of the answers about each class, each a share of its own maximum, over the network's view. */
+/** The mean of the answers about each class, each a share of its own maximum, over the network's view. Where the truth
+ * is known, of right and wrong pictures apart: keys begin with the outcome. */
 function meansOf(list: Item[], names: Set<string>): Map<string, { mean: Float32Array; count: number }> {
   const means = new Map<string, { mean: Float32Array; count: number }>();
   for (const item of list) {
     for (const one of answers(item)) {
-      const name = nameOf(one.target);
+      const name = `${item.outcome} ${nameOf(one.target)}`;
+      if (!item.classes.includes(nameOf(one.target))) continue; // the true class of a wrong picture is not what it found
       const grid = names.has(name) ? gridOf(one) : undefined;
       if (grid === undefined) continue;
       const own = means.get(name) ?? { mean: new Float32Array(SIDE * SIDE), count: 0 };
@@ -81,7 +82,7 @@ function confusion(list: Item[]): TemplateResult {
   const pairs = pairsOf(list);
   const mistaken = pairs.filter(([truth, cls]) => truth !== cls);
   if (pairs.length === 0) return html``;
-  return html`<section class="half"><h2>Taken for each other</h2>${matrix(pairs)}
+  return html`<section class="half"><h2>Confusions</h2>${matrix(pairs)}
     ${mistaken.length === 0
       ? html`<p>No picture is wrong.</p>`
       : html`<ul class="pairs">${mistaken.slice(0, PAIRS).map(
@@ -96,36 +97,41 @@ export function summary({ list, facets }: Chosen): TemplateResult {
   const [right, wrong, refused] = [count("right"), count("wrong"), count("refused")];
   const classes = classesOf(list);
   const isKnown = right + wrong > 0;
+  const outcomes = isKnown ? ["right", "wrong"] : ["answered"];
+  const truly = new Map<string, number>();
+  for (const item of list) truly.set(item.truth, (truly.get(item.truth) ?? 0) + 1);
   return html`<div class="summary">
     <section class="numbers" aria-label="Numbers">
       ${number("pictures", list.length)}${isKnown ? html`${number("right", right)}${number("wrong", wrong)}
       ${number("of them right", percent(right / (right + wrong)))}` : nothing}${number("refused", refused)}${number("classes", classes.length)}
     </section>
-    <section class="half"><h2>Confidence</h2>${histogram(facets, true)}<div class="ends"><span>0 %</span><span>100 %</span></div></section>
+    <section class="half"><h2>Confidence</h2>${histogram(facets, true)}<div class="ends"><span>0 %</span>
+      ${isKnown ? html`<span class="key"><i class="right"></i> right <i class="wrong"></i> wrong</span>` : nothing}<span>100 %</span></div></section>
     ${confusion(list)}
     <section><h2>Classes</h2>
       <p>Each map is the mean of the class's maps over what the network saw. A spot that does not move with the subject is
         a hint that the network looks at something else.</p>
       <ul class="classes">${classes.slice(0, CLASSES).map((own) => html`<li><button @click=${() => show({ cls: own.name, tab: "pictures" })}>
-        <canvas class="mean" data-name=${own.name} width=${SIDE} height=${SIDE} role="img" aria-label=${`mean map of ${own.name}`}></canvas>
-        <span><b>${own.name}</b><br>${own.found} found${own.known ? html`, ${percent(own.right / own.known)} right` : nothing}<br>
+        ${outcomes.map((outcome) => html`<span class="mean-of"><canvas class="mean" data-name=${`${outcome} ${own.name}`} width=${SIDE} height=${SIDE} role="img"
+          aria-label=${`mean map of ${own.name}${isKnown ? `, ${outcome} ones` : ""}`}></canvas>${isKnown ? outcome : ""}</span>`)}
+        <span><b>${own.name}</b><br>predicted ${own.found}${isKnown ? html`, ${own.right} of them rightly<br>truly ${truly.get(own.name) ?? 0}` : nothing}<br>
         mean confidence ${percent(own.confidence / own.found)}</span></button></li>`)}</ul>
       ${classes.length > CLASSES ? html`<p>… and ${classes.length - CLASSES} rarer classes.</p>` : nothing}</section></div>`;
 }
 
-let drawn: unknown;
+const drawn = new WeakMap<ParentNode, Chosen>();
 /** Paints the mean maps of the summary that is there. */
 export function paintMeans(root: ParentNode, chosen: Chosen): void {
-  const key = [chosen, state.colors].join();
+  const key = state.colors;
   const canvases = [...root.querySelectorAll<HTMLCanvasElement>("canvas.mean")];
-  if (canvases.length === 0 || (drawn === chosen && root.querySelector<HTMLElement>(".summary")?.dataset.key === key)) return;
-  drawn = chosen;
+  const summary = root.querySelector<HTMLElement>(".summary");
+  if (canvases.length === 0 || (drawn.get(root) === chosen && summary?.dataset.key === key)) return;
+  drawn.set(root, chosen);
   const means = meansOf(chosen.list, new Set(canvases.map((canvas) => canvas.dataset.name ?? "")));
   for (const canvas of canvases) {
     const own = means.get(canvas.dataset.name ?? "");
     canvas.classList.toggle("none", own === undefined);
     if (own) colour(canvas, own.mean, state.colors, 255 / Math.max(1, ...own.mean));
   }
-  const summary = root.querySelector<HTMLElement>(".summary");
   if (summary) summary.dataset.key = key;
 }

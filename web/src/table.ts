@@ -3,15 +3,20 @@
 import { html, nothing, type TemplateResult } from "lit-html";
 import type { Chosen } from "./choose";
 import { fileOf, nameOf, scoreOf } from "./data";
-import { show } from "./state";
+import { show, state } from "./state";
 
 const STEP = 500;
 let most = STEP;
 
+/** A column's title, which orders the cards one way, then the other. */
+const header = (title: string, first: string, then: string): TemplateResult => html`<th scope="col"
+  aria-sort=${state.sort === first ? "descending" : state.sort === then && then !== "run" ? "ascending" : "none"}
+  ><button class="link" @click=${() => show({ sort: state.sort === first ? then : first })}>${title}</button></th>`;
+
 export function table({ list }: Chosen, again: () => void): TemplateResult {
   return html`<div class="scroll"><table class="rows">
-    <thead><tr><th scope="col">file</th><th scope="col">predicted</th><th scope="col">score</th><th scope="col">true class</th>
-      <th scope="col">answers</th><th scope="col">notes</th></tr></thead>
+    <thead><tr>${header("file", "name", "run")}<th scope="col">predicted</th>${header("score", "sure", "unsure")}
+      ${header("right", "wrong", "run")}<th scope="col">true class</th><th scope="col">answers</th><th scope="col">notes</th></tr></thead>
     <tbody>${list.slice(0, most).map((item) => {
       const { card } = item;
       const best = card.top?.[0];
@@ -20,7 +25,7 @@ export function table({ list }: Chosen, again: () => void): TemplateResult {
         <th scope="row"><button class="link" @click=${() => show({ open: item.n, answer: -1, frame: -1 })}>${fileOf(card)}</button></th>
         <td>${card.error ? html`refused: ${card.error.kind}` : best ? nameOf(best) : "nothing found"}</td>
         <td class="n">${best ? scoreOf(best) : ""}</td>
-        <td>${item.outcome === "right" ? "✓ " : item.outcome === "wrong" ? "✗ " : ""}${item.truth}</td>
+        <td class="sign">${{ right: "✓ right", wrong: "✗ wrong", refused: "", answered: "" }[item.outcome]}</td><td>${item.truth}</td>
         <td>${(card.explanations ?? []).map((one) => html`<div>${one.method} of ${one.target.name}</div>`)}</td>
         <td>${card.error?.message ?? notes.join("; ")}</td></tr>`;
     })}</tbody></table></div>

@@ -102,8 +102,11 @@ export function turn(of: (one: Explanation) => string, by = 1): void {
   if (one === undefined) return;
   const values = [...new Set(item.card.explanations.map(of))];
   const value = values[(values.indexOf(of(one)) + by + values.length) % values.length];
-  show({ answer: item.card.explanations.indexOf(nearest(item.card, one, of, value)) });
+  show({ answer: item.card.explanations.indexOf(nearest(item.card, one, of, value)), ...alone(of) });
 }
+
+/** Of both classes side by side another one can't be chosen: then it is shown alone. */
+const alone = (of: (one: Explanation) => string): { pair?: false } => (of === byTarget ? { pair: false } : {});
 
 /** The answer with another method (or class, or layer) that is alike in all else, as far as there is one. */
 function nearest(card: Card, one: Explanation, of: (one: Explanation) => string, value: string): Explanation {
@@ -122,7 +125,7 @@ function switches(item: Item, one: Explanation): TemplateResult[] {
     const values = [...new Set(explanations.map(of))];
     if (values.length < 2) return [];
     return [html`<fieldset class="switch"><legend>${label}</legend>${values.map((value) => html`
-      <button aria-pressed=${value === of(one)} @click=${() => show({ answer: explanations.indexOf(nearest(item.card, one, of, value)) })}
+      <button aria-pressed=${value === of(one)} @click=${() => show({ answer: explanations.indexOf(nearest(item.card, one, of, value)), ...alone(of) })}
         >${value || "the input"}</button>`)}</fieldset>`];
   });
 }
@@ -136,7 +139,7 @@ function stage(item: Item, answer: number, caption: string, frame: number): Temp
         >${picture(item, answer, { side: SIDE, marks: state.marks, frame, alt, isLarge: true })}
         ${state.marks ? hits(item, one) : nothing}
         ${state.wipe > 0 ? html`<span class="edge" .style=${`left:${state.wipe}%`}></span>` : nothing}</div></div>
-    <figcaption>${caption}${one?.coarse ? html` <small>(means of the map's cells; more needs --save raw or explain --report)</small>` : nothing}</figcaption></figure>`;
+    <figcaption>${caption}${one?.note ? html`<br><span class="said-of">✎ ${one.note}</span>` : nothing}${one?.coarse ? html` <small>(means of the map's cells; more needs --save raw or explain --report)</small>` : nothing}</figcaption></figure>`;
 }
 
 /** Boxes to click, over all that was found and has a place. */
@@ -163,7 +166,7 @@ function bars(item: Item, one: Explanation | undefined): TemplateResult {
     const label = html`${nameOf(entry)}${entry.part ? html` <small>#${entry.part}</small>` : nothing}
       ${nameOf(entry) === trueName ? html`<em class="true">true</em>` : nothing}`;
     return html`<li class=${isShown ? "shown" : ""}>${answer >= 0
-        ? html`<button class="link" @click=${() => show({ answer })}>${label}</button>`
+        ? html`<button class="link" @click=${() => show({ answer, pair: false })}>${label}</button>`
         : html`<span>${label}</span>`}
       <meter min="0" max="1" aria-label=${nameOf(entry)} .value=${entry.probability ?? 0} ?hidden=${entry.probability === null}></meter>
       <b>${scoreOf(entry)}</b></li>`;
@@ -217,14 +220,14 @@ const copyable = (label: string, text: string): TemplateResult =>
 function about(item: Item, one: Explanation | undefined): TemplateResult {
   const { card } = item;
   const run = report.runs[card.run];
-  const notes = [...new Set([card.note, card.missing ? `no photo: ${card.missing}` : undefined, one?.note])].filter(Boolean);
+  const notes = [card.note, card.missing ? `no photo: ${card.missing}` : undefined].filter(Boolean);
   const files = Object.entries(one?.files ?? {});
   return html`
     ${notes.map((note) => html`<p class="note">✎ ${note}</p>`)}
     ${card.bound ? html`<dl>${Object.entries(card.bound).map(([name, value]) => html`<dt>${name}</dt><dd>${typeof value === "string" ? value : JSON.stringify(value)}</dd>`)}</dl>` : nothing}
     ${run?.flags ? copyable("Command that makes it again", `${run.flags} ${card.typed ?? card.input}`) : nothing}
     ${copyable("Link to this very view", location.href)}
-    ${files.length ? html`<p class="files">On this machine: ${files.map(([kind, path]) => html`<a href=${path} target="_blank" rel="noopener">${kind}</a> `)}</p>` : nothing}
+    ${files.length ? html`<p class="files">Where it was made: ${files.map(([kind, path]) => html`<a href=${path} target="_blank" rel="noopener">${kind}</a> `)}</p>` : nothing}
     ${run ? html`<details><summary>How it was made</summary><p>${run.made}</p><p>${card.input}, ${card.size.join(" × ")} pixels${one?.layer ? `; layer ${one.layer}` : ""}</p></details>` : nothing}`;
 }
 
@@ -257,7 +260,7 @@ function answered(item: Item): TemplateResult {
         : item.outcome === "wrong" && one ? html`<p class="hint">Both classes side by side: run with <code>-c top1 -c folder</code>.</p>` : nothing}
       ${overTime(item, one, frame)}${one ? switches(item, one) : nothing}
       <details class="looks" open><summary>Look</summary>
-        <label>Wipe <output>${state.wipe} %</output><input type="range" name="wipe" min="0" max="100" .value=${String(state.wipe)}
+        <label>Wipe: the photo from the left <output>${state.wipe} %</output><input type="range" name="wipe" min="0" max="100" .value=${String(state.wipe)}
           @input=${(event: Event) => show({ wipe: Number((event.target as HTMLInputElement).value) })}></label>
         <div class="zoom" role="group" aria-label="zoom"><button aria-label="smaller" @click=${() => zoomBy(1 / 1.5)}>−</button>
           <output>${Math.round(state.zoom * 100)} %</output><button aria-label="larger" @click=${() => zoomBy(1.5)}>+</button>
