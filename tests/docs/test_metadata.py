@@ -27,7 +27,7 @@ def test_llms_txt_has_the_form_that_its_readers_expect() -> None:
     assert [section for section in sections if section.startswith("## ")] == ["## Commands", "## Docs", "## Methods"]
     assert all(line.startswith("- ") for section in sections[1::2] for line in section.splitlines())
     links = re.findall(r"^- \[.+?\]\((.+?)\)", llms.text(), re.MULTILINE)
-    assert {"README.md", "docs/report.md", "SECURITY.md"} <= set(links)
+    assert {"README.md", "docs/report.md", "docs/ci.md", "SECURITY.md"} <= set(links)
     assert [link for link in links if not (ROOT / link).is_file()] == []
 
 
