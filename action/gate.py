@@ -13,6 +13,7 @@ import secrets
 import shlex
 import subprocess
 import sys
+from collections import Counter
 from collections.abc import Iterable, Mapping, Sequence
 from dataclasses import dataclass
 from pathlib import Path
@@ -20,7 +21,8 @@ from tempfile import TemporaryFile
 from typing import Any
 
 from camcli.errors import ExitCode
-from camcli.inputs.refs import IMAGE_SUFFIXES
+from camcli.inputs.kinds import UNREAD_SUFFIXES
+from camcli.inputs.refs import IMAGE_SUFFIXES, passed_over
 
 FAILINGS = ("wrong", "refused")
 # The runner takes a summary of 1 MiB.
@@ -49,8 +51,7 @@ def main(given: Mapping[str, str]) -> int:
         report = _report(given["GATE_REPORT"], Path(given["RUNNER_TEMP"]))
         arguments = _arguments(given, report)
         named = [line.strip() for line in given["GATE_PICTURES"].splitlines() if line.strip()]
-        top = Path() if named else Path(os.fsdecode(_git("rev-parse", "--show-toplevel").rstrip(b"\n")))
-        touched = [] if named else pictures_of_commit(given["GATE_BASE"])
+        touched = [] if named else _pictures(files_of_commit(given["GATE_BASE"]))
     except InputError as error:
         _command("error", str(error))
         return ExitCode.REQUEST
@@ -58,7 +59,7 @@ def main(given: Mapping[str, str]) -> int:
     if not named and not touched:
         _finish(given, 0, [], report, ["### camcli: no picture was touched"])
         return ExitCode.OK
-    code, count, failings = _explain([*arguments, "--", *(named or ["-"])], touched, top)
+    code, count, failings = _explain([*arguments, "--", *(named or ["-"])], touched)
     if code not in (ExitCode.OK, ExitCode.SOME_FAILED):
         _finish(given, count, failings, report, [f"### camcli ended with exit code {code}: see the log"])
         return code if code > 0 else ExitCode.BUG
@@ -73,7 +74,7 @@ def main(given: Mapping[str, str]) -> int:
 
 def _fail_on(text: str) -> set[str]:
     words = set(text.replace(",", " ").split())
-    if not words <= {*FAILINGS, "none"}:
+    if words != {"none"} and not (words and words <= {*FAILINGS}):
         raise InputError(f"fail-on is {text!r}: say {', '.join(FAILINGS)}, both by comma, or none")
     return words
 
@@ -99,8 +100,8 @@ def _arguments(given: Mapping[str, str], report: Path) -> list[str]:
     return [*classes, "--save", "none", "--json", *page, *model, *weights, *more]
 
 
-def pictures_of_commit(base: str) -> list[bytes]:
-    """Names, from the top of the repository, of the pictures that the commit adds or changes.
+def files_of_commit(base: str) -> list[bytes]:
+    """Names, from the top of the repository, of the files that the commit adds or changes.
 
     Without a base, or with one of zeros (a new branch): of all that it holds.
 
@@ -108,10 +109,19 @@ def pictures_of_commit(base: str) -> list[bytes]:
     """
     if base.strip("0"):
         changed = ("diff-tree", "-r", "-z", "--name-only", "--no-renames", "--diff-filter=d", _commit(base), "HEAD")
-        names = _git(*changed).split(b"\0")
+        names = _git(*changed)
     else:
-        names = _git("ls-tree", "-r", "-z", "--name-only", "--full-tree", "HEAD").split(b"\0")
-    return [name for name in names if Path(os.fsdecode(name)).suffix.lower() in IMAGE_SUFFIXES]
+        names = _git("ls-tree", "-r", "-z", "--name-only", "--full-tree", "HEAD")
+    return names.split(b"\0")[:-1]
+
+
+def _pictures(files: Iterable[bytes]) -> list[bytes]:
+    """The pictures among files; a warning says how many are of kinds that are not read."""
+    by_suffix = [(Path(os.fsdecode(name)).suffix.lower(), name) for name in files]
+    passed = Counter(suffix for suffix, _ in by_suffix if suffix in UNREAD_SUFFIXES)
+    if passed:
+        _command("warning", passed_over(passed))
+    return [name for suffix, name in by_suffix if suffix in IMAGE_SUFFIXES]
 
 
 def _commit(base: str) -> str:
@@ -136,7 +146,7 @@ def _git(*arguments: str) -> bytes:
     return done.stdout
 
 
-def _explain(arguments: Sequence[str], listed: Iterable[bytes], folder: Path) -> tuple[int, int, list[Failing]]:
+def _explain(arguments: Sequence[str], listed: Iterable[bytes]) -> tuple[int, int, list[Failing]]:
     """The exit code of `camcli explain`, the number of its rows, and what fails in them."""
     # What camcli says may hold names of files: while it speaks, the runner takes no command from it.
     token = secrets.token_hex(16)
@@ -148,7 +158,7 @@ def _explain(arguments: Sequence[str], listed: Iterable[bytes], folder: Path) ->
             names.seek(0)
             command = [sys.executable, "-P", "-m", "camcli", "explain", *arguments]
             count, failings = 0, []
-            with subprocess.Popen(command, stdin=names, stdout=subprocess.PIPE, cwd=folder) as process:
+            with subprocess.Popen(command, stdin=names, stdout=subprocess.PIPE) as process:
                 assert process.stdout is not None
                 for line in process.stdout:
                     row = json.loads(line)

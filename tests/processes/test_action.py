@@ -56,6 +56,7 @@ def repository(tmp_path_factory: pytest.TempPathFactory) -> Path:
     (top / os.fsdecode(BROKEN)).write_text("no picture")
     (top / "removed.jpg").unlink()
     (top / "moved.jpg").rename(top / "tiger cat" / "moved.jpg")
+    (top / "phone.heic").write_text("a picture of a kind that is not read")
     (top / "notes.txt").write_text("no picture, and not called like one")
     for module in ("json", "torch", "camcli"):
         (top / f"{module}.py").write_text("open('taken', 'w')\n")
@@ -137,7 +138,8 @@ def test_the_summary_says_which_without_markup_of_theirs(touched: Step) -> None:
 def test_no_name_runs_anything_or_commands_the_runner(touched: Step, repository: Path) -> None:
     assert not (repository / "taken").exists()
     assert [path.name for path in repository.iterdir() if "camcli_out" in path.name] == []
-    stop, *spoken, go, last = touched.said.splitlines()
+    passed, stop, *spoken, go, last = touched.said.splitlines()
+    assert passed == "::warning title=camcli::1 file passed over: 1 .heic"
     token = stop.removeprefix("::stop-commands::")
     assert len(token) == 32
     assert go == f"::{token}::"
@@ -183,6 +185,8 @@ def test_a_commit_without_pictures_passes(repository: Path, tmp_path: Path) -> N
     ("inputs", "said"),
     [
         ({"FAIL_ON": "wrogn"}, "fail-on is 'wrogn': say wrong, refused, both by comma, or none"),
+        ({"FAIL_ON": ""}, "fail-on is '': say wrong"),
+        ({"FAIL_ON": "none,wrong"}, "fail-on is 'none,wrong'"),
         ({"TRUTH": "yes"}, "truth is 'yes': say folder or none"),
         ({"REPORT": "../a.html"}, "report is '../a.html'"),
         ({"REPORT": "a.html\nreport=b"}, "report is 'a.html\\nreport=b'"),
@@ -199,13 +203,15 @@ def test_a_wrong_input_says_what_to_write(inputs: dict[str, str], said: str, rep
 
 
 @pytest.mark.parametrize("base", ["", "0" * 40])
-def test_without_a_base_all_pictures_of_the_commit_count(
+def test_without_a_base_all_files_of_the_commit_count(
     base: str, repository: Path, monkeypatch: pytest.MonkeyPatch
 ) -> None:
     monkeypatch.chdir(repository)
-    everything = {*RIGHT, WRONG, BROKEN, b"tiger cat/untouched.jpg", b"tiger cat/moved.jpg"}
-    assert set(gate.pictures_of_commit(base)) == everything
-    assert set(gate.pictures_of_commit("HEAD^")) == everything - {b"tiger cat/untouched.jpg"}
+    others = {b"notes.txt", b"phone.heic", b"json.py", b"torch.py", b"camcli.py"}
+    everything = {*RIGHT, WRONG, BROKEN, *others, b"tiger cat/untouched.jpg", b"tiger cat/moved.jpg"}
+    assert set(gate.files_of_commit(base)) == everything
+    assert set(gate.files_of_commit("HEAD^")) == everything - {b"tiger cat/untouched.jpg"}
+    assert gate.files_of_commit("HEAD") == []
 
 
 def test_a_checkout_of_one_commit_fetches_the_base(
@@ -216,7 +222,8 @@ def test_a_checkout_of_one_commit_fetches_the_base(
     git("config", "uploadpack.allowReachableSHA1InWant", "true", cwd=repository)
     git("clone", "--quiet", "--depth=1", f"file://{repository}", "shallow", cwd=tmp_path)
     monkeypatch.chdir(tmp_path / "shallow")
-    assert len(gate.pictures_of_commit(base)) == len(RIGHT) + 3
+    assert set(gate.files_of_commit(base)) >= {*RIGHT, WRONG, BROKEN}
+    assert b"tiger cat/untouched.jpg" not in gate.files_of_commit(base)
 
 
 def test_a_long_list_is_cut_and_says_so() -> None:
