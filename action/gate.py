@@ -108,7 +108,7 @@ def files_of_commit(base: str) -> list[bytes]:
     Raises: InputError: the base can't be had.
     """
     if base.strip("0"):
-        changed = ("diff-tree", "-r", "-z", "--name-only", "--no-renames", "--diff-filter=d", _commit(base), "HEAD")
+        changed = ("diff-tree", "-r", "-z", "--name-only", "--diff-filter=d", _commit(base), "HEAD")
         names = _git(*changed)
     else:
         names = _git("ls-tree", "-r", "-z", "--name-only", "--full-tree", "HEAD")

@@ -23,7 +23,7 @@ STEPS: list[dict[str, Any]] = PARSED["runs"]["steps"]
 
 # Pictures of an espresso, in a repository that is called so: the class that `--class folder` reads off.
 RIGHT = [
-    *(b"$(touch taken).jpg", b"`touch taken`;&.JPG", b"a\nb.jpg", b"\"quoted\" 'too'.jpg", b"-o taken.jpg", b"BM.jpg"),
+    *(b"$(touch taken).jpg", b"`touch taken`;&.JPG", b"a\nb.jpg", b"\"quoted\" 'too'.jpg", b"-o taken.jpg"),
     *(b'{"image": "x.jpg"}.jpg', b"*[1].jpg", b"\xff.jpg", b"::error::x.jpg", b"caf\xc3\xa9 \xe2\x80\xaegpj.jpg"),
 ]
 WRONG = b"tiger cat/::warning::|<b>@all www.example.org `x` [y](z).jpg"
@@ -145,6 +145,17 @@ def test_no_name_runs_anything_or_commands_the_runner(touched: Step, repository:
     assert go == f"::{token}::"
     assert last.startswith("::error ")
     assert all(token not in line for line in spoken)
+
+
+@pytest.mark.exhaustive
+def test_a_name_that_begins_like_a_picture_is_a_name(tmp_path: Path) -> None:
+    git("init", "--quiet", cwd=tmp_path)
+    (tmp_path / "GIF89a.jpg").write_bytes((SAMPLES / "espresso.jpg").read_bytes())
+    git("add", "--all", cwd=tmp_path)
+    git("commit", "--quiet", "--message=only", cwd=tmp_path)
+    done = step(tmp_path, tmp_path / "a", TRUTH="none")
+    assert done.code == 0, done.said
+    assert done.summary.startswith("### camcli: 0 wrong, 0 refused of 1 picture\n")
 
 
 @pytest.mark.exhaustive
