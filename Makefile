@@ -5,7 +5,7 @@ BIN := $(VENV)/bin
 # A test on each core, each on one thread: threads of several processes on the same cores slow each other down.
 PYTEST := OMP_NUM_THREADS=1 $(BIN)/pytest --numprocesses auto --dist worksteal
 
-.PHONY: demo test exhaustive quick lint format bench clean
+.PHONY: demo test exhaustive quick lint format texts dist bench clean
 
 demo: $(VENV)/.installed  ## explain sample_images/ with the bundled model into camcli_out/
 	$(BIN)/camcli explain sample_images/ -o camcli_out
@@ -28,6 +28,17 @@ lint: $(VENV)/.installed-dev
 format: $(VENV)/.installed-dev
 	$(BIN)/ruff format .
 	$(BIN)/ruff check --fix .
+
+texts: $(VENV)/.installed-dev  ## what is made of the code: the manual page and llms.txt
+	$(BIN)/python docs/man.py
+	$(BIN)/python docs/llms.py
+
+dist: $(VENV)/.installed-dev  ## the wheel and the source distribution in dist/, checked, and the wheel tried where no checkout is
+	rm -rf dist
+	$(BIN)/python -m build --no-isolation
+	$(BIN)/twine check --strict dist/*
+	$(BIN)/check-wheel-contents dist/*.whl
+	$(BIN)/pytest --exhaustive tests/processes/test_wheel.py
 
 bench: $(VENV)/.installed-dev  ## all of docs/benchmarks.md, side by side in one run: make bench PHOTOS=a/folder/of/jpegs
 	$(BIN)/python benchmarks/report.py --photos $(PHOTOS)

@@ -167,6 +167,20 @@ def test_the_guide_to_the_report_runs(tmp_path: Path) -> None:
 
 
 @pytest.mark.exhaustive
+def test_the_guide_to_pipelines_runs(tmp_path: Path) -> None:
+    """Its gate passes on an espresso, and fails on an espresso that is called a cup."""
+    (script,) = re.findall(r"```sh\n(.*?)```", (ROOT / "docs" / "ci.md").read_text(), re.DOTALL)
+    shutil.copytree(SAMPLES, tmp_path / "sample_images")
+    done = shell(script, tmp_path)
+    assert done.returncode == 0, done.stderr
+    assert (tmp_path / "report.html").is_file()
+    shutil.move(tmp_path / "val", tmp_path / "before")
+    done = shell(script.replace("val/espresso", "val/cup"), tmp_path)
+    assert done.returncode == 1
+    assert done.stderr.splitlines()[-1] == "wrong: val/cup/espresso.jpg"
+
+
+@pytest.mark.exhaustive
 def test_the_guide_to_films_runs(tmp_path: Path) -> None:
     (script,) = re.findall(r"```sh\n(.*?)```", (ROOT / "docs" / "films.md").read_text(), re.DOTALL)
     script = script.replace("pan.gif", f"{tmp_path}/pan.gif").replace("-o ", f"-o {tmp_path}/")

@@ -240,3 +240,12 @@ def test_an_embedded_profile_says_what_the_colours_are() -> None:
 @pytest.mark.parametrize("profile", [b"no profile", b"\0" * 200, _swapped_profile()[:300]])
 def test_a_broken_profile_does_not_cost_the_picture(profile: bytes) -> None:
     assert tuple(_pixel("RGB", (200, 10, 10), profile)) == (200, 10, 10)
+
+
+def test_no_module_beside_the_pictures_is_imported(picture: Callable[..., Path]) -> None:
+    """`python -m` looks for modules in the folder that it is started in, which may be a stranger's."""
+    picture("a.jp2")
+    Path("json.py").write_text("open('taken', 'w')\n")
+    (row,) = run("classify", "a.jp2", "--json").rows
+    assert "error" not in row
+    assert not Path("taken").exists()

@@ -41,7 +41,7 @@ def decoded(
     memory = min(MAX_MEMORY, MEMORY + len(content) + pixels * BYTES_PER_PIXEL)
     request = json.dumps({**asked, "memory": memory}).encode() + b"\n"
     with subprocess.Popen(
-        [sys.executable, "-m", "camcli.inputs.sandbox_child"],
+        [sys.executable, "-P", "-m", "camcli.inputs.sandbox_child"],  # -P: no module of the folder that it runs in
         stdin=subprocess.PIPE,
         stdout=subprocess.PIPE,
         stderr=subprocess.DEVNULL,
