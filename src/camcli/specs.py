@@ -4,11 +4,12 @@ from __future__ import annotations
 
 from dataclasses import dataclass, field
 from pathlib import Path
-from typing import Literal
+from typing import Literal, get_args
 
 from camcli.records import Decoding, Fit, Picture, Sides
 
-COLORMAPS = ("turbo", "jet", "viridis", "inferno", "magma", "plasma", "cividis", "hot", "bone", "gray")
+Colormap = Literal["turbo", "jet", "viridis", "inferno", "magma", "plasma", "cividis", "hot", "bone", "gray"]
+COLORMAPS = get_args(Colormap)
 Norm = Literal["image", "run", "fixed"]
 Fuse = Literal["mean", "max", "product"]
 Augment = Literal["flip", "scale"]
@@ -17,7 +18,12 @@ Precision = Literal["fp32", "bf16", "fp16"]
 # The numbers that can be explained of a class.
 TARGETS = ("logit", "softmax")
 # The kinds of answer that a network may give.
-TASKS = ("classify", "segment", "detect", "watch", "match", "answer", "caption", "act", "liken", "regress", "embed")
+Task = Literal[
+    "classify", "segment", "detect", "watch", "match", "answer", "caption", "act", "liken", "regress", "embed"
+]
+TASKS = get_args(Task)
+# In the order of Pillow's numbers.
+Interpolation = Literal["nearest", "lanczos", "bilinear", "bicubic", "box", "hamming"]
 PictureFormat = Literal["jpg", "png"]
 # The name of the picture that a picture is compared with, among what is bound to it.
 PARTNER = "partner"

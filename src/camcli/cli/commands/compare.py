@@ -10,7 +10,7 @@ import typer
 
 from camcli import methods
 from camcli.cli import console
-from camcli.cli.completion import complete_model
+from camcli.cli.completion import complete_model, complete_weights
 from camcli.cli.flags.computing import ComputeFlags
 from camcli.cli.flags.drawing import ColormapOption, Opacity
 from camcli.cli.flags.model import ModelFlags
@@ -23,7 +23,7 @@ from camcli.cli.problems import Problems
 from camcli.errors import ExitCode, RequestError
 from camcli.machine import process
 from camcli.records import MAX_PIXELS
-from camcli.specs import COLORMAPS, Spec
+from camcli.specs import Spec
 
 DEFAULT_METHODS = ["grad-cam", "hires-cam", "layer-cam", "eigen-cam"]
 
@@ -46,6 +46,7 @@ WeightFiles = Annotated[
         "-w",
         metavar="FILE",
         help="Weights, repeatable: of each --model in turn, or several of one.",
+        autocompletion=complete_weights,
         show_default=False,
         rich_help_panel=MODEL,
     ),
@@ -110,8 +111,6 @@ def compare(
     problems.catch(lambda: pairs.extend(_pairs(model, weights)))
     networks = [problems.of_model(replace(flags, model=named, weights=file)) for named, file in pairs]
     problems.of_pictures(pictured)
-    problems.of_computing(computed)
-    problems.choice("--colormap", colormap, COLORMAPS)
     problems.of_sheet(output)
     problems.raise_any()
     specs = [

@@ -28,7 +28,7 @@ from camcli.cli.problems import Problems
 from camcli.errors import ExitCode
 from camcli.machine import process
 from camcli.records import Picture
-from camcli.specs import COLORMAPS, Augment, Fuse, Norm, OutputSpec, PictureFormat, Sanity, Spec
+from camcli.specs import Augment, OutputSpec, Spec
 
 
 @console.guarded
@@ -75,15 +75,8 @@ def explain(
     problems.of_asked(asked, method or ())
     pictures = problems.listed("--save", None if save == "none" else save, SAVED)
     augments = problems.listed("--augment", augment, get_args(Augment))
-    if sanity is not None:
-        problems.choice("--sanity", sanity, get_args(Sanity))
-    if fuse is not None:
-        problems.choice("--fuse", fuse, get_args(Fuse))
     problems.of_pictures(pictured)
-    problems.choice("--colormap", colormap, COLORMAPS)
-    problems.choice("--norm", norm, get_args(Norm))
-    problems.choice("--format", format, get_args(PictureFormat))
-    problems.of_flow(computed, flow)
+    problems.of_flow(flow)
     if norm == "run" and (flow.shard or flow.engine != "local"):
         problems.add("--norm run needs all of the run in one process: give --norm fixed its value with --norm-max")
     if (norm == "fixed") != (norm_max is not None):
@@ -108,11 +101,11 @@ def explain(
         **asked.for_spec(),
         methods=methods.asked(method) if method else None,
         layers=tuple(layer or ()),
-        fuse=cast(Fuse | None, fuse),
+        fuse=fuse,
         augment=augments,
         eigen_smooth=eigen_smooth,
         neurons=neurons,
-        sanity=cast(Sanity | None, sanity),
+        sanity=sanity,
         **pictured.for_spec(),
         top=top,
         **computed.for_spec(),
@@ -123,10 +116,10 @@ def explain(
         pictures=cast(tuple[Picture, ...], pictures),
         colormap=colormap,
         opacity=opacity,
-        norm=cast(Norm, norm),
+        norm=norm,
         norm_max=norm_max,
         max_side=max_side,
-        format=cast(PictureFormat, format),
+        format=format,
         durable=journaled,
     )
     from camcli.cli.running import run
@@ -152,7 +145,7 @@ def classify(
     problems = Problems()
     given = problems.of_model(flags)
     problems.of_pictures(pictured)
-    problems.of_flow(computed, flow)
+    problems.of_flow(flow)
     problems.of_true_class(class_)
     problems.raise_any()
     spec = Spec(

@@ -7,10 +7,10 @@ from typing import Annotated, get_args
 import typer
 
 from camcli.cli import destinations
-from camcli.cli.completion import offer
+from camcli.cli.completion import complete_list
 from camcli.cli.flags.panels import OUT
 from camcli.records import Picture
-from camcli.specs import COLORMAPS, Norm
+from camcli.specs import COLORMAPS, Colormap, Norm, PictureFormat
 
 # The neurons' strip comes with --neurons.
 SAVED = tuple(kind for kind in get_args(Picture) if kind != "neurons")
@@ -34,18 +34,17 @@ Save = Annotated[
         "--save",
         metavar="KINDS",
         help=f"Kinds of files to write, by comma: {', '.join(SAVED)}; or none.",
-        autocompletion=offer(SAVED),
+        autocompletion=complete_list(SAVED),
         rich_help_panel=OUT,
     ),
 ]
 
 ColormapOption = Annotated[
-    str,
+    Colormap,
     typer.Option(
         "--colormap",
         metavar="NAME",
         help=f"Colours of the map: {', '.join(COLORMAPS)}.",
-        autocompletion=offer(COLORMAPS),
         rich_help_panel=OUT,
     ),
 ]
@@ -58,12 +57,11 @@ Opacity = Annotated[
 ]
 
 NormOption = Annotated[
-    str,
+    Norm,
     typer.Option(
         "--norm",
         metavar="image|run|fixed",
         help="End of the colour scale: each image's own maximum, the run's, or --norm-max (fixed).",
-        autocompletion=offer(get_args(Norm)),
         rich_help_panel=OUT,
     ),
 ]
@@ -87,7 +85,7 @@ MaxSide = Annotated[
 ]
 
 Format = Annotated[
-    str,
+    PictureFormat,
     typer.Option(
         "--format", metavar="jpg|png", help="Format of the overlays and panels in the folder.", rich_help_panel=OUT
     ),
