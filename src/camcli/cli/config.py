@@ -125,8 +125,10 @@ def places(ctx: typer.Context) -> list[Place]:
         return [place]
     found: list[Place] = []
     for path, is_foreign in _candidates():
-        read = not any(place.tables is not None for place in found)
-        found.append(_place(path, foreign=is_foreign) if read else Place(path, "not read: another one holds"))
+        if not any(place.tables is not None for place in found):
+            found.append(_place(path, foreign=is_foreign))
+        elif _is_there(path):
+            found.append(Place(path, "not read: another one holds"))
     return found
 
 
@@ -146,10 +148,14 @@ def _candidates() -> Iterator[tuple[str, bool]]:
     yield users_file(), False
 
 
+def _is_there(path: str) -> bool:
+    return os.path.isfile(path)  # noqa: PTH113  says no where a Path would raise
+
+
 def _place(path: str, *, foreign: bool) -> Place:
     import tomllib
 
-    if not os.path.isfile(path):  # noqa: PTH113  says no where a Path would raise
+    if not _is_there(path):
         return Place(path, "not there")
     try:
         content = Path(path).read_bytes()
