@@ -40,8 +40,13 @@ def _tenth_of(item: pytest.Item) -> int:
 
 @pytest.fixture(autouse=True)
 def _in_empty_folder(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
-    """Each test starts in a folder of its own, so that default outputs land there; downloads have nowhere to go."""
+    """Each test starts in a folder of its own, so that default outputs land there; downloads have nowhere to go, and
+    what the user of this machine has set is not seen."""
     monkeypatch.chdir(tmp_path)
+    for name in ("XDG_CONFIG_HOME", "APPDATA"):
+        monkeypatch.setenv(name, str(tmp_path / "user-config"))
+    for name in [name for name in os.environ if name.startswith("CAMCLI_") and name != _TENTH]:
+        monkeypatch.delenv(name)
     monkeypatch.setenv("TORCH_HOME", str(tmp_path / "torch-home"))
 
 

@@ -4,14 +4,15 @@ from __future__ import annotations
 
 from dataclasses import dataclass, field
 from pathlib import Path
-from typing import Literal
+from typing import Literal, get_args
 
 from camcli.records import Decoding, Fit, Picture, Sides
 
-COLORMAPS = ("turbo", "jet", "viridis", "inferno", "magma", "plasma", "cividis", "hot", "bone", "gray")
+Colormap = Literal["turbo", "jet", "viridis", "inferno", "magma", "plasma", "cividis", "hot", "bone", "gray"]
+COLORMAPS = get_args(Colormap)
 # The look of the pictures, and the colours and the opacity that go with it.
 Look = Literal["graded", "classic"]
-COLORMAP_OF: dict[Look, str] = {"graded": "inferno", "classic": "turbo"}
+COLORMAP_OF: dict[Look, Colormap] = {"graded": "inferno", "classic": "turbo"}
 OPACITY_OF: dict[Look, float] = {"graded": 0.65, "classic": 0.5}
 Norm = Literal["image", "run", "fixed"]
 Fuse = Literal["mean", "max", "product"]
@@ -21,7 +22,12 @@ Precision = Literal["fp32", "bf16", "fp16"]
 # The numbers that can be explained of a class.
 TARGETS = ("logit", "softmax")
 # The kinds of answer that a network may give.
-TASKS = ("classify", "segment", "detect", "watch", "match", "answer", "caption", "act", "liken", "regress", "embed")
+Task = Literal[
+    "classify", "segment", "detect", "watch", "match", "answer", "caption", "act", "liken", "regress", "embed"
+]
+TASKS = get_args(Task)
+# In the order of Pillow's numbers.
+Interpolation = Literal["nearest", "lanczos", "bilinear", "bicubic", "box", "hamming"]
 PictureFormat = Literal["jpg", "png"]
 # The name of the picture that a picture is compared with, among what is bound to it.
 PARTNER = "partner"
@@ -147,7 +153,7 @@ class OutputSpec:
     file: str | None = None
     pictures: tuple[Picture, ...] = field(default=("overlay",))
     style: Look = "graded"
-    colormap: str | None = None
+    colormap: Colormap | None = None
     opacity: float | None = None
     legend: bool = False
     font: str | None = None

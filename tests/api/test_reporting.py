@@ -45,7 +45,7 @@ def test_a_page_of_answers_has_the_cards_of_the_commands() -> None:
     assert python["cards"] == shell["cards"]
     # No command makes them again: none is told.
     (told,), (said,) = shell["runs"], python["runs"]
-    assert told.pop("flags").startswith("camcli explain")
+    assert told.pop("flags").startswith("camcli --no-config explain")
     assert said == told
 
 

@@ -353,7 +353,7 @@ def test_options_do_what_torchvisions_preset_does(weights: Path) -> None:
         (["--std", "1,,2"], "'1,,2' is not a list of numbers"),
         (["--mean", "nan"], "'nan' is not a list of numbers"),
         (["--std", "0"], "std must be above 0"),
-        (["--interpolation", "cubic"], "interpolation must be one of nearest, lanczos, bilinear, bicubic"),
+        (["--interpolation", "cubic"], "--interpolation 'cubic' is none of nearest, lanczos, bilinear, bicubic"),
         (["--resize", "64", "--crop", "80"], "crop 80 is larger than resize 64"),
         (["--crop", "5000"], "crop must be a whole number from 1 to 4096"),
         (["--weights-key", "ema", "-w", "none"], "--weights-key goes with --weights FILE"),

@@ -69,8 +69,16 @@ def test_a_wrong_request_is_refused_before_anything_runs(flags: list[str], said:
 
 
 def test_all_wrong_flags_are_named_at_once() -> None:
-    line = refused(2, "explain", PHOTO, "-m", "resnet5", "-M", "gradcm", "--fit", "stretch")
-    assert all(part in line for part in ("resnet5", "gradcm", "stretch"))
+    line = refused(2, "explain", PHOTO, "-m", "resnet5", "-M", "gradcm", "--white", "-1")
+    assert all(part in line for part in ("resnet5", "gradcm", "--white -1"))
+
+
+def test_all_values_that_are_none_of_an_option_are_named_at_once_with_its_choices() -> None:
+    line = refused(2, "explain", PHOTO, "--fit", "stretch", "--norm", "none", "-b", "many", "--opacity", "3")
+    assert "--fit 'stretch' is none of crop, squash, pad, full, whole; " in line
+    assert "--norm 'none' is none of image, run, fixed" in line
+    assert "--batch-size 'many': " in line
+    assert "--opacity '3': " in line
 
 
 @pytest.mark.parametrize(
@@ -166,11 +174,20 @@ def test_classify_takes_no_class_but_the_folders(given: str) -> None:
     assert "`camcli explain` takes any class" in line
 
 
-def test_flags_that_typer_checks() -> None:
-    assert run("explain", PHOTO, "--no-such-flag").code == 2
-    assert run("explain", PHOTO, "--opacity", "3").code == 2
-    assert run("explain").code == 2
-    assert run("nonsense").code == 2
+@pytest.mark.parametrize(
+    ("arguments", "said"),
+    [
+        (("explain", PHOTO, "--no-such-flag"), "error: no such option: --no-such-flag"),
+        (("explain", PHOTO, "--contrast", "cat"), "error: option '--contrast' requires 2 arguments"),
+        (("explain",), "error: INPUTS is missing: see `camcli explain --help`"),
+        (("models", "a", "b"), "error: got unexpected extra argument"),
+        (("nonsense",), "error: no such command 'nonsense'"),
+        (("--nonsense",), "error: no such option: --nonsense"),
+        (("explain", "--norm", "a\nb\x1b[2J", PHOTO), "error: --norm 'a\\nb\\x1b[2J' is none of image, run, fixed"),
+    ],
+)
+def test_what_typer_refuses_is_one_line_too(arguments: tuple[object, ...], said: str) -> None:
+    assert said in refused(2, *arguments)
 
 
 @pytest.mark.parametrize("method", ["guided-backprop", "guided-grad-cam", "deconvnet"])

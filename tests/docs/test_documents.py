@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import json
 import os
 import re
 import shutil
@@ -18,7 +19,7 @@ from shell import ROOT, SAMPLES, run
 from terminals import bare, terminal
 
 from camcli import cli, methods
-from camcli.cli import styled
+from camcli.cli import foreign, styled
 from camcli.errors import ExitCode
 from camcli.tasks.caption import Caption
 from camcli.tasks.classify import Classify
@@ -178,6 +179,26 @@ def test_the_guide_to_pipelines_runs(tmp_path: Path) -> None:
     done = shell(script.replace("val/espresso", "val/cup"), tmp_path)
     assert done.returncode == 1
     assert done.stderr.splitlines()[-1] == "wrong: val/cup/espresso.jpg"
+
+
+@pytest.mark.exhaustive
+def test_the_guide_to_config_runs(tmp_path: Path) -> None:
+    (script,) = re.findall(r"```sh\n(.*?)```", (ROOT / "docs" / "config.md").read_text(), re.DOTALL)
+    shutil.copytree(SAMPLES, tmp_path / "sample_images")
+    done = shell(script, tmp_path)
+    assert done.returncode == 0, done.stderr
+    assert f'explain\tcontrast\t["tiger cat", "Egyptian cat"]\t{tmp_path}/camcli.toml [explain]\n' in done.stdout
+    assert f"explain\tbatch-size\t8\t{tmp_path}/camcli.toml\n" in done.stdout
+    assert "hires-cam of 282 tiger cat rather than 285 Egyptian cat" in done.stdout
+    rows = [json.loads(line) for line in (tmp_path / "rows.jsonl").read_text().splitlines()]
+    assert {(row["model"], len(row["top"])) for row in rows} == {("squeezenet1_1", 2)}
+    assert "efficientnet_lite0" in done.stdout
+
+
+def test_the_guide_to_config_names_what_a_folders_file_can_not_say() -> None:
+    guide = (ROOT / "docs" / "config.md").read_text().split("## What a folder's file can't say")[1]
+    for option in (*foreign.WRITTEN, "model", "target", "trust-checkpoint", "model-arg", "ray-address", "overwrite"):
+        assert f"`{option}`" in guide
 
 
 @pytest.mark.exhaustive

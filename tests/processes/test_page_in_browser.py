@@ -282,7 +282,7 @@ def test_the_command_and_the_link_are_copied(classified: Path, show: Open) -> No
     page.get_by_role("button", name="copy").first.click()
     expect(page.get_by_role("button", name="copied")).to_be_visible()
     command = page.evaluate("navigator.clipboard.readText()")
-    assert command.startswith("camcli explain --model net 'photos/001 <img")
+    assert command.startswith("camcli --no-config explain --model net 'photos/001 <img")
 
 
 def test_answers_of_python_show_no_command(tmp_path: Path, show: Open) -> None:

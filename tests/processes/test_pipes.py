@@ -58,36 +58,6 @@ def test_the_probe_would_notice() -> None:
     assert imports_torch(["classes", "efficientnet_lite0", "tabby"])
 
 
-def complete(words: str) -> tuple[bool, list[str]]:
-    """(torch was imported, what the shell is offered) for a command line in the middle of being typed."""
-    environment = {
-        "_CAMCLI_COMPLETE": "complete_bash",
-        "COMP_WORDS": words,
-        "COMP_CWORD": str(len(words.split(" ")) - 1),
-    }
-    done = subprocess.run(
-        [sys.executable, "-X", "importtime", "-m", "camcli"],
-        capture_output=True,
-        text=True,
-        check=False,
-        env=os.environ | environment,
-    )
-    imported = any(line.rsplit("|", 1)[-1].strip() == "torch" for line in done.stderr.splitlines())
-    return imported, done.stdout.split()
-
-
-@pytest.mark.exhaustive
-def test_completion_offers_models_methods_and_layers() -> None:
-    assert complete("camcli explain a.jpg --model resnet1") == (False, ["resnet18", "resnet101", "resnet152"])
-    assert complete("camcli layers vgg16") == (False, ["vgg16", "vgg16_bn"])
-    imported, offered = complete("camcli explain a.jpg --method guided")
-    assert (imported, sorted(offered)) == (False, ["guided-backprop", "guided-grad-cam"])
-    # Layer names are only known once the network is built.
-    assert complete("camcli explain a.jpg --model alexnet --layer features.1")[1] == [
-        *("features.1", "features.10", "features.11", "features.12")
-    ]
-
-
 @pytest.mark.exhaustive
 def test_the_first_row_comes_before_the_list_ends(picture: Picture) -> None:
     """The writer stays open and has sent two batches: the answers to the first are there."""

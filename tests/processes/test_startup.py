@@ -27,7 +27,9 @@ def imported(*arguments: str, of: tuple[str, ...]) -> set[str]:
     return set(done.stderr.splitlines()[-1].split())
 
 
-@pytest.mark.parametrize("command", ["--help", "--version", "explain --help", "methods", "models", "bench --help"])
+@pytest.mark.parametrize(
+    "command", ["--help", "--version", "explain --help", "methods", "models", "bench --help", "config explain"]
+)
 def test_help_and_listings_import_nothing_heavy(command: str) -> None:
     heavy = ("torch", "torchvision", "numpy", "PIL", "cv2", "ray", "pyarrow", "fsspec")
     assert imported(*command.split(), of=heavy) == set()

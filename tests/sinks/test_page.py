@@ -275,7 +275,7 @@ def test_classify_has_cards_without_maps() -> None:
     page = data_of(Path("page.html"))
     assert page["cards"][0]["top"] == outcome.rows[0]["top"]
     assert page["cards"][0]["explanations"] == []
-    assert page["runs"][0]["flags"].startswith("camcli classify")
+    assert page["runs"][0]["flags"].startswith("camcli --no-config classify")
 
 
 def test_regions_are_read_back_from_rows_and_outlined() -> None:

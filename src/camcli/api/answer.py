@@ -24,7 +24,7 @@ from camcli.maps import locating, moments
 from camcli.records import Attribution, Explained, Row
 from camcli.sinks import as_row, dump, write_picture
 from camcli.sinks.encoding import encoded, npz
-from camcli.specs import Look, OutputSpec
+from camcli.specs import Colormap, Look, OutputSpec
 from camcli.storage.writing import put
 
 Drawn = Literal["overlay", "heatmap", "panel"]
@@ -100,7 +100,7 @@ class Explanation:
         self,
         *,
         style: Look = "graded",
-        colormap: str | None = None,
+        colormap: Colormap | None = None,
         opacity: float | None = None,
         top: float | None = None,
         max_side: int | None = None,
@@ -115,7 +115,9 @@ class Explanation:
         asked = OutputSpec(style=style, colormap=colormap, opacity=opacity, max_side=max_side, legend=legend)
         return Image.fromarray(self._drawn("overlay", Style.of(asked, top)))
 
-    def heatmap(self, *, style: Look = "graded", colormap: str | None = None, top: float | None = None) -> Image.Image:
+    def heatmap(
+        self, *, style: Look = "graded", colormap: Colormap | None = None, top: float | None = None
+    ) -> Image.Image:
         """The map alone (RGBA), transparent outside the view."""
         return Image.fromarray(self._drawn("heatmap", Style.of(OutputSpec(style=style, colormap=colormap), top)))
 
@@ -123,7 +125,7 @@ class Explanation:
         self,
         *,
         style: Look = "graded",
-        colormap: str | None = None,
+        colormap: Colormap | None = None,
         opacity: float | None = None,
         max_side: int | None = None,
         legend: bool = False,
@@ -222,7 +224,7 @@ class Answer:
         self,
         *,
         style: Look = "graded",
-        colormap: str | None = None,
+        colormap: Colormap | None = None,
         opacity: float | None = None,
         top: float | None = None,
         max_side: int | None = None,
@@ -233,7 +235,9 @@ class Answer:
             style=style, colormap=colormap, opacity=opacity, top=top, max_side=max_side, legend=legend
         )
 
-    def heatmap(self, *, style: Look = "graded", colormap: str | None = None, top: float | None = None) -> Image.Image:
+    def heatmap(
+        self, *, style: Look = "graded", colormap: Colormap | None = None, top: float | None = None
+    ) -> Image.Image:
         """See `Explanation.heatmap`."""
         return self.explanation.heatmap(style=style, colormap=colormap, top=top)
 
@@ -241,7 +245,7 @@ class Answer:
         self,
         *,
         style: Look = "graded",
-        colormap: str | None = None,
+        colormap: Colormap | None = None,
         opacity: float | None = None,
         max_side: int | None = None,
         legend: bool = False,

@@ -12,20 +12,31 @@ from typer.core import TyperGroup
 
 from camcli._version import __version__
 from camcli.cli import console
-from camcli.cli.commands import bench, compare, doctor, explain, inspect, listings, page, verify
-from camcli.cli.help import Command
-from camcli.errors import ExitCode
+from camcli.cli.command import Command, UsageError, of_usage, refuse
+from camcli.cli.commands import bench, compare, doctor, explain, inspect, listings, page, settings, verify
 
 
 class _Commands(TyperGroup):
     """The commands. If a picture is named in the place of one, a message says which command is meant."""
 
+    def parse_args(self, ctx: Any, args: list[str]) -> Any:
+        """Parse as Typer does; say in one line what is wrong."""
+        asks_nothing = not args
+        try:
+            return super().parse_args(ctx, args)
+        except UsageError as error:
+            if asks_nothing:  # then it is the help
+                raise
+            return refuse(ctx, [of_usage(error)])
+
     def resolve_command(self, ctx: Any, args: list[str]) -> Any:
         """Resolve a command as Typer does; refuse a picture in its place."""
         if args[0] not in self.list_commands(ctx) and _is_input(args[0]) and not ctx.resilient_parsing:
-            console.say(f"error: {args[0]} is no command: type `camcli explain {shlex.join(args)}`")
-            ctx.exit(int(ExitCode.REQUEST))
-        return super().resolve_command(ctx, args)
+            refuse(ctx, [f"{args[0]} is no command: type `camcli explain {shlex.join(args)}`"])
+        try:
+            return super().resolve_command(ctx, args)
+        except UsageError as error:
+            return refuse(ctx, [of_usage(error)])
 
 
 def _is_input(name: str) -> bool:
@@ -59,6 +70,7 @@ app.command("models", cls=Command)(listings.models)
 app.command("layers", cls=Command)(listings.layers)
 app.command("classes", cls=Command)(listings.classes)
 app.command("methods", cls=Command)(listings.methods)
+app.command("config", cls=Command)(settings.config)
 app.command("doctor", cls=Command)(doctor.doctor)
 
 
@@ -72,6 +84,18 @@ def _version(asked: bool) -> None:
 def _root(
     version: Annotated[
         bool, typer.Option("--version", help="Print the version.", callback=_version, is_eager=True)
+    ] = False,
+    config: Annotated[
+        str | None,
+        typer.Option(
+            "--config",
+            metavar="FILE",
+            help="Config file to take in place of those that are looked for; also CAMCLI_CONFIG.",
+            show_default=False,
+        ),
+    ] = None,
+    no_config: Annotated[
+        bool, typer.Option("--no-config", help="Take no config file and no CAMCLI_* variable.")
     ] = False,
 ) -> None:
     pass

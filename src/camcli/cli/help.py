@@ -17,7 +17,7 @@ _MOST_USED = (
 _MANY = 20
 
 
-class Command(TyperCommand):
+class Paneled(TyperCommand):
     """A command whose most used options are in a panel of their own, if it has many, and `--help` among those of the
     run."""
 

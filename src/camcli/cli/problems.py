@@ -9,22 +9,20 @@ import sys
 from collections.abc import Callable, Iterable, Sequence
 from functools import partial
 from pathlib import Path
-from typing import Any, get_args
+from typing import Any
 
 from camcli import methods, models
 from camcli.cli import destinations
-from camcli.cli.flags.computing import ComputeFlags
 from camcli.cli.flags.model import ModelFlags
 from camcli.cli.flags.pictures import PictureFlags
 from camcli.cli.flags.question import TargetFlags
-from camcli.cli.flags.run import ENGINES, RunFlags, shard_numbers
+from camcli.cli.flags.run import RunFlags, shard_numbers
 from camcli.drawing import lettering
 from camcli.errors import RequestError
 from camcli.inputs.stills import at
 from camcli.models import presets
 from camcli.questions import conflicts
-from camcli.records import Fit
-from camcli.specs import COLORMAPS, TASKS, Look, Precision, Spec
+from camcli.specs import Spec
 from camcli.storage import uris
 
 
@@ -37,15 +35,12 @@ class Problems:
     def add(self, problem: str) -> None:
         self._found.append(problem)
 
-    def choice(self, flag: str, given: str, choices: Sequence[str]) -> None:
-        if given not in choices:
-            self.add(f"{flag} {given!r} is none of {', '.join(choices)}")
-
     def listed(self, flag: str, given: str | None, choices: Sequence[str]) -> tuple[str, ...]:
         """The parts of `given` between commas, each checked."""
         parts = tuple(part.strip() for part in given.split(",")) if given else ()
         for part in parts:
-            self.choice(flag, part, choices)
+            if part not in choices:
+                self.add(f"{flag} {part!r} is none of {', '.join(choices)}")
         return parts
 
     def catch(self, check: Callable[[], object]) -> None:
@@ -62,16 +57,12 @@ class Problems:
             path = getattr(flags, name)
             if path is not None and (name, path) != ("preset", presets.NONE) and not os.path.exists(path):
                 self.add(f"--{name} {path}: no such file")
-        if flags.task is not None:
-            self.choice("--task", flags.task, TASKS)
         given: dict[str, Any] = {}
         self.catch(lambda: given.update(flags.for_spec()))
         return given
 
     def of_pictures(self, pictured: PictureFlags) -> None:
         """Check how a picture becomes the view."""
-        if pictured.fit is not None:
-            self.choice("--fit", pictured.fit, get_args(Fit))
         if pictured.white is not None and not 0 < pictured.white < math.inf:
             self.add(f"--white {pictured.white:g}: a number above 0")
         self.catch(pictured.for_spec)
@@ -86,11 +77,8 @@ class Problems:
                 self.catch(partial(methods.get, name))
         self.catch(lambda: conflicts.check_targets(Spec(**asked.for_spec())))
 
-    def of_look(self, style: str, colormap: str | None, font: str | None) -> None:
-        """Check how pictures are drawn."""
-        self.choice("--style", style, get_args(Look))
-        if colormap is not None:
-            self.choice("--colormap", colormap, COLORMAPS)
+    def of_font(self, font: str | None) -> None:
+        """Check `--font`."""
         if font is not None:
             self.catch(partial(lettering.check, font))
 
@@ -103,14 +91,8 @@ class Problems:
                     "class that a picture's folder names, is compared with them. `camcli explain` takes any class"
                 )
 
-    def of_computing(self, computed: ComputeFlags) -> None:
-        """Check how it is computed."""
-        self.choice("--precision", computed.precision, get_args(Precision))
-
-    def of_flow(self, computed: ComputeFlags, flow: RunFlags) -> None:
-        """Check how it is computed, where, and where rows go."""
-        self.of_computing(computed)
-        self.choice("--engine", flow.engine, ENGINES)
+    def of_flow(self, flow: RunFlags) -> None:
+        """Check where it is computed, and where rows go."""
         if flow.shard is not None:
             self.catch(partial(shard_numbers, flow.shard))
         if flow.results is not None:

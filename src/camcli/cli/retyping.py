@@ -24,7 +24,8 @@ def described(row: Row) -> dict[str, str]:
     spec = row["provenance"]["spec"]
     command = "classify" if spec.get("methods") == [] or spec.get("methods") == () else "explain"
     return {
-        "flags": shlex.join(["camcli", command, *_flags(spec)]),
+        # A file of settings must not change what is not typed.
+        "flags": shlex.join(["camcli", "--no-config", command, *_flags(spec)]),
         "typed": " ".join([_input(row), *_own(row)]),
     }
 

@@ -25,6 +25,7 @@ HF = "hf:"
 OPEN_CLIP = "open_clip:"
 # And files of ultralytics' with this.
 ULTRALYTICS = "ultralytics:"
+LIBRARIES = (TIMM, HF, OPEN_CLIP, ULTRALYTICS)
 # torchvision's sub-packages whose models are explained, by task; and what the others hold.
 TASKS = {"segmentation": "segment", "detection": "detect", "video": "watch"}
 _KINDS = {"optical_flow": "an optical flow model"}
@@ -80,8 +81,27 @@ def kind_of_other(name: str) -> str | None:
 
 def is_in_timm(name: str) -> bool:
     """True if the installed timm has a model of that name, with or without a tag; timm is not imported."""
-    bare = name.partition(".")[0]
-    return any(bare in _REGISTERED.findall(file.read_text(encoding="utf-8")) for file in _sources("timm", "*.py"))
+    return name.partition(".")[0] in names_in(TIMM)
+
+
+def names_in(library: str) -> list[str]:
+    """The names of timm's or open_clip's models, without tags, none if it is not installed; it is not imported."""
+    if library == OPEN_CLIP:
+        spec = find_spec("open_clip")
+        folder = Path(spec.origin).parent / "model_configs" if spec and spec.origin else None
+        return sorted(file.stem for file in folder.glob("*.json")) if folder else []
+    found = (_REGISTERED.findall(file.read_text(encoding="utf-8")) for file in _sources("timm", "*.py"))
+    return sorted({name for names in found for name in names})
+
+
+@cache
+def categories() -> tuple[str, ...]:
+    """The classes of the classifiers' own weights, by id, read off torchvision's source."""
+    for file in _sources("torchvision", "_meta.py"):
+        for node in ast.parse(file.read_text(encoding="utf-8")).body:
+            if isinstance(node, ast.Assign) and ast.unparse(node.targets[0]) == "_IMAGENET_CATEGORIES":
+                return tuple(ast.literal_eval(node.value))
+    return ()
 
 
 def _sources(package: str, pattern: str) -> list[Path]:
@@ -116,7 +136,7 @@ def is_ultralytics(name: str) -> bool:
 
 def is_user_code(name: str) -> bool:
     """True if the name is `module:factory` or `file.py:factory`."""
-    return ":" in name and not name.startswith((TIMM, HF, OPEN_CLIP, ULTRALYTICS))
+    return ":" in name and not name.startswith(LIBRARIES)
 
 
 def _registered(tree: ast.Module, family: str) -> list[Entry]:

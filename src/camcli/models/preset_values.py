@@ -8,9 +8,10 @@ from __future__ import annotations
 import sys
 from collections.abc import Callable
 from reprlib import repr as shown
-from typing import Any
+from typing import Any, get_args
 
 from camcli.records import Sides, both
+from camcli.specs import Interpolation
 
 MAX_SIDE = 4096
 # The largest mean, the largest std, and the largest factor that a small std makes.
@@ -27,7 +28,7 @@ HUGGING_FACE = (
 UNDERSTOOD = OURS + TIMM + HUGGING_FACE
 # In a file that may be any tool's a side below this is a switch or a count.
 LEAST_SIDE = 8
-INTERPOLATIONS = ("nearest", "lanczos", "bilinear", "bicubic", "box", "hamming")  # Pillow's numbers, from 0
+INTERPOLATIONS = get_args(Interpolation)
 
 
 class WordError(ValueError):

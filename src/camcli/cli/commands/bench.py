@@ -60,7 +60,6 @@ def bench(
     problems.of_asked(asked, method or ())
     pictures = problems.listed("--save", None if save == "none" else save, SAVED)
     problems.of_pictures(pictured)
-    problems.of_computing(computed)
     problems.raise_any()
     spec = Spec(
         **given,

@@ -4,13 +4,13 @@ from __future__ import annotations
 
 from collections.abc import Sequence
 from dataclasses import replace
-from typing import Annotated, cast
+from typing import Annotated
 
 import typer
 
 from camcli import methods
 from camcli.cli import console
-from camcli.cli.completion import complete_model
+from camcli.cli.completion import complete_model, complete_weights
 from camcli.cli.flags.computing import ComputeFlags
 from camcli.cli.flags.drawing import ColormapOption, FontOption, Legend, Opacity, StyleOption
 from camcli.cli.flags.model import ModelFlags
@@ -23,7 +23,7 @@ from camcli.cli.problems import Problems
 from camcli.errors import ExitCode, RequestError
 from camcli.machine import process
 from camcli.records import MAX_PIXELS
-from camcli.specs import Look, OutputSpec, Spec
+from camcli.specs import OutputSpec, Spec
 
 DEFAULT_METHODS = ["grad-cam", "hires-cam", "layer-cam", "eigen-cam"]
 
@@ -46,6 +46,7 @@ WeightFiles = Annotated[
         "-w",
         metavar="FILE",
         help="Weights, repeatable: of each --model in turn, or several of one.",
+        autocompletion=complete_weights,
         show_default=False,
         rich_help_panel=MODEL,
     ),
@@ -113,8 +114,7 @@ def compare(
     problems.catch(lambda: pairs.extend(_pairs(model, weights)))
     networks = [problems.of_model(replace(flags, model=named, weights=file)) for named, file in pairs]
     problems.of_pictures(pictured)
-    problems.of_computing(computed)
-    problems.of_look(style, colormap, font)
+    problems.of_font(font)
     problems.of_sheet(output)
     problems.raise_any()
     specs = [
@@ -131,9 +131,7 @@ def compare(
     from camcli.cli.sheets import Sheet, draw
     from camcli.drawing.styles import Style
 
-    drawn = OutputSpec(
-        style=cast(Look, style), colormap=colormap, opacity=opacity, legend=legend, font=font, max_side=max_side
-    )
+    drawn = OutputSpec(style=style, colormap=colormap, opacity=opacity, legend=legend, font=font, max_side=max_side)
     return draw(
         inputs, specs, Sheet(output, Style.of(drawn), columns), computed, max_pixels=max_pixels, json=json, quiet=quiet
     )

@@ -41,7 +41,7 @@ from camcli.cli.problems import Problems
 from camcli.errors import ExitCode
 from camcli.machine import process
 from camcli.records import Picture
-from camcli.specs import Augment, Fuse, Look, Norm, OutputSpec, PictureFormat, Sanity, Spec
+from camcli.specs import Augment, OutputSpec, Spec
 
 
 @console.guarded
@@ -91,15 +91,9 @@ def explain(
     problems.of_asked(asked, method or ())
     pictures = problems.listed("--save", None if save == "none" else save, SAVED)
     augments = problems.listed("--augment", augment, get_args(Augment))
-    if sanity is not None:
-        problems.choice("--sanity", sanity, get_args(Sanity))
-    if fuse is not None:
-        problems.choice("--fuse", fuse, get_args(Fuse))
     problems.of_pictures(pictured)
-    problems.of_look(style, colormap, font)
-    problems.choice("--norm", norm, get_args(Norm))
-    problems.choice("--format", format, get_args(PictureFormat))
-    problems.of_flow(computed, flow)
+    problems.of_font(font)
+    problems.of_flow(flow)
     if norm == "run" and (flow.shard or flow.engine != "local"):
         problems.add("--norm run needs all of the run in one process: give --norm fixed its value with --norm-max")
     if (norm == "fixed") != (norm_max is not None):
@@ -124,11 +118,11 @@ def explain(
         **asked.for_spec(),
         methods=methods.asked(method) if method else None,
         layers=tuple(layer or ()),
-        fuse=cast(Fuse | None, fuse),
+        fuse=fuse,
         augment=augments,
         eigen_smooth=eigen_smooth,
         neurons=neurons,
-        sanity=cast(Sanity | None, sanity),
+        sanity=sanity,
         **pictured.for_spec(),
         top=top,
         **computed.for_spec(),
@@ -137,15 +131,15 @@ def explain(
         folder=folder,
         file=file,
         pictures=cast(tuple[Picture, ...], pictures),
-        style=cast(Look, style),
+        style=style,
         colormap=colormap,
         opacity=opacity,
         legend=legend,
         font=font,
-        norm=cast(Norm, norm),
+        norm=norm,
         norm_max=norm_max,
         max_side=max_side,
-        format=cast(PictureFormat, format),
+        format=format,
         durable=journaled,
     )
     from camcli.cli.running import run
@@ -171,7 +165,7 @@ def classify(
     problems = Problems()
     given = problems.of_model(flags)
     problems.of_pictures(pictured)
-    problems.of_flow(computed, flow)
+    problems.of_flow(flow)
     problems.of_true_class(class_)
     problems.raise_any()
     spec = Spec(

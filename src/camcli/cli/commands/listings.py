@@ -12,8 +12,8 @@ from typing import TYPE_CHECKING, Annotated, Any
 import typer
 
 from camcli import methods as methods_
-from camcli.cli import console, report
-from camcli.cli.completion import complete_method, offer
+from camcli.cli import config, console, report
+from camcli.cli.completion import complete_class_name, complete_described_method, complete_model
 from camcli.cli.flags.model import ModelArgument, ModelFlags
 from camcli.cli.flags.run import Debug, Json
 from camcli.cli.flags.spread import spread
@@ -22,7 +22,7 @@ from camcli.errors import RequestError, SetupError
 from camcli.models import Model, catalog, check_name, listing, typed, weights_file, weights_url
 from camcli.network import parts
 from camcli.records import spelled
-from camcli.specs import TASKS, ModelSpec
+from camcli.specs import TASKS, ModelSpec, Task
 
 if TYPE_CHECKING:
     from camcli.layers.trace import Trace
@@ -33,31 +33,33 @@ MethodName = Annotated[
     typer.Argument(
         metavar="NAME",
         help="Method to describe in full.",
-        autocompletion=complete_method,
+        autocompletion=complete_described_method,
         show_default=False,
     ),
 ]
 TaskOption = Annotated[
-    str | None,
+    Task | None,
     typer.Option(
         "--task",
         metavar="NAME",
         help=f"List only models with this kind of answer: {', '.join(TASKS)}.",
-        autocompletion=offer(TASKS),
         show_default=False,
     ),
 ]
-Pattern = Annotated[str, typer.Argument(metavar="PATTERN", help="Name or wildcard, such as 'res*' or 'timm:conv*'.")]
+Pattern = Annotated[
+    str,
+    typer.Argument(
+        metavar="PATTERN",
+        help="Name or wildcard, such as 'res*' or 'timm:conv*'.",
+        autocompletion=complete_model,
+    ),
+]
 
 
 @console.guarded
 def models(pattern: Pattern = "*", task: TaskOption = None, json: Json = False, debug: Debug = False) -> None:
     """List the models that can be asked for by name, and their weights; timm's with 'timm:*', open_clip's with
     'open_clip:*'."""
-    problems = Problems()
-    if task is not None:
-        problems.choice("--task", task, TASKS)
-    problems.raise_any()
     found = listing(pattern)
     if found is None:
         found = [entry for entry in catalog.entries().values() if fnmatchcase(entry.name, pattern.lower())]
@@ -79,6 +81,7 @@ def models(pattern: Pattern = "*", task: TaskOption = None, json: Json = False, 
 @console.guarded
 @spread
 def layers(
+    context: typer.Context,
     flags: ModelFlags,
     name: ModelArgument = None,
     json: Json = False,
@@ -89,7 +92,7 @@ def layers(
     Weights are not downloaded; a file named with --weights is read, because it
     says what the network is.
     """
-    spec = _spec(name, flags)
+    spec = _spec(context, name, flags)
     import torch
 
     from camcli.layers.choosing import resolve
@@ -192,10 +195,17 @@ NEEDS = {
 @console.guarded
 @spread
 def classes(
+    context: typer.Context,
     flags: ModelFlags,
     name: ModelArgument = None,
     query: Annotated[
-        str, typer.Argument(metavar="TEXT", help="List only classes whose name contains TEXT.", show_default=False)
+        str,
+        typer.Argument(
+            metavar="TEXT",
+            help="List only classes whose name contains TEXT.",
+            autocompletion=complete_class_name,
+            show_default=False,
+        ),
     ] = "",
     json: Json = False,
     debug: Debug = False,
@@ -207,7 +217,7 @@ def classes(
     """
     if name is not None and not query and _names_the_model(flags, name):
         query, name = name, None
-    spec = _spec(name, flags)
+    spec = _spec(context, name, flags)
     from camcli.questions.classes import matching
 
     labels = _labels(spec)
@@ -234,12 +244,12 @@ def _names_the_model(flags: ModelFlags, word: str) -> bool:
     return False
 
 
-def _spec(name: str | None, flags: ModelFlags) -> ModelSpec:
+def _spec(context: typer.Context, name: str | None, flags: ModelFlags) -> ModelSpec:
     """The model that is named, as an argument or with --model.
 
-    Raises: RequestError: both, or wrong flags.
+    Raises: RequestError: both are typed, or wrong flags.
     """
-    if name is not None and flags.model is not None:
+    if name is not None and flags.model is not None and "model" not in config.in_effect(context):
         raise RequestError(f"{name} and --model {flags.model} are two models: leave one out")
     problems = Problems()
     given = problems.of_model(replace(flags, model=name or flags.model))

@@ -11,6 +11,7 @@ from typing import Annotated, Any
 import typer
 
 from camcli.cli import console
+from camcli.cli.completion import complete_device, complete_model
 from camcli.cli.flags.model import TrustCheckpoint
 from camcli.cli.flags.run import Debug, Json, MaxPixels, Quiet
 from camcli.errors import ExitCode, RequestError
@@ -28,6 +29,7 @@ def verify(
             "-m",
             metavar="NAME",
             help="Rows that name your code run it only if you name it too.",
+            autocompletion=complete_model,
             show_default=False,
         ),
     ] = None,
@@ -54,7 +56,11 @@ def verify(
     device: Annotated[
         str | None,
         typer.Option(
-            "--device", metavar="NAME", help="Device; default: the one that the rows name.", show_default=False
+            "--device",
+            metavar="NAME",
+            help="Device; default: the one that the rows name.",
+            autocompletion=complete_device,
+            show_default=False,
         ),
     ] = None,
     max_pixels: MaxPixels = MAX_PIXELS,

@@ -7,7 +7,6 @@ from typing import Annotated, Any, get_args
 
 import typer
 
-from camcli.cli.completion import offer
 from camcli.specs import Precision
 
 BatchSize = Annotated[
@@ -23,12 +22,11 @@ BatchSize = Annotated[
 ]
 
 PrecisionOption = Annotated[
-    str,
+    Precision,
     typer.Option(
         "--precision",
         metavar="NAME",
         help=f"Precision of all before the layer: {', '.join(get_args(Precision))}. From the layer on it is fp32.",
-        autocompletion=offer(get_args(Precision)),
     ),
 ]
 

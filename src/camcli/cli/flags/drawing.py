@@ -8,10 +8,10 @@ from typing import Annotated, get_args
 import typer
 
 from camcli.cli import destinations
-from camcli.cli.completion import offer
+from camcli.cli.completion import complete_list
 from camcli.cli.flags.panels import OUT
 from camcli.records import Picture
-from camcli.specs import COLORMAP_OF, COLORMAPS, OPACITY_OF, Look, Norm
+from camcli.specs import COLORMAP_OF, COLORMAPS, OPACITY_OF, Colormap, Look, Norm, PictureFormat
 
 
 def _each(defaults: Mapping[Look, object]) -> str:
@@ -41,31 +41,29 @@ Save = Annotated[
         "--save",
         metavar="KINDS",
         help=f"Kinds of files to write, by comma: {', '.join(SAVED)}; or none.",
-        autocompletion=offer(SAVED),
+        autocompletion=complete_list(SAVED),
         rich_help_panel=OUT,
     ),
 ]
 
 StyleOption = Annotated[
-    str,
+    Look,
     typer.Option(
         "--style",
         metavar="graded|classic",
         help="Look of the pictures: opacity that grows with the value, and a line around the strong part (graded), or "
         "one opacity for all of the map, as in the literature (classic).",
-        autocompletion=offer(get_args(Look)),
         rich_help_panel=OUT,
     ),
 ]
 
 ColormapOption = Annotated[
-    str | None,
+    Colormap | None,
     typer.Option(
         "--colormap",
         metavar="NAME",
         help=f"Colours of the map: {', '.join(COLORMAPS)}.",
         show_default=_each(COLORMAP_OF),
-        autocompletion=offer(COLORMAPS),
         rich_help_panel=OUT,
     ),
 ]
@@ -100,12 +98,11 @@ FontOption = Annotated[
 ]
 
 NormOption = Annotated[
-    str,
+    Norm,
     typer.Option(
         "--norm",
         metavar="image|run|fixed",
         help="End of the colour scale: each image's own maximum, the run's, or --norm-max (fixed).",
-        autocompletion=offer(get_args(Norm)),
         rich_help_panel=OUT,
     ),
 ]
@@ -129,7 +126,7 @@ MaxSide = Annotated[
 ]
 
 Format = Annotated[
-    str,
+    PictureFormat,
     typer.Option(
         "--format", metavar="jpg|png", help="Format of the overlays and panels in the folder.", rich_help_panel=OUT
     ),

@@ -5,14 +5,20 @@ from __future__ import annotations
 from collections.abc import Sequence
 from dataclasses import dataclass, fields
 from pathlib import Path
-from typing import Annotated, Any
+from typing import Annotated, Any, get_args
 
 import typer
 
-from camcli.cli.completion import complete_model, offer
+from camcli.cli.completion import (
+    complete_device,
+    complete_model,
+    complete_preset,
+    complete_weights,
+    complete_weights_key,
+)
 from camcli.errors import RequestError
 from camcli.models import labels, presets
-from camcli.specs import TASKS
+from camcli.specs import TASKS, Interpolation, Task
 
 ModelName = Annotated[
     str | None,
@@ -36,6 +42,7 @@ Weights = Annotated[
         metavar="FILE",
         help="Weights: a FILE (.pth, .ckpt, .safetensors, an index of shards), https://URL (#sha256=HEX checks it), "
         "DEFAULT, a name such as IMAGENET1K_V1, or none: random.",
+        autocompletion=complete_weights,
     ),
 ]
 
@@ -55,6 +62,7 @@ WeightsKey = Annotated[
         "--weights-key",
         metavar="KEY",
         help="State dict to take from a FILE that holds several, such as ema.",
+        autocompletion=complete_weights_key,
         show_default=False,
     ),
 ]
@@ -80,6 +88,7 @@ PresetFile = Annotated[
         metavar="FILE",
         help="Preprocessing from a JSON FILE (also read from beside the weights; none: not that): camcli's, timm's, "
         "Hugging Face's.",
+        autocompletion=complete_preset,
         show_default=False,
     ),
 ]
@@ -121,12 +130,13 @@ Std = Annotated[
     ),
 ]
 
-Interpolation = Annotated[
-    str | None,
+InterpolationOption = Annotated[
+    Interpolation | None,
     typer.Option(
         "--interpolation",
         metavar="NAME",
-        help="Resampling filter: bilinear, bicubic, nearest, box, hamming or lanczos.",
+        case_sensitive=False,
+        help=f"Resampling filter: {', '.join(get_args(Interpolation))}.",
         show_default=False,
     ),
 ]
@@ -145,16 +155,23 @@ OutputKey = Annotated[
     ),
 ]
 
-Device = Annotated[str, typer.Option("--device", metavar="NAME", help="Device: auto, cpu, cuda, cuda:1 or mps.")]
+Device = Annotated[
+    str,
+    typer.Option(
+        "--device",
+        metavar="NAME",
+        help="Device: auto, cpu, cuda, cuda:1 or mps.",
+        autocompletion=complete_device,
+    ),
+]
 
 
 TaskOption = Annotated[
-    str | None,
+    Task | None,
     typer.Option(
         "--task",
         metavar="NAME",
         help=f"Kind of answer that the model gives, if its output does not tell: {', '.join(TASKS)}.",
-        autocompletion=offer(TASKS),
         show_default=False,
     ),
 ]
@@ -211,7 +228,7 @@ class ModelFlags:
     crop: Crop = None
     mean: Mean = None
     std: Std = None
-    interpolation: Interpolation = None
+    interpolation: InterpolationOption = None
     multi_label: MultiLabel = False
     output_key: OutputKey = None
     task: TaskOption = None

@@ -7,18 +7,16 @@ from typing import Annotated, Any, get_args
 
 import typer
 
-from camcli.cli.completion import offer
 from camcli.cli.flags.model import pairs
 from camcli.records import Fit
 
 FitOption = Annotated[
-    str | None,
+    Fit | None,
     typer.Option(
         "--fit",
         metavar="HOW",
         help=f"Way from the picture to the view: {', '.join(get_args(Fit))}. Default: crop; full, if the model answers "
         "for places.",
-        autocompletion=offer(get_args(Fit)),
         show_default=False,
     ),
 ]

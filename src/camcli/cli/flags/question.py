@@ -8,10 +8,18 @@ from typing import Annotated, Any, get_args
 
 import typer
 
-from camcli.cli.completion import complete_layer, complete_method, offer
+from camcli.cli.completion import (
+    complete_class,
+    complete_class_name,
+    complete_layer,
+    complete_list,
+    complete_method,
+    complete_quantity,
+    complete_target,
+)
 from camcli.cli.flags.panels import WHAT
 from camcli.errors import RequestError
-from camcli.specs import Fuse, Sanity
+from camcli.specs import Augment, Fuse, Sanity
 
 Methods = Annotated[
     list[str] | None,
@@ -35,6 +43,7 @@ Classes = Annotated[
         metavar="CLASS",
         help="Class to explain, repeatable: id, name, part of a name, top1, topN (the N best), or folder: the class "
         "that the picture's folder names; id:2 or name:2 if a name is a number. See `camcli classes`.",
+        autocompletion=complete_class,
     ),
 ]
 
@@ -45,6 +54,7 @@ TrueClass = Annotated[
         "-c",
         metavar="folder",
         help="Take the class that each picture's folder names for its true one: rows say truth and correct.",
+        autocompletion=complete_list(("folder",)),
         show_default=False,
     ),
 ]
@@ -56,7 +66,13 @@ Counterfactual = Annotated[
 
 Contrast = Annotated[
     tuple[str, str] | None,
-    typer.Option("--contrast", metavar="A B", help="Show what speaks for class A rather than B.", show_default=False),
+    typer.Option(
+        "--contrast",
+        metavar="A B",
+        help="Show what speaks for class A rather than B.",
+        autocompletion=complete_class_name,
+        show_default=False,
+    ),
 ]
 
 TargetOption = Annotated[
@@ -65,6 +81,7 @@ TargetOption = Annotated[
         "--target",
         metavar="WHAT",
         help="Number that is explained: the logit, the softmax (probability), or your module:function of the output.",
+        autocompletion=complete_target,
     ),
 ]
 
@@ -74,6 +91,7 @@ Quantity = Annotated[
         "--quantity",
         metavar="NAME",
         help="Number that is explained, of those that the model's task has: softmax, …",
+        autocompletion=complete_quantity,
         show_default=False,
     ),
 ]
@@ -140,12 +158,11 @@ Neurons = Annotated[
 ]
 
 SanityOption = Annotated[
-    str | None,
+    Sanity | None,
     typer.Option(
         "--sanity",
         metavar="head|cascade",
         help="Check that the answer changes with random weights: in the head, or part by part from it to the picture.",
-        autocompletion=offer(get_args(Sanity)),
         rich_help_panel=WHAT,
         show_default=False,
     ),
@@ -159,6 +176,7 @@ AugmentOption = Annotated[
         "--augment",
         metavar="HOW",
         help="Average over changed pictures: flip, scale, or both: flip,scale.",
+        autocompletion=complete_list(get_args(Augment)),
         show_default=False,
         rich_help_panel=WHAT,
     ),
@@ -174,12 +192,11 @@ EigenSmooth = Annotated[
 ]
 
 FuseOption = Annotated[
-    str | None,
+    Fuse | None,
     typer.Option(
         "--fuse",
         metavar="HOW",
         help=f"Join the maps of several layers: {', '.join(get_args(Fuse))}.",
-        autocompletion=offer(get_args(Fuse)),
         rich_help_panel=WHAT,
         show_default=False,
     ),

@@ -3,17 +3,16 @@
 from __future__ import annotations
 
 from dataclasses import dataclass
-from typing import Annotated
+from typing import Annotated, Literal
 
 import typer
 
-from camcli.cli.completion import offer
 from camcli.cli.flags.panels import OUT, RUN
 from camcli.errors import RequestError
 from camcli.records import MAX_PIXELS
 from camcli.specs import PageSpec
 
-ENGINES = ("local", "ray")
+Engine = Literal["local", "ray"]
 
 Inputs = Annotated[
     list[str],
@@ -64,12 +63,11 @@ Shard = Annotated[
 ]
 
 EngineOption = Annotated[
-    str,
+    Engine,
     typer.Option(
         "--engine",
         metavar="local|ray",
         help=r"Engine: local, or ray on a cluster, which needs `pip install camcli\[ray]`.",
-        autocompletion=offer(ENGINES),
     ),
 ]
 
