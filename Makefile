@@ -5,7 +5,7 @@ BIN := $(VENV)/bin
 # A test on each core, each on one thread: threads of several processes on the same cores slow each other down.
 PYTEST := OMP_NUM_THREADS=1 $(BIN)/pytest --numprocesses auto --dist worksteal
 
-.PHONY: demo test exhaustive quick lint format texts dist bench clean
+.PHONY: demo test exhaustive quick lint format texts docs dist bench clean
 
 demo: $(VENV)/.installed  ## explain sample_images/ with the bundled model into camcli_out/
 	$(BIN)/camcli explain sample_images/ -o camcli_out
@@ -29,6 +29,9 @@ format: $(VENV)/.installed-dev
 	$(BIN)/ruff format .
 	$(BIN)/ruff check --fix .
 
+docs: $(VENV)/.installed-docs  ## the site, into build/docs
+	$(BIN)/sphinx-build --quiet --fail-on-warning --keep-going docs build/docs
+
 texts: $(VENV)/.installed-dev  ## what is made of the code: the manual page and llms.txt
 	$(BIN)/python docs/man.py
 	$(BIN)/python docs/llms.py
@@ -51,6 +54,10 @@ $(VENV)/.installed: pyproject.toml
 
 $(VENV)/.installed-dev: $(VENV)/.installed
 	$(BIN)/python -m pip install --quiet --group dev
+	touch $@
+
+$(VENV)/.installed-docs: $(VENV)/.installed
+	$(BIN)/python -m pip install --quiet --group docs
 	touch $@
 
 clean:

@@ -38,7 +38,8 @@ def _commands() -> Iterator[str]:
 
 def _documents() -> Iterator[str]:
     """The README and all that lies in docs/, each with its title and its headings."""
-    for path in (ROOT / "README.md", *sorted((ROOT / "docs").glob("*.md")), ROOT / "SECURITY.md"):
+    pages = [path for path in sorted((ROOT / "docs").glob("*.md")) if path.stem not in ("api", "commands", "index")]
+    for path in (ROOT / "README.md", *pages, ROOT / "SECURITY.md"):
         name = path.relative_to(ROOT).as_posix()
         title, *headings = _headings(path.read_text(encoding="utf-8"))
         yield f"[{title}]({name})" + (f": {', '.join(headings)}" if headings else "")

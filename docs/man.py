@@ -1,4 +1,4 @@
-"""The manual page, docs/camcli.1, made of the commands, their options and the README's exit codes: `make texts`."""
+"""The manual page, docs/camcli.1, made of the commands, their options and docs/shell.md's exit codes: `make texts`."""
 
 from __future__ import annotations
 
@@ -107,8 +107,8 @@ def _help(option: Any) -> str:
 
 
 def _exit_codes() -> list[tuple[str, str]]:
-    """The README's table of exit codes."""
-    section = (DOCS.parent / "README.md").read_text(encoding="utf-8").split("## Exit codes")[1].split("\n## ")[0]
+    """The table of exit codes in docs/shell.md."""
+    section = (DOCS / "shell.md").read_text(encoding="utf-8").split("## Exit codes")[1].split("\n## ")[0]
     return re.findall(r"^\| (\d+) \| (.*) \|$", section, re.MULTILINE)
 
 

@@ -148,7 +148,9 @@ def test_offers_that_need_the_network(monkeypatch: pytest.MonkeyPatch) -> None:
 
 # Files, folders and URLs, which the shell offers, or what nobody can list.
 FILES = set(
-    "file font inputs labels mask output partner report results rows runs similar-to state texts weights-of-verify".split()
+    (
+        "file font inputs labels mask output partner report results rows runs similar-to state texts weights-of-verify"
+    ).split()
 )
 FREE = set(
     "at bind caption crop end mean model-arg output-key question ray-address region resize shard start std target text "

@@ -1,4 +1,4 @@
-"""One definition of a row: JSON, Parquet, what is read, and the README's table follow it."""
+"""One definition of a row: JSON, Parquet, what is read, and the documented table follow it."""
 
 from __future__ import annotations
 
@@ -181,4 +181,4 @@ def test_rows_of_other_versions_can_be_read() -> None:
 
 def test_the_readme_has_the_table() -> None:
     """`python -c 'from camcli.sinks import schema; print(*schema.table(), sep="\\n")'` prints what belongs there."""
-    assert "\n".join(schema.table()) in (ROOT / "README.md").read_text()
+    assert "\n".join(schema.table()) in (ROOT / "docs" / "json.md").read_text()
