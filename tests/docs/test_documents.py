@@ -167,6 +167,18 @@ def test_the_guide_to_the_report_runs(tmp_path: Path) -> None:
 
 
 @pytest.mark.exhaustive
+def test_the_guide_to_paper_figures_runs(tmp_path: Path) -> None:
+    (script,) = re.findall(r"```sh\n(.*?)```", (ROOT / "docs" / "paper-figure.md").read_text(), re.DOTALL)
+    shutil.copytree(SAMPLES, tmp_path / "sample_images")
+    done = shell(script, tmp_path)
+    assert done.returncode == 0, done.stderr
+    assert (tmp_path / "figure.svg").read_text().startswith("<svg")
+    assert (tmp_path / "column.pdf").read_bytes().startswith(b"%PDF")
+    with Image.open(tmp_path / "grey.png") as picture:
+        assert picture.width == round(120 / 25.4 * 450)
+
+
+@pytest.mark.exhaustive
 def test_the_guide_to_films_runs(tmp_path: Path) -> None:
     (script,) = re.findall(r"```sh\n(.*?)```", (ROOT / "docs" / "films.md").read_text(), re.DOTALL)
     script = script.replace("pan.gif", f"{tmp_path}/pan.gif").replace("-o ", f"-o {tmp_path}/")

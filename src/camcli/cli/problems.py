@@ -24,7 +24,7 @@ from camcli.inputs.stills import at
 from camcli.models import presets
 from camcli.questions import conflicts
 from camcli.records import Fit
-from camcli.specs import COLORMAPS, TASKS, Look, Precision, Spec
+from camcli.specs import COLORMAPS, TASKS, Look, Norm, Precision, Spec
 from camcli.storage import uris
 
 
@@ -124,12 +124,13 @@ class Problems:
         self.catch(lambda: found.append(destinations.of_output(given)))
         return found[0] if found else (None, None)
 
-    def of_sheet(self, file: str) -> None:
-        """Check where the one picture of `compare` goes."""
-        if Path(file).suffix.lower() not in (".png", ".jpg", ".jpeg"):
-            self.add(f"-o {file}: the sheet is a .png or .jpg file")
-        elif os.path.isdir(file):
-            self.add(f"-o {file}: it is a folder, and the sheet is one file")
+    def of_norm(self, norm: str, largest: float | None) -> None:
+        """Check the end of the colour scale."""
+        self.choice("--norm", norm, get_args(Norm))
+        if (norm == "fixed") != (largest is not None):
+            self.add('--norm fixed and --norm-max VALUE go together (rows give each answer\'s own "max")')
+        elif largest is not None and largest <= 0:
+            self.add("--norm-max must be above 0")
 
     def of_one_file(self, file: str, pictures: Sequence[str], classes: Sequence[str], answers: int, json: bool) -> None:
         """Check that `-o FILE` or `-o -` gets one picture: of one answer, in one form, where it can be seen."""
