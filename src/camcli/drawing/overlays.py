@@ -162,7 +162,8 @@ def panel(frame: Frame, box: Box, attribution: Attribution, style: Style, headin
 
     frame, attribution, style = _at_peak(frame, attribution, style)
     photo, placed = _sized(frame, attribution.box or box, style)
-    pair = np.concatenate([photo, overlay(frame, box, attribution, style)], axis=1)
+    shown = _grey(photo) if style.printed else photo
+    pair = np.concatenate([shown, overlay(frame, box, attribution, style)], axis=1)
     height, width = pair.shape[:2]
     unseen = any(photo[beside].size for beside in _beside(_visible(placed, photo)[0]))
     below = SEPARATOR.join(filter(None, (caption(attribution), style.unseen if unseen else "")))
