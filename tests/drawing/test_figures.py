@@ -12,6 +12,9 @@ from xml.etree import ElementTree
 
 import numpy as np
 import pytest
+from fontTools.fontBuilder import FontBuilder
+from fontTools.pens.t2CharStringPen import T2CharStringPen
+from fontTools.pens.ttGlyphPen import TTGlyphPen
 from PIL import Image
 from results import BOXER, MASTIFF, attributed, explained
 
@@ -364,6 +367,46 @@ def test_pdf_has_its_texts_in_embedded_truetype_and_the_size_of_the_page() -> No
 def test_a_character_that_no_font_has_is_no_warning_in_a_pdf() -> None:
     pages = pages_of([result(*by("grad-cam"), name="\U000e0100\U0001f600 猫.png")], COLUMN)
     assert pdf.encoded(pages, FACE).startswith(b"%PDF")
+
+
+def made(outlines: str) -> str:
+    """A font of one letter, "a", a square: TrueType or PostScript."""
+    builder = FontBuilder(1000, isTTF=outlines == "TrueType")
+    builder.setupGlyphOrder([".notdef", "a"])
+    builder.setupCharacterMap({ord("a"): "a"})
+    glyphs = {}
+    for name in (".notdef", "a"):
+        pen = TTGlyphPen(None) if outlines == "TrueType" else T2CharStringPen(600, None)
+        for step, at in enumerate(((0, 0), (0, 500), (500, 500), (500, 0)) if name == "a" else ()):
+            (pen.lineTo if step else pen.moveTo)(at)
+        if name == "a":
+            pen.closePath()
+        glyphs[name] = pen.glyph() if outlines == "TrueType" else pen.getCharString()
+    if outlines == "TrueType":
+        builder.setupGlyf(glyphs)
+    else:
+        builder.setupCFF("Own", {}, glyphs, {})
+    builder.setupHorizontalMetrics(dict.fromkeys(glyphs, (600, 0)))
+    builder.setupHorizontalHeader(ascent=800, descent=-200)
+    builder.setupNameTable({"familyName": "Own", "styleName": outlines, "psName": f"Own{outlines}"})
+    builder.setupOS2(usWinAscent=800, usWinDescent=200)
+    builder.setupPost()
+    builder.save(f"{outlines}.font")
+    return f"{outlines}.font"
+
+
+def test_a_font_that_is_no_truetype_is_drawn_as_shapes_and_not_embedded_as_one() -> None:
+    pypdfium2 = pytest.importorskip("pypdfium2")
+    page = Part(100, 40, (Text(10, 30, "aa$a$", 20),))
+    dark = {}
+    for outlines in ("TrueType", "PostScript"):
+        content = pdf.encoded([page], Typeface(made(outlines)))
+        (shown,) = pypdfium2.PdfDocument(content)
+        said = shown.get_textpage().get_text_range()
+        assert said.replace(" ", "") == ("aa$a$" if outlines == "TrueType" else "$$")
+        dark[outlines] = np.asarray(shown.render(scale=4).to_pil().convert("L")) < 128
+    assert dark["TrueType"].sum() > 1000
+    assert (dark["TrueType"] != dark["PostScript"]).mean() < 0.005
 
 
 def test_without_matplotlib_a_pdf_is_refused_with_the_line_to_type(monkeypatch: pytest.MonkeyPatch) -> None:

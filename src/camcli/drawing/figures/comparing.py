@@ -120,7 +120,7 @@ class _Comparison:
         best = result.top[0] if result.top and result.top[0].probability is not None else None
         if best is None:
             return
-        said = f"{self._model(result)}: {best.name}" if self._several_models else f"predicted {best.name}"
+        said = f"{self._model(result)}: predicted {best.name}" if self._several_models else f"predicted {best.name}"
         if result.truth is None:
             if not any(_about(own, best.id) for own in result.attributions):
                 yield said, BLACK

@@ -4,7 +4,9 @@ from __future__ import annotations
 
 import io
 from collections.abc import Sequence
+from functools import cache
 from importlib.util import find_spec
+from pathlib import Path
 from typing import TYPE_CHECKING, Any
 from warnings import catch_warnings, simplefilter
 
@@ -14,6 +16,7 @@ from camcli.errors import SetupError
 
 if TYPE_CHECKING:
     from matplotlib.figure import Figure
+    from matplotlib.font_manager import FontProperties
 
 _POINTS = 72.0
 # TrueType stays TrueType: journals refuse Matplotlib's usual Type 3. A user's settings must not change the page.
@@ -79,28 +82,43 @@ def _border(figure: Figure, page: Part, border: Border) -> None:
 
 def _text(figure: Figure, page: Part, text: Text, face: Typeface) -> None:
     """Each run of letters that one font has, at its place."""
-    from matplotlib.font_manager import FontProperties
+    from matplotlib.font_manager import FontPath, FontProperties
 
     x = text.x - face.length(text.words, text.size) * {"l": 0.0, "m": 0.5, "r": 1.0}[text.anchor]
-    letters = lettering.font(text.words, text.size, face.file)
-    for words, (file, index) in letters.parts(text.words):
-        figure.text(
-            x / page.width,
-            1 - text.y / page.height,
-            words,
-            fontproperties=FontProperties(fname=_named(file, index), size=text.size),
-            color=[part / 255 for part in text.colour],
-            va="baseline",
-            parse_math=False,
-        )
+    colour = [part / 255 for part in text.colour]
+    for words, (file, index) in lettering.font(text.words, text.size, face.file).parts(text.words):
+        font = FontProperties(fname=FontPath(file, index), size=text.size)
+        place = x, page.height - text.y
+        if _has_outlines_of_postscript(file, index):
+            _outlines(figure, words, font, place, colour)
+        else:
+            share = place[0] / page.width, place[1] / page.height
+            figure.text(*share, words, fontproperties=font, color=colour, parse_math=False)
         x += face.length(words, text.size)
 
 
-def _named(file: str, index: int) -> str:
-    """A font as Matplotlib takes it; one of several in a file from 3.11 on, before that the first one."""
-    if index == 0:
-        return file
-    from matplotlib import font_manager
+def _outlines(
+    figure: Figure, words: str, font: FontProperties, place: tuple[float, float], colour: Sequence[float]
+) -> None:
+    """The letters as shapes: Matplotlib would embed such a font as the TrueType that it is not."""
+    from matplotlib.patches import PathPatch
+    from matplotlib.path import Path as Shape
+    from matplotlib.textpath import text_to_path
+    from matplotlib.transforms import Affine2D
 
-    named: str = font_manager.FontPath(file, index) if hasattr(font_manager, "FontPath") else file
-    return named
+    size = font.get_size_in_points() / text_to_path.FONT_SCALE
+    inches = Affine2D().scale(size).translate(*place).scale(1 / _POINTS) + figure.dpi_scale_trans
+    points, codes = text_to_path.get_text_path(font, words)
+    figure.add_artist(PathPatch(Shape(points, codes), facecolor=colour, linewidth=0, transform=inches))
+
+
+@cache
+def _has_outlines_of_postscript(file: str, index: int) -> bool:
+    """True of an OpenType font that is not TrueType, such as .otf files and Noto's Chinese, Japanese and Korean."""
+    with Path(file).open("rb") as font:
+        start = font.read(4)
+        if start == b"ttcf":
+            font.seek(12 + 4 * index)
+            font.seek(int.from_bytes(font.read(4), "big"))
+            start = font.read(4)
+    return start == b"OTTO"
