@@ -439,3 +439,21 @@ def test_lines_in_pictures_are_half_a_point_or_more() -> None:
     style = replace(Style.of(OutputSpec()), line=COLUMN.thinnest)
     outlined = overlays.overlay(still, (100, 100, 300, 250), HALF, style)
     assert (outlined[97:100, 100:103] == 255).all()  # three pixels of 300 dpi
+
+
+def test_no_more_of_a_photo_is_kept_than_is_drawn_and_it_is_drawn_as_it_would_be() -> None:
+    whole = frame((640, 480))
+    kept = overlays.reduced(whole, 240)
+    assert kept.rgb.shape == (180, 240, 3)
+    assert kept.size == whole.size
+    style = replace(Style.of(OutputSpec()), max_side=240, min_side=240)
+    one, other = (overlays.overlay(still, (80, 0, 560, 480), HALF, style) for still in (whole, kept))
+    assert np.array_equal(one, other)
+    assert overlays.reduced(kept, 240) is kept
+
+
+def test_a_tiny_picture_is_enlarged_square_by_square_and_a_photo_smoothly() -> None:
+    for size, squares in ((32, True), (100, False)):
+        still = frame((size, size))
+        enlarged = overlays.photo(still, replace(Style(), min_side=4 * size))
+        assert np.array_equal(enlarged, still.rgb.repeat(4, 0).repeat(4, 1)) is squares

@@ -4,15 +4,14 @@ Nothing is cut: what is too long is wrapped, what is too much goes to the next p
 
 from __future__ import annotations
 
-from collections.abc import Callable, Iterator, Sequence
+from collections.abc import Iterator, Sequence
 from dataclasses import dataclass, field, replace
 from functools import cached_property
 from typing import TypeAlias
 
-from camcli.drawing.figures.elements import ASCENT, BLACK, LEADING, Border, Colour, Part, Picture, Text, Typeface
-from camcli.drawing.overlays import Pixels
+from camcli.drawing.figures.contents import Bar, Block, Sheet, Tile
+from camcli.drawing.figures.elements import ASCENT, BLACK, LEADING, Border, Part, Picture, Text, Typeface
 
-Line = tuple[str, Colour]
 # A part of a page, and the numbers of the notes that it cites.
 _Piece: TypeAlias = tuple[Part, tuple[int, ...]]
 # Millimetres in an inch, points in an inch.
@@ -31,54 +30,6 @@ _LETTERS, _LEAST_LETTERS = 1 / 18, 10.0
 _COARSE_DPI = 144
 # The width of a colour bar, in sizes of the letters.
 _BAR = 12.0
-
-
-@dataclass(frozen=True, slots=True, eq=False)
-class Tile:
-    """A picture of (width, height) pixels that is drawn when its place is known: `draw` takes its longer side and the
-    least width of lines in it, in pixels. Below it stands the caption; `notes` are the numbers of its footnotes."""
-
-    size: tuple[int, int]
-    draw: Callable[[int, float], Pixels]
-    caption: str = ""
-    notes: tuple[int, ...] = ()
-
-
-@dataclass(frozen=True, slots=True)
-class Row:
-    """Answers under their head, one for each column, None where there is none."""
-
-    head: str
-    tiles: Sequence[Tile | None]
-
-
-@dataclass(frozen=True, slots=True)
-class Block:
-    """A photo over its caption, and the rows of answers beside it."""
-
-    photo: Tile
-    caption: Sequence[Line]
-    rows: Sequence[Row]
-
-
-@dataclass(frozen=True, slots=True, eq=False)
-class Bar:
-    """A colour bar: its colours (n, 3), and what its ends stand for."""
-
-    colours: Pixels
-    low: str
-    high: str
-
-
-@dataclass(frozen=True, slots=True)
-class Sheet:
-    """All that is compared: `heads` of the columns, blocks, bars, lines of a legend, and footnotes, from 1 on."""
-
-    heads: Sequence[str]
-    blocks: Sequence[Block]
-    bars: Sequence[Bar]
-    legend: Sequence[str]
-    notes: Sequence[str]
 
 
 @dataclass(frozen=True, slots=True)

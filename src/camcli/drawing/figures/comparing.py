@@ -10,7 +10,7 @@ from functools import cached_property
 from pathlib import Path
 
 from camcli.drawing import overlays
-from camcli.drawing.figures.arranging import Bar, Block, Line, Row, Sheet, Tile
+from camcli.drawing.figures.contents import Bar, Block, Line, Row, Sheet, Tile
 from camcli.drawing.figures.elements import BLACK
 from camcli.drawing.lettering import SEPARATOR
 from camcli.drawing.overlays import Pixels
