@@ -11,9 +11,9 @@ from camcli.records import Decoding, Fit, Picture, Sides
 Colormap = Literal["turbo", "jet", "viridis", "inferno", "magma", "plasma", "cividis", "hot", "bone", "gray"]
 COLORMAPS = get_args(Colormap)
 # The look of the pictures, and the colours and the opacity that go with it.
-Look = Literal["graded", "classic"]
-COLORMAP_OF: dict[Look, Colormap] = {"graded": "inferno", "classic": "turbo"}
-OPACITY_OF: dict[Look, float] = {"graded": 0.65, "classic": 0.5}
+Look = Literal["graded", "classic", "print"]
+COLORMAP_OF: dict[Look, str] = {"graded": "inferno", "classic": "turbo", "print": "ink"}
+OPACITY_OF: dict[Look, float] = {"graded": 0.65, "classic": 0.5, "print": 0.8}
 Norm = Literal["image", "run", "fixed"]
 Fuse = Literal["mean", "max", "product"]
 Augment = Literal["flip", "scale"]
@@ -29,6 +29,9 @@ TASKS = get_args(Task)
 # In the order of Pillow's numbers.
 Interpolation = Literal["nearest", "lanczos", "bilinear", "bicubic", "box", "hamming"]
 PictureFormat = Literal["jpg", "png"]
+FigureFormat = Literal["png", "jpg", "webp", "svg", "pdf"]
+# Those that are made of points, and not of pixels alone.
+DRAWINGS = ("svg", "pdf")
 # The name of the picture that a picture is compared with, among what is bound to it.
 PARTNER = "partner"
 
@@ -144,9 +147,9 @@ class OutputSpec:
 
     `file` names the one picture of a run that makes one; "-" is stdout. `norm_max` is the value drawn as the
     top of the colour map under norm "fixed", in the units of the raw values. `style`: graded, where the opacity grows
-    with the value, or classic, with one opacity for all of the map; `colormap` and `opacity` (the largest): None: the
-    style's own. `legend`: the scale and its ends are drawn too. `font`: a file; None: what is there. `durable`: files
-    survive a power cut from the moment that they are there.
+    with the value, classic, with one opacity for all of the map, or print, grey ink on a pale photo; `colormap` and
+    `opacity` (the largest): None: the style's own. `legend`: the scale and its ends are drawn too. `font`: a file;
+    None: what is there. `durable`: files survive a power cut from the moment that they are there.
     """
 
     folder: str | Path | None = None
@@ -172,6 +175,19 @@ class OutputSpec:
     def strongest(self) -> float:
         """The largest opacity that is drawn with."""
         return OPACITY_OF[self.style] if self.opacity is None else self.opacity
+
+
+@dataclass(frozen=True, slots=True)
+class FigureSpec:
+    """The file of answers side by side, and its form: `columns` of answers in a line. `width` in millimetres, drawn at
+    `dpi`; None: the longer side of each picture is `side` pixels."""
+
+    file: str
+    format: FigureFormat
+    columns: int = 8
+    side: int = 240
+    width: float | None = None
+    dpi: int = 300
 
 
 @dataclass(frozen=True, slots=True)

@@ -119,7 +119,7 @@ def test_the_readme_runs(tmp_path: Path) -> None:
 
 
 # Pages whose blocks have a test of their own, which looks at what they leave.
-OWN = {"places", "films", "words", "report", "ci", "config", "python", "tutorial", "boxes"}
+OWN = {"places", "films", "words", "report", "ci", "config", "python", "tutorial", "boxes", "paper-figure"}
 
 
 @pytest.mark.exhaustive
@@ -288,6 +288,18 @@ def test_the_guide_to_config_names_what_a_folders_file_can_not_say() -> None:
     guide = (ROOT / "docs" / "config.md").read_text().split("## What a folder's file can't say")[1]
     for option in (*foreign.WRITTEN, "model", "target", "trust-checkpoint", "model-arg", "ray-address", "overwrite"):
         assert f"`{option}`" in guide
+
+
+@pytest.mark.exhaustive
+def test_the_guide_to_paper_figures_runs(tmp_path: Path) -> None:
+    (script,) = re.findall(r"```sh\n(.*?)```", (ROOT / "docs" / "paper-figure.md").read_text(), re.DOTALL)
+    shutil.copytree(SAMPLES, tmp_path / "sample_images")
+    done = shell(script, tmp_path)
+    assert done.returncode == 0, done.stderr
+    assert (tmp_path / "figure.svg").read_text().startswith("<svg")
+    assert (tmp_path / "column.pdf").read_bytes().startswith(b"%PDF")
+    with Image.open(tmp_path / "grey.png") as picture:
+        assert picture.width == round(120 / 25.4 * 450)
 
 
 @pytest.mark.exhaustive

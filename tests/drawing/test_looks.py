@@ -157,6 +157,7 @@ def test_each_style_has_colours_and_an_opacity_of_its_own() -> None:
     assert {look: (style.colormap, style.opacity) for look, style in drawn.items()} == {
         "graded": ("inferno", 0.65),
         "classic": ("turbo", 0.5),
+        "print": ("ink", 0.8),
     }
     asked = OutputSpec(style="classic", colormap="jet", opacity=0.0, max_side=9, legend=True, font="a.ttf")
     assert Style.of(asked, 2.0) == Style("jet", 0.0, 2.0, 9, "classic", True, "a.ttf")

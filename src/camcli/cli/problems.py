@@ -22,7 +22,7 @@ from camcli.errors import RequestError
 from camcli.inputs.stills import at
 from camcli.models import presets
 from camcli.questions import conflicts
-from camcli.specs import Spec
+from camcli.specs import Norm, Spec
 from camcli.storage import uris
 
 
@@ -106,12 +106,12 @@ class Problems:
         self.catch(lambda: found.append(destinations.of_output(given)))
         return found[0] if found else (None, None)
 
-    def of_sheet(self, file: str) -> None:
-        """Check where the one picture of `compare` goes."""
-        if Path(file).suffix.lower() not in (".png", ".jpg", ".jpeg"):
-            self.add(f"-o {file}: the sheet is a .png or .jpg file")
-        elif os.path.isdir(file):
-            self.add(f"-o {file}: it is a folder, and the sheet is one file")
+    def of_norm(self, norm: Norm, largest: float | None) -> None:
+        """Check the end of the colour scale."""
+        if (norm == "fixed") != (largest is not None):
+            self.add('--norm fixed and --norm-max VALUE go together (rows give each answer\'s own "max")')
+        elif largest is not None and largest <= 0:
+            self.add("--norm-max must be above 0")
 
     def of_one_file(self, file: str, pictures: Sequence[str], classes: Sequence[str], answers: int, json: bool) -> None:
         """Check that `-o FILE` or `-o -` gets one picture: of one answer, in one form, where it can be seen."""

@@ -1,46 +1,38 @@
-"""The sheet of `camcli compare`: answers side by side, from results to a captioned picture."""
+"""The sheet of `camcli compare`: answers side by side, from results to the pages of a figure."""
 
 from __future__ import annotations
 
+import os
 import sys
 from collections.abc import Iterator, Sequence
-from dataclasses import dataclass
-from itertools import groupby
-from pathlib import Path
 from typing import TYPE_CHECKING
 
 from camcli.cli import console
 from camcli.cli.destinations import check_place
 from camcli.cli.flags.computing import ComputeFlags
 from camcli.cli.progress import Board, progress
-from camcli.drawing import overlays, sheets
-from camcli.drawing.sheets import Tile
-from camcli.drawing.styles import Style
+from camcli.drawing.figures import pdf, raster, svg
+from camcli.drawing.figures.arranging import Measures, arranged
+from camcli.drawing.figures.comparing import Results, compared
+from camcli.drawing.figures.elements import Part, Typeface
 from camcli.errors import ExitCode
 from camcli.inputs import refs as inputs_
 from camcli.inputs.moving import Moving
 from camcli.models import catalog
-from camcli.records import Attribution, Explained, Failed, Ref, Result
-from camcli.sinks import as_row, dump, write_picture
-from camcli.specs import OutputSpec, Spec
+from camcli.records import Failed, Ref, Result
+from camcli.sinks import as_row, dump
+from camcli.specs import FigureSpec, OutputSpec, Spec
+from camcli.storage.writing import put
 
 if TYPE_CHECKING:
     from camcli.running.engine import Engine
 
 
-@dataclass(frozen=True, slots=True)
-class Sheet:
-    """The layout of a sheet: `columns` answers in a line, each drawn in the style."""
-
-    file: str
-    style: Style
-    columns: int
-
-
 def draw(
     inputs: Sequence[str],
     specs: Sequence[Spec],
-    sheet: Sheet,
+    figure: FigureSpec,
+    look: OutputSpec,
     computed: ComputeFlags,
     *,
     max_pixels: int,
@@ -49,37 +41,68 @@ def draw(
 ) -> ExitCode:
     """Explain each input by each spec, and draw all answers.
 
-    Raises: RequestError: the sheet can't be written there.
+    Raises:
+        RequestError: the sheet can't be written there.
+        SetupError: what writes it is not installed.
     """
-    check_place(sheet.file)
+    check_place(figure.file)
+    if figure.format == "pdf":
+        pdf.check()
+    measures = (
+        Measures.of_pixels(figure.side, figure.columns)
+        if figure.width is None
+        else Measures.of_print(figure.width, figure.dpi, figure.columns)
+    )
     moving = Moving.of(specs[0], max_pixels, whole=catalog.takes_clips(specs[0]))
     refs = list(inputs_.expand(inputs, stdin=sys.stdin.buffer, moving=moving, bound=dict(specs[0].bound)))
-    rows: list[tuple[str, list[Tile | None]]] = []
+    results = Results(measures.most_pixels)
     refused = 0
     for spec in specs:
-        for result, board in _explained(_opened(spec, sheet, computed, max_pixels, quiet), refs, quiet):
+        for result, board in _explained(_opened(spec, figure, computed, max_pixels, quiet), refs, quiet):
             if isinstance(result, Failed):
                 refused += 1
                 console.say(f"refused {result.ref.name}: {result.message}")
                 continue
             if result.frame.note:
                 console.say(f"{result.ref.name}: {result.frame.note}")
-            rows.extend(_rows(result, sheet.style, sheet.columns))
+            results.add(result)
             if json:
                 board.line(dump(as_row(result, [])))
-    if rows:
-        titles, tiles = zip(*rows, strict=True)
-        write_picture(sheets.sheet(tiles, titles, sheet.style.font), sheet.file)
-        console.say(f"{sum(tile is not None for row in tiles for tile in row)} pictures in {sheet.file}")
+    if results.pictures:
+        pages = arranged(compared(results.pictures, look), measures, Typeface(look.font))
+        _write(pages, figure, measures, Typeface(look.font))
     return ExitCode.SOME_FAILED if refused else ExitCode.OK
 
 
-def _opened(spec: Spec, sheet: Sheet, computed: ComputeFlags, max_pixels: int, quiet: bool) -> Engine:
+def _write(pages: Sequence[Part], figure: FigureSpec, measures: Measures, face: Typeface) -> None:
+    """Writes the pages, to one PDF or to a file each, and says where they are."""
+    if figure.format == "pdf":
+        files = [figure.file]
+        contents = [pdf.encoded(pages, face)]
+    else:
+        stem, ending = os.path.splitext(figure.file)  # noqa: PTH122  a path or a URI
+        files = [figure.file, *(f"{stem}-{number}{ending}" for number in range(2, len(pages) + 1))]
+        contents = [_encoded(page, figure, measures, face) for page in pages]
+    for content, file in zip(contents, files, strict=True):
+        put(content, file)
+    pictures = sum(len(picture.pixels) > 1 for page in pages for picture in page.pictures)
+    where = f"in {files[0]}" if len(pages) == 1 else f"on {len(pages)} pages: {', '.join(files)}"
+    console.say(f"{pictures} pictures {where}")
+
+
+def _encoded(page: Part, figure: FigureSpec, measures: Measures, face: Typeface) -> bytes:
+    printed = figure.width is not None
+    if figure.format == "svg":
+        return svg.encoded(page, printed=printed)
+    return raster.encoded(page, figure.format, face, measures.scale, figure.dpi if printed else None)
+
+
+def _opened(spec: Spec, figure: FigureSpec, computed: ComputeFlags, max_pixels: int, quiet: bool) -> Engine:
     from camcli.running import pipeline
 
     engine = pipeline.open_engine(
         spec,
-        OutputSpec(file=sheet.file),
+        OutputSpec(file=figure.file),
         workers=computed.workers,
         threads=computed.threads,
         max_pixels=max_pixels,
@@ -97,20 +120,3 @@ def _explained(engine: Engine, refs: list[Ref], quiet: bool) -> Iterator[tuple[R
         for result in engine.explain(refs):
             board.done(result.ref.name, refused=isinstance(result, Failed))
             yield result, board
-
-
-def _rows(result: Explained, style: Style, columns: int) -> Iterator[tuple[str, list[Tile | None]]]:
-    """Rows for each question: the photo, then an answer for each method and layer; more than fit go on below."""
-    photo = Tile(overlays.photo(result.frame, style), (Path(result.ref.name).name,))
-    for name, answers in groupby(result.attributions, key=lambda attribution: attribution.target.name):
-        tiles = [Tile(overlays.overlay(result.frame, result.box, a, style), _caption(a)) for a in answers]
-        score = next(a.target.entry for a in result.attributions if a.target.name == name)
-        share = f"  p = {score.probability:.3f}" if score and score.probability is not None else ""
-        yield f"{result.model}  ·  {name}{share}", [photo, *tiles[:columns]]
-        for start in range(columns, len(tiles), columns):
-            yield "", [None, *tiles[start : start + columns]]
-
-
-def _caption(attribution: Attribution) -> tuple[str, ...]:
-    where = f"  ·  {attribution.layer}" if attribution.layer else ""
-    return f"{attribution.method}{where}", attribution.note or ""

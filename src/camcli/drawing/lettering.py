@@ -23,10 +23,10 @@ if TYPE_CHECKING:
     from PIL.ImageFont import FreeTypeFont
 
 # A file and the number of a font in it: a .ttc holds several.
-_Face: TypeAlias = tuple[str, int]
+Face: TypeAlias = tuple[str, int]
 Colour: TypeAlias = str | tuple[int, int, int]
 
-_BUNDLED: _Face = (os.fspath(Path(__file__).parent / "fonts" / "DejaVuSans.ttf"), 0)
+_BUNDLED: Face = (os.fspath(Path(__file__).parent / "fonts" / "DejaVuSans.ttf"), 0)
 # Fonts of many scripts where macOS, Windows and Linux without fontconfig keep them.
 _KNOWN = (
     "/System/Library/Fonts/Hiragino Sans GB.ttc",
@@ -70,7 +70,7 @@ def check(file: str) -> None:
 class Letters:
     """The fonts for a text, the first ones first, at one size."""
 
-    faces: tuple[_Face, ...]
+    faces: tuple[Face, ...]
     size: float
 
     @property
@@ -83,19 +83,22 @@ class Letters:
         return sum(face.getlength(part) for part, face in self._runs(text))
 
     def write(self, canvas: ImageDraw, at: tuple[float, float], text: str, fill: Colour, anchor: str = "la") -> None:
-        """Writes the text at (x, y): that is its left, middle or right ("l", "m", "r"), and its top or its middle
-        ("a", "m")."""
+        """Writes the text at (x, y): that is its left, middle or right ("l", "m", "r"), and its top, its middle or its
+        baseline ("a", "m", "s")."""
         x = at[0] - self.length(text) * {"l": 0.0, "m": 0.5, "r": 1.0}[anchor[0]]
         ascent, descent = _opened(self.faces[0], self.size).getmetrics()
-        baseline = at[1] + (ascent if anchor[1] == "a" else (ascent - descent) / 2)
+        baseline = at[1] + {"a": ascent, "m": (ascent - descent) / 2, "s": 0}[anchor[1]]
         for part, face in self._runs(text):
             canvas.text((x, baseline), part, fill=fill, font=face, anchor="ls")
             x += face.getlength(part)
 
-    def _runs(self, text: str) -> Iterator[tuple[str, FreeTypeFont]]:
-        """The parts of the text that one font has."""
+    def parts(self, text: str) -> Iterator[tuple[str, Face]]:
+        """The parts of the text that one font has; what none has is left to the first one."""
         for face, part in groupby(text, key=lambda character: _first(self.faces, character) or self.faces[0]):
-            yield "".join(part), _opened(face, self.size)
+            yield "".join(part), face
+
+    def _runs(self, text: str) -> Iterator[tuple[str, FreeTypeFont]]:
+        return ((part, _opened(face, self.size)) for part, face in self.parts(text))
 
 
 def font(text: str, size: float, file: str | None = None) -> Letters:
@@ -110,7 +113,7 @@ def font(text: str, size: float, file: str | None = None) -> Letters:
     return Letters(tuple(faces), size)
 
 
-def _first(faces: Sequence[_Face], character: str) -> _Face | None:
+def _first(faces: Sequence[Face], character: str) -> Face | None:
     """The first font that has the character."""
     return next((face for face in faces if _has(face, character)), None)
 
@@ -148,12 +151,12 @@ def plain(text: str) -> str:
 
 
 @cache
-def _of_system(character: str) -> tuple[_Face, ...]:
+def _of_system(character: str) -> tuple[Face, ...]:
     """The system's font that has the character; none if there is none."""
     return tuple(face for face in (*_matched(character), *_known()) if _has(face, character))[:1]
 
 
-def _matched(character: str) -> Iterator[_Face]:
+def _matched(character: str) -> Iterator[Face]:
     """What fontconfig finds for a character."""
     if (program := shutil.which("fc-match")) is None:
         return
@@ -167,12 +170,12 @@ def _matched(character: str) -> Iterator[_Face]:
 
 
 @cache
-def _known() -> tuple[_Face, ...]:
+def _known() -> tuple[Face, ...]:
     return tuple((file, 0) for file in _KNOWN if os.path.exists(file))
 
 
 @lru_cache(10_000)
-def _has(face: _Face, character: str) -> bool:
+def _has(face: Face, character: str) -> bool:
     """True if the font has a glyph for the character. What it lacks looks as if it were no character."""
     if character.isspace() or character in _JOINERS:
         return True
@@ -184,7 +187,7 @@ def _has(face: _Face, character: str) -> bool:
 
 
 @lru_cache(200)
-def _opened(face: _Face, size: float) -> FreeTypeFont:
+def _opened(face: Face, size: float) -> FreeTypeFont:
     """Raises: OSError: it is no font, or none that can be scaled."""
     from PIL import ImageFont
 

@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import math
 from collections.abc import Sequence
 
 import numpy as np
@@ -17,6 +18,8 @@ Place = tuple[slice, slice]
 LIGHT, DARK = (255, 255, 255), (0, 0, 0)
 # A line's width, as a share of the picture's longer side; a dash's length, in widths.
 _WIDTH, _DASH = 1 / 800, 7
+# Grey of the stripes over what a printed picture's network never saw.
+_STRIPE = 190
 # A picture with a shorter side than this has no room for a line around the strong part.
 _LEAST = 100
 # Cells of the grid on which that line is looked for: finer ones would draw each speck.
@@ -25,9 +28,9 @@ _GRID = 64
 _SHIFT = 4
 
 
-def contour(picture: Pixels, place: Place, levels: Pixels, box: Box) -> None:
-    """Draws a line around the part of a map, levels (h, w) in the box, that is above half of the scale; in the place
-    alone."""
+def contours(picture: Pixels, place: Place, levels: Pixels, box: Box, shares: Sequence[float], line: float) -> None:
+    """Draws lines around the parts of a map, levels (h, w) in the box, that are above shares of the scale; in the place
+    alone. `line`: their least width."""
     import cv2
 
     if min(picture.shape[:2]) < _LEAST:
@@ -40,10 +43,11 @@ def contour(picture: Pixels, place: Place, levels: Pixels, box: Box) -> None:
         grid = spread(levels.astype(np.float32), (0, 0, _GRID, _GRID))
     # A map that is linear between its cells has corners at them: they are rounded a little.
     soft = cv2.GaussianBlur(grid.astype(np.float32), (0, 0), max(1.0, _GRID / (4 * max(levels.shape))))
-    lines = _crossings(np.pad(soft, 1, mode="edge"), 127.5, xs, ys)
+    padded = np.pad(soft, 1, mode="edge").astype(np.float32)
+    lines = np.concatenate([_crossings(padded, 255 * share, xs, ys) for share in shares])
     # OpenCV's pixels have their centres on whole numbers.
     points = np.rint((lines - 0.5) * (1 << _SHIFT)).astype(np.int32)
-    width = _width(picture)
+    width = _width(picture, line)
     # A thin line between two rows of pixels gives half of itself to each, so it is drawn twice.
     lights = [(LIGHT, width)] * (2 if width == 1 else 1)
     for colour, thickness in [(DARK, 2 * width), *lights]:
@@ -77,10 +81,11 @@ def _crossings(
     return np.concatenate([points[:, :2], points[crossed.all(axis=0), 2:]])
 
 
-def outline(picture: Pixels, place: Place) -> None:
-    """Draws dashes around a place, on the dimmed side of its edges, where they are light on darker ground."""
+def outline(picture: Pixels, place: Place, line: float = 1.0) -> None:
+    """Draws dashes around a place, on the dimmed side of its edges, where they are light on darker ground. `line`: the
+    least width."""
     height, width = picture.shape[:2]
-    wide = _width(picture)
+    wide = _width(picture, line)
     rows, columns = place
     across = slice(max(0, columns.start - wide), min(width, columns.stop + wide))
     down = slice(max(0, rows.start - wide), min(height, rows.stop + wide))
@@ -97,6 +102,17 @@ def _dash(line: Pixels, width: int) -> None:
     length = _DASH * width
     for start in range(0, len(line), 2 * length):
         line[start : start + length] = LIGHT
+
+
+def hatched(picture: Pixels, place: Place, line: float) -> None:
+    """Bleaches all of a picture but the place, and hatches it: neither is taken for a dark value."""
+    height, width = picture.shape[:2]
+    outside = np.ones((height, width), dtype=bool)
+    outside[place] = False
+    diagonals = np.arange(height)[:, None] + np.arange(width)
+    stripes = diagonals // _width(picture, line) % 8 == 0
+    picture[outside] = LIGHT
+    picture[outside & stripes] = _STRIPE
 
 
 def legend(picture: Pixels, colours: Pixels, ends: Sequence[str], font: str | None) -> Pixels:
@@ -123,6 +139,6 @@ def legend(picture: Pixels, colours: Pixels, ends: Sequence[str], font: str | No
     return picture
 
 
-def _width(picture: Pixels) -> int:
+def _width(picture: Pixels, line: float) -> int:
     longer: int = max(picture.shape[:2])
-    return max(1, round(longer * _WIDTH))
+    return max(math.ceil(line), round(longer * _WIDTH))

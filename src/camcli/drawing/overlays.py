@@ -2,8 +2,9 @@
 
 RGB uint8 (H, W, 3), or RGBA, transparent where the network did not look. OpenCV's BGR stays inside.
 
-Two looks: graded, in which the opacity grows with the value, so that the photo stays what it is where the network did
-not look, and a tint means a value; and classic, one opacity for all of the map, as in the literature.
+Three looks: graded, in which the opacity grows with the value, so that the photo stays what it is where the network did
+not look, and a tint means a value; classic, one opacity for all of the map, as in the literature; and print, grey ink
+on a pale photo, in which darkness alone tells the value.
 """
 
 from __future__ import annotations
@@ -22,12 +23,17 @@ from camcli.drawing.styles import Style
 from camcli.entries import Box
 from camcli.maps import moments, scaling
 from camcli.maps.spreading import cover, is_whole, spread
-from camcli.records import Attribution, Explained, Frame
+from camcli.records import Attribution, Explained, Frame, Kind
+from camcli.specs import COLORMAP_OF
 
 # Written across an answer that random weights don't change.
 STAMP = "fails the sanity check"
 # A map with a longer side than this is coloured before it has its full size.
 _COLOUR_SIDE = 1024
+# The colours of the look for print, and the share of a photo's contrast that stays in it.
+INK, _PALE = COLORMAP_OF["print"], 0.5
+# A picture with no longer side than this is enlarged square by square.
+_TINY = 64
 # So many rows are blended at once: they stay in the processor's cache.
 _ROWS = 64
 
@@ -44,6 +50,8 @@ def overlay(frame: Frame, box: Box, attribution: Attribution, style: Style) -> P
     frame, attribution, style = _at_peak(frame, attribution, style)
     photo, box = _sized(frame, attribution.box or box, style)
     place, cut = _visible(box, photo)
+    if style.printed:
+        photo = _pale(photo)
     picture = np.empty_like(photo)
     for beside in _beside(place):
         if picture[beside].size:
@@ -56,12 +64,14 @@ def overlay(frame: Frame, box: Box, attribution: Attribution, style: Style) -> P
         levels = _levels(attribution, style)
         _tint(photo[place], _fine(levels, box)[cut], style, picture[place])
         if not _outlined(attribution):
-            marks.contour(picture, place, levels, box)
+            marks.contours(picture, place, levels, box, style.shares, style.line)
     else:
         painted = _painted(attribution, box, style)[cut]
         cv2.addWeighted(painted, style.opacity, photo[place], 1.0 - style.opacity, 0.0, picture[place])
-    if style.graded:
-        marks.outline(picture, place)
+    if style.printed:
+        marks.hatched(picture, place, style.line)
+    elif style.graded:
+        marks.outline(picture, place, style.line)
     return _with_words(picture, frame, attribution, style)
 
 
@@ -88,20 +98,36 @@ def _with_words(picture: Pixels, frame: Frame, attribution: Attribution, style: 
     entry = attribution.target.entry
     if entry is not None and entry.where is not None:
         scale = picture.shape[1] / frame.size[0], picture.shape[0] / frame.size[1]
-        picture = predictions.drawn(picture, entry, scale, style.font)
+        picture = predictions.drawn(picture, entry, scale, style.font, style.line)
     if not attribution.values.any():
         return picture
     if style.legend:
         top = style.top_of(attribution)
-        low, colours = (-top, "gray") if attribution.kind == "saliency" else (0.0, style.colormap)
-        picture = marks.legend(picture, _colours(colours), (f"{low:.3g}", f"{top:.3g}"), style.font)
+        low = -top if attribution.kind == "saliency" else 0.0
+        picture = marks.legend(picture, scale_of(attribution.kind, style), (f"{low:.3g}", f"{top:.3g}"), style.font)
     return _stamped(picture, STAMP, style.font) if attribution.unchanged_by else picture
 
 
 def photo(frame: Frame, style: Style) -> Pixels:
     """The photo alone, (H, W, 3); of a clip its first frame."""
     still = frame if frame.frames is None else frame.still(0)
-    return _sized(still, (0, 0, *frame.size), style)[0]
+    photo = _sized(still, (0, 0, *frame.size), style)[0]
+    return _grey(photo) if style.printed else photo
+
+
+def reduced(frame: Frame, side: int) -> Frame:
+    """The frame with no more pixels than pictures of that longer side need; a clip as it is."""
+    longer = max(frame.rgb.shape[:2])
+    if frame.frames is not None or longer <= side:
+        return frame
+    size = _scaled(frame.size, side / max(frame.size))
+    return replace(frame, rgb=_resized(frame.rgb, size), bands=None, full_size=frame.size)
+
+
+def is_cropped(frame: Frame, box: Box) -> bool:
+    """True if the network did not see all of the picture."""
+    width, height = frame.size
+    return box[0] > 0 or box[1] > 0 or box[2] < width or box[3] < height
 
 
 def _at_peak(frame: Frame, attribution: Attribution, style: Style) -> tuple[Frame, Attribution, Style]:
@@ -136,10 +162,11 @@ def panel(frame: Frame, box: Box, attribution: Attribution, style: Style, headin
 
     frame, attribution, style = _at_peak(frame, attribution, style)
     photo, placed = _sized(frame, attribution.box or box, style)
-    pair = np.concatenate([photo, overlay(frame, box, attribution, style)], axis=1)
+    shown = _grey(photo) if style.printed else photo
+    pair = np.concatenate([shown, overlay(frame, box, attribution, style)], axis=1)
     height, width = pair.shape[:2]
     unseen = any(photo[beside].size for beside in _beside(_visible(placed, photo)[0]))
-    below = SEPARATOR.join(filter(None, (caption(attribution), "dimmed: not seen" if unseen else "")))
+    below = SEPARATOR.join(filter(None, (caption(attribution), style.unseen if unseen else "")))
     lines, letters = lettering.fitted([line for line in (heading, below) if line], width - 8, style.font)
     high = round(1.5 * letters.size)
     across = max(width, *(round(letters.length(line)) + 8 for line in lines))
@@ -180,7 +207,7 @@ def _painted(attribution: Attribution, box: Box, style: Style) -> Pixels:
 
     if attribution.kind == "saliency":
         shares = scaling.scaled(attribution.values, style.top_of(attribution))
-        if len(shares) != 3:  # grey, or an array's bands: the strongest of each place
+        if len(shares) != 3 or style.printed:  # grey, or an array's bands: the strongest of each place
             strongest = np.abs(shares).argmax(0)[None]
             shares = np.take_along_axis(shares, strongest, 0).repeat(3, axis=0)
         grey = np.rint(np.clip(shares, -1, 1) * 127.5 + 127.5).astype(np.uint8).transpose(1, 2, 0)
@@ -221,6 +248,17 @@ def _coloured(fine: Pixels, style: Style) -> Pixels:
     return np.asarray(cv2.cvtColor(padded, cv2.COLOR_RGBA2RGB), dtype=np.uint8)
 
 
+def scale_of(kind: Kind, style: Style) -> Pixels:
+    """The colours of a scale from its low to its high end, (256, 3)."""
+    if kind == "saliency":
+        return _colours("gray")
+    colours = _colours(style.colormap)
+    if style.colormap != INK:
+        return colours
+    # As it is on white paper: no ink is darker than its opacity.
+    return np.asarray(np.rint(255 - style.opacity * (255.0 - colours)), dtype=np.uint8)
+
+
 def colour_bytes(colormap: str) -> bytes:
     """The colours of the 256 levels, R, G and B in turn."""
     return _colours(colormap).tobytes()
@@ -238,8 +276,8 @@ def _colours(colormap: str) -> Pixels:
     import cv2
 
     levels = np.arange(256, dtype=np.uint8)[:, None]
-    if colormap == "gray":
-        return levels.repeat(3, axis=1)
+    if colormap in ("gray", INK):
+        return (levels if colormap == "gray" else 255 - levels).repeat(3, axis=1)
     bgr = cv2.applyColorMap(levels, getattr(cv2, f"COLORMAP_{colormap.upper()}"))
     return np.asarray(bgr[:, 0, ::-1], dtype=np.uint8)
 
@@ -248,7 +286,22 @@ def _colours(colormap: str) -> Pixels:
 def _faded(colormap: str, opacity: float) -> Pixels:
     """The colour of each level times its opacity, which grows with it up to the one given, (256, 1, 3)."""
     shares = np.arange(256)[:, None, None] / 255 * opacity
+    if colormap == INK:
+        shares = np.zeros_like(shares)  # ink takes light away, and has none of its own
     return np.rint(_colours(colormap)[:, None] * shares).astype(np.uint8)
+
+
+def _grey(photo: Pixels) -> Pixels:
+    import cv2
+
+    return np.asarray(cv2.cvtColor(cv2.cvtColor(photo, cv2.COLOR_RGB2GRAY), cv2.COLOR_GRAY2RGB), dtype=np.uint8)
+
+
+def _pale(photo: Pixels) -> Pixels:
+    """The photo in the upper half of the greys."""
+    import cv2
+
+    return np.asarray(cv2.convertScaleAbs(_grey(photo), alpha=_PALE, beta=255 * (1 - _PALE)), dtype=np.uint8)
 
 
 def _beside(place: Place) -> Iterator[Place]:
@@ -275,14 +328,8 @@ def _sized(frame: Frame, box: Box, style: Style) -> tuple[Pixels, Box]:
     width, height = frame.size
     longer = max(width, height)
     scale = max(min(1.0, (style.max_side or longer) / longer), style.min_side / longer)
-    size = max(1, round(width * scale)), max(1, round(height * scale))
-    if size == (frame.rgb.shape[1], frame.rgb.shape[0]):
-        photo = frame.rgb
-    else:
-        import cv2
-
-        way = cv2.INTER_NEAREST if scale > 1 else cv2.INTER_AREA
-        photo = np.asarray(cv2.resize(frame.rgb, size, interpolation=way), dtype=np.uint8)
+    size = _scaled((width, height), scale)
+    photo = _resized(frame.rgb, size)
     if size == (width, height):
         return photo, box
     scale_x, scale_y = size[0] / width, size[1] / height
@@ -291,6 +338,23 @@ def _sized(frame: Frame, box: Box, style: Style) -> tuple[Pixels, Box]:
     x0, y0 = round(box[0] * scale_x), round(box[1] * scale_y)
     x1, y1 = max(x0 + 1, round(box[2] * scale_x)), max(y0 + 1, round(box[3] * scale_y))
     return photo, (x0, y0, x1, y1)
+
+
+def _scaled(size: tuple[int, int], scale: float) -> tuple[int, int]:
+    width, height = size
+    return max(1, round(width * scale)), max(1, round(height * scale))
+
+
+def _resized(rgb: Pixels, size: tuple[int, int]) -> Pixels:
+    """The pixels at (width, height). Those of a tiny picture stay squares: they are what it is about."""
+    import cv2
+
+    height, width = rgb.shape[:2]
+    if size == (width, height):
+        return rgb
+    enlarged = cv2.INTER_NEAREST if max(width, height) <= _TINY else cv2.INTER_CUBIC
+    way = enlarged if size[0] > width else cv2.INTER_AREA
+    return np.asarray(cv2.resize(rgb, size, interpolation=way), dtype=np.uint8)
 
 
 def _stamped(picture: Pixels, text: str, file: str | None) -> Pixels:

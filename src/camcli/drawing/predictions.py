@@ -2,6 +2,8 @@
 
 from __future__ import annotations
 
+import math
+
 import numpy as np
 from numpy.typing import NDArray
 
@@ -15,19 +17,21 @@ Pixels = NDArray[np.uint8]
 _WIDTH = 1 / 400
 
 
-def drawn(picture: Pixels, entry: Entry, scale: tuple[float, float], font: str | None = None) -> Pixels:
+def drawn(
+    picture: Pixels, entry: Entry, scale: tuple[float, float], font: str | None = None, line: float = 1.0
+) -> Pixels:
     """The picture (H, W, 3) with the entry's place on it; `scale`: the picture's pixels for one of the frame's; `font`:
-    a file that is tried first."""
+    a file that is tried first; `line`: the least width of a line, letters have ten times as much."""
     where = entry.where
     if where is None:
         return picture
-    width = max(1, round(max(picture.shape[:2]) * _WIDTH))
+    width = max(math.ceil(line), round(max(picture.shape[:2]) * _WIDTH))
     picture = picture.copy()
     if where.region is not None:
         _outline(picture, where.region, scale, width)
     elif where.box is not None:
         _box(picture, where.box, scale, width)
-        picture = _named(picture, entry, where.box, scale, font)
+        picture = _named(picture, entry, where.box, scale, font, line)
     _points(picture, where, scale, width)
     return picture
 
@@ -78,19 +82,21 @@ def labelled(picture: Pixels, text: str, font: str | None = None) -> Pixels:
     return _written(picture, text, (0, picture.shape[0]), font)
 
 
-def _named(picture: Pixels, entry: Entry, box: Box, scale: tuple[float, float], font: str | None) -> Pixels:
+def _named(
+    picture: Pixels, entry: Entry, box: Box, scale: tuple[float, float], font: str | None, line: float
+) -> Pixels:
     """The entry's label and score over the box's upper edge, or inside of it if there is no room."""
     score = "" if entry.probability is None else f" {entry.probability:.2f}"
     x0, y0, *_ = _scaled(box, scale)
-    return _written(picture, f"{entry.label}{score}", (x0, y0), font)
+    return _written(picture, f"{entry.label}{score}", (x0, y0), font, line)
 
 
-def _written(picture: Pixels, text: str, at: tuple[int, int], file: str | None) -> Pixels:
+def _written(picture: Pixels, text: str, at: tuple[int, int], file: str | None, line: float = 1.0) -> Pixels:
     """The picture with text on a dark ground over the place (x, y), or below it if there is no room."""
     from PIL import Image, ImageDraw
 
     text, width = lettering.plain(text), picture.shape[1]
-    letters = lettering.font(text, max(10.0, min(width / 45, 40.0)), file)
+    letters = lettering.font(text, max(10.0 * line, min(width / 45, 40.0)), file)
     x0, y0 = at
     high, wide = letters.height + 4, round(letters.length(text)) + 8
     x, y = max(0, min(x0, width - wide)), y0 - high if y0 >= high else max(0, y0)

@@ -1,4 +1,4 @@
-"""The look of a picture: two of them, and what can be changed."""
+"""The look of a picture: three of them, and what can be changed."""
 
 from __future__ import annotations
 
@@ -15,7 +15,8 @@ class Style:
 
     `opacity`: of the map; in the graded look it grows with the value up to that. `top` is the raw value at the end of
     the scale; None: each answer's own. Pictures are brought to a longer side of `max_side` at most, and `min_side` at
-    least. `legend`: the scale is drawn too. `font`: a file that is tried first.
+    least. `legend`: the scale is drawn too. `font`: a file that is tried first. `line`: the least width of a line, in
+    pixels; letters have ten times as much.
     """
 
     colormap: str = COLORMAP_OF["graded"]
@@ -26,6 +27,7 @@ class Style:
     legend: bool = False
     font: str | None = None
     min_side: int = 0
+    line: float = 1.0
 
     @classmethod
     def of(cls, where: OutputSpec, top: float | None = None) -> Style:
@@ -35,12 +37,34 @@ class Style:
     @property
     def graded(self) -> bool:
         """True if the opacity grows with the value."""
-        return self.look == "graded"
+        return self.look != "classic"
+
+    @property
+    def printed(self) -> bool:
+        """True if it is to be read in black and white: the map is ink on a pale grey photo."""
+        return self.look == "print"
 
     @property
     def brightness(self) -> float:
         """The brightness of the parts that the network never saw."""
         return 0.6 if self.graded else 0.4
+
+    @property
+    def shares(self) -> tuple[float, ...]:
+        """The shares of the scale at which a line is drawn."""
+        return () if not self.graded else (0.25, 0.5, 0.75) if self.printed else (0.5,)
+
+    @property
+    def marks(self) -> tuple[str, ...]:
+        """What the lines mean, in words."""
+        if self.printed:
+            return ("Darker: larger values", "Lines: 25, 50 and 75 % of the scale")
+        return ("Line: half of the scale",) if self.graded else ()
+
+    @property
+    def unseen(self) -> str:
+        """What the look of the parts means that the network never saw."""
+        return f"{'hatched' if self.printed else 'dimmed'}: not seen"
 
     def top_of(self, attribution: Attribution) -> float:
         """The raw value at the end of an answer's scale. A graded saliency is stretched, to be seen in small."""

@@ -12,7 +12,8 @@ from camcli import methods
 from camcli.cli import console
 from camcli.cli.completion import complete_model, complete_weights
 from camcli.cli.flags.computing import ComputeFlags
-from camcli.cli.flags.drawing import ColormapOption, FontOption, Legend, Opacity, StyleOption
+from camcli.cli.flags.drawing import ColormapOption, FontOption, NormMax, NormOption, Opacity, StyleOption
+from camcli.cli.flags.figure import FigureFlags
 from camcli.cli.flags.model import ModelFlags
 from camcli.cli.flags.panels import MODEL, OUT
 from camcli.cli.flags.pictures import PictureFlags
@@ -23,7 +24,7 @@ from camcli.cli.problems import Problems
 from camcli.errors import ExitCode, RequestError
 from camcli.machine import process
 from camcli.records import MAX_PIXELS
-from camcli.specs import OutputSpec, Spec
+from camcli.specs import FigureSpec, OutputSpec, Spec
 
 DEFAULT_METHODS = ["grad-cam", "hires-cam", "layer-cam", "eigen-cam"]
 
@@ -51,28 +52,10 @@ WeightFiles = Annotated[
         rich_help_panel=MODEL,
     ),
 ]
-SheetFile = Annotated[
-    str,
-    typer.Option("--output", "-o", metavar="FILE", help="File of the sheet, .png or .jpg.", rich_help_panel=OUT),
-]
-Columns = Annotated[
-    int,
+Ends = Annotated[
+    bool,
     typer.Option(
-        "--columns",
-        metavar="N",
-        help="Answers in a line of the sheet, before it wraps.",
-        min=1,
-        rich_help_panel=OUT,
-    ),
-]
-Side = Annotated[
-    int,
-    typer.Option(
-        "--max-side",
-        metavar="N",
-        help="Longer side of each picture on the sheet, in pixels.",
-        min=32,
-        rich_help_panel=OUT,
+        "--legend", help="Raw value at the end of each picture's colour scale, below it.", rich_help_panel=OUT
     ),
 ]
 
@@ -89,14 +72,14 @@ def compare(
     weights: WeightFiles = None,
     flags: ModelFlags,
     pictured: PictureFlags,
-    output: SheetFile = "compare.png",
-    columns: Columns = 8,
-    max_side: Side = 240,
+    figured: FigureFlags,
     style: StyleOption = "graded",
     colormap: ColormapOption = None,
     opacity: Opacity = None,
-    legend: Legend = False,
+    legend: Ends = False,
     font: FontOption = None,
+    norm: NormOption = "image",
+    norm_max: NormMax = None,
     computed: ComputeFlags,
     max_pixels: MaxPixels = MAX_PIXELS,
     json: Json = False,
@@ -105,7 +88,8 @@ def compare(
 ) -> ExitCode:
     """Put methods, layers, classes and models side by side: one captioned sheet.
 
-    A row for each picture, model and class, a column for each method and layer.
+    Each photo once, a row for each model and class, a column for each method and layer.
+    A .svg or .pdf is a figure for a paper.
     """
     process.tune()
     problems = Problems()
@@ -115,7 +99,9 @@ def compare(
     networks = [problems.of_model(replace(flags, model=named, weights=file)) for named, file in pairs]
     problems.of_pictures(pictured)
     problems.of_font(font)
-    problems.of_sheet(output)
+    problems.of_norm(norm, norm_max)
+    figures: list[FigureSpec] = []
+    problems.catch(lambda: figures.append(figured.for_spec()))
     problems.raise_any()
     specs = [
         Spec(
@@ -128,13 +114,18 @@ def compare(
         )
         for network in networks
     ]
-    from camcli.cli.sheets import Sheet, draw
-    from camcli.drawing.styles import Style
-
-    drawn = OutputSpec(style=style, colormap=colormap, opacity=opacity, legend=legend, font=font, max_side=max_side)
-    return draw(
-        inputs, specs, Sheet(output, Style.of(drawn), columns), computed, max_pixels=max_pixels, json=json, quiet=quiet
+    look = OutputSpec(
+        style=style,
+        colormap=colormap,
+        opacity=opacity,
+        legend=legend,
+        font=font,
+        norm=norm,
+        norm_max=norm_max,
     )
+    from camcli.cli.sheets import draw
+
+    return draw(inputs, specs, figures[0], look, computed, max_pixels=max_pixels, json=json, quiet=quiet)
 
 
 def _pairs(names: Sequence[str] | None, weights: Sequence[str] | None) -> list[tuple[str | None, str]]:

@@ -93,13 +93,10 @@ def explain(
     augments = problems.listed("--augment", augment, get_args(Augment))
     problems.of_pictures(pictured)
     problems.of_font(font)
+    problems.of_norm(norm, norm_max)
     problems.of_flow(flow)
     if norm == "run" and (flow.shard or flow.engine != "local"):
         problems.add("--norm run needs all of the run in one process: give --norm fixed its value with --norm-max")
-    if (norm == "fixed") != (norm_max is not None):
-        problems.add('--norm fixed and --norm-max VALUE go together (rows give each answer\'s own "max")')
-    elif norm_max is not None and norm_max <= 0:
-        problems.add("--norm-max must be above 0")
     folder, file = problems.of_output(output) if pictures or output is not None else (None, None)
     # The pictures of --norm run are drawn when all of it is known: no row could say before that its files are there.
     journaled = output is not None and problems.of_journal(folder, norm, resume=resume, retry_failed=retry_failed)

@@ -50,9 +50,10 @@ StyleOption = Annotated[
     Look,
     typer.Option(
         "--style",
-        metavar="graded|classic",
-        help="Look of the pictures: opacity that grows with the value, and a line around the strong part (graded), or "
-        "one opacity for all of the map, as in the literature (classic).",
+        metavar="graded|classic|print",
+        help="Look of the pictures: opacity that grows with the value, and a line around the strong part (graded); "
+        "one opacity for all of the map, as in the literature (classic); grey ink on a pale photo, to be read in black "
+        "and white (print).",
         rich_help_panel=OUT,
     ),
 ]

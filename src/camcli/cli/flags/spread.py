@@ -9,8 +9,9 @@ from functools import wraps
 from typing import Any, TypeVar, get_type_hints
 
 from camcli.cli.flags.computing import ComputeFlags
+from camcli.cli.flags.figure import FigureFlags
 from camcli.cli.flags.model import ModelFlags
-from camcli.cli.flags.panels import MODEL, RUN, WHAT
+from camcli.cli.flags.panels import MODEL, OUT, RUN, WHAT
 from camcli.cli.flags.pictures import PictureFlags
 from camcli.cli.flags.question import TargetFlags
 from camcli.cli.flags.run import RunFlags
@@ -23,6 +24,7 @@ _GROUPS: dict[object, str] = {
     ModelFlags: MODEL,
     PictureFlags: "Pictures in",
     TargetFlags: WHAT,
+    FigureFlags: OUT,
     ComputeFlags: "Speed",
     RunFlags: RUN,
 }

@@ -1,0 +1,1 @@
+"""Answers side by side: results -> a sheet (`comparing`) -> pages (`arranging`) -> files (`raster`, `svg`, `pdf`)."""
