@@ -75,7 +75,7 @@ def test_small_pictures_are_enlarged_to_the_side_that_is_asked_for() -> None:
         (("-o", "-"), "-o -: the sheet is a"),
         (("-o", "-", "--format", "pdf"), "-o -: the sheet is a"),
         (("-o", "a.svg", "--format", "pdf"), "-o a.svg and --format pdf say two formats"),
-        (("--format", "eps"), "--format 'eps': the sheet is a"),
+        (("--format", "eps"), "--format 'eps' is none of png, jpg, webp, svg, pdf"),
         (("--width", "wide"), "--width 'wide': column, page, or millimetres from 30 to 1200"),
         (("--width", "nan"), "--width 'nan': column"),
         (("--width", "5"), "--width '5': column"),

@@ -471,7 +471,7 @@ def test_trust_is_of_files_that_the_user_names(monkeypatch: pytest.MonkeyPatch) 
 THOUGHT_OF = set(
     "at augment bind caption class contrast crop device end font labels layer mask mean method model model-arg output "
     "output-key partner preset quantity question ray-address region report resize results save shard similar-to start "
-    "state std target template text texts weights weights-key".split()
+    "state std target template text texts weights weights-key width".split()
 )
 
 

@@ -326,3 +326,19 @@ def test_large_maps_are_coloured_as_small_ones_are() -> None:
     expected = cv2.cvtColor(cv2.applyColorMap(fine, cv2.COLORMAP_TURBO), cv2.COLOR_BGR2RGB).astype(int)
     assert np.abs(large - expected).max() <= 12
     assert np.abs(large - expected).mean() < 1
+
+
+def test_any_map_is_drawn_anywhere() -> None:
+    """Maps of all sizes in boxes that may stick out, over pictures of all sizes: a line of one piece, or of none."""
+    rng = np.random.default_rng(0)
+    for _ in range(300):
+        width, height = (int(side) for side in rng.integers(20, 300, 2))
+        frame = Frame(Ref(0, "a.png"), rng.integers(0, 256, (height, width, 3), dtype=np.uint8))
+        values = rng.random(tuple(rng.integers(1, 16, 2))).astype(np.float32)
+        x0, y0 = rng.uniform(-20, 19, 2)
+        x1, y1 = rng.uniform(60, 320, 2)
+        box = float(x0), float(y0), float(x1), float(y1)
+        style = Style(max_side=int(rng.integers(16, 400)), min_side=int(rng.choice([0, 120, 500])))
+        drawn = overlays.overlay(frame, box, attributed(values), style)
+        assert drawn.dtype == np.uint8
+        assert drawn.ndim == 3

@@ -46,7 +46,7 @@ def contours(picture: Pixels, place: Place, levels: Pixels, box: Box, shares: Se
     padded = np.pad(soft, 1, mode="edge").astype(np.float32)
     lines = np.concatenate([_crossings(padded, 255 * share, xs, ys) for share in shares])
     # OpenCV's pixels have their centres on whole numbers.
-    points = np.rint((lines - 0.5) * (1 << _SHIFT)).astype(np.int32)
+    points = np.rint((lines - 0.5) * (1 << _SHIFT)).astype(np.int32, order="C")  # OpenCV takes no other order
     width = _width(picture, line)
     # A thin line between two rows of pixels gives half of itself to each, so it is drawn twice.
     lights = [(LIGHT, width)] * (2 if width == 1 else 1)
