@@ -81,7 +81,7 @@ def test_the_description_has_no_links_that_only_the_repository_follows(wheel: Pa
     assert [link for link in re.findall(r"\]\(([^)]*)\)", description) if not link.startswith("http")] == []
     assert "*picture: Grad-CAM of tiger cat*" in description
     assert "[Selvaraju et al., arXiv:1610.02391](https://arxiv.org/abs/1610.02391)" in description
-    assert "More: docs/python.md." in description
+    assert "| Python, a notebook |" in description
 
 
 def test_the_source_distribution_has_what_the_description_names(dist: Path) -> None:

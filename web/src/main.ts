@@ -103,9 +103,10 @@ const MOVES: Record<string, () => void> = {
   ArrowLeft: () => by(0.1, 0), ArrowRight: () => by(-0.1, 0), ArrowUp: () => by(0, 0.1), ArrowDown: () => by(0, -0.1),
 };
 
-/** A control that takes keys itself: arrows, or text. */
-const isControl = (target: EventTarget | null): boolean =>
-  target instanceof HTMLInputElement || target instanceof HTMLSelectElement;
+/** Whether a control needs the key itself: a text or a list any key, a slider and a choice of one the arrows. */
+const takes = (target: EventTarget | null, key: string): boolean =>
+  target instanceof HTMLSelectElement && key !== "?" || isTyping(target)
+  || target instanceof HTMLInputElement && (key === " " || target.type !== "checkbox" && key.startsWith("Arrow"));
 const isTyping = (target: EventTarget | null): boolean =>
   target instanceof HTMLInputElement && ["search", "text"].includes(target.type);
 
@@ -115,9 +116,9 @@ addEventListener("keydown", (event) => {
   if (event.ctrlKey || event.metaKey || event.altKey || dialog("help")?.open) return;
   const isOpen = state.open >= 0;
   if (isTyping(event.target)) return;
-  const isFree = !isControl(event.target);
+  const isFree = !takes(event.target, event.key);
   const inViewer = isOpen && isFree ? (event.shiftKey && MOVES[event.key]) || IN_VIEWER[event.key] : undefined;
-  const action = inViewer ?? (isFree || event.key === "?" ? EVERYWHERE[event.key] : undefined);
+  const action = inViewer ?? (isFree ? EVERYWHERE[event.key] : undefined);
   if (action !== undefined) {
     event.preventDefault();
     action();
