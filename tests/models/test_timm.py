@@ -187,6 +187,16 @@ def test_layers_and_classes_of_a_timm_model() -> None:
             ["-w", "none", "--model-arg", "no_such_option=1"],
             "--model-arg: timm:test_vit can't be built",
         ),
+        (
+            "timm:test_vit",
+            ["-w", "none", "--model-arg", "checkpoint_path=x.pth"],
+            "name the file of a timm model's weights with --weights FILE",
+        ),
+        (
+            "timm:test_vit",
+            ["-w", "none", "--model-arg", "pretrained_cfg_overlay={'file': 'x.pth'}"],
+            "name the file of a timm model's weights with --weights FILE",
+        ),
     ],
 )
 def test_a_wrong_name_is_refused(picture: Picture, name: str, flags: list[str], said: str) -> None:

@@ -277,6 +277,24 @@ def test_zoom_wipe_and_drag(classified: Path, show: Open) -> None:
     )
 
 
+def test_the_edge_of_the_wipe_is_dragged(classified: Path, show: Open) -> None:
+    page = show(classified, "#open=1&wipe=50&zoom=2")
+    window, pixel = page.locator(".window").bounding_box(), page.locator(".pic.large").bounding_box()
+    assert window is not None
+    assert pixel is not None
+    row = window["y"] + window["height"] / 2
+    page.mouse.move(pixel["x"] + pixel["width"] * 0.5, row)
+    page.mouse.down()
+    page.mouse.move(pixel["x"] + pixel["width"] * 0.6, row, steps=4)
+    assert float(state(page)["wipe"]) == pytest.approx(60, abs=1)
+    assert "x" not in state(page)  # the picture stays where it is
+    page.mouse.move(window["x"] - 200, row)
+    assert 1 <= float(state(page)["wipe"]) <= 50
+    page.mouse.up()
+    page.mouse.move(pixel["x"] + pixel["width"] * 0.7, row)
+    assert float(state(page)["wipe"]) <= 50
+
+
 def test_the_command_and_the_link_are_copied(classified: Path, show: Open) -> None:
     page = show(classified, "#open=1", permissions=["clipboard-read", "clipboard-write"])
     page.get_by_role("button", name="copy").first.click()

@@ -134,8 +134,9 @@ addEventListener("keydown", (event) => {
 });
 addEventListener("keyup", (event) => [" ", "h"].includes(event.key) && isBlinking(false));
 
-// Zoom by wheel or pinch, move by drag, and blink while its button is pressed.
+// Zoom by wheel or pinch, move by drag, wipe by the edge's drag, and blink while its button is pressed.
 const held = new Map<number, [number, number]>();
+const isEdge = (target: EventTarget | null): target is Element => target instanceof Element && target.matches(".edge");
 const stageOf = (target: EventTarget | null): Element | null => (target instanceof Element ? target.closest(".window") : null);
 
 function within(stage: Element, x: number, y: number): [number, number] {
@@ -152,7 +153,8 @@ addEventListener("wheel", (event) => {
 
 addEventListener("pointerdown", (event) => {
   if (event.target instanceof Element && event.target.closest(".blink")) isBlinking(true);
-  if (stageOf(event.target)) held.set(event.pointerId, [event.clientX, event.clientY]);
+  if (isEdge(event.target)) event.target.setPointerCapture(event.pointerId);
+  else if (stageOf(event.target)) held.set(event.pointerId, [event.clientX, event.clientY]);
 });
 for (const ending of ["pointerup", "pointercancel"] as const) {
   addEventListener(ending, (event) => {
@@ -161,6 +163,12 @@ for (const ending of ["pointerup", "pointercancel"] as const) {
   });
 }
 addEventListener("pointermove", (event) => {
+  if (isEdge(event.target) && event.target.hasPointerCapture(event.pointerId)) {
+    const box = event.target.parentElement!.getBoundingClientRect();
+    // Not to 0: the edge would go while it is held.
+    show({ wipe: Math.round(Math.min(100, Math.max(1, ((event.clientX - box.left) / box.width) * 100))) });
+    return;
+  }
   const stage = stageOf(event.target);
   const before = held.get(event.pointerId);
   if (stage === null || before === undefined) return;

@@ -18,6 +18,9 @@ from camcli.models.sources import torchvision
 from camcli.models.weights import filling
 from camcli.records import Preset
 
+# Arguments of `timm.create_model` that name files: timm unpickles what `--weights` checks and the row would not name.
+_FILES = ("checkpoint_path", "pretrained_cfg", "pretrained_cfg_overlay", "cache_dir")
+
 
 def architecture(name: str, weights: str, args: Args, tensors: Mapping[str, Tensor] | None) -> Architecture:
     """A timm model; its weights are a tag of its own (`timm:NAME.TAG`), so `weights` is DEFAULT or none.
@@ -35,6 +38,8 @@ def architecture(name: str, weights: str, args: Args, tensors: Mapping[str, Tens
         raise RequestError(
             f"unknown weights {weights!r}: timm's stand in the name, {catalog.TIMM}{bare.split('.')[0]}.TAG"
         )
+    if wrong := next((key for key in _FILES if key in args), None):
+        raise RequestError(f"--model-arg {wrong}: name the file of a timm model's weights with --weights FILE")
     pretrained = tensors is None and weights == "DEFAULT"
     try:
         config = timm.get_pretrained_cfg(bare)
