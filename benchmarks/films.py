@@ -21,7 +21,7 @@ from statistics import median
 import numpy as np
 from PIL import Image
 
-from camcli.drawing.overlays import Pixels
+from camcli.drawing.colours import Pixels
 from camcli.sinks.films import film
 
 SAMPLES = Path(__file__).parent.parent / "sample_images"

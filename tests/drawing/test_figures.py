@@ -18,7 +18,7 @@ from fontTools.pens.ttGlyphPen import TTGlyphPen
 from PIL import Image
 from results import BOXER, MASTIFF, attributed, explained
 
-from camcli.drawing import lettering, overlays
+from camcli.drawing import colours, lettering, overlays
 from camcli.drawing.figures import pdf, raster, svg
 from camcli.drawing.figures.arranging import Measures, arranged
 from camcli.drawing.figures.comparing import Results, compared
@@ -242,7 +242,7 @@ def test_what_has_no_answer_says_why_and_the_same_note_has_one_number() -> None:
 HALF, WHOLE = (attributed(values=top * np.linspace(0, 1, 12).reshape(3, 4)) for top in (1.0, 2.0))
 
 
-def drawn(pages: Sequence[Part]) -> list[overlays.Pixels]:
+def drawn(pages: Sequence[Part]) -> list[colours.Pixels]:
     return [p.pixels for page in pages for p in page.pictures if len(p.pixels) > 1]
 
 
@@ -295,7 +295,7 @@ def test_in_print_a_larger_value_is_darker_whatever_the_photo() -> None:
         light = np.asarray(Image.fromarray(picture).convert("L")).astype(int)[45]
         assert (np.diff(light) <= 0).all()
         assert light[0] - light[-1] > 90
-    bar = overlays.scale_of("map", style)
+    bar = colours.scale_of("map", style)
     assert (np.diff(np.asarray(Image.fromarray(bar[None]).convert("L"))[0].astype(int)) <= 0).all()
 
 

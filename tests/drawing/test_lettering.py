@@ -13,7 +13,7 @@ from PIL import Image, ImageDraw
 from PIL.ImageFont import FreeTypeFont
 
 from camcli.drawing import lettering
-from camcli.drawing.overlays import Pixels
+from camcli.drawing.colours import Pixels
 from camcli.drawing.predictions import labelled
 from camcli.drawing.sheets import Tile, sheet
 from camcli.errors import RequestError

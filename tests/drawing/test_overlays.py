@@ -10,7 +10,8 @@ from numpy.typing import ArrayLike, NDArray
 from results import explained
 
 from camcli.drawing import lettering, overlays
-from camcli.drawing.overlays import caption, heading, heatmap, overlay, panel
+from camcli.drawing.captions import caption, heading
+from camcli.drawing.overlays import heatmap, overlay, panel
 from camcli.drawing.styles import Style
 from camcli.entries import Box, Entry
 from camcli.maps.locating import locate

@@ -14,8 +14,8 @@ from PIL import Image
 
 from camcli.api import showing
 from camcli.api.notebook import notebook
-from camcli.drawing import overlays, sheets
-from camcli.drawing.overlays import Pixels
+from camcli.drawing import captions, overlays, sheets
+from camcli.drawing.colours import Pixels
 from camcli.drawing.sheets import Tile
 from camcli.drawing.styles import Style
 from camcli.entries import Box, Entry
@@ -159,11 +159,11 @@ class Explanation:
     def _drawn(self, kind: Drawn, style: Style) -> Pixels:
         shown = self.result.frame, self.result.box, self.attribution, style
         if kind == "panel":
-            return overlays.panel(*shown, overlays.heading(self.result))
+            return overlays.panel(*shown, captions.heading(self.result))
         return overlays.overlay(*shown) if kind == "overlay" else overlays.heatmap(*shown)
 
     def __repr__(self) -> str:
-        return f"<{showing.plain(overlays.caption(self.attribution))}>"
+        return f"<{showing.plain(captions.caption(self.attribution))}>"
 
     def _repr_html_(self) -> str:
         return showing.of_answer(replace(self.result, attributions=(self.attribution,)))

@@ -14,8 +14,8 @@ from dataclasses import replace
 from itertools import chain
 from pathlib import Path
 
-from camcli.drawing import overlays
-from camcli.drawing.overlays import Pixels
+from camcli.drawing import captions, overlays
+from camcli.drawing.colours import Pixels
 from camcli.drawing.styles import Style
 from camcli.entries import Entry
 from camcli.maps import locating, moments
@@ -132,7 +132,7 @@ def _of_overlay(result: Explained, one: Attribution) -> str:
         moment = result.frame.moments[moments.peak_frame(one, result.frame.frames)]
         by += f", most in frame {moment.number}"
     note = f"<br>⚠ {_name(one.note)}" if one.note else ""
-    return f"<b>{_name(overlays.about(one))}</b><br><span style='{_PALE}'>{_name(by)}</span>{note}"
+    return f"<b>{_name(captions.about(one))}</b><br><span style='{_PALE}'>{_name(by)}</span>{note}"
 
 
 def _alt(result: Explained, one: Attribution | None = None) -> str:
@@ -203,7 +203,7 @@ def _text(text: str, most: int = _MOST_TEXT) -> str:
 def best(result: Explained) -> str:
     """The best class and its value; without classes what is explained."""
     if not result.top:
-        return overlays.about(result.attributions[0]) if result.attributions else "nothing found"
+        return captions.about(result.attributions[0]) if result.attributions else "nothing found"
     entry = result.top[0]
     value = entry.score if entry.probability is None else entry.probability
     return entry.name if value is None else f"{entry.name} {value:.3g}"

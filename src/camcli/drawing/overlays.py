@@ -11,33 +11,27 @@ from __future__ import annotations
 
 from collections.abc import Iterator
 from dataclasses import replace
-from functools import cache
-from pathlib import Path
 
 import numpy as np
-from numpy.typing import NDArray
 
-from camcli.drawing import lettering, marks, predictions
+from camcli.drawing import captions, colours, lettering, marks, predictions
+from camcli.drawing.colours import Pixels
 from camcli.drawing.lettering import SEPARATOR
 from camcli.drawing.styles import Style
 from camcli.entries import Box
 from camcli.maps import moments, scaling
 from camcli.maps.spreading import cover, is_whole, spread
-from camcli.records import Attribution, Explained, Frame, Kind
-from camcli.specs import COLORMAP_OF
+from camcli.records import Attribution, Frame
 
 # Written across an answer that random weights don't change.
 STAMP = "fails the sanity check"
 # A map with a longer side than this is coloured before it has its full size.
 _COLOUR_SIDE = 1024
-# The colours of the look for print, and the share of a photo's contrast that stays in it.
-INK, _PALE = COLORMAP_OF["print"], 0.5
 # A picture with no longer side than this is enlarged square by square.
 _TINY = 64
 # So many rows are blended at once: they stay in the processor's cache.
 _ROWS = 64
 
-Pixels = NDArray[np.uint8]
 Place = tuple[slice, slice]
 
 
@@ -51,7 +45,7 @@ def overlay(frame: Frame, box: Box, attribution: Attribution, style: Style) -> P
     photo, box = _sized(frame, attribution.box or box, style)
     place, cut = _visible(box, photo)
     if style.printed:
-        photo = _pale(photo)
+        photo = colours.pale(photo)
     picture = np.empty_like(photo)
     for beside in _beside(place):
         if picture[beside].size:
@@ -79,12 +73,12 @@ def _tint(photo: Pixels, fine: Pixels, style: Style, picture: Pixels) -> None:
     """Writes the photo (H, W, 3) under the colours of levels (H, W), the opaquer the higher, to the picture."""
     import cv2
 
-    colours = _faded(style.colormap, style.opacity)
+    faded = colours.faded(style.colormap, style.opacity)
     for top in range(0, len(photo), _ROWS):
         rows = slice(top, top + _ROWS)
         left = cv2.cvtColor(cv2.convertScaleAbs(fine[rows], alpha=-style.opacity, beta=255), cv2.COLOR_GRAY2RGB)
         cv2.multiply(photo[rows], left, left, scale=1 / 255)
-        cv2.add(cv2.applyColorMap(fine[rows], colours), left, picture[rows])
+        cv2.add(cv2.applyColorMap(fine[rows], faded), left, picture[rows])
 
 
 def _outlined(attribution: Attribution) -> bool:
@@ -104,7 +98,9 @@ def _with_words(picture: Pixels, frame: Frame, attribution: Attribution, style: 
     if style.legend:
         top = style.top_of(attribution)
         low = -top if attribution.kind == "saliency" else 0.0
-        picture = marks.legend(picture, scale_of(attribution.kind, style), (f"{low:.3g}", f"{top:.3g}"), style.font)
+        picture = marks.legend(
+            picture, colours.scale_of(attribution.kind, style), (f"{low:.3g}", f"{top:.3g}"), style.font
+        )
     return _stamped(picture, STAMP, style.font) if attribution.unchanged_by else picture
 
 
@@ -112,7 +108,7 @@ def photo(frame: Frame, style: Style) -> Pixels:
     """The photo alone, (H, W, 3); of a clip its first frame."""
     still = frame if frame.frames is None else frame.still(0)
     photo = _sized(still, (0, 0, *frame.size), style)[0]
-    return _grey(photo) if style.printed else photo
+    return colours.grey(photo) if style.printed else photo
 
 
 def reduced(frame: Frame, side: int) -> Frame:
@@ -162,11 +158,11 @@ def panel(frame: Frame, box: Box, attribution: Attribution, style: Style, headin
 
     frame, attribution, style = _at_peak(frame, attribution, style)
     photo, placed = _sized(frame, attribution.box or box, style)
-    shown = _grey(photo) if style.printed else photo
+    shown = colours.grey(photo) if style.printed else photo
     pair = np.concatenate([shown, overlay(frame, box, attribution, style)], axis=1)
     height, width = pair.shape[:2]
     unseen = any(photo[beside].size for beside in _beside(_visible(placed, photo)[0]))
-    below = SEPARATOR.join(filter(None, (caption(attribution), style.unseen if unseen else "")))
+    below = SEPARATOR.join(filter(None, (captions.caption(attribution), style.unseen if unseen else "")))
     lines, letters = lettering.fitted([line for line in (heading, below) if line], width - 8, style.font)
     high = round(1.5 * letters.size)
     across = max(width, *(round(letters.length(line)) + 8 for line in lines))
@@ -176,29 +172,6 @@ def panel(frame: Frame, box: Box, attribution: Attribution, style: Style, headin
     for number, line in enumerate(lines):
         letters.write(draw, (across / 2, height + high * (number + 0.75)), line, "black", "mm")
     return np.asarray(canvas)
-
-
-def heading(result: Explained) -> str:
-    """One line: the file, the model, what it predicted, and what is true, if that is known."""
-    best = result.top[0] if result.top else None
-    said = f"predicted {best.name}" if best is not None and best.probability is not None else ""
-    if said and result.truth is not None:
-        said += ": right" if result.truth.correct else f", truth {result.truth.id} {result.truth.label}"
-    return SEPARATOR.join(filter(None, (Path(result.ref.name).name, result.model, said)))
-
-
-def caption(attribution: Attribution) -> str:
-    """One line: id and name, probability, method, layer, and the note, such as why it is blank."""
-    parts = (about(attribution), attribution.method, attribution.layer, attribution.note)
-    return SEPARATOR.join(part for part in parts if part)
-
-
-def about(attribution: Attribution) -> str:
-    """The id and name of what is explained, and its probability."""
-    target = attribution.target
-    probability = target.entry.probability if target.entry and not target.minus else None
-    value = f"p = {probability:.3f}" if probability is not None else f"{target.quantity} = {target.value:.3f}"
-    return f"{target.name}{SEPARATOR}{value}"
 
 
 def _painted(attribution: Attribution, box: Box, style: Style) -> Pixels:
@@ -219,9 +192,9 @@ def _painted(attribution: Attribution, box: Box, style: Style) -> Pixels:
         # Neighbours differ by less than a level there: colours may be interpolated as well as levels.
         shrink = _COLOUR_SIDE / max(size)
         small = 0, 0, max(1, round(size[0] * shrink)), max(1, round(size[1] * shrink))
-        coloured = _coloured(_fine(levels, small), style)
+        coloured = colours.coloured(_fine(levels, small), style)
         return np.asarray(cv2.resize(coloured, size, interpolation=cv2.INTER_LINEAR), dtype=np.uint8)
-    return _coloured(_fine(levels, box), style)
+    return colours.coloured(_fine(levels, box), style)
 
 
 def _levels(attribution: Attribution, style: Style) -> Pixels:
@@ -235,73 +208,6 @@ def _fine(levels: Pixels, box: Box) -> Pixels:
     if is_whole(box):
         return np.asarray(spread(levels, box), dtype=np.uint8)
     return np.asarray(np.rint(spread(levels.astype(np.float32), box)), dtype=np.uint8)
-
-
-def _coloured(fine: Pixels, style: Style) -> Pixels:
-    """Levels (H, W) in colour."""
-    import cv2
-
-    if style.colormap == "gray":
-        return np.asarray(cv2.cvtColor(fine, cv2.COLOR_GRAY2RGB), dtype=np.uint8)
-    # Four bytes at a time: twice as fast as OpenCV's own lookup and a swap of channels.
-    padded = np.take(_packed(style.colormap), fine, mode="clip").view(np.uint8).reshape(*fine.shape, 4)
-    return np.asarray(cv2.cvtColor(padded, cv2.COLOR_RGBA2RGB), dtype=np.uint8)
-
-
-def scale_of(kind: Kind, style: Style) -> Pixels:
-    """The colours of a scale from its low to its high end, (256, 3)."""
-    if kind == "saliency":
-        return _colours("gray")
-    colours = _colours(style.colormap)
-    if style.colormap != INK:
-        return colours
-    # As it is on white paper: no ink is darker than its opacity.
-    return np.asarray(np.rint(255 - style.opacity * (255.0 - colours)), dtype=np.uint8)
-
-
-def colour_bytes(colormap: str) -> bytes:
-    """The colours of the 256 levels, R, G and B in turn."""
-    return _colours(colormap).tobytes()
-
-
-@cache
-def _packed(colormap: str) -> NDArray[np.uint32]:
-    """The colour of each level, RGB and a byte of padding in one number, (256,)."""
-    return np.pad(_colours(colormap), ((0, 0), (0, 1))).view(np.uint32).ravel()
-
-
-@cache
-def _colours(colormap: str) -> Pixels:
-    """The colour of each level, (256, 3)."""
-    import cv2
-
-    levels = np.arange(256, dtype=np.uint8)[:, None]
-    if colormap in ("gray", INK):
-        return (levels if colormap == "gray" else 255 - levels).repeat(3, axis=1)
-    bgr = cv2.applyColorMap(levels, getattr(cv2, f"COLORMAP_{colormap.upper()}"))
-    return np.asarray(bgr[:, 0, ::-1], dtype=np.uint8)
-
-
-@cache
-def _faded(colormap: str, opacity: float) -> Pixels:
-    """The colour of each level times its opacity, which grows with it up to the one given, (256, 1, 3)."""
-    shares = np.arange(256)[:, None, None] / 255 * opacity
-    if colormap == INK:
-        shares = np.zeros_like(shares)  # ink takes light away, and has none of its own
-    return np.rint(_colours(colormap)[:, None] * shares).astype(np.uint8)
-
-
-def _grey(photo: Pixels) -> Pixels:
-    import cv2
-
-    return np.asarray(cv2.cvtColor(cv2.cvtColor(photo, cv2.COLOR_RGB2GRAY), cv2.COLOR_GRAY2RGB), dtype=np.uint8)
-
-
-def _pale(photo: Pixels) -> Pixels:
-    """The photo in the upper half of the greys."""
-    import cv2
-
-    return np.asarray(cv2.convertScaleAbs(_grey(photo), alpha=_PALE, beta=255 * (1 - _PALE)), dtype=np.uint8)
 
 
 def _beside(place: Place) -> Iterator[Place]:

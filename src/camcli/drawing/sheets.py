@@ -8,8 +8,8 @@ from dataclasses import dataclass, replace
 import numpy as np
 
 from camcli.drawing import lettering, overlays
+from camcli.drawing.colours import Pixels
 from camcli.drawing.lettering import Letters
-from camcli.drawing.overlays import Pixels
 from camcli.drawing.styles import Style
 from camcli.entries import Box
 from camcli.records import Attribution, Frame

@@ -6,8 +6,8 @@ from collections.abc import Sequence
 from dataclasses import replace
 
 from camcli.drawing import overlays
+from camcli.drawing.colours import Pixels
 from camcli.drawing.lettering import SEPARATOR
-from camcli.drawing.overlays import Pixels
 from camcli.drawing.sheets import Tile, sheet
 from camcli.drawing.styles import Style
 from camcli.entries import Box

@@ -16,7 +16,7 @@ from math import prod
 from pathlib import Path
 from threading import Lock
 
-from camcli.drawing import clips, lettering, overlays, predictions, sheets, strips
+from camcli.drawing import captions, clips, colours, lettering, overlays, predictions, sheets, strips
 from camcli.drawing.styles import Style
 from camcli.entries import Box
 from camcli.errors import InputError, RequestError, SetupError
@@ -101,7 +101,7 @@ class Files:
             self._draw_strips(result, written)
         if result.ref.moment is not None and "overlay" in self._spec.pictures:
             self._reels.add(result, [paths["overlay"] for paths in written])
-        heading = overlays.heading(result)
+        heading = captions.heading(result)
         for attribution, paths in zip(result.attributions, written, strict=True):
             if "raw" in paths:
                 self._put(npz(result, attribution), paths["raw"])
@@ -166,7 +166,7 @@ class Files:
             found.append(paths)
         return found
 
-    def thumbnails(self, result: Explained, answers: Sequence[Attribution], side: int) -> list[overlays.Pixels]:
+    def thumbnails(self, result: Explained, answers: Sequence[Attribution], side: int) -> list[colours.Pixels]:
         """The overlays of some of a result's answers, drawn as the files are, (h, w, 3), the longer side `side` at
         most."""
         style = replace(self._style(self._fixed_top), max_side=side)
@@ -228,7 +228,7 @@ class Files:
     def _style(self, top: float | None) -> Style:
         return Style.of(self._spec, top)
 
-    def _move(self, path: str, pictures: Iterable[tuple[overlays.Pixels, float]], rate: float) -> None:
+    def _move(self, path: str, pictures: Iterable[tuple[colours.Pixels, float]], rate: float) -> None:
         """Writes a film, or an animation, of pictures and their times in seconds."""
         if not path.endswith(FILM):
             frames, times = zip(*pictures, strict=True)
@@ -308,6 +308,6 @@ def moving_suffix(result: Explained) -> str | None:
     return FILM if films.is_film(result.ref.source) else ".gif"
 
 
-def write_picture(pixels: overlays.Pixels, path: str) -> None:
+def write_picture(pixels: colours.Pixels, path: str) -> None:
     """RGB pixels to a file, whole or not at all. Raises: SetupError: it can't be written."""
     put(encoded(pixels, Path(path).suffix), path)

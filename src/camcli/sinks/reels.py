@@ -18,8 +18,8 @@ from typing import BinaryIO, TypeAlias
 
 import numpy as np
 
-from camcli.drawing import overlays, predictions
-from camcli.drawing.overlays import Pixels
+from camcli.drawing import captions, overlays, predictions
+from camcli.drawing.colours import Pixels
 from camcli.drawing.styles import Style
 from camcli.entries import Box, Entry
 from camcli.errors import InputError, SetupError
@@ -179,4 +179,4 @@ def _with_words(picture: Pixels, frame: Frame, explained: _Explained, font: str 
             picture = predictions.drawn(picture, entry, scale, font)
     if shown is not None and shown.where is not None:
         return picture
-    return predictions.labelled(picture, overlays.about(explained.attribution), font)
+    return predictions.labelled(picture, captions.about(explained.attribution), font)

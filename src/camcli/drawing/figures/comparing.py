@@ -9,11 +9,11 @@ from dataclasses import dataclass, field, replace
 from functools import cached_property
 from pathlib import Path
 
-from camcli.drawing import overlays
+from camcli.drawing import captions, colours, overlays
+from camcli.drawing.colours import Pixels
 from camcli.drawing.figures.contents import Bar, Block, Line, Row, Sheet, Tile
 from camcli.drawing.figures.elements import BLACK
 from camcli.drawing.lettering import SEPARATOR
-from camcli.drawing.overlays import Pixels
 from camcli.drawing.styles import Style
 from camcli.records import Attribution, Explained, Kind
 from camcli.specs import OutputSpec
@@ -142,7 +142,7 @@ class _Comparison:
                 tiles[self._columns.index(self._column(own))] = self._tile(result, own)
             tags = ["predicted"] if result.top and _about(answers[0], result.top[0].id) else []
             tags += ["truth"] if result.truth and _about(answers[0], result.truth.id) else []
-            yield Row(SEPARATOR.join(filter(None, (model, overlays.about(answers[0]), *tags))), tiles)
+            yield Row(SEPARATOR.join(filter(None, (model, captions.about(answers[0]), *tags))), tiles)
 
     def _tile(self, result: Explained, own: Attribution) -> Tile:
         style = self._style
@@ -160,7 +160,7 @@ class _Comparison:
     def _bars(self) -> Iterator[Bar]:
         for kind in dict.fromkeys(own.kind for _, own in self._answers):
             low, high = self._ends(kind)
-            yield Bar(overlays.scale_of(kind, self._style), low, high)
+            yield Bar(colours.scale_of(kind, self._style), low, high)
 
     def _ends(self, kind: Kind) -> tuple[str, str]:
         """What the ends of a colour bar stand for."""

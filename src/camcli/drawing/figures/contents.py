@@ -5,8 +5,8 @@ from __future__ import annotations
 from collections.abc import Callable, Sequence
 from dataclasses import dataclass
 
+from camcli.drawing.colours import Pixels
 from camcli.drawing.figures.elements import Colour
-from camcli.drawing.overlays import Pixels
 
 Line = tuple[str, Colour]
 

@@ -12,7 +12,7 @@ from typing import Literal, TypeVar
 from unicodedata import east_asian_width
 
 from camcli.drawing import lettering
-from camcli.drawing.overlays import Pixels
+from camcli.drawing.colours import Pixels
 
 T = TypeVar("T", "Text", "Picture", "Border")
 Colour = tuple[int, int, int]

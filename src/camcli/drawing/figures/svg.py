@@ -7,8 +7,8 @@ from base64 import b64encode
 from xml.sax.saxutils import escape, quoteattr
 
 from camcli.drawing import lettering
+from camcli.drawing.colours import Pixels
 from camcli.drawing.figures.elements import Border, Part, Picture, Text
-from camcli.drawing.overlays import Pixels
 
 # What journals ask for comes first: its letters are no wider than the last one's, in which the lines are measured.
 _FONTS = "Arial, Helvetica, 'DejaVu Sans', sans-serif"

@@ -12,7 +12,7 @@ from importlib.resources import files
 from typing import Any
 
 from camcli._version import __version__
-from camcli.drawing.overlays import colour_bytes
+from camcli.drawing.colours import colour_bytes
 
 # The colour maps that a page offers, the first one first.
 COLORMAPS = ("inferno", "turbo", "viridis", "cividis", "gray")

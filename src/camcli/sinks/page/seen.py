@@ -11,7 +11,7 @@ from typing import TYPE_CHECKING, Any
 import numpy as np
 
 from camcli.drawing import overlays
-from camcli.drawing.overlays import Pixels
+from camcli.drawing.colours import Pixels
 from camcli.drawing.styles import Style
 from camcli.errors import InputError, SetupError
 from camcli.inputs import clips, decoding
