@@ -2,9 +2,12 @@
 
 from __future__ import annotations
 
+import json
+import re
 from collections.abc import Iterator
 from dataclasses import replace
 from pathlib import Path
+from typing import Any
 
 import numpy as np
 from results import attributed, explained
@@ -19,6 +22,21 @@ HOSTILE = "<img src=x onerror=alert(1)></script><script>alert(2)</script>"
 CLASSES = ("cat", "dog", HOSTILE)
 # Of 60 cards each tenth is refused, each third of the others is wrong.
 COUNT, REFUSED, WRONG = 60, 6, 18
+
+
+def data_of(page: Path) -> dict[str, Any]:
+    """The JSON of a page, from inside it or from its folder."""
+    inside = re.search(r'<script type="application/json" id="data">(.*?)</script>', page.read_text(), re.DOTALL)
+    if inside is not None:
+        return _json(inside[1])
+    script = (page.parent / f"{page.stem}_files" / "rows.js").read_text()
+    text = script.removeprefix("globalThis.CAMCLI=JSON.parse('").removesuffix("')")
+    return _json(text.replace("\\'", "'").replace("\\\\", "\\"))
+
+
+def _json(text: str) -> dict[str, Any]:
+    found: dict[str, Any] = json.loads(text)
+    return found
 
 
 def _ref(number: int, name: str) -> Ref:

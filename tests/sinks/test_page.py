@@ -8,6 +8,7 @@ import io
 import json
 import re
 import shlex
+import subprocess
 from dataclasses import fields, replace
 from pathlib import Path
 from typing import Any
@@ -15,6 +16,7 @@ from unittest.mock import patch
 
 import numpy as np
 import pytest
+from pages import data_of
 from PIL import Image
 from results import attributed, explained
 from shell import SAMPLES, refused, run
@@ -29,21 +31,6 @@ from camcli.sinks.page import page as pages
 from camcli.specs import PageSpec, Spec
 
 HOSTILE = "</script><script>alert(1)</script><img src=x onerror=alert(2)>"
-
-
-def data_of(page: Path) -> dict[str, Any]:
-    """The JSON of a page, from inside it or from its folder."""
-    inside = re.search(r'<script type="application/json" id="data">(.*?)</script>', page.read_text(), re.DOTALL)
-    if inside is not None:
-        return _json(inside[1])
-    script = (page.parent / f"{page.stem}_files" / "rows.js").read_text()
-    text = script.removeprefix("globalThis.CAMCLI=JSON.parse('").removesuffix("')")
-    return _json(text.replace("\\'", "'").replace("\\\\", "\\"))
-
-
-def _json(text: str) -> dict[str, Any]:
-    found: dict[str, Any] = json.loads(text)
-    return found
 
 
 def photo_of(card: dict[str, Any]) -> np.ndarray:
@@ -393,6 +380,16 @@ def test_the_command_names_the_one_picture_however_it_is_called() -> None:
     spec = Spec(every=5, start="10f", bound=(("question", "shared"),))
     typed = retyping.described(row_of(spec, "-my film.mp4", moment={"frame": 40, "seconds": 1.6}))["typed"]
     assert typed == "'./-my film.mp4' --start 40f --end 41f"
-    own = retyping.described(row_of(spec, "a.png", bound={"question": "its own", "mood": "x", "boxes": [1]}))["typed"]
-    assert own == "a.png --question 'its own' --bind mood=x"
+    bound = {"question": "its own", "mood": "x", "boxes": [1]}
+    own = retyping.described(row_of(spec, "a.png", bound=bound))["typed"]
+    assert own.startswith("- <<< ")
+    assert json.loads(shlex.split(own)[2]) == {"image": "a.png", **bound}
     assert retyping.described({"input": "a b.jpg", "error": {}}) == {"typed": "'a b.jpg'"}
+
+
+def test_what_cannot_be_typed_is_escaped_or_not_offered() -> None:
+    name = "a\nb'\r\\ \u202egnp.png"
+    typed = retyping.described(row_of(Spec(), name))["typed"]
+    assert typed.isprintable()
+    assert subprocess.run(["bash", "-c", f"printf %s {typed}"], capture_output=True, check=True).stdout == name.encode()
+    assert retyping.described(row_of(Spec(), "not \ufffd text.png"))["typed"] == ""

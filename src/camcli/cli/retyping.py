@@ -2,12 +2,14 @@
 
 from __future__ import annotations
 
+import json
 import shlex
-from collections.abc import Iterator, Mapping
+from collections.abc import Iterable, Iterator, Mapping
 from dataclasses import fields
 from itertools import chain
 from typing import Any
 
+from camcli.inputs import json_lines
 from camcli.records import Row
 from camcli.specs import Spec
 
@@ -18,32 +20,50 @@ _BOUND = ("question", "caption", "state", "partner")
 
 
 def described(row: Row) -> dict[str, str]:
-    """A row as a command: its `flags`, and the input as it is `typed` after them."""
+    """A row as a command: its `flags`, and the input as it is `typed` after them, "" if its name can't be."""
     if "error" in row:
         return {"typed": _input(row)}
     spec = row["provenance"]["spec"]
     command = "classify" if spec.get("methods") == [] or spec.get("methods") == () else "explain"
     return {
         # A file of settings must not change what is not typed.
-        "flags": shlex.join(["camcli", "--no-config", command, *_flags(spec)]),
-        "typed": " ".join([_input(row), *_own(row)]),
+        "flags": _line(["camcli", "--no-config", command, *_flags(spec)]),
+        "typed": _input(row),
     }
 
 
 def _input(row: Row) -> str:
+    """The input as it is typed, with its frame of a film and what is bound to it and not to all."""
     name = row["input"]
-    return shlex.quote(f"./{name}" if name[:1] == "-" and name != "-" else name)
+    if "\ufffd" in name:  # it may stand for bytes that are no text, and there may be another file of that very name
+        return ""
+    frame = f" --start {row['moment']['frame']}f --end {row['moment']['frame'] + 1}f" if "moment" in row else ""
+    spec = row["provenance"]["spec"] if "provenance" in row else {}
+    shared = dict(spec.get("bound", ()))
+    own = {key: value for key, value in row.get("bound", {}).items() if shared.get(key) != value}
+    if own:  # of a line, which may say what no flag can
+        return f"-{frame} <<< {_quoted(json.dumps({json_lines.IMAGE: name, **own}))}"
+    return _quoted(f"./{name}" if name[:1] == "-" and name != "-" else name) + frame
 
 
-def _own(row: Row) -> Iterator[str]:
-    """The flags of this input alone: its frame of a film, what is bound to it and not to all."""
-    if "moment" in row:
-        number = row["moment"]["frame"]
-        yield f"--start {number}f --end {number + 1}f"
-    shared = dict(row["provenance"]["spec"].get("bound", ()))
-    for name, value in row.get("bound", {}).items():
-        if isinstance(value, str) and shared.get(name) != value:
-            yield shlex.join(_bound(name, value))
+def _line(words: Iterable[str]) -> str:
+    return " ".join(map(_quoted, words))
+
+
+def _quoted(word: str) -> str:
+    """The word as a shell takes it, on one line, and with nothing in it that can't be seen."""
+    if word.isprintable():
+        return shlex.quote(word)
+    return f"$'{''.join(map(_escaped, word))}'"
+
+
+def _escaped(letter: str) -> str:
+    if letter in "\\'":
+        return f"\\{letter}"
+    number = ord(letter)
+    if letter.isprintable():
+        return letter
+    return f"\\x{number:02x}" if number < 0x80 else f"\\u{number:04x}" if number < 0x10000 else f"\\U{number:08x}"
 
 
 def _bound(name: str, value: str) -> tuple[str, str]:

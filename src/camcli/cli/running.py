@@ -102,9 +102,10 @@ def run(
                         _show(row, board, notes, to_stdout=where.file == STDOUT)
                     if (tally.refused and flow.fail_fast) or (stop.code and flow.engine == "ray"):
                         break
+                if stop.code is None and not (tally.refused and flow.fail_fast):
+                    journal.finish()
                 else:
-                    if stop.code is None:
-                        journal.finish()
+                    page.stop()
                 tally.before = journal.done_before
                 tally.page = page
                 tally.miss_films(asked=moving.animated)

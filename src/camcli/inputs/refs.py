@@ -7,7 +7,7 @@ from collections import Counter, deque
 from collections.abc import Iterable, Iterator, Mapping, Sequence
 from dataclasses import dataclass, replace
 from hashlib import blake2b
-from itertools import chain, count, groupby, islice, takewhile
+from itertools import chain, count, islice, takewhile
 from pathlib import Path
 from typing import Any, BinaryIO
 
@@ -155,9 +155,24 @@ def mirrored(ref: Ref) -> Path:
 def again(named: Iterable[Ref], max_pixels: int) -> Iterator[Ref]:
     """The refs of rows, by name, with the frames of films read anew: rows of one film, in their order, read it once."""
     numbers = count()
-    for (_, moving), rows in groupby(named, key=lambda ref: (ref.name, ref.moment is not None)):
-        for ref in _again(list(rows), max_pixels) if moving else rows:
+    for moving, rows in _passes(named):
+        for ref in _again(rows, max_pixels) if moving else rows:
             yield replace(ref, index=next(numbers))
+
+
+def _passes(named: Iterable[Ref]) -> Iterator[tuple[bool, list[Ref]]]:
+    """(True, the refs that one pass through a film serves: in the order of its frames), (False, another ref)."""
+    passing: list[Ref] = []
+    for ref in named:
+        if passing and (ref.moment is None or ref.name != passing[0].name or _number(ref) < _number(passing[-1])):
+            yield True, passing
+            passing = []
+        if ref.moment is None:
+            yield False, [ref]
+        else:
+            passing.append(ref)
+    if passing:
+        yield True, passing
 
 
 def _again(rows: Sequence[Ref], max_pixels: int) -> Iterator[Ref]:

@@ -62,11 +62,11 @@ def report(
     inside = len(runs) == 1 and os.path.isdir(runs[0])
     file = output or (f"{runs[0].rstrip('/')}/report.html" if inside else "report.html")
     from camcli.machine.pools import default_workers, pool_of
-    from camcli.running.reporting import rows_of, seen
+    from camcli.running.reporting import fill, rows_of
     from camcli.sinks import check_page, open_page
 
     check_page(file, "choose another with --output")
-    found = (row for named in runs for row in rows_of(named, sys.stdin.buffer))
+    found = (one for named in runs for one in rows_of(named, sys.stdin.buffer))
     count = 0
     with (
         pool_of(default_workers()) as pool,
@@ -74,8 +74,7 @@ def report(
         progress(quiet) as board,
     ):
         board.begin()
-        for row, shown in seen(found, pool, max_pixels):
-            page.add(row, shown)
+        for row in fill(page, found, pool, max_pixels):
             board.done(row["input"], refused="error" in row)
             count += 1
         if not count:

@@ -16,7 +16,7 @@ from camcli.storage import uris
 # Keys of a row that a card has as they are.
 _TAKEN = ("input", "moment", "again", "bound", "error", "clip", "size", "box", "truth", "correct", "note")
 _OF_ENTRY = ("id", "label", "probability", "logit", "part")
-_OF_TARGET = (*_OF_ENTRY, "name", "quantity", "value")
+_OF_TARGET = (*_OF_ENTRY, "name", "quantity", "value", "negated")
 _OF_ANSWER = ("method", "layer", "box", "peak", "bbox", "max", "moment", "curve", "note")
 
 
@@ -28,8 +28,7 @@ def card(row: Row, seen: Seen, run: int, typed: str | None, folder: str) -> dict
         made["typed"] = typed
     if "error" in row:
         return made
-    if seen.missing is not None:
-        made["missing"] = seen.missing
+    made |= {key: said for key in ("missing", "doubt") if (said := getattr(seen, key)) is not None}
     answers = zip(row["explanations"], seen.shown, strict=True)
     return {
         **made,
@@ -42,7 +41,8 @@ def card(row: Row, seen: Seen, run: int, typed: str | None, folder: str) -> dict
 def _answer(answer: Row, shown: Shown, folder: str) -> dict[str, Any]:
     files = {kind: link for kind, path in answer["files"].items() if (link := _link(path, folder)) is not None}
     own = {key: answer[key] for key in _OF_ANSWER if key in answer}
-    return {**own, "target": _entry(answer["target"], _OF_TARGET), **({"files": files} if files else {}), **shown}
+    target = _entry(answer["target"], _OF_TARGET) | ({"contrasted": True} if "minus" in answer["target"] else {})
+    return {**own, "target": target, **({"files": files} if files else {}), **shown}
 
 
 def _entry(entry: Row, keys: Sequence[str]) -> dict[str, Any]:

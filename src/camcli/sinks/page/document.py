@@ -6,6 +6,7 @@ import base64
 import hashlib
 import html
 import json
+import os
 from collections.abc import Iterator, Mapping
 from dataclasses import dataclass
 from importlib.resources import files
@@ -28,10 +29,12 @@ class Counts:
     right: int
 
 
-def head(title: str) -> bytes:
-    """What the cards' JSON begins with."""
+def head(title: str, *, is_part: bool) -> bytes:
+    """What the cards' JSON begins with; `is_part`: the run was stopped before its end."""
     about = {
         "title": title,
+        "part": is_part,
+        "separator": os.sep,
         "camcli": __version__,
         "colormaps": {name: base64.b64encode(colour_bytes(name)).decode() for name in COLORMAPS},
     }

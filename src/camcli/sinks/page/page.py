@@ -8,6 +8,7 @@ from __future__ import annotations
 import base64
 import os
 import re
+import time
 from array import array
 from collections.abc import Callable, Iterable, Iterator, Mapping
 from contextlib import closing, contextmanager, nullcontext, suppress
@@ -49,6 +50,9 @@ class Page(Protocol):
     def add(self, row: Row, seen: Seen | None = None) -> None:
         """Add the card of a row; one that was not drawn is read again. Raises: SetupError: no room for it."""
 
+    def stop(self) -> None:
+        """Have the page say that its run was stopped before the end."""
+
     @property
     def beside(self) -> str | None:
         """The folder of the photos; None: they are in the page."""
@@ -62,6 +66,9 @@ class _Nowhere:
         pass
 
     def add(self, row: Row, seen: Seen | None = None) -> None:
+        pass
+
+    def stop(self) -> None:
         pass
 
 
@@ -86,6 +93,7 @@ class _Written:
         self._runs: dict[str, int] = {}
         self._made_with: list[Mapping[str, Any]] = []
         self._refused = self._known = self._right = 0
+        self._is_part = False
 
     def draw(self, result: Result) -> None:
         if isinstance(result, Failed):
@@ -98,7 +106,7 @@ class _Written:
         with self._lock:
             seen = self._drawn.pop(rows.key(row), seen)
         if seen is None:
-            seen = of_row(row, rows.ref_of(row), MAX_PIXELS)
+            seen = of_row(row, rows.ref_of(row), MAX_PIXELS, time.time_ns())
         said = self._describe(row) if self._describe is not None else {}
         made = cards.card(row, seen, self._run_of(row, said), said.get("typed"), self._folder)
         self._refused += "error" in row
@@ -110,6 +118,9 @@ class _Written:
             self._photos.write(seen.photo)
             self._cards.write(document.line(made))
             self._card_at.append(self._cards.tell())
+
+    def stop(self) -> None:
+        self._is_part = True
 
     def _run_of(self, row: Row, said: Mapping[str, str]) -> int:
         """The number of what a row was made with; -1 of a refusal, which tells nothing of it."""
@@ -162,7 +173,7 @@ class _Written:
 
     def _data(self, title: str, *, apart: bool) -> Iterator[bytes]:
         """The JSON of all cards; each has its photo in base64, or, if those are `apart`, whether there is one."""
-        yield document.head(title)
+        yield document.head(title, is_part=self._is_part)
         self._cards.seek(0)
         comma = b"\n"
         for (start, end), photo in zip(pairwise(self._card_at), self._all_photos(), strict=True):

@@ -3,9 +3,11 @@
 from __future__ import annotations
 
 import base64
+import stat
 import zipfile
 from collections.abc import Mapping, Sequence
 from dataclasses import dataclass, replace
+from pathlib import Path
 from typing import TYPE_CHECKING, Any
 
 import numpy as np
@@ -29,21 +31,25 @@ SIDE, FRAME_SIDE, SALIENCY_SIDE = 320, 144, 256
 # Finer maps are told by the means of so many cells a side.
 CELLS = 56
 JPEG_QUALITY = 78
+_NEWER = "the photo's file is newer than the run: it may be another one now"
 # Larger files of raw values are left alone: rows may name any.
 _MAX_RAW_BYTES = 200_000_000
 
 # How one answer is shown: `grid`, a map's values as bytes ("7x7:base64", 255 the largest), or `picture`, a drawn
-# saliency over all of the photo (JPEG, base64). `coarse`: the grid holds means of the map.
+# saliency over all of the photo (JPEG, base64). `coarse`: the grid holds means of the map. `replaced`: the values that
+# were saved are not those of the row any more.
 Shown = Mapping[str, Any]
 
 
 @dataclass(frozen=True, slots=True)
 class Seen:
-    """The `photo` (JPEG) of one input, b"" and why it is `missing` if there is none, and its answers as `shown`."""
+    """The `photo` (JPEG) of one input, b"" and why it is `missing` if there is none, and its answers as `shown`;
+    `doubt`: why the photo may be another one than was explained."""
 
     photo: bytes
     shown: Sequence[Shown]
     missing: str | None = None
+    doubt: str | None = None
 
 
 def of_result(result: Explained) -> Seen:
@@ -51,22 +57,38 @@ def of_result(result: Explained) -> Seen:
     return Seen(_photo(result.frame), [_shown(result.frame, result.box, one) for one in result.attributions])
 
 
-def of_row(row: Row, ref: Ref, max_pixels: int = MAX_PIXELS) -> Seen:
+def of_row(row: Row, ref: Ref, max_pixels: int = MAX_PIXELS, written: int | None = None) -> Seen:
     """The same of a row of an earlier run: the photo is read again, and answers come from raw values if those were
     saved, else a saliency from its overlay and a map from the row's own grid.
 
-    A photo that can't be read, or is another one now, is missing.
+    A photo that can't be read, or has another size now, is missing. `written`: when the rows were, in nanoseconds; a
+    file that is newer may be another one. An overlay is used only if it is known to be older: nothing else tells whose
+    it is.
     """
     if "error" in row:
         return Seen(b"", ())
     frame, missing = _read_again(row, ref, max_pixels)
-    shown = [_recorded(answer, row, frame) for answer in row["explanations"]]
-    return Seen(_photo(frame) if frame is not None else b"", shown, missing)
+    shown = [_recorded(answer, row, frame, written) for answer in row["explanations"]]
+    if frame is None:
+        return Seen(b"", shown, missing)
+    is_newer = written is not None and ref.path is not None and _changed(ref.path) > written
+    return Seen(_photo(frame), shown, doubt=_NEWER if is_newer else None)
+
+
+def _changed(path: str | Path) -> int:
+    """When the file was changed last, in nanoseconds; never of one that is not there or is no regular one."""
+    try:
+        status = Path(path).stat()
+    except (OSError, ValueError):
+        return 0
+    return status.st_mtime_ns if stat.S_ISREG(status.st_mode) else 0
 
 
 def _read_again(row: Row, ref: Ref, max_pixels: int) -> tuple[Frame | None, str | None]:
     if ref.name == "-" or (ref.held is None and ref.path is None and ref.uri is None):
         return None, "it came through a pipe, which keeps nothing"
+    if "\ufffd" in ref.name and ref.held is None:
+        return None, "its name is no text, so the row does not tell which file it is"
     try:
         if "clip" in row:
             frame = _clip(ref, [moment["frame"] for moment in row["clip"]], max_pixels)
@@ -95,11 +117,15 @@ def _clip(ref: Ref, numbers: Sequence[int], max_pixels: int) -> Frame:
     raise InputError("open", "missing", "the film has no such frames any more")
 
 
-def _recorded(answer: Row, row: Row, frame: Frame | None) -> Shown:
+def _recorded(answer: Row, row: Row, frame: Frame | None, written: int | None) -> Shown:
     """An answer of a row as it is shown."""
     # A row does not say which kind an answer is: only maps have a box around what is strong.
     kind: Kind = "saliency" if answer["bbox"] is None and answer["peak"] is not None else "map"
-    if (values := _raw(answer["files"].get("raw"))) is not None:
+    values = _raw(answer["files"].get("raw"))
+    is_other = (
+        values is not None and fingerprints.fingerprint(values, kind)["sha256"] != answer["fingerprint"]["sha256"]
+    )
+    if values is not None and not is_other:
         question = Question(answer["target"]["label"], answer["target"]["value"])
         attribution = Attribution(answer["method"], kind, answer["layer"], question, values)
         if answer.get("box"):
@@ -108,17 +134,17 @@ def _recorded(answer: Row, row: Row, frame: Frame | None) -> Shown:
             return _map(attribution)
         if frame is not None:
             return _shown(frame, tuple(row["box"]), attribution)
-    if kind == "saliency" and (drawn := _drawn(answer["files"].get("overlay"))) is not None:
+    if kind == "saliency" and (drawn := _drawn(answer["files"].get("overlay"), written)) is not None:
         return drawn
     grid = answer["fingerprint"]["grid"]
     sides = grid.partition(":")[0].split("x")
     coarse = kind == "saliency" or any(int(side) >= fingerprints.CELLS for side in sides)
-    return {"grid": grid, **({"coarse": True} if coarse else {})}
+    return {"grid": grid, **({"coarse": True} if coarse else {}), **({"replaced": True} if is_other else {})}
 
 
 def _raw(path: str | None) -> NDArray[np.float32] | None:
     """The values of a file that `--save raw` wrote, None if there is no such file."""
-    if path is None:
+    if path is None or not _changed(path):
         return None
     try:
         with open(path, "rb") as file, zipfile.ZipFile(file) as archive:  # noqa: PTH123  a row may name anything
@@ -132,9 +158,9 @@ def _raw(path: str | None) -> NDArray[np.float32] | None:
     return values if usable else None
 
 
-def _drawn(path: str | None) -> Shown | None:
-    """A saliency as its overlay shows it, None if that is not there any more."""
-    if path is None:
+def _drawn(path: str | None, written: int | None) -> Shown | None:
+    """A saliency as its overlay shows it, None if that can't be read, or is not known to be of the run."""
+    if path is None or written is None or not 0 < _changed(path) <= written:
         return None
     try:
         frame, _ = decoding.read(ref_named(0, path), Decoding(2 * SALIENCY_SIDE))
