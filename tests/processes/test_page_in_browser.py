@@ -6,16 +6,23 @@ import re
 import shutil
 import subprocess
 from collections.abc import Callable, Iterator
+from dataclasses import replace
 from pathlib import Path
 from typing import Any
 from urllib.parse import parse_qs
 
+import numpy as np
 import pages
 import pytest
 from pages import COUNT, REFUSED, WRONG
+from results import attributed, explained
 from shell import ROOT
 
 import camcli
+from camcli.entries import Entry
+from camcli.records import Explained, Question
+from camcli.sinks import as_row, open_page
+from camcli.specs import PageSpec
 
 pytest.importorskip("playwright", reason="playwright is not installed")
 from playwright.sync_api import Browser, Page, expect, sync_playwright
@@ -378,6 +385,74 @@ def test_boxes_and_regions_are_clicked(tmp_path: Path, show: Open) -> None:
     expect(page.locator(".large .marks rect.strong")).to_have_attribute("x", "40")
     page.locator(".hit.region").click()
     expect(page.locator("figcaption")).to_contain_text("thing 2")
+
+
+def test_numbers_of_a_class_are_its_own(tmp_path: Path, show: Open) -> None:
+    """Of pictures with several things: the confidence that is shown, filtered and averaged is the chosen thing's."""
+    page = show(pages.written(tmp_path / "page.html", pages.detected()), "#tab=summary")
+    expect(page.locator(".classes")).to_contain_text("mean confidence 90 %")
+    expect(page.locator(".classes li", has_text="1 thing 1")).to_contain_text("mean confidence 80 %")
+    page = show(tmp_path / "page.html", "#cls=1+thing+1")
+    expect(page.locator("#tiles .said")).to_contain_text("1 thing 1 80 %")
+    assert count(show(tmp_path / "page.html", "#cls=1+thing+1&low=85")) == "0 of 1 pictures"
+    assert count(show(tmp_path / "page.html", "#low=85")) == "1 pictures"
+
+
+def test_several_runs_are_not_counted_together(tmp_path: Path, show: Open) -> None:
+    results = [*pages.classified()][:8]
+    others = [replace(result, model="other") if isinstance(result, Explained) else result for result in results]
+    file = pages.written(tmp_path / "page.html", *results, *others)
+    page = show(file)
+    assert count(page) == "16 answers about 8 pictures"
+    expect(page.locator("#tiles .open").last).to_contain_text("other")
+    page.locator("[name=run]").select_option(label="other (8)")
+    assert count(page) == "8 of 16 answers about 8 pictures"
+    page = show(file, "#tab=summary")
+    expect(page.locator(".summary .number")).to_have_count(0)
+    expect(page.locator(".summary li")).to_contain_text(["75 % right", "75 % right"])
+    page.locator(".summary button").last.click()
+    expect(page.locator(".summary .number").first).to_contain_text("8")
+
+
+def test_mean_maps_are_of_one_method_and_of_what_speaks_for_the_class(tmp_path: Path, show: Open) -> None:
+    entry = Entry(3, "cat", 0.9, 5.0)
+    corner, other = np.zeros((4, 4), np.float32), np.zeros((4, 4), np.float32)
+    corner[0, 0] = other[3, 3] = 1
+    against = replace(attributed(other, target=entry), target=Question("cat", 1.0, entry=entry, negated=True))
+    answers = [attributed(corner, target=entry), replace(attributed(other, target=entry), method="hires-cam"), against]
+    result = replace(explained("a.jpg", *answers), top=(entry,))
+    again = replace(explained("b.jpg", attributed(corner, target=entry)), top=(entry,))
+    page = show(pages.written(tmp_path / "page.html", result, again), "#tab=summary")
+    expect(page.locator(".mean-of")).to_contain_text("(2)")
+    expect(page.locator(".summary")).to_contain_text("by grad-cam at")
+    low = page.locator("canvas.mean").evaluate(
+        "canvas => [...canvas.getContext('2d').getImageData(25, 25, 1, 1).data.slice(0, 3)]"
+    )
+    assert max(low) < 20  # the other method's corner, and the one that speaks against the class, are dark
+
+
+def test_a_saliency_has_a_scale_of_its_own(tmp_path: Path, show: Open) -> None:
+    values = np.random.default_rng(0).normal(size=(3, 32, 32)).astype(np.float32)
+    page = show(
+        pages.written(tmp_path / "page.html", explained("a.jpg", replace(attributed(values), kind="saliency"))),
+        "#open=0",
+    )
+    expect(page.locator("#viewer .legend")).to_contain_text("negative")
+    expect(page.locator("#viewer [name=colors]")).to_have_count(0)
+
+
+def test_names_are_as_long_as_tells_them_apart(tmp_path: Path, show: Open) -> None:
+    names = ("val/a/1.jpg", "val/b/1.jpg", "val/b/2.jpg", "back\\slash.png", "rtl\u202egnp.exe")
+    page = show(pages.written(tmp_path / "page.html", *(explained(name, attributed()) for name in names)))
+    files = [text.strip() for text in page.locator("#tiles .file").all_text_contents()]
+    assert files == ["a/1.jpg", "b/1.jpg", "2.jpg", "back\\slash.png", "rtl\\u202egnp.exe"]
+
+
+def test_a_part_of_a_run_says_so(tmp_path: Path, show: Open) -> None:
+    with open_page(PageSpec(str(tmp_path / "page.html"))) as page:
+        page.add(as_row(explained("a.jpg", attributed())))
+        page.stop()
+    expect(show(tmp_path / "page.html").locator("main")).to_contain_text("stopped before its end")
 
 
 def test_words_lead_to_their_maps(tmp_path: Path, show: Open) -> None:

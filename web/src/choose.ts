@@ -1,6 +1,6 @@
 // Which cards are shown, in which order, and how many there would be of each kind.
 
-import { type Explanation, type Item, items } from "./data";
+import { confidenceIn, type Explanation, type Item, items } from "./data";
 import { state, type State } from "./state";
 
 type Test = (item: Item, s: State) => boolean;
@@ -8,10 +8,13 @@ type Test = (item: Item, s: State) => boolean;
 const TESTS: Record<string, Test> = {
   q: (item, s) => words(s.q).every((word) => item.text.includes(word)),
   outcome: (item, s) => s.outcome === "" || (s.outcome === "noted" ? item.noted : item.outcome === s.outcome),
+  run: (item, s) => s.run === "" || String(item.card.run) === s.run,
   cls: (item, s) => s.cls === "" || item.classes.includes(s.cls),
   truth: (item, s) => s.truth === "" || item.truth === s.truth,
-  confidence: (item, s) =>
-    (s.low === 0 && s.high === 100) || (item.confidence * 100 >= s.low && (s.high === 100 || item.confidence * 100 < s.high)),
+  confidence: (item, s) => {
+    const share = confidenceIn(item, s.cls) * 100;
+    return (s.low === 0 && s.high === 100) || (share >= s.low && (s.high === 100 || share < s.high));
+  },
   answer: (item, s) => (s.method === "" && s.layer === "") || answers(item, s).length > 0,
 };
 
@@ -30,11 +33,12 @@ export function passing(s: State, but = ""): Item[] {
   return items.filter((item) => tests.every((test) => test(item, s)));
 }
 
+const sure = (a: Item, b: Item): number => confidenceIn(b, state.cls) - confidenceIn(a, state.cls);
 const ORDERS: Record<string, (a: Item, b: Item) => number> = {
   run: (a, b) => a.n - b.n,
-  unsure: (a, b) => a.confidence - b.confidence,
-  sure: (a, b) => b.confidence - a.confidence,
-  wrong: (a, b) => Number(b.outcome === "wrong") - Number(a.outcome === "wrong") || b.confidence - a.confidence,
+  unsure: (a, b) => sure(b, a),
+  sure,
+  wrong: (a, b) => Number(b.outcome === "wrong") - Number(a.outcome === "wrong") || sure(a, b),
   name: (a, b) => a.card.input.localeCompare(b.card.input, undefined, { numeric: true }),
 };
 
@@ -48,6 +52,7 @@ export const SORTS: [string, string][] = [
 
 export interface Facets {
   outcomes: Record<string, number>;
+  runs: Map<string, number>;
   classes: Map<string, number>;
   truths: Map<string, number>;
   methods: Map<string, number>;
@@ -64,8 +69,8 @@ let chosen: Chosen;
 
 /** The chosen cards with their counts; made anew only when a filter has changed. */
 export function choose(): Chosen {
-  const { q, outcome, cls, truth, low, high, method, layer, sort } = state;
-  const key = JSON.stringify([q, outcome, cls, truth, low, high, method, layer, sort]);
+  const { q, outcome, run, cls, truth, low, high, method, layer, sort } = state;
+  const key = JSON.stringify([q, outcome, run, cls, truth, low, high, method, layer, sort]);
   if (key !== asked) {
     asked = key;
     const list = passing(state).sort(ORDERS[sort] ?? ORDERS.run);
@@ -83,13 +88,15 @@ function facets(s: State): Facets {
   }
   const histogram = Array.from({ length: STEPS }, () => ({ right: 0, wrong: 0, answered: 0 }));
   for (const item of passing(s, "confidence")) {
-    if (item.confidence < 0 || item.outcome === "refused") continue;
-    histogram[Math.min(STEPS - 1, Math.floor(item.confidence * STEPS))][item.outcome] += 1;
+    const share = confidenceIn(item, s.cls);
+    if (share < 0 || item.outcome === "refused") continue;
+    histogram[Math.min(STEPS - 1, Math.floor(share * STEPS))][item.outcome] += 1;
   }
   const answered = passing(s, "answer");
   return {
     outcomes,
     histogram,
+    runs: counted(passing(s, "run").filter((item) => item.card.run !== undefined).map((item) => String(item.card.run))),
     classes: counted(passing(s, "cls").flatMap((item) => item.classes)),
     truths: counted(passing(s, "truth").map((item) => item.truth).filter(Boolean)),
     methods: counted(answered.flatMap((item) => unique(item, (one) => one.method))),

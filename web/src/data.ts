@@ -15,7 +15,8 @@ export interface Entry {
   outlines?: number[][];
 }
 
-export interface Target extends Entry { name: string; quantity: string; value: number }
+/** What is explained; less another class (`contrasted`), or what speaks against it (`negated`). */
+export interface Target extends Entry { name: string; quantity: string; value: number; contrasted?: true; negated?: true }
 
 export interface Explanation {
   method: string;
@@ -31,7 +32,8 @@ export interface Explanation {
   files?: Record<string, string>;
   grid?: string;
   picture?: string;
-  coarse?: boolean;
+  coarse?: true;
+  replaced?: true;
 }
 
 export interface Card {
@@ -41,6 +43,7 @@ export interface Card {
   bound?: Record<string, unknown>;
   error?: { stage: string; kind: string; message: string };
   missing?: string;
+  doubt?: string;
   clip?: Moment[];
   size: [number, number];
   box: Box;
@@ -58,6 +61,8 @@ export interface Run { model: string; weights: string; flags?: string; made: str
 interface Report {
   title: string;
   camcli: string;
+  part: boolean;
+  separator: string;
   colormaps: Record<string, string>;
   cards: Card[];
   runs: Run[];
@@ -83,10 +88,22 @@ export interface Item {
 export const nameOf = (entry: { id: number | null; label: string }): string =>
   entry.id === null ? entry.label : `${entry.id} ${entry.label}`;
 
+/** A name without what turns its letters round: it could pass for another one. */
+export const plain = (name: string): string =>
+  name.replace(/[\u202a-\u202e\u2066-\u2069]/g, (turn) => `\\u${turn.charCodeAt(0).toString(16)}`);
+
+/** The end of an input's name that no other input has: mostly its file's. */
 export const fileOf = (card: Card): string => {
-  const name = card.input.replace(/[/\\]+$/, "").split(/[/\\]/).pop() || card.input;
+  const parts = partsOf(card);
+  let depth = 1;
+  while (depth < parts.length && ends.get(endOf(parts, depth)) === "") depth += 1;
+  const name = plain(endOf(parts, depth)) || card.input;
   return card.moment ? `${name} · ${moment(card.moment)}` : name;
 };
+
+const partsOf = (card: Card): string[] =>
+  (report.separator === "/" ? card.input : card.input.replaceAll(report.separator, "/")).replace(/\/+$/, "").split("/");
+const endOf = (parts: string[], depth: number): string => parts.slice(-depth).join("/");
 
 export const moment = (at: Moment): string =>
   at.seconds === null ? `frame ${at.frame}` : `frame ${at.frame}, ${at.seconds.toFixed(2)} s`;
@@ -100,6 +117,13 @@ export const scoreOf = (entry: Entry): string =>
 
 const isPlaced = (entry: Entry): boolean => entry.box !== undefined || entry.share !== undefined;
 
+/** The probability of the best entry, or of the best one of a class; -1 without. */
+export const confidenceIn = (item: Item, cls: string): number =>
+  cls === "" ? item.confidence : entryIn(item.card, cls)?.probability ?? -1;
+/** The best entry, or the best one of a class. */
+export const entryIn = (card: Card, cls: string): Entry | undefined =>
+  cls === "" ? card.top[0] : card.top?.find((entry) => nameOf(entry) === cls);
+
 function itemOf(card: Card, n: number): Item {
   if (card.error) {
     const text = `${card.input} ${card.error.kind} ${card.error.message}`.toLowerCase();
@@ -107,7 +131,7 @@ function itemOf(card: Card, n: number): Item {
   }
   const best = card.top[0];
   const found = best === undefined ? [] : isPlaced(best) ? card.top : [best];
-  const notes = [card.note, card.missing, ...card.explanations.map((one) => one.note)].filter(Boolean);
+  const notes = [card.note, card.missing, card.doubt, ...card.explanations.map((one) => one.note)].filter(Boolean);
   const said = [card.input, ...card.top.map(nameOf), card.truth ? nameOf(card.truth) : "", ...notes];
   if (card.bound) said.push(...Object.values(card.bound).map(String));
   return {
@@ -136,7 +160,19 @@ const from = document.currentScript?.dataset.from ?? "";
 const found = read();
 /** Why there is nothing to show. */
 export const lost = found === undefined ? `The pictures lie beside this page in ${from}, and are not there.` : "";
-export const report: Report = found ?? { title: "", camcli: "", colormaps: {}, cards: [], runs: [] };
+export const report: Report = found ?? { title: "", camcli: "", part: false, separator: "/", colormaps: {}, cards: [], runs: [] };
+// The input that ends so, "" if there are several. Of each name so many of its last parts are there as tell it apart from
+// those before it, and one more, which tells it apart from those after it.
+const ends = new Map<string, string>();
+for (const card of report.cards) {
+  const parts = partsOf(card);
+  for (let depth = 1, isNew = false; depth <= parts.length && !isNew; depth += 1) {
+    const end = endOf(parts, depth);
+    const known = ends.get(end);
+    isNew = known === undefined && depth > 1;
+    ends.set(end, known === undefined || known === card.input ? card.input : "");
+  }
+}
 export const items: Item[] = report.cards.map(itemOf);
 
 /** The address of a card's photo. */
@@ -146,14 +182,30 @@ export function photoOf(item: Item): string {
   return photo ? `${from.replace(/[^/]*$/, "")}${String(item.n).padStart(6, "0")}.jpg` : "";
 }
 
-/** The end of the scale of all answers of a method at a layer. */
-export const runMax = new Map<string, number>();
+/** The end of the scale of all answers of a run by a method at a layer. */
+const runMax = new Map<string, number>();
+const scaleKey = (card: Card, one: Explanation): string => `${card.run}\0${one.method}\0${one.layer ?? ""}`;
 for (const card of report.cards) {
   for (const one of card.explanations ?? []) {
-    const key = scaleKey(one);
+    const key = scaleKey(card, one);
     runMax.set(key, Math.max(runMax.get(key) ?? 0, one.max));
   }
 }
-export function scaleKey(one: Explanation): string {
-  return `${one.method}\0${one.layer ?? ""}`;
-}
+export const runMaxOf = (card: Card, one: Explanation): number => runMax.get(scaleKey(card, one)) || 1;
+
+/** The page holds several runs: their answers are not to be counted together. */
+export const hasRuns = report.runs.length > 1;
+/** What a run is called: its model, with weights and number if it takes those to tell it from the others. */
+export const runName = (n: number): string => {
+  const run = report.runs[n];
+  if (run === undefined) return "";
+  const names = [run.model, `${run.model} (${run.weights})`, `${n + 1}: ${run.model} (${run.weights})`];
+  const same = report.runs.filter((other) => other.model === run.model);
+  return names[same.length === 1 ? 0 : same.filter((other) => other.weights === run.weights).length === 1 ? 1 : 2];
+};
+
+/** How many cards, and of how many pictures if those are fewer. */
+export const counted = (list: Item[]): string => {
+  const pictures = hasRuns ? new Set(list.map(({ card }) => JSON.stringify([card.input, card.moment, card.bound]))).size : list.length;
+  return pictures === list.length ? `${list.length} pictures` : `${list.length} answers about ${pictures} pictures`;
+};

@@ -2,7 +2,7 @@
 
 import { html, nothing, type TemplateResult } from "lit-html";
 import { type Facets, SORTS } from "./choose";
-import { items, report } from "./data";
+import { type Card, type Explanation, hasRuns, items, report, runMaxOf, runName } from "./data";
 import { show, start, state, type State } from "./state";
 
 const OUTCOMES: [State["outcome"], string][] = [
@@ -14,13 +14,15 @@ const isMany = (values: Map<string, number>, chosen: string): boolean => values.
 
 const value = (event: Event): string => (event.target as HTMLInputElement).value;
 
-function choice(label: string, key: "cls" | "truth" | "method" | "layer", counts: Map<string, number>): TemplateResult {
+function choice(
+  label: string, key: "run" | "cls" | "truth" | "method" | "layer", counts: Map<string, number>, called = (name: string): string => name,
+): TemplateResult {
   const chosen = state[key];
   return html`<label>${label}
     <select name=${key} @change=${(event: Event) => show({ [key]: value(event) })}>
       <option value="" ?selected=${chosen === ""}>all</option>
-      ${chosen !== "" && !counts.has(chosen) ? html`<option value=${chosen} selected>${chosen} (0)</option>` : nothing}
-      ${[...counts].map(([name, count]) => html`<option value=${name} ?selected=${name === chosen}>${name} (${count})</option>`)}
+      ${chosen !== "" && !counts.has(chosen) ? html`<option value=${chosen} selected>${called(chosen)} (0)</option>` : nothing}
+      ${[...counts].map(([name, count]) => html`<option value=${name} ?selected=${name === chosen}>${called(name)} (${count})</option>`)}
     </select></label>`;
 }
 
@@ -45,10 +47,10 @@ export function histogram(facets: Facets, tall = false): TemplateResult {
 
 /** The filters that are on, in words. */
 export function said(): string {
-  const { q, outcome, cls, truth, low, high, method, layer } = state;
+  const { q, outcome, run, cls, truth, low, high, method, layer } = state;
   const range = low > 0 || high < 100 ? `confidence ${low} to ${high} %` : "";
   return [
-    outcome === "noted" ? "with a note" : outcome, cls && `predicted ${cls}`, truth && `truly ${truth}`, range,
+    outcome === "noted" ? "with a note" : outcome, run && runName(Number(run)), cls && `predicted ${cls}`, truth && `truly ${truth}`, range,
     method, layer && `layer ${layer}`, q && `“${q}”`,
   ].filter(Boolean).join(", ");
 }
@@ -57,8 +59,8 @@ export function said(): string {
 export const isFiltered = (): boolean => said() !== "";
 
 export const noFilters = (): void => {
-  const { q, outcome, cls, truth, low, high, method, layer } = start;
-  show({ q, outcome, cls, truth, low, high, method, layer });
+  const { q, outcome, run, cls, truth, low, high, method, layer } = start;
+  show({ q, outcome, run, cls, truth, low, high, method, layer });
 };
 
 export function filters(facets: Facets): TemplateResult {
@@ -75,6 +77,7 @@ export function filters(facets: Facets): TemplateResult {
         ([key, label]) => html`<label class="chip ${key}"><input type="radio" name="outcome" .checked=${state.outcome === key}
           @change=${() => show({ outcome: key })}>${label} <b>${facets.outcomes[key]}</b></label>`,
       )}</fieldset>
+    ${hasRuns ? choice("Run", "run", facets.runs, (n) => runName(Number(n))) : nothing}
     ${isMany(facets.classes, state.cls) ? choice(isTruthKnown ? "Predicted" : "Class", "cls", facets.classes) : nothing}
     ${isTruthKnown ? choice("True class", "truth", facets.truths) : nothing}
     <fieldset><legend>Confidence ${state.low}–${state.high} %</legend>
@@ -91,12 +94,16 @@ export function filters(facets: Facets): TemplateResult {
     <hr>${looks()}`;
 }
 
-/** How maps are drawn. */
-export function looks(): TemplateResult {
+/** How maps are drawn: in general, or those of an answer. */
+export function looks(card?: Card, one?: Explanation): TemplateResult {
+  const end = state.scale === "run" ? "the run's largest value" : "the picture's largest value";
+  const most = card && one ? (state.scale === "run" ? runMaxOf(card, one) : one.max).toPrecision(3) : "";
   return html`
     <label>Opacity of the map <output>${state.opacity} %</output>
       <input type="range" min="0" max="100" name="opacity" .value=${String(state.opacity)}
         @input=${(event: Event) => show({ opacity: Number(value(event)) })}></label>
+    ${one?.picture ? html`<div class="legend"><canvas class="scale" data-colors="gray" width="256" height="1" role="img" aria-label="dark for negative, grey for zero, bright for positive values"></canvas>
+      <span>negative</span><span>0</span><span>positive</span></div>` : html`
     <label>Colours
       <select name="colors" @change=${(event: Event) => show({ colors: value(event) })}>
         ${Object.keys(report.colormaps).map((name) => html`<option ?selected=${name === state.colors}>${name}</option>`)}
@@ -106,10 +113,11 @@ export function looks(): TemplateResult {
         <option value="image" ?selected=${state.scale === "image"}>each picture's maximum</option>
         <option value="run" ?selected=${state.scale === "run"}>the run's maximum</option>
       </select></label>
-    <label class="check"><input type="checkbox" name="marks" .checked=${state.marks}
-      @change=${(event: Event) => show({ marks: (event.target as HTMLInputElement).checked })}>
-      outlines: what the network saw (dashed), what was found; in an open picture also, in blue, the box of all
-      above 15 % of the largest value</label>
     <div class="legend"><canvas class="scale" width="256" height="1" role="img" aria-label="colours from zero to the largest value"></canvas>
-      <span>0</span><span>${state.scale === "run" ? "the run's largest value" : "the picture's largest value"}</span></div>`;
+      <span>0</span><span>${end}${most && `, ${most}`}</span></div>`}
+    <label class="check"><input type="checkbox" name="marks" .checked=${state.marks}
+      @change=${(event: Event) => show({ marks: (event.target as HTMLInputElement).checked })}> Outlines</label>
+    <ul class="marked"><li><i class="seen"></i>what the network saw</li>
+      ${items.some((item) => item.card.top?.some((entry) => entry.box || entry.outlines)) ? html`<li><i class="found"></i>what was found; thick: what is explained</li>` : nothing}
+      ${one?.bbox ? html`<li><i class="bbox"></i>the largest connected part above 15 % of the largest value</li>` : nothing}</ul>`;
 }

@@ -2,7 +2,7 @@
 
 import { html, nothing, render, type TemplateResult } from "lit-html";
 import { answers, choose } from "./choose";
-import { fileOf, type Item, nameOf, scoreOf } from "./data";
+import { entryIn, fileOf, hasRuns, type Item, nameOf, runName, scoreOf } from "./data";
 import { paintAll } from "./paint";
 import { inWords, picture } from "./picture";
 import { show, state } from "./state";
@@ -11,8 +11,11 @@ const GAP = 12;
 const WORDS = 84; // pixels for the words below a picture
 const SIDE = 48; // pixels of a map's canvas: finer than its cells, cheap to paint
 
-/** The answer of a card that its tile shows. */
-const shownAnswer = (item: Item): number => item.card.explanations.indexOf(answers(item)[0]);
+/** The answer of a card that its tile shows: about the chosen class, if there is one. */
+const shownAnswer = (item: Item): number => {
+  const own = answers(item);
+  return item.card.explanations.indexOf(own.find((one) => nameOf(one.target) === state.cls) ?? own[0]);
+};
 
 const sign = { right: "✓", wrong: "✗", refused: "⚠", answered: "" };
 
@@ -25,7 +28,7 @@ export function tile(item: Item, place: number, of: number, isFocused: boolean):
       <span class="unseen">${card.error.message}; ${place + 1} of ${of}</span></button>`;
   }
   const answer = shownAnswer(item);
-  const best = card.top[0];
+  const best = entryIn(card, state.cls) ?? card.top[0];
   return html`<button class="open ${item.outcome}" data-place=${place} tabindex=${isFocused ? 0 : -1}
       @click=${() => show({ open: item.n, answer: -1, frame: -1 })}>
     <span class="frame"><span class="pic" .style=${`--ratio:${card.size[0] / card.size[1]};aspect-ratio:${card.size[0]}/${card.size[1]}`}
@@ -33,6 +36,7 @@ export function tile(item: Item, place: number, of: number, isFocused: boolean):
     <span class="said"><span class="label"><span class="sign">${sign[item.outcome]}</span> ${best ? nameOf(best) : "nothing found"}</span>
       <b>${best ? scoreOf(best) : ""}</b></span>
     ${item.outcome === "wrong" ? html`<span class="file"><em>is ${item.truth}</em></span>` : nothing}
+    ${hasRuns ? html`<span class="file">${runName(card.run)}</span>` : nothing}
     <span class="file">${fileOf(card)}
       ${item.noted ? html`<span class="noted" title="it has a note">✎</span>` : nothing}</span>
     <span class="unseen">${item.outcome === "answered" ? "" : item.outcome} ${inWords(item, card.explanations[answer])}; ${place + 1} of ${of}</span></button>`;

@@ -2,7 +2,7 @@
 
 import { html, nothing, render, type TemplateResult } from "lit-html";
 import { choose } from "./choose";
-import { items, lost, report } from "./data";
+import { counted, items, lost, report } from "./data";
 import { filters, isFiltered, noFilters, said } from "./filters";
 import { Grid, tile } from "./grid";
 import { paintAll, paintScales } from "./paint";
@@ -43,12 +43,13 @@ function page(): TemplateResult {
   return html`
     <header class="bar"><h1>${report.title}</h1><p class="model">${models()}</p>
       <nav aria-label="views">${TABS.map(([tab, label]) => html`<button aria-current=${state.tab === tab ? "page" : "false"} @click=${() => show({ tab })}>${label}</button>`)}</nav>
-      <p class="counts" role="status" aria-live="polite">${chosen.list.length === items.length ? `${items.length} pictures` : `${chosen.list.length} of ${items.length} pictures`}</p>
+      <p class="counts" role="status" aria-live="polite">${chosen.list.length === items.length ? counted(items) : `${chosen.list.length} of ${counted(items)}`}</p>
       <a class="skip" href="#main" @click=${skip}>to the pictures</a>
       <button class="icon" @click=${theme} aria-label="dark or light" title="dark or light">◐</button>
       <button class="icon" @click=${help} aria-label="keys" title="keys">?</button></header>
     <div class="below"><details class="side" open><summary>Filters${isFiltered() ? " (some are on)" : ""}</summary><div class="controls" role="search" aria-label="filters and look">${filters(chosen.facets)}</div></details>
       <main id="main" tabindex="-1">
+        ${report.part ? html`<p class="only"><span class="said-of">The run was stopped before its end: these are the pictures that it got to.</span></p>` : nothing}
         ${isFiltered() ? html`<p class="only">Only ${said()}: ${chosen.list.length} of ${items.length}.</p>` : nothing}
         <ul id="tiles" role="list" ?hidden=${state.tab !== "pictures"}></ul>
         ${chosen.list.length === 0
@@ -108,7 +109,7 @@ const takes = (target: EventTarget | null, key: string): boolean =>
   target instanceof HTMLSelectElement && key !== "?" || isTyping(target)
   || target instanceof HTMLInputElement && (key === " " || target.type !== "checkbox" && key.startsWith("Arrow"));
 const isTyping = (target: EventTarget | null): boolean =>
-  target instanceof HTMLInputElement && ["search", "text"].includes(target.type);
+  target instanceof HTMLTextAreaElement || target instanceof HTMLInputElement && ["search", "text"].includes(target.type);
 
 const isBlinking = (on: boolean): void => void document.documentElement.classList.toggle("blinking", on);
 
@@ -194,7 +195,8 @@ addEventListener("beforeprint", () => {
   const which = isFiltered() ? `; only ${said()}: ${list.length} of ${items.length}` : "";
   render(html`<h1>${report.title}</h1><p class="about">${models()}${which}</p>
     ${state.tab === "summary" ? summary(choose()) : nothing}
-    <h2>${first.length < list.length ? `The first ${first.length} of ` : ""}${list.length} pictures</h2>
+    ${report.part ? html`<p class="about">The run was stopped before its end: these are the pictures that it got to.</p>` : nothing}
+    <h2>${first.length < list.length ? `The first ${first.length} of ` : ""}${counted(list)}</h2>
     ${first.map((item, place) => html`<div class="printed">${tile(item, place, list.length, false)}</div>`)}`, paper);
   paintAll(paper);
   paintMeans(paper, choose());

@@ -1,6 +1,6 @@
 // Values -> colours on a canvas: bilinear between the centres of the map's cells, as `camcli` itself draws them.
 
-import { type Explanation, items, report, runMax, scaleKey } from "./data";
+import { type Explanation, items, report, runMaxOf } from "./data";
 import { state } from "./state";
 
 interface Grid { steps: number; rows: number; columns: number; levels: Uint8Array }
@@ -87,7 +87,7 @@ export function paintAll(root: ParentNode): void {
     const grid = one && gridOf(one);
     if (grid === undefined) continue;
     canvas.width = canvas.height = Number(side);
-    const factor = scale === "run" ? one.max / (runMax.get(scaleKey(one)) || 1) : 1;
+    const factor = scale === "run" ? one.max / runMaxOf(items[Number(n)].card, one) : 1;
     colour(canvas, spread(grid, canvas.width, canvas.height, Number(time)), colors, factor, Number(opacity) / 100);
   }
 }
@@ -95,6 +95,6 @@ export function paintAll(root: ParentNode): void {
 /** Paints the colour scales below an element. */
 export function paintScales(root: ParentNode): void {
   for (const canvas of root.querySelectorAll<HTMLCanvasElement>("canvas.scale")) {
-    colour(canvas, Float32Array.from({ length: 256 }, (_, level) => level), state.colors, 1);
+    colour(canvas, Float32Array.from({ length: 256 }, (_, level) => level), canvas.dataset.colors ?? state.colors, 1);
   }
 }

@@ -4,6 +4,7 @@ export interface State {
   tab: "pictures" | "summary" | "table";
   q: string;
   outcome: "" | "right" | "wrong" | "refused" | "noted";
+  run: string;
   cls: string;
   truth: string;
   low: number;
@@ -27,7 +28,7 @@ export interface State {
 }
 
 export const start: Readonly<State> = {
-  tab: "pictures", q: "", outcome: "", cls: "", truth: "", low: 0, high: 100, method: "", layer: "", sort: "run",
+  tab: "pictures", q: "", outcome: "", run: "", cls: "", truth: "", low: 0, high: 100, method: "", layer: "", sort: "run",
   opacity: 65, colors: "inferno", scale: "image", marks: true,
   open: -1, answer: -1, pair: true, wipe: 0, zoom: 1, x: 0, y: 0, frame: -1,
 };

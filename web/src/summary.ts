@@ -2,7 +2,7 @@
 
 import { html, nothing, type TemplateResult } from "lit-html";
 import { answers, type Chosen } from "./choose";
-import { type Item, nameOf, percent } from "./data";
+import { confidenceIn, type Explanation, hasRuns, type Item, nameOf, percent, runName } from "./data";
 import { histogram } from "./filters";
 import { colour, gridOf, spread } from "./paint";
 import { show, state } from "./state";
@@ -12,15 +12,18 @@ const PAIRS = 60;
 const CLASSES = 40;
 const SIDE = 28; // cells of a mean map
 
-interface Class { name: string; found: number; right: number; confidence: number }
+/** `scored`: those whose entry has a probability, of which `confidence` is the sum. */
+interface Class { name: string; found: number; right: number; scored: number; confidence: number }
 
 function classesOf(list: Item[]): Class[] {
   const found = new Map<string, Class>();
   for (const item of list) {
     for (const name of item.classes) {
-      const own = found.get(name) ?? { name, found: 0, right: 0, confidence: 0 };
+      const own = found.get(name) ?? { name, found: 0, right: 0, scored: 0, confidence: 0 };
+      const share = confidenceIn(item, name);
       own.found += 1;
-      own.confidence += Math.max(0, item.confidence);
+      own.scored += Number(share >= 0);
+      own.confidence += Math.max(0, share);
       own.right += Number(item.outcome === "right");
       found.set(name, own);
     }
@@ -28,12 +31,26 @@ function classesOf(list: Item[]): Class[] {
   return [...found.values()].sort((a, b) => b.found - a.found);
 }
 
-/** The mean of the answers about each class, each a share of its own maximum, over the network's view. Where the truth
- * is known, of right and wrong pictures apart: keys begin with the outcome. */
-function meansOf(list: Item[], names: Set<string>): Map<string, { mean: Float32Array; count: number }> {
-  const means = new Map<string, { mean: Float32Array; count: number }>();
+const wayOf = (one: Explanation): string => (one.layer ? `${one.method} at ${one.layer}` : one.method);
+/** The answers that a mean can be of: maps of what speaks for a class. */
+const meant = (item: Item): Explanation[] => answers(item).filter((one) => one.grid && !one.target.contrasted && !one.target.negated);
+
+/** The methods with their layers, the most frequent first: maps of several have no mean. */
+function waysOf(list: Item[]): string[] {
+  const counts = new Map<string, number>();
+  for (const item of list) for (const one of meant(item)) counts.set(wayOf(one), (counts.get(wayOf(one)) ?? 0) + 1);
+  return [...counts].sort((a, b) => b[1] - a[1]).map(([way]) => way);
+}
+
+interface Mean { mean: Float32Array; count: number }
+
+/** The mean of the answers about each class in one way, each a share of its own maximum, over the network's view. Where
+ * the truth is known, of right and wrong pictures apart: keys begin with the outcome. */
+function meansOf(list: Item[], names: Set<string>, way: string): Map<string, Mean> {
+  const means = new Map<string, Mean>();
   for (const item of list) {
-    for (const one of answers(item)) {
+    for (const one of meant(item)) {
+      if (wayOf(one) !== way) continue;
       const name = `${item.outcome} ${nameOf(one.target)}`;
       if (!item.classes.includes(nameOf(one.target))) continue; // the true class of a wrong picture is not what it found
       const grid = names.has(name) ? gridOf(one) : undefined;
@@ -92,7 +109,22 @@ function confusion(list: Item[]): TemplateResult {
 
 const number = (label: string, said: string | number): TemplateResult => html`<div class="number"><b>${said}</b> ${label}</div>`;
 
-export function summary({ list, facets }: Chosen): TemplateResult {
+/** The numbers of each run: those of several are not one number. */
+function runs({ list, facets }: Chosen): TemplateResult {
+  return html`<div class="summary"><section><h2>Runs</h2>
+    <p>Choose a run to see its classes, its confidence and what it mistakes.</p>
+    <ul class="pairs">${[...facets.runs.keys()].map((run) => {
+      const own = list.filter((item) => String(item.card.run) === run);
+      const [right, wrong] = ["right", "wrong"].map((outcome) => own.filter((item) => item.outcome === outcome).length);
+      return html`<li><button @click=${() => show({ run })}><b>${own.length}</b> ${runName(Number(run))}${
+        right + wrong ? html`: ${percent(right / (right + wrong))} right` : nothing}</button></li>`;
+    })}</ul></section></div>`;
+}
+
+export function summary(chosen: Chosen): TemplateResult {
+  if (hasRuns && state.run === "") return runs(chosen);
+  const { list, facets } = chosen;
+  const ways = waysOf(list);
   const count = (outcome: string): number => list.filter((item) => item.outcome === outcome).length;
   const [right, wrong, refused] = [count("right"), count("wrong"), count("refused")];
   const classes = classesOf(list);
@@ -109,13 +141,12 @@ export function summary({ list, facets }: Chosen): TemplateResult {
       ${isKnown ? html`<span class="key"><i class="right"></i> right <i class="wrong"></i> wrong</span>` : nothing}<span>100 %</span></div></section>
     ${confusion(list)}
     <section><h2>Classes</h2>
-      <p>Each map is the mean of the class's maps over what the network saw. A spot that does not move with the subject is
-        a hint that the network looks at something else.</p>
+      ${ways.length ? html`<p>Each map is the mean of the class's maps over what the network saw, by ${ways[0]}${ways.length > 1 ? "; choose another one beside" : ""}.
+        A spot that does not move with the subject is a hint that the network looks at something else.</p>` : nothing}
       <ul class="classes">${classes.slice(0, CLASSES).map((own) => html`<li><button @click=${() => show({ cls: own.name, tab: "pictures" })}>
-        ${outcomes.map((outcome) => html`<span class="mean-of"><canvas class="mean" data-name=${`${outcome} ${own.name}`} width=${SIDE} height=${SIDE} role="img"
-          aria-label=${`mean map of ${own.name}${isKnown ? `, ${outcome} ones` : ""}`}></canvas>${isKnown ? outcome : ""}</span>`)}
-        <span><b>${own.name}</b><br>predicted ${own.found}${isKnown ? html`, ${own.right} of them rightly<br>truly ${truly.get(own.name) ?? 0}` : nothing}<br>
-        mean confidence ${percent(own.confidence / own.found)}</span></button></li>`)}</ul>
+        ${outcomes.map((outcome) => html`<span class="mean-of" ?hidden=${ways.length === 0}><canvas class="mean" data-name=${`${outcome} ${own.name}`} width=${SIDE} height=${SIDE} role="img"
+          aria-label=${`mean map of ${own.name}${isKnown ? `, ${outcome} ones` : ""}`}></canvas>${isKnown ? outcome : ""} <span class="of"></span></span>`)}
+        <span><b>${own.name}</b><br>predicted ${own.found}${isKnown ? html`, ${own.right} of them rightly<br>truly ${truly.get(own.name) ?? 0}` : nothing}${own.scored ? html`<br>mean confidence ${percent(own.confidence / own.scored)}` : nothing}</span></button></li>`)}</ul>
       ${classes.length > CLASSES ? html`<p>… and ${classes.length - CLASSES} rarer classes.</p>` : nothing}</section></div>`;
 }
 
@@ -127,10 +158,12 @@ export function paintMeans(root: ParentNode, chosen: Chosen): void {
   const summary = root.querySelector<HTMLElement>(".summary");
   if (canvases.length === 0 || (drawn.get(root) === chosen && summary?.dataset.key === key)) return;
   drawn.set(root, chosen);
-  const means = meansOf(chosen.list, new Set(canvases.map((canvas) => canvas.dataset.name ?? "")));
+  const means = meansOf(chosen.list, new Set(canvases.map((canvas) => canvas.dataset.name ?? "")), waysOf(chosen.list)[0] ?? "");
   for (const canvas of canvases) {
     const own = means.get(canvas.dataset.name ?? "");
     canvas.classList.toggle("none", own === undefined);
+    const of = canvas.parentElement?.querySelector(".of");
+    if (of) of.textContent = own ? `(${own.count})` : "";
     if (own) colour(canvas, own.mean, state.colors, 255 / Math.max(1, ...own.mean));
   }
   if (summary) summary.dataset.key = key;

@@ -2,7 +2,7 @@
 
 import { html, nothing, type TemplateResult } from "lit-html";
 import type { Chosen } from "./choose";
-import { fileOf, nameOf, scoreOf } from "./data";
+import { fileOf, hasRuns, nameOf, runName, scoreOf } from "./data";
 import { show, state } from "./state";
 
 const STEP = 500;
@@ -16,17 +16,17 @@ const header = (title: string, first: string, then: string): TemplateResult => h
 export function table({ list }: Chosen, again: () => void): TemplateResult {
   return html`<div class="scroll"><table class="rows">
     <thead><tr>${header("file", "name", "run")}<th scope="col">predicted</th>${header("score", "sure", "unsure")}
-      ${header("right", "wrong", "run")}<th scope="col">true class</th><th scope="col">answers</th><th scope="col">notes</th></tr></thead>
+      ${header("right", "wrong", "run")}<th scope="col">true class</th><th scope="col">answers</th>${hasRuns ? html`<th scope="col">run</th>` : nothing}<th scope="col">notes</th></tr></thead>
     <tbody>${list.slice(0, most).map((item) => {
       const { card } = item;
       const best = card.top?.[0];
-      const notes = [card.note, card.missing, ...(card.explanations ?? []).map((one) => one.note)].filter(Boolean);
+      const notes = [card.note, card.missing, card.doubt, ...(card.explanations ?? []).map((one) => one.note)].filter(Boolean);
       return html`<tr class=${item.outcome}>
         <th scope="row"><button class="link" @click=${() => show({ open: item.n, answer: -1, frame: -1 })}>${fileOf(card)}</button></th>
         <td>${card.error ? html`refused: ${card.error.kind}` : best ? nameOf(best) : "nothing found"}</td>
         <td class="n">${best ? scoreOf(best) : ""}</td>
         <td class="sign">${{ right: "✓ right", wrong: "✗ wrong", refused: "", answered: "" }[item.outcome]}</td><td>${item.truth}</td>
-        <td>${(card.explanations ?? []).map((one) => html`<div>${one.method} of ${one.target.name}</div>`)}</td>
+        <td>${(card.explanations ?? []).map((one) => html`<div>${one.method} of ${one.target.name}</div>`)}</td>${hasRuns ? html`<td>${runName(card.run)}</td>` : nothing}
         <td>${card.error?.message ?? notes.join("; ")}</td></tr>`;
     })}</tbody></table></div>
     ${list.length > most

@@ -2,7 +2,7 @@
 
 import { html, nothing, svg, type TemplateResult } from "lit-html";
 import { answers, choose } from "./choose";
-import { type Card, type Explanation, fileOf, type Item, items, moment, nameOf, report, scoreOf } from "./data";
+import { type Card, type Explanation, fileOf, hasRuns, type Item, items, moment, nameOf, plain, report, runName, scoreOf } from "./data";
 import { looks } from "./filters";
 import { frameOf, inWords, picture } from "./picture";
 import { show, state } from "./state";
@@ -139,7 +139,8 @@ function stage(item: Item, answer: number, caption: string, frame: number): Temp
         >${picture(item, answer, { side: SIDE, marks: state.marks, frame, alt, isLarge: true })}
         ${state.marks ? hits(item, one) : nothing}
         ${state.wipe > 0 ? html`<span class="edge" .style=${`left:${state.wipe}%`}></span>` : nothing}</div></div>
-    <figcaption>${caption}${one?.note ? html`<br><span class="said-of">✎ ${one.note}</span>` : nothing}${one?.coarse ? html` <small>(means of the map's cells; more needs --save raw or explain --report)</small>` : nothing}</figcaption></figure>`;
+    <figcaption>${caption}${one?.note ? html`<br><span class="said-of">✎ ${one.note}</span>` : nothing}${one?.coarse ? html` <small>(means of the ${one.bbox === null && one.peak !== null ? "saliency" : "map"}'s cells; more needs --save raw or explain --report)</small>` : nothing}
+      ${one?.replaced ? html`<br><span class="said-of">✎ the values that were saved are another run's now: these are the row's own</span>` : nothing}</figcaption></figure>`;
 }
 
 /** Boxes to click, over all that was found and has a place. */
@@ -202,7 +203,7 @@ function overTime(item: Item, one: Explanation | undefined, frame: number): Temp
 
 function copied(event: Event): void {
   const button = event.currentTarget as HTMLButtonElement;
-  const field = button.parentElement?.querySelector("input");
+  const field = button.parentElement?.querySelector<HTMLInputElement | HTMLTextAreaElement>("input, textarea");
   if (!field) return;
   field.select();
   const done = (): void => {
@@ -214,21 +215,28 @@ function copied(event: Event): void {
   copying.then(done, () => document.execCommand("copy") && done());
 }
 
-const copyable = (label: string, text: string): TemplateResult =>
-  html`<label class="copy">${label}<span><input readonly .value=${text}><button @click=${copied}>copy</button></span></label>`;
+const copyable = (label: string, text: string, field = html`<input readonly .value=${text}>`): TemplateResult =>
+  html`<label class="copy">${label}<span>${field}<button @click=${copied}>copy</button></span></label>`;
+
+function command(card: Card, flags: string): TemplateResult {
+  const typed = card.typed ?? card.input;
+  if (typed === "") return html`<p class="hint">No command makes it again: the file's name is no text.</p>`;
+  const text = `${flags} ${typed}`;
+  return copyable("Command that makes it again", text, html`<textarea readonly rows="3" spellcheck="false" .value=${text}></textarea>`);
+}
 
 function about(item: Item, one: Explanation | undefined): TemplateResult {
   const { card } = item;
   const run = report.runs[card.run];
-  const notes = [card.note, card.missing ? `no photo: ${card.missing}` : undefined].filter(Boolean);
+  const notes = [card.note, card.missing ? `no photo: ${card.missing}` : undefined, card.doubt].filter(Boolean);
   const files = Object.entries(one?.files ?? {});
   return html`
     ${notes.map((note) => html`<p class="note">✎ ${note}</p>`)}
     ${card.bound ? html`<dl>${Object.entries(card.bound).map(([name, value]) => html`<dt>${name}</dt><dd>${typeof value === "string" ? value : JSON.stringify(value)}</dd>`)}</dl>` : nothing}
-    ${run?.flags ? copyable("Command that makes it again", `${run.flags} ${card.typed ?? card.input}`) : nothing}
+    ${run?.flags ? command(card, run.flags) : nothing}
     ${copyable("Link to this very view", location.href)}
     ${files.length ? html`<p class="files">Where it was made: ${files.map(([kind, path]) => html`<a href=${path} target="_blank" rel="noopener">${kind}</a> `)}</p>` : nothing}
-    ${run ? html`<details><summary>How it was made</summary><p>${run.made}</p><p>${card.input}, ${card.size.join(" × ")} pixels${one?.layer ? `; layer ${one.layer}` : ""}</p></details>` : nothing}`;
+    ${run ? html`<details><summary>How it was made</summary><p>${run.made}</p><p>${plain(card.input)}, ${card.size.join(" × ")} pixels${one?.layer ? `; layer ${one.layer}` : ""}</p></details>` : nothing}`;
 }
 
 function verdict(item: Item): TemplateResult {
@@ -265,7 +273,7 @@ function answered(item: Item): TemplateResult {
         <div class="zoom" role="group" aria-label="zoom"><button aria-label="smaller" @click=${() => zoomBy(1 / 1.5)}>−</button>
           <output>${Math.round(state.zoom * 100)} %</output><button aria-label="larger" @click=${() => zoomBy(1.5)}>+</button>
           <button @click=${() => show({ zoom: 1, x: 0, y: 0 })}>whole</button>
-          <button class="blink" title="hides the map while it is pressed">blink</button></div>${looks()}</details>
+          <button class="blink" title="hides the map while it is pressed">blink</button></div>${looks(item.card, one)}</details>
       ${about(item, one)}</aside>`;
 }
 
@@ -279,11 +287,11 @@ export function viewer(): TemplateResult {
       <button @click=${() => step(-1)} ?disabled=${now === undefined || now === 0} aria-label="the one before">←</button>
       <span class="count">${now === undefined ? "not among the chosen" : `${now + 1} of ${list.length}`}</span>
       <button @click=${() => step(1)} ?disabled=${now === undefined || now === list.length - 1} aria-label="the next one">→</button>
-      <h2 id="viewed" title=${item.card.input}>${fileOf(item.card)}</h2>
+      <h2 id="viewed" title=${plain(item.card.input)}>${fileOf(item.card)}${hasRuns && !error ? html` <small>${runName(item.card.run)}</small>` : nothing}</h2>
       <button class="close" @click=${close} aria-label="close">✕</button></header>
     <div class="body">${error
       ? html`<div class="error"><p class="verdict wrong">⚠ refused: ${error.message}</p>
-          <p>${item.card.input}: ${error.kind}, where it was to be ${{ open: "opened", decode: "decoded", read: "read", predict: "predicted", explain: "explained", write: "written" }[error.stage] ?? error.stage}.</p>
+          <p>${plain(item.card.input)}: ${error.kind}, where it was to be ${{ open: "opened", decode: "decoded", read: "read", predict: "predicted", explain: "explained", write: "written" }[error.stage] ?? error.stage}.</p>
           ${copyable("Link to this very view", location.href)}</div>`
       : answered(item)}</div>`;
 }
