@@ -41,7 +41,7 @@ function skip(event: Event): void {
 function page(): TemplateResult {
   const chosen = choose();
   return html`
-    <header class="bar"><h1>${report.title}</h1><p class="model">${models()}</p>
+    <header class="bar"><h1>${report.title}</h1><p class="model" title=${models()}>${models()}</p>
       <nav aria-label="views">${TABS.map(([tab, label]) => html`<button aria-current=${state.tab === tab ? "page" : "false"} @click=${() => show({ tab })}>${label}</button>`)}</nav>
       <p class="counts" role="status" aria-live="polite">${chosen.list.length === items.length ? counted(items) : `${chosen.list.length} of ${counted(items)}`}</p>
       <a class="skip" href="#main" @click=${skip}>to the pictures</a>
