@@ -190,22 +190,28 @@ class Folder:
                     "another folder with --output"
                 )
             self._lines.check_first()
-            with suppress(FileNotFoundError, ValueError, RecursionError):
-                if not _is_run(json.loads(run.read_bytes())):
-                    raise RequestError(
-                        f"{run} is no record of camcli: move it elsewhere, or choose another folder with --output"
-                    )
+            if self._spec.overwrite:
+                with suppress(FileNotFoundError, ValueError, RecursionError):
+                    self._check_run(json.loads(run.read_bytes()))
+
+    def _check_run(self, recorded: Any) -> None:
+        """Raises: RequestError: what is in the record's file is another program's."""
+        if not (isinstance(recorded, dict) and {"schema", "camcli"} <= recorded.keys()):
+            raise RequestError(
+                f"{self._run_path} is no record of camcli: move it elsewhere, or choose another folder with --output"
+            )
 
     def _check_asked(self) -> None:
         """Refuse a run that was asked otherwise. Raises: RequestError."""
         try:
             recorded = json.loads(self._run_path.read_bytes())
+            self._check_run(recorded)
             before, self._folders = recorded["asked"], _folders_of(recorded)
             if not isinstance(before, dict) or recorded["schema"] != SCHEMA:
                 raise ValueError
         except FileNotFoundError:
             return
-        except (OSError, ValueError, KeyError, TypeError):
+        except (OSError, ValueError, KeyError, TypeError, RecursionError):
             raise RequestError(
                 f"{self._run_path} can't be read: --overwrite starts anew, or choose another folder with --output"
             ) from None
@@ -255,10 +261,6 @@ def request(spec: Spec, where: OutputSpec) -> Row:
     asked = {name: value for name, value in {**drawn, **asdict(spec)}.items() if name not in _NOT_ASKED}
     found: Row = json.loads(json.dumps(asked))
     return found
-
-
-def _is_run(run: Any) -> bool:
-    return isinstance(run, dict) and {"schema", "camcli"} <= run.keys()
 
 
 def _files_of(row: Row) -> list[str]:
