@@ -374,6 +374,20 @@ def test_rows_that_the_shell_wrote_into_the_folder_are_no_journal(photos: list[s
     assert Path("out/rows.jsonl").read_bytes() == rows
 
 
+@pytest.mark.parametrize("mode", ["wb", "ab"])
+def test_stdout_is_not_sent_to_the_journal(photos: list[str], mode: str) -> None:
+    """With `>>` each would write into the other's rows."""
+    if mode == "ab":
+        run(*COMMAND)
+    Path("out").mkdir(exist_ok=True)
+    with Path("out/rows.jsonl").open(mode) as stdout:
+        before = Path("out/rows.jsonl").read_bytes()
+        outcome = finish(spawn(*COMMAND, stdout=stdout))
+    assert outcome.code == 2
+    assert "stdout goes to out/rows.jsonl, where rows are recorded as it is: leave its `>` out" in outcome.err
+    assert Path("out/rows.jsonl").read_bytes() == before
+
+
 def test_lines_among_the_rows_that_are_none_are_kept(photos: list[str]) -> None:
     run(*COMMAND)
     lines = Path("out/rows.jsonl").read_bytes().splitlines(keepends=True)

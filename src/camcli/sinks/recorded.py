@@ -183,6 +183,8 @@ class Folder:
         with failing(rows_):
             for path in (rows_, run):
                 plain.check(path)
+            if _is_stdout(rows_):
+                raise RequestError(f"stdout goes to {rows_}, where rows are recorded as it is: leave its `>` out")
             # What was asked is recorded before any row is.
             if not run.exists() and rows_.exists() and rows_.stat().st_size:
                 raise RequestError(
@@ -261,6 +263,12 @@ def request(spec: Spec, where: OutputSpec) -> Row:
     asked = {name: value for name, value in {**drawn, **asdict(spec)}.items() if name not in _NOT_ASKED}
     found: Row = json.loads(json.dumps(asked))
     return found
+
+
+def _is_stdout(path: Path) -> bool:
+    with suppress(OSError):
+        return os.path.samestat(os.fstat(1), path.stat())
+    return False
 
 
 def _files_of(row: Row) -> list[str]:
