@@ -12,6 +12,7 @@ import pytest
 from PIL import Image
 from shell import refused, run
 
+from camcli.drawing import lettering
 from camcli.drawing.figures import pdf
 
 Picture = Callable[..., Path]
@@ -50,6 +51,29 @@ def test_pages_are_named_and_counted(picture: Picture) -> None:
         files = ["fig.svg", "fig-2.svg", "fig-3.svg"] if format == "svg" else ["fig.pdf"]
         assert outcome.err.splitlines()[-1] == f"camcli: 27 pictures on 3 pages: {', '.join(files)}"
         assert sorted(path.name for path in Path().glob(f"fig*.{format}")) == sorted(files)
+
+
+def test_pictures_are_counted_whatever_their_shape(picture: Picture) -> None:
+    """Issue: one that is a row of pixels high on the sheet was taken for a colour bar."""
+    picture("long.png", (6000, 30))
+    for format in ("png", "svg", "pdf"):
+        sized = ("--max-side", "100") if format == "png" else ()
+        assert f"3 pictures in a.{format}" in run("compare", "long.png", *NET, "-o", f"a.{format}", *sized).err
+
+
+def test_letters_that_no_font_has_are_told_once(picture: Picture, monkeypatch: pytest.MonkeyPatch) -> None:
+    monkeypatch.setattr(lettering, "_of_system", lambda character: ())
+    picture("猫.png", (40, 40))
+    for format, times in (("png", 1), ("pdf", 1), ("svg", 0)):  # whoever opens the SVG may have a font for it
+        said = run("compare", "猫.png", *NET, "-o", f"a.{format}").err
+        assert said.count("no font here has 猫: --font FILE names one that does") == times
+
+
+def test_an_svg_says_that_it_holds_no_font() -> None:
+    font = Path(lettering.__file__).parent / "fonts" / "DejaVuSans.ttf"
+    said = run("compare", "photos/a.png", *NET, "-o", "a.svg", "--font", font).err
+    assert "the .svg names the font 'DejaVu Sans' and holds none: it must be installed" in said
+    assert "font-family=\"'DejaVu Sans', Arial" in Path("a.svg").read_text()
 
 
 @pytest.mark.parametrize(("width", "millimetres"), [("column", 89), ("page", 183), ("84.5", 84.5)])

@@ -13,7 +13,7 @@ import torch
 import typer
 from shell import run
 
-from camcli import cli, methods
+from camcli import cli, methods, models
 from camcli.cli.flags.drawing import SAVED
 from camcli.models import catalog
 from camcli.specs import COLORMAPS, TASKS
@@ -129,6 +129,35 @@ def test_offers_run_no_code_of_a_folder(monkeypatch: pytest.MonkeyPatch) -> None
     Path("evil.py").write_text("import pathlib\npathlib.Path('ran').touch()\n")
     Path("camcli.toml").write_text("model = 'evil.py:net'\n")
     assert "features" in offered("explain", "a.jpg", "--layer", "featu", monkeypatch=monkeypatch)
+    assert not Path("ran").exists()
+
+
+@pytest.mark.parametrize(
+    "model",
+    ["evil.py:net", "evil:net", "ultralytics:evil.pt", "hf:org/name", "timm:hf-hub:org/name", "open_clip:ViT-B-32"],
+)
+def test_offers_run_no_code_of_a_model_that_is_only_typed_and_fetch_nothing(
+    model: str, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    """Issue: evil.py was run at the first Tab after it."""
+    Path("evil.py").write_text("import pathlib\npathlib.Path('ran').touch()\ndef net(): ...\n")
+    Path("evil.pt").write_bytes(b"")
+    monkeypatch.syspath_prepend(Path.cwd())
+
+    def built(*_: object) -> None:
+        pytest.fail("a model was opened")
+
+    monkeypatch.setattr(models, "architecture_of", built)
+    monkeypatch.setattr(models, "blueprint", built)
+    for words in (
+        ("explain", "a.jpg", "-m", model, "-l", ""),
+        ("explain", "a.jpg", "-m", model, "-c", "e"),
+        ("explain", "a.jpg", "-m", model, "--quantity", ""),
+        ("explain", "a.jpg", "-m", model, "-w", "evil.pt", "--weights-key", ""),
+        ("layers", model, "-l", ""),
+        ("classes", model, "e"),
+    ):
+        offered(*words, monkeypatch=monkeypatch)
     assert not Path("ran").exists()
 
 

@@ -4,6 +4,7 @@ from __future__ import annotations
 
 import json
 import os
+import tomllib
 from collections.abc import Callable
 from pathlib import Path
 from typing import Any
@@ -234,6 +235,8 @@ def test_a_repeatable_option_that_is_typed_replaces_the_list() -> None:
         ("[explain]\ntpo = 1", "camcli.toml [explain]: unknown key 'tpo': did you mean top"),
         ("[bench]\ntop = 1", "camcli.toml [bench]: unknown key 'top'"),
         ("[explain.model]\nname = 'x'", "camcli.toml [explain]: model = {'name': 'x'}: write a text or a number"),
+        ("classify = 3", "camcli.toml: classify = 3: [classify] is the table of a command"),
+        ("config = '/tmp/x'", 'camcli.toml: config = "/tmp/x": [config] is the table of a command'),
         ("[explain]\nhelp = true", "unknown key 'help'"),
         ("inputs = ['a.png']", "unknown key 'inputs'"),
         ("json = 'yes'", 'camcli.toml: json = "yes": write true or false'),
@@ -257,6 +260,28 @@ def test_what_a_file_can_not_say(text: str, said: str) -> None:
     write("camcli.toml", text)
     assert said in refused(2, "config", "explain")
     assert said in refused(2, "explain", "photo.jpg")
+
+
+def test_a_file_that_is_too_large_is_refused_at_once_and_long_values_are_shortened() -> None:
+    """Issue: 60 MB were parsed anew for each command, for minutes."""
+    write("camcli.toml", f"text = '{'a' * 1_000_000}'")
+    assert "camcli.toml is larger than 1 MB" in refused(2, "config")
+    write("camcli.toml", f"text = '{'a' * 900_000}'")
+    outcome = run("config")
+    assert outcome.code == 0
+    assert len(outcome.out) < 2000
+    assert "aaa…" in outcome.out
+    assert shown()["text"][0] == ["a" * 900_000]
+    write("camcli.toml", f"top = '{'a' * 900_000}'")
+    assert len(refused(2, "config")) < 1000
+
+
+def test_a_file_is_parsed_once(monkeypatch: pytest.MonkeyPatch) -> None:
+    parsed, loads = [], tomllib.loads
+    monkeypatch.setattr(tomllib, "loads", lambda text: parsed.append(text) or loads(text))  # type: ignore[func-returns-value]
+    write("camcli.toml", "top = 3")
+    assert run("config").code == 0
+    assert len(parsed) == 1
 
 
 def test_a_file_that_is_no_text() -> None:
@@ -353,6 +378,10 @@ EVIL = "import pathlib\npathlib.Path('ran').touch()\ndef net(): ...\n"
         ("model-arg = ['checkpoint_path=evil.pth']", NUMBERS),
         ('model-arg = \'pretrained_cfg={"file": "evil.pth"}\'', NUMBERS),
         ("model-arg = 'norm=lambda: 1'", NUMBERS),
+        ("model = 'hf:org/name'", "fetches something"),
+        ("model = 'hf:evil'", "fetches something"),
+        ("model = 'timm:hf-hub:org/name'", "fetches something"),
+        ("model = 'open_clip:hf-hub:org/name'", "fetches something"),
         ("weights = 'https://example.org/w.pth'", "fetches something"),
         ("weights = 'http://example.org/w.pth'", "fetches something"),
         ("similar-to = 's3://bucket/a.png'", "fetches something"),
@@ -416,7 +445,8 @@ def test_no_form_of_a_folders_file_names_code(
     "line",
     [
         "model = 'timm:resnet18'",
-        "model = 'hf:org/name'",
+        "model = 'hf:own'",
+        "model = 'open_clip:ViT-B/32'",
         "model = 'net.onnx'",
         "target = 'softmax'",
         "trust-checkpoint = false",
@@ -432,6 +462,7 @@ def test_no_form_of_a_folders_file_names_code(
 )
 def test_a_folders_file_says_all_else(line: str) -> None:
     write("camcli.toml", line)
+    Path("own").mkdir()
     assert shown()[line.partition(" ")[0]][1].endswith("camcli.toml")
 
 

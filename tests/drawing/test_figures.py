@@ -22,7 +22,7 @@ from camcli.drawing import colours, lettering, overlays
 from camcli.drawing.figures import pdf, raster, svg
 from camcli.drawing.figures.arranging import Measures, arranged
 from camcli.drawing.figures.comparing import Results, compared
-from camcli.drawing.figures.elements import ASCENT, DESCENT, Part, Text, Typeface
+from camcli.drawing.figures.elements import ASCENT, DESCENT, Part, Picture, Text, Typeface
 from camcli.drawing.styles import Style
 from camcli.entries import Box
 from camcli.errors import SetupError
@@ -323,8 +323,8 @@ def hostile_page() -> Part:
 
 
 def test_svg_is_xml_with_text_as_text_and_pictures_of_the_resolution(hostile_page: Part) -> None:
-    content = svg.encoded(hostile_page, printed=True)
-    assert content == svg.encoded(hostile_page, printed=True)
+    content = svg.encoded(hostile_page, FACE, printed=True)
+    assert content == svg.encoded(hostile_page, FACE, printed=True)
     root = ElementTree.fromstring(content)
     space = "{http://www.w3.org/2000/svg}"
     assert float(root.attrib["width"].removesuffix("pt")) / MM == pytest.approx(89, abs=0.01)
@@ -362,6 +362,69 @@ def test_pdf_has_its_texts_in_embedded_truetype_and_the_size_of_the_page() -> No
         text = shown.get_textpage().get_text_range()
         assert re.sub(r"\s", "", text) == re.sub(r"\s", "", "".join(words(page)))
         assert sum(one.type == 3 for one in shown.get_objects()) == len(page.pictures)
+
+
+def test_no_matplotlibrc_changes_a_pdf() -> None:
+    """Issue: one in the working directory turned photos and maps upside down."""
+    matplotlib = pytest.importorskip("matplotlib")
+    pages = pages_of([result(*by("grad-cam"))], COLUMN)
+    content = pdf.encoded(pages, FACE)
+    hostile = {
+        "image.origin": "lower",
+        "image.resample": False,
+        "figure.facecolor": "red",
+        "savefig.facecolor": "red",
+        "savefig.bbox": "tight",
+        "savefig.dpi": 10,
+        "patch.edgecolor": "red",
+        "text.usetex": True,
+        "pdf.fonttype": 3,
+        "pdf.compression": 0,
+        "figure.autolayout": True,
+        "figure.constrained_layout.use": True,
+        "axes.xmargin": 0.4,
+        "path.sketch": (3, 10, 1),
+        "text.antialiased": False,
+    }
+    with matplotlib.rc_context(hostile):
+        assert pdf.encoded(pages, FACE) == content
+        assert matplotlib.rcParams["image.origin"] == "lower"
+
+
+def test_letters_that_no_font_has_are_as_long_in_a_pdf_as_they_are_measured(monkeypatch: pytest.MonkeyPatch) -> None:
+    """Issue: Matplotlib drew its own, longer marks for them, over the next column."""
+    pypdfium2 = pytest.importorskip("pypdfium2")
+    monkeypatch.setattr(lettering, "_of_system", lambda character: ())
+    for letters in ("\U00013000" * 8, "猫" * 8, "ab\U00013000" * 3):
+        page = Part(300, 40, (Text(10, 30, letters, 20),))
+        (shown,) = pypdfium2.PdfDocument(pdf.encoded([page], FACE))
+        ink = np.argwhere(np.asarray(shown.render(scale=2).to_pil().convert("L")) < 128)
+        assert ink[:, 1].max() / 2 <= 10 + FACE.length(letters, 20) + 0.5
+        assert shown.get_textpage().get_text_range().count("\ufffd") == len(letters.replace("ab", ""))
+
+
+@pytest.mark.parametrize("width", range(20, 120, 3))
+def test_no_line_ends_inside_of_a_number(width: int) -> None:
+    """Issue: p = 0.012 stood as 'p = 0.' above '012'."""
+    text = "7 tabby, tabby cat  ·  p = 0.012  ·  logit = -1,234.5e-06  ·  img_001/b-12.png"
+    lines = FACE.wrapped(text, 6, width)
+    for number in ("0.012", "-1,234.5e-06"):
+        if FACE.length(f"logit = {number}", 6) <= width:
+            assert any(number in line for line in lines)
+    if FACE.length("p = 0.012", 6) <= width:
+        assert any("p = 0.012" in line for line in lines)
+    assert re.sub(r"\s", "", "".join(lines)) == re.sub(r"\s", "", text)
+
+
+def test_a_picture_of_one_row_is_no_colour_bar_and_an_svg_names_the_users_font() -> None:
+    bar, photo = (
+        Part(60, 9, pictures=(Picture(0, 0, 60, 9, np.zeros((1, 60, 3), dtype=np.uint8), kind),))
+        for kind in ("bar", "photo")
+    )
+    assert b"data:image/png" in svg.encoded(bar, FACE, printed=True)
+    assert b"data:image/jpeg" in svg.encoded(photo, FACE, printed=True)
+    root = ElementTree.fromstring(svg.encoded(bar, Typeface(made("TrueType")), printed=True))
+    assert root.attrib["font-family"].startswith("'Own', Arial, ")
 
 
 def test_a_character_that_no_font_has_is_no_warning_in_a_pdf() -> None:

@@ -34,7 +34,9 @@ def files_of(text: str, file: str | None = None) -> list[str]:
 
 @pytest.mark.parametrize("character", "éäßкğŁøçñÑŒαבش—…·✗\ufffd")
 def test_letters_of_many_scripts_are_drawn_and_no_boxes(character: str) -> None:
-    assert drawn(character) != drawn("\U0010ffff")
+    box = Image.new("L", (40, 40))
+    ImageDraw.Draw(box).text((4, 4), "\U0010ffff", "white", lettering._opened(lettering._BUNDLED, 20))
+    assert drawn(character) != box.tobytes()
     assert files_of("Tigerkätzchen кот") == [str(BUNDLED)]
 
 
@@ -47,7 +49,7 @@ def test_what_the_bundled_font_lacks_comes_from_a_font_of_the_system() -> None:
 
 def test_each_character_is_in_the_first_font_that_has_it(monkeypatch: pytest.MonkeyPatch) -> None:
     """Fonts of Chinese characters need not have any others."""
-    has = {("own.ttf", 0): "я", lettering._BUNDLED: "abcя ", ("system.ttc", 3): "a猫"}
+    has = {("own.ttf", 0): "я", lettering._BUNDLED: "abcя \ufffd", ("system.ttc", 3): "a猫"}
     monkeypatch.setattr(lettering, "_has", lambda face, character: character in has[face])
     monkeypatch.setattr(lettering, "_of_system", lambda character: (("system.ttc", 3),) if character == "猫" else ())
     monkeypatch.setattr(lettering, "_opened", lambda face, size: face)
@@ -59,7 +61,16 @@ def test_each_character_is_in_the_first_font_that_has_it(monkeypatch: pytest.Mon
     bundled, system = lettering._BUNDLED, ("system.ttc", 3)
     assert runs("abc я") == [("abc я", bundled)]
     assert runs("ab猫猫a") == [("ab", bundled), ("猫猫", system), ("a", bundled)]
-    assert runs("aя猫?", "own.ttf") == [("a", bundled), ("я", ("own.ttf", 0)), ("猫", system), ("?", ("own.ttf", 0))]
+    assert runs("aя猫?", "own.ttf") == [("a", bundled), ("я", ("own.ttf", 0)), ("猫", system), ("\ufffd", bundled)]
+
+
+def test_a_mark_as_long_as_it_is_drawn_stands_for_what_no_font_has(monkeypatch: pytest.MonkeyPatch) -> None:
+    monkeypatch.setattr(lettering, "_of_system", lambda character: ())
+    assert drawn("猫") == drawn("\ufffd")
+    letters = lettering.font("a猫", 20)
+    assert letters.length("a猫") == letters.length("a\ufffd")
+    assert lettering.lacking(["a猫", "犬b\n猫"]) == "猫犬"
+    assert lettering.lacking(["a"]) == ""
 
 
 @pytest.mark.parametrize("anchor", ["la", "lm", "mm", "rm"])

@@ -152,6 +152,21 @@ def test_a_legend_tells_the_ends_of_the_scale() -> None:
     assert (grey == grey[..., :1]).all()
 
 
+@pytest.mark.parametrize("size", [(400, 300), (120, 64), (60, 300), (30, 6000), (64, 64), (6000, 30), (400, 40)])
+def test_a_legend_is_drawn_whole_or_not_at_all(size: tuple[int, int]) -> None:
+    """Issue: on a narrow picture .498 stood as 498, and on a low one the scale hid all of the heat."""
+    height = size[1]
+    frame, own = photo(*size), attributed(np.linspace(0, 0.498, 20).reshape(4, 5))
+    drawn = [overlay(frame, (0, 0, *size), own, replace(GRADED, legend=legend)) for legend in (False, True)]
+    rows, columns = np.nonzero((drawn[0] != drawn[1]).any(axis=2))
+    if size in ((400, 300), (120, 64)):
+        assert rows.max() < height / 4
+        assert columns.min() > 0
+        assert (drawn[1][: rows.max(), columns.min()] == 0).all()  # the ground that the numbers stand on is there
+    else:
+        assert not len(rows)
+
+
 def test_each_style_has_colours_and_an_opacity_of_its_own() -> None:
     drawn = {look: Style.of(OutputSpec(style=look)) for look in get_args(Look)}
     assert {look: (style.colormap, style.opacity) for look, style in drawn.items()} == {

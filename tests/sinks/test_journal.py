@@ -18,6 +18,9 @@ from typing import Any
 import pytest
 from shell import Outcome, finish, refused, run, spawn
 
+from camcli.sinks import lines as lines_
+from camcli.storage.scratch import Scratch
+
 Picture = Callable[..., Path]
 COMMAND = ("explain", "in", "-o", "out", "--json", "-b", "4")
 KILLS = int(os.environ.get("CAMCLI_KILLS", "2"))
@@ -304,6 +307,120 @@ def test_a_journal_that_is_none_is_refused(photos: list[str]) -> None:
     assert run(*COMMAND, "--overwrite").code == 4
 
 
+@pytest.mark.parametrize("name", ["rows.jsonl", "run.json", ".camcli-run", ".camcli-run/lock"])
+@pytest.mark.parametrize("more", [(), ("--overwrite",)])
+def test_no_link_in_the_folder_is_written_through(photos: list[str], name: str, more: tuple[str, ...]) -> None:
+    """Issue: a link `rows.jsonl` in a folder of somebody's had a file elsewhere overwritten."""
+    Path("mine").mkdir()
+    Path("mine/file").write_text("mine")
+    link = Path("out", name)
+    link.parent.mkdir(parents=True)
+    link.symlink_to(Path("mine" if name == ".camcli-run" else "mine/file").absolute())
+    assert f"out/{name} is a link" in refused(2, *COMMAND, *more)
+    assert {path: path.read_text() for path in Path("mine").iterdir()} == {Path("mine/file"): "mine"}
+
+
+def test_a_lock_in_the_folder_that_is_a_link_is_left_alone(photos: list[str]) -> None:
+    Path("mine").write_text("mine")
+    Path("out/.camcli-somebody").mkdir(parents=True)
+    Path("out/.camcli-somebody/lock").symlink_to(Path("mine").absolute())
+    assert run(*COMMAND).code == 4
+    assert Path("mine").read_text() == "mine"
+
+
+def test_a_pipe_of_the_journals_name_is_refused(photos: list[str]) -> None:
+    """Issue: the run waited for a reader for ever."""
+    if not hasattr(os, "mkfifo"):
+        pytest.skip("no pipes with names here")
+    Path("out").mkdir()
+    os.mkfifo("out/rows.jsonl")
+    assert "out/rows.jsonl is a device or pipe" in refused(2, *COMMAND)
+
+
+def test_links_left_in_the_runs_hidden_folder_are_not_written_through(tmp_path: Path) -> None:
+    Path("mine").write_text("mine")
+    Path("out/.camcli-run/below").mkdir(parents=True)
+    Path("out/.camcli-run/1.tmp").symlink_to(Path("mine").absolute())
+    scratch = Scratch(Path("out"), "run")
+    assert [path.name for path in scratch.folder.iterdir()] == ["lock"]
+    scratch.close()
+    assert Path("mine").read_text() == "mine"
+
+
+NOTES = b"my own notes\nsecond line\n"
+
+
+@pytest.mark.parametrize("more", [(), ("--overwrite",)])
+@pytest.mark.parametrize("content", [NOTES, b"\xff\xfe" + "a\nb".encode("utf-16-le"), b'{"a": 1}', b"one line"])
+def test_a_file_of_the_users_that_has_the_journals_name_is_kept(
+    photos: list[str], content: bytes, more: tuple[str, ...]
+) -> None:
+    """Issue: all from its first line was taken for torn, and cut off without a word."""
+    Path("out").mkdir()
+    Path("out/rows.jsonl").write_bytes(content)
+    assert "out/rows.jsonl is no journal of camcli" in refused(2, *COMMAND, *more)
+    Path("out/rows.jsonl").unlink()
+    run(*COMMAND)
+    Path("out/rows.jsonl").write_bytes(content)
+    assert "out/rows.jsonl is no journal of camcli (its line 1 is no row)" in refused(2, *COMMAND, *more)
+    assert Path("out/rows.jsonl").read_bytes() == content
+
+
+def test_rows_that_the_shell_wrote_into_the_folder_are_no_journal(photos: list[str]) -> None:
+    rows = run("explain", "in", "--save", "none", "--json").stdout
+    Path("out").mkdir()
+    Path("out/rows.jsonl").write_bytes(rows)
+    assert "(there is no run.json beside it)" in refused(2, *COMMAND)
+    assert Path("out/rows.jsonl").read_bytes() == rows
+
+
+@pytest.mark.parametrize("mode", ["wb", "ab"])
+def test_stdout_is_not_sent_to_the_journal(photos: list[str], mode: str) -> None:
+    """With `>>` each would write into the other's rows."""
+    if mode == "ab":
+        run(*COMMAND)
+    Path("out").mkdir(exist_ok=True)
+    with Path("out/rows.jsonl").open(mode) as stdout:
+        before = Path("out/rows.jsonl").read_bytes()
+        outcome = finish(spawn(*COMMAND, stdout=stdout))
+    assert outcome.code == 2
+    assert "stdout goes to out/rows.jsonl, where rows are recorded as it is: leave its `>` out" in outcome.err
+    assert Path("out/rows.jsonl").read_bytes() == before
+
+
+def test_lines_among_the_rows_that_are_none_are_kept(photos: list[str]) -> None:
+    run(*COMMAND)
+    lines = Path("out/rows.jsonl").read_bytes().splitlines(keepends=True)
+    noted = b"".join([*lines[:3], b"a note\n", *lines[3:]])
+    Path("out/rows.jsonl").write_bytes(noted)
+    assert "(its line 4 is no row)" in refused(2, *COMMAND)
+    assert Path("out/rows.jsonl").read_bytes() == noted
+
+
+@pytest.mark.parametrize("more", [(), ("--overwrite",)])
+def test_another_tools_record_is_kept(photos: list[str], more: tuple[str, ...]) -> None:
+    Path("out").mkdir()
+    Path("out/run.json").write_text('{"id": 3}')
+    assert "out/run.json is no record of camcli" in refused(2, *COMMAND, *more)
+    assert Path("out/run.json").read_text() == '{"id": 3}'
+
+
+@pytest.mark.parametrize("kept", [1, 9, 40])
+def test_a_first_row_that_was_cut_off_is_mended(photos: list[str], kept: int) -> None:
+    run(*COMMAND)
+    whole = contents()
+    Path("out/rows.jsonl").write_bytes(Path("out/rows.jsonl").read_bytes()[:kept])
+    run(*COMMAND)
+    assert contents() == whole
+
+
+def test_a_loop_of_links_is_no_folder(photos: list[str]) -> None:
+    """Issue: it was reported as a bug in camcli, before Python 3.13."""
+    Path("loop").symlink_to("loop")
+    assert "loop is not a folder" in refused(2, "explain", "in", "-o", "loop")
+    assert "is not a folder" in refused(2, "explain", "in", "-o", "loop/out")
+
+
 @pytest.mark.exhaustive
 def test_a_full_disk_tears_nothing_and_the_run_goes_on(photos: list[str], monkeypatch: pytest.MonkeyPatch) -> None:
     run(*COMMAND)
@@ -316,13 +433,8 @@ def test_a_full_disk_tears_nothing_and_the_run_goes_on(photos: list[str], monkey
         def write(self, data: Any) -> int:
             return original_write(self, bytes(data)[:100])
 
-    original = Path.open
-
-    def full(self: Path, mode: str = "r", *args: Any, **options: Any) -> Any:
-        return Full(self, "r+") if mode == "r+b" else original(self, mode, *args, **options)
-
     with monkeypatch.context() as patched:
-        patched.setattr(Path, "open", full)
+        patched.setattr(lines_, "FileIO", Full)
         outcome = run(*COMMAND)
     assert outcome.code == 3
     assert "can't write out/rows.jsonl: No space left on device" in outcome.err

@@ -71,9 +71,10 @@ class Command(Paneled):
         """A line on a value that Typer does not take."""
         option = max(param.opts, key=len) if param.param_type_name == "option" else param.metavar
         name = option if setting is None else f"{setting.origin}: {option}"
+        said = config.shortened(repr(value))
         if choices := self.choices(param.name):
-            return f"{name} {value!r} is none of {', '.join(choices)}"
-        return f"{name} {value!r}: {error.message.removeprefix('Value error, ').rstrip('.')}"
+            return f"{name} {said} is none of {', '.join(choices)}"
+        return f"{name} {said}: {error.message.removeprefix('Value error, ').rstrip('.')}"
 
     def choices(self, name: str) -> tuple[str, ...]:
         """The words that a parameter is one of; none if it is free."""

@@ -9,6 +9,7 @@ from typing import TYPE_CHECKING
 
 import typer
 
+from camcli.cli import foreign
 from camcli.models import catalog
 from camcli.specs import TARGETS
 
@@ -130,6 +131,13 @@ def _argument(context: typer.Context, name: str) -> str | None:
     return None
 
 
+def _is_harmless(model: str | None) -> bool:
+    """True if the model can be built without code of anybody's, and nothing is fetched: it is only typed, not run yet.
+    open_clip may fetch what takes its texts apart."""
+    name = model or ""
+    return not (foreign.is_code(name) or foreign.is_of_hub(name) or name.startswith(catalog.OPEN_CLIP))
+
+
 def _classes(context: typer.Context) -> Sequence[str]:
     from camcli.errors import CamcliError
     from camcli.models import labels, labels_of
@@ -141,7 +149,7 @@ def _classes(context: typer.Context) -> Sequence[str]:
             return labels.read(Path(file))
         if model in (None, *catalog.classifiers()) and not os.path.exists(weights):
             return catalog.categories()
-        return labels_of(ModelSpec(model, weights)) or ()
+        return (labels_of(ModelSpec(model, weights)) or ()) if _is_harmless(model) else ()
     except CamcliError:
         return ()
 
@@ -151,6 +159,8 @@ def _blueprint(context: typer.Context) -> Model | None:
     from camcli.models import blueprint
     from camcli.specs import ModelSpec
 
+    if not _is_harmless(_model(context)):
+        return None
     try:
         return blueprint(ModelSpec(_model(context), task=context.params.get("task")))
     except CamcliError:

@@ -29,8 +29,12 @@ _WORDS = {
     **dict.fromkeys(("1", "true", "yes", "on"), True),
     **dict.fromkeys(("0", "false", "no", "off"), False),
 }
-# The place of a command's settings in its context.
-_META = "camcli.settings"
+# The places of a command's settings, and of the files, in its context.
+_META, _PLACES = "camcli.settings", "camcli.places"
+# Parsing takes seconds for each megabyte.
+_LARGEST = 1_000_000
+# So much of a value is shown.
+_SHOWN = 120
 
 
 @dataclass(frozen=True, slots=True)
@@ -114,7 +118,14 @@ def places(ctx: typer.Context) -> list[Place]:
 
     Raises: RequestError: it can't be read, or is no TOML.
     """
-    params = ctx.find_root().params
+    meta = ctx.find_root().meta
+    if _PLACES not in meta:
+        meta[_PLACES] = _looked_for(ctx.find_root().params)
+    found: list[Place] = meta[_PLACES]
+    return found
+
+
+def _looked_for(params: Mapping[str, Any]) -> list[Place]:
     if params.get("no_config"):
         return []
     typed = params.get("config")
@@ -158,7 +169,10 @@ def _place(path: str, *, foreign: bool) -> Place:
     if not _is_there(path):
         return Place(path, "not there")
     try:
-        content = Path(path).read_bytes()
+        with Path(path).open("rb") as file:
+            content = file.read(_LARGEST + 1)
+        if len(content) > _LARGEST:
+            raise RequestError(f"{path} is larger than {_LARGEST // 1_000_000} MB: no config file is")
         # Another tool's faults are not ours.
         of_us = Path(path).name != PYPROJECT or b"camcli" in content
         tables = tomllib.loads(content.decode()) if of_us else {}
@@ -191,6 +205,8 @@ def _of_file(place: Place, command: str, options: Mapping[str, Mapping[str, Any]
     own = {key: value for key, value in tables.items() if isinstance(value, dict)}
     known = {name for names in options.values() for name in names}
     for key in of_all:
+        if key in options and key not in known:
+            raise RequestError(f"{place.table()}: {key} = {_shown(of_all[key])}: [{key}] is the table of a command")
         if key not in known:
             raise _unknown(place.table(), key, [*known, *options], f"camcli config {command}")
     for name, table in own.items():
@@ -294,5 +310,10 @@ def _shown(value: Any) -> str:
     if isinstance(value, bool):
         return str(value).lower()
     if isinstance(value, list):
-        return f"[{', '.join(map(_shown, value))}]"
-    return f'"{value}"' if isinstance(value, str) else str(value)
+        return shortened(f"[{', '.join(map(_shown, value))}]")
+    return f'"{shortened(value)}"' if isinstance(value, str) else shortened(str(value))
+
+
+def shortened(text: str) -> str:
+    """The text's beginning, if it is too long to be read."""
+    return text if len(text) <= _SHOWN else f"{text[: _SHOWN - 1]}…"

@@ -32,12 +32,14 @@ def check(option: str, value: str | Sequence[str] | bool) -> None:
     if (option, value) in (("overwrite", True), ("resume", False)):
         raise ForeignError("removes an earlier run")
     for text in texts_of(value):
-        if (option == "model" and _is_code(text)) or (option == "target" and text not in TARGETS):
+        if (option == "model" and is_code(text)) or (option == "target" and text not in TARGETS):
             raise ForeignError("runs code")
         if option == "model-arg" and not _NUMBER.fullmatch(text):
             raise ForeignError("may name a file that runs code (numbers, true, false and none can't)")
         if option in WRITTEN and text != "-" and _lies_outside(text):
             raise ForeignError("writes outside the working directory")
+        if option == "model" and is_of_hub(text):
+            raise ForeignError("fetches something")
         if option not in _WORDS and ("://" in text or text.startswith(("//", "\\\\"))):
             raise ForeignError("fetches something")
 
@@ -47,7 +49,16 @@ def texts_of(value: str | Sequence[str] | bool) -> Sequence[str]:
     return [value] if isinstance(value, str) else () if isinstance(value, bool) else value
 
 
-def _is_code(model: str) -> bool:
+def is_of_hub(model: str) -> bool:
+    """True if the name is one of a hub's, where anybody may have put it, and no folder here has it."""
+    library, _, name = model.partition(":")
+    if f"{library}:" == catalog.HF:
+        return not os.path.isdir(name)
+    return f"{library}:" in (catalog.TIMM, catalog.OPEN_CLIP) and ":" in name
+
+
+def is_code(model: str) -> bool:
+    """True if what the name stands for may run code of anybody's."""
     return catalog.is_user_code(model) or catalog.is_ultralytics(model)
 
 

@@ -11,6 +11,7 @@ from camcli.cli import console
 from camcli.cli.destinations import check_place
 from camcli.cli.flags.computing import ComputeFlags
 from camcli.cli.progress import Board, progress
+from camcli.drawing import lettering
 from camcli.drawing.figures import pdf, raster, svg
 from camcli.drawing.figures.arranging import Measures, arranged
 from camcli.drawing.figures.comparing import Results, compared
@@ -26,6 +27,9 @@ from camcli.storage.writing import put
 
 if TYPE_CHECKING:
     from camcli.running.engine import Engine
+
+# So many letters that no font has are told.
+_SHOWN = 5
 
 
 def draw(
@@ -85,15 +89,25 @@ def _write(pages: Sequence[Part], figure: FigureSpec, measures: Measures, face: 
         contents = [_encoded(page, figure, measures, face) for page in pages]
     for content, file in zip(contents, files, strict=True):
         put(content, file)
-    pictures = sum(len(picture.pixels) > 1 for page in pages for picture in page.pictures)
+    pictures = sum(picture.kind == "photo" for page in pages for picture in page.pictures)
     where = f"in {files[0]}" if len(pages) == 1 else f"on {len(pages)} pages: {', '.join(files)}"
     console.say(f"{pictures} pictures {where}")
+    _tell_of_fonts(pages, figure, face)
+
+
+def _tell_of_fonts(pages: Sequence[Part], figure: FigureSpec, face: Typeface) -> None:
+    if figure.format == "svg":
+        if face.file is not None:
+            console.say(f"the .svg names the font {lettering.family(face.file)!r} and holds none: it must be installed")
+    elif lacking := lettering.lacking((text.words for page in pages for text in page.texts), face.file):
+        more = " and others" if len(lacking) > _SHOWN else ""
+        console.say(f"no font here has {' '.join(lacking[:_SHOWN])}{more}: --font FILE names one that does")
 
 
 def _encoded(page: Part, figure: FigureSpec, measures: Measures, face: Typeface) -> bytes:
     printed = figure.width is not None
     if figure.format == "svg":
-        return svg.encoded(page, printed=printed)
+        return svg.encoded(page, face, printed=printed)
     return raster.encoded(page, figure.format, face, measures.scale, figure.dpi if printed else None)
 
 

@@ -23,9 +23,8 @@ def coloured(fine: Pixels, style: Style) -> Pixels:
 
     if style.colormap == "gray":
         return np.asarray(cv2.cvtColor(fine, cv2.COLOR_GRAY2RGB), dtype=np.uint8)
-    # Four bytes at a time: twice as fast as OpenCV's own lookup and a swap of channels.
-    padded = np.take(_packed(style.colormap), fine, mode="clip").view(np.uint8).reshape(*fine.shape, 4)
-    return np.asarray(cv2.cvtColor(padded, cv2.COLOR_RGBA2RGB), dtype=np.uint8)
+    # OpenCV takes the channels in any order.
+    return np.asarray(cv2.applyColorMap(fine, _colours(style.colormap)[:, None]), dtype=np.uint8)
 
 
 def scale_of(kind: Kind, style: Style) -> Pixels:
@@ -45,12 +44,6 @@ def colour_bytes(colormap: str) -> bytes:
 
 
 @cache
-def _packed(colormap: str) -> NDArray[np.uint32]:
-    """The colour of each level, RGB and a byte of padding in one number, (256,)."""
-    return np.pad(_colours(colormap), ((0, 0), (0, 1))).view(np.uint32).ravel()
-
-
-@cache
 def _colours(colormap: str) -> Pixels:
     """The colour of each level, (256, 3)."""
     import cv2
@@ -59,7 +52,7 @@ def _colours(colormap: str) -> Pixels:
     if colormap in ("gray", INK):
         return (levels if colormap == "gray" else 255 - levels).repeat(3, axis=1)
     bgr = cv2.applyColorMap(levels, getattr(cv2, f"COLORMAP_{colormap.upper()}"))
-    return np.asarray(bgr[:, 0, ::-1], dtype=np.uint8)
+    return np.ascontiguousarray(bgr[:, 0, ::-1], dtype=np.uint8)
 
 
 @cache

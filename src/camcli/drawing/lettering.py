@@ -9,7 +9,7 @@ from __future__ import annotations
 import os
 import shutil
 import subprocess
-from collections.abc import Iterator, Sequence
+from collections.abc import Iterable, Iterator, Sequence
 from dataclasses import dataclass
 from functools import cache, lru_cache
 from itertools import groupby
@@ -52,6 +52,8 @@ _SMALLEST, _LITTLE = 10.0, 0.75
 _PROBE = 20
 # No character: no font has it.
 _NO_CHARACTER = "\U0010ffff"
+# The replacement character, which the bundled font has.
+_MARK = "\ufffd"
 # They join letters of Arabic and Indic scripts, and are not printable.
 _JOINERS = "\u200c\u200d"
 
@@ -93,8 +95,10 @@ class Letters:
             x += face.getlength(part)
 
     def parts(self, text: str) -> Iterator[tuple[str, Face]]:
-        """The parts of the text that one font has; what none has is left to the first one."""
-        for face, part in groupby(text, key=lambda character: _first(self.faces, character) or self.faces[0]):
+        """The parts of the text that one font has; a mark, which is as wide wherever it is drawn, stands for what none
+        has."""
+        shown = "".join(one if _first(self.faces, one) else _MARK for one in text)
+        for face, part in groupby(shown, key=lambda character: _first(self.faces, character) or self.faces[0]):
             yield "".join(part), face
 
     def _runs(self, text: str) -> Iterator[tuple[str, FreeTypeFont]]:
@@ -147,7 +151,19 @@ def _broken(line: str, width: float, letters: Letters) -> Iterator[str]:
 
 def plain(text: str) -> str:
     """The text on one line, a mark in place of what is none: controls, lone halves, orders to turn the direction."""
-    return "".join(one if one.isprintable() or one in _JOINERS else "\ufffd" for one in text)
+    return "".join(one if one.isprintable() or one in _JOINERS else _MARK for one in text)
+
+
+def lacking(texts: Iterable[str], file: str | None = None) -> str:
+    """The characters of texts that no font has, each once; `file`: the user's font."""
+    characters = "".join(dict.fromkeys(plain("".join(texts))))
+    faces = font(characters, _PROBE, file).faces
+    return "".join(one for one in characters if _first(faces, one) is None)
+
+
+def family(file: str) -> str:
+    """The name of a font's family; of a font without one its file's."""
+    return _opened((file, 0), _PROBE).getname()[0] or Path(file).stem
 
 
 @cache

@@ -24,6 +24,8 @@ _STRIPE = 190
 _LEAST = 100
 # Cells of the grid on which that line is looked for: finer ones would draw each speck.
 _GRID = 64
+# A scale covers no more of a picture's height.
+_COVERED = 0.25
 # Binary places of the line's coordinates.
 _SHIFT = 4
 
@@ -116,7 +118,8 @@ def hatched(picture: Pixels, place: Place, line: float) -> None:
 
 
 def legend(picture: Pixels, colours: Pixels, ends: Sequence[str], font: str | None) -> Pixels:
-    """The picture with a scale of colours (n, 3) between its two ends, in the upper right corner."""
+    """The picture with a scale of colours (n, 3) between its two ends, in the upper right corner; as it is if there is
+    no room: a number that is cut off is another one."""
     from PIL import Image, ImageDraw
 
     width = picture.shape[1]
@@ -125,7 +128,10 @@ def legend(picture: Pixels, colours: Pixels, ends: Sequence[str], font: str | No
     letters = lettering.font(low + high, size, font)
     gap, bar = round(size / 2), round(width / 6)
     before, after = (round(letters.length(end)) for end in ends)
-    scale = Image.new("RGB", (before + bar + after + 4 * gap, round(1.6 * size)), DARK)
+    across, tall = before + bar + after + 4 * gap, round(1.6 * size)
+    if across > width or tall > _COVERED * picture.shape[0]:
+        return picture
+    scale = Image.new("RGB", (across, tall), DARK)
     draw = ImageDraw.Draw(scale)
     middle = scale.height / 2
     letters.write(draw, (gap, middle), low, LIGHT, "lm")
@@ -134,8 +140,7 @@ def legend(picture: Pixels, colours: Pixels, ends: Sequence[str], font: str | No
     inner = slice(round(0.4 * size), shown.shape[0] - round(0.4 * size))
     shown[inner, before + 2 * gap :][:, :bar] = colours[np.linspace(0, len(colours) - 1, bar).round().astype(int)]
     picture = picture.copy()
-    place = picture[:, max(0, width - shown.shape[1]) :][: shown.shape[0]]
-    place[:] = shown[: place.shape[0], -place.shape[1] :]
+    picture[:tall, width - across :] = shown
     return picture
 
 

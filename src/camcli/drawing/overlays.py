@@ -25,8 +25,6 @@ from camcli.records import Attribution, Frame
 
 # Written across an answer that random weights don't change.
 STAMP = "fails the sanity check"
-# A map with a longer side than this is coloured before it has its full size.
-_COLOUR_SIDE = 1024
 # A picture with no longer side than this is enlarged square by square.
 _TINY = 64
 # So many rows are blended at once: they stay in the processor's cache.
@@ -176,8 +174,6 @@ def panel(frame: Frame, box: Box, attribution: Attribution, style: Style, headin
 
 def _painted(attribution: Attribution, box: Box, style: Style) -> Pixels:
     """Colours over all pixels that the box touches, bilinear (align_corners=False), (height, width, 3)."""
-    import cv2
-
     if attribution.kind == "saliency":
         shares = scaling.scaled(attribution.values, style.top_of(attribution))
         if len(shares) != 3 or style.printed:  # grey, or an array's bands: the strongest of each place
@@ -185,16 +181,7 @@ def _painted(attribution: Attribution, box: Box, style: Style) -> Pixels:
             shares = np.take_along_axis(shares, strongest, 0).repeat(3, axis=0)
         grey = np.rint(np.clip(shares, -1, 1) * 127.5 + 127.5).astype(np.uint8).transpose(1, 2, 0)
         return _fine(grey, box)
-    levels = _levels(attribution, style)
-    x0, y0, x1, y1 = cover(box)
-    size = x1 - x0, y1 - y0
-    if is_whole(box) and max(size) > _COLOUR_SIDE and max(levels.shape) < _COLOUR_SIDE / 4:
-        # Neighbours differ by less than a level there: colours may be interpolated as well as levels.
-        shrink = _COLOUR_SIDE / max(size)
-        small = 0, 0, max(1, round(size[0] * shrink)), max(1, round(size[1] * shrink))
-        coloured = colours.coloured(_fine(levels, small), style)
-        return np.asarray(cv2.resize(coloured, size, interpolation=cv2.INTER_LINEAR), dtype=np.uint8)
-    return colours.coloured(_fine(levels, box), style)
+    return colours.coloured(_fine(_levels(attribution, style), box), style)
 
 
 def _levels(attribution: Attribution, style: Style) -> Pixels:

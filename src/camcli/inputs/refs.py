@@ -74,7 +74,7 @@ def listed(
         if argument != "-" and not there:
             raise RequestError(f"no such file or folder: {_printable(argument)}")
     passed = Counter() if passed is None else passed
-    below = skip.absolute().resolve() if skip is not None else None
+    below = _real(skip) if skip is not None else None
     walk = _Walk(recursive, below, passed, moving or Moving(), bound or {})
     refs = chain.from_iterable(
         map(json_lines.both_ways, chain.from_iterable(_refs(name, walk, stdin) for name in arguments))
@@ -265,11 +265,16 @@ def _through_a_link(path: Path, named: int) -> bool:
     return any(parent.is_symlink() for parent in path.parents if len(parent.parts) > named)
 
 
+def _real(path: Path) -> Path:
+    """The path without links. Path.resolve raises on a loop of them."""
+    return Path(os.path.realpath(path))
+
+
 def _walk(root: Path, walk: _Walk) -> Iterator[Ref]:
     for folder, folders, files in os.walk(root):
         here = Path(folder)
-        folders[:] = sorted(f for f in folders if walk.recursive and f[0] != "." and (here / f).resolve() != walk.skip)
-        if here.resolve() == walk.skip:
+        folders[:] = sorted(f for f in folders if walk.recursive and f[0] != "." and _real(here / f) != walk.skip)
+        if _real(here) == walk.skip:
             folders.clear()
             continue
         taken = [here / file for file in sorted(files) if file[0] != "." and walk.takes(file)]

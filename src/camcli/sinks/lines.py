@@ -15,14 +15,19 @@ from itertools import pairwise
 from pathlib import Path
 from typing import BinaryIO
 
-from camcli.errors import SetupError
+from camcli.errors import RequestError, SetupError
 from camcli.records import Row
 from camcli.sinks import rows, schema
+from camcli.storage import plain
 from camcli.storage.scratch import Scratch
 from camcli.storage.writing import failing, whole
 
 # The journal itself is forced to the disk so often; its rows' files always are, before a row is added.
 SYNC_SECONDS = 5.0
+# Every row begins so.
+_BEGINNING = b'{"schema": '
+# What a power cut leaves in a file where its blocks were not written yet. Text in UTF-16 has fewer zeros together.
+_HOLE = bytes(4)
 
 
 class Lines:
@@ -45,19 +50,41 @@ class Lines:
         self._synced = 0.0
 
     def open(self) -> None:
-        """Make the file, or read what is there; a torn line and all that comes after it is cut off. Raises: OSError."""
-        self.path.open("ab").close()
-        self.ended = self.path.stat().st_mtime_ns
-        self._reader = self.path.open("rb")
-        self._writer = self.path.open("r+b", buffering=0)
+        """Make the file, or read what is there; its end is cut off as far as a power cut has torn it.
+
+        Raises: OSError; RequestError: it is no regular file, or holds what is no row.
+        """
+        plain.check(self.path)
+        self._writer = FileIO(self.path, "r+", opener=plain.maker)
+        self._reader = open(self.path, "rb", opener=plain.opener)  # noqa: SIM115  a Path takes no opener
+        self.ended = os.fstat(self._reader.fileno()).st_mtime_ns
         for line in self._reader:
             row = parsed(line)
             if row is None:
-                break  # torn, or after what is: a power cut may leave a hole
+                self._check_torn(line, last=not self._reader.read(1))
+                break
             self._keep(digest(rows.key(row)), row, len(line))
         if self._end < self.path.stat().st_size:
             self._writer.truncate(self._end)
         self._synced = time.monotonic()
+
+    def check_first(self) -> None:
+        """Refuse a file that does not begin as a journal does. Raises: OSError; RequestError."""
+        plain.check(self.path)
+        with suppress(FileNotFoundError), open(self.path, "rb", opener=plain.opener) as file:
+            line = file.readline()
+            if line and parsed(line) is None:
+                self._check_torn(line, last=not file.read(1))
+
+    def _check_torn(self, line: bytes, *, last: bool) -> None:
+        """Refuse a line that is no row, and was none: what is not ours is not cut off. Raises: RequestError."""
+        begun = not line.endswith(b"\n") and line[: len(_BEGINNING)] == _BEGINNING[: len(line)]
+        if _HOLE in line or (last and (self._count or begun)):
+            return
+        raise RequestError(
+            f"{self.path} is no journal of camcli (its line {self._count + 1} is no row): move it elsewhere, or choose "
+            "another folder with --output"
+        )
 
     def close(self) -> None:
         """Let go of the file, once it is on the disk."""

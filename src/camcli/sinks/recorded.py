@@ -19,8 +19,9 @@ from camcli.records import Ref, Row
 from camcli.sinks import rows
 from camcli.sinks.lines import Lines, digest, parsed, weights_of
 from camcli.specs import JournalSpec, OutputSpec, Spec
+from camcli.storage import plain
 from camcli.storage.scratch import Scratch, sweep
-from camcli.storage.writing import put
+from camcli.storage.writing import failing, put
 
 ROWS, RUN = "rows", "run"
 SCHEMA = 1
@@ -61,6 +62,7 @@ class Folder:
         self._coming: deque[tuple[bytes, int | None, bool]] = deque()
         self._blocks: Iterator[list[_Asked]] = iter(())
         self._order = array("q")
+        self._check_place()
         if not spec.overwrite:
             self._check_asked()
 
@@ -175,16 +177,43 @@ class Folder:
         run = {"schema": SCHEMA, "camcli": __version__, "folders": folders, "asked": self._asked}
         put(json.dumps(run, indent=1).encode() + b"\n", os.fspath(self._run_path), self._scratch, durable=True)
 
+    def _check_place(self) -> None:
+        """Refuse files of the journal's names that are not ours, and so would be lost. Raises: RequestError."""
+        rows_, run = self._lines.path, self._run_path
+        with failing(rows_):
+            for path in (rows_, run):
+                plain.check(path)
+            if _is_stdout(rows_):
+                raise RequestError(f"stdout goes to {rows_}, where rows are recorded as it is: leave its `>` out")
+            # What was asked is recorded before any row is.
+            if not run.exists() and rows_.exists() and rows_.stat().st_size:
+                raise RequestError(
+                    f"{rows_} is no journal of camcli (there is no {run.name} beside it): move it elsewhere, or choose "
+                    "another folder with --output"
+                )
+            self._lines.check_first()
+            if self._spec.overwrite:
+                with suppress(FileNotFoundError, ValueError, RecursionError):
+                    self._check_run(json.loads(run.read_bytes()))
+
+    def _check_run(self, recorded: Any) -> None:
+        """Raises: RequestError: what is in the record's file is another program's."""
+        if not (isinstance(recorded, dict) and {"schema", "camcli"} <= recorded.keys()):
+            raise RequestError(
+                f"{self._run_path} is no record of camcli: move it elsewhere, or choose another folder with --output"
+            )
+
     def _check_asked(self) -> None:
         """Refuse a run that was asked otherwise. Raises: RequestError."""
         try:
             recorded = json.loads(self._run_path.read_bytes())
+            self._check_run(recorded)
             before, self._folders = recorded["asked"], _folders_of(recorded)
             if not isinstance(before, dict) or recorded["schema"] != SCHEMA:
                 raise ValueError
         except FileNotFoundError:
             return
-        except (OSError, ValueError, KeyError, TypeError):
+        except (OSError, ValueError, KeyError, TypeError, RecursionError):
             raise RequestError(
                 f"{self._run_path} can't be read: --overwrite starts anew, or choose another folder with --output"
             ) from None
@@ -208,12 +237,12 @@ class Folder:
         """Removes what an earlier run has written, as far as its rows name it and it lies in the folder."""
         with suppress(OSError, ValueError, KeyError, TypeError):
             self._folders = _folders_of(json.loads(self._run_path.read_bytes()))
-            inside = self._folder.resolve()
+            inside = os.path.realpath(self._folder)
             with self._lines.path.open("rb") as lines:
                 for name in chain.from_iterable(_files_of(row) for row in filter(None, map(parsed, lines))):
                     with suppress(FileNotFoundError):
                         path = self._file(name)
-                        if path.parent.resolve().is_relative_to(inside):
+                        if Path(os.path.realpath(path.parent)).is_relative_to(inside):
                             path.unlink()
         self._lines.path.unlink(missing_ok=True)
         self._run_path.unlink(missing_ok=True)
@@ -234,6 +263,12 @@ def request(spec: Spec, where: OutputSpec) -> Row:
     asked = {name: value for name, value in {**drawn, **asdict(spec)}.items() if name not in _NOT_ASKED}
     found: Row = json.loads(json.dumps(asked))
     return found
+
+
+def _is_stdout(path: Path) -> bool:
+    with suppress(OSError):
+        return os.path.samestat(os.fstat(1), path.stat())
+    return False
 
 
 def _files_of(row: Row) -> list[str]:

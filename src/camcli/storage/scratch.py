@@ -4,12 +4,14 @@ from __future__ import annotations
 
 import os
 import shutil
+import stat
 import tempfile
 from contextlib import suppress
 from pathlib import Path
 from typing import TYPE_CHECKING
 
 from camcli.errors import SetupError
+from camcli.storage import plain
 
 if TYPE_CHECKING:
     from filelock import BaseFileLock
@@ -25,6 +27,7 @@ class Scratch:
 
     Raises:
         BlockingIOError: another process has the folder of that name.
+        RequestError: a link has its name, or that of the lock in it.
         SetupError: it can't be made.
     """
 
@@ -56,8 +59,8 @@ def _remove_dead(folder: Path) -> None:
     # In a folder that all may write to, what lies there may not be what it seems.
     if hasattr(os, "geteuid") and folder.lstat().st_uid != os.geteuid():
         return
-    if not (folder / _LOCK).exists() and any(folder.iterdir()):
-        return  # somebody's of a like name
+    if not stat.S_ISREG(_mode(folder / _LOCK)) and any(folder.iterdir()):
+        return  # somebody's of a like name; a lock that is a link would be written to where it leads
     lock = _locked(folder)
     shutil.rmtree(folder, ignore_errors=True)
     lock.release()
@@ -69,13 +72,36 @@ def _claimed(output: Path, name: str | None) -> tuple[Path, BaseFileLock]:
             folder = Path(tempfile.mkdtemp(prefix=PREFIX, dir=output))
         else:
             folder = output / f"{PREFIX}{name}"
+            if not stat.S_ISDIR(_mode(folder)):
+                plain.check(folder)
             folder.mkdir(exist_ok=True)
+            plain.check(folder / _LOCK)
         # Another process may take it for a dead one's and remove it, until it is locked.
         with suppress(FileNotFoundError):
             lock = _locked(folder)
             if folder.is_dir():
+                _empty(folder)
                 return folder, lock
             lock.release()
+
+
+def _mode(path: Path) -> int:
+    """What is at the path itself; 0 if nothing is."""
+    try:
+        return path.lstat().st_mode
+    except FileNotFoundError:
+        return 0
+
+
+def _empty(folder: Path) -> None:
+    """Removes all but the lock: of a link among it what is written here would go elsewhere."""
+    for path in folder.iterdir():
+        if path.name == _LOCK:
+            continue
+        if stat.S_ISDIR(_mode(path)):
+            shutil.rmtree(path)
+        else:
+            path.unlink()
 
 
 def _locked(folder: Path) -> BaseFileLock:

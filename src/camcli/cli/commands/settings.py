@@ -50,7 +50,10 @@ def config(context: typer.Context, command: CommandName = None, json: Json = Fal
             console.out(json_.dumps(dict(zip(("command", "option", "value", "from"), row, strict=True))))
         return
     if rows:
-        report.table(("command", "option", "value", "from"), [(*row[:2], _text(row[2]), row[3]) for row in rows])
+        report.table(
+            ("command", "option", "value", "from"),
+            [(*row[:2], sources.shortened(_text(row[2])), row[3]) for row in rows],
+        )
     for place in places:
         console.say(f"{place.path}: {place.status}")
     if not rows:

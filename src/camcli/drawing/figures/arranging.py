@@ -222,7 +222,7 @@ class _Arranger:
         place = (left, (LEADING - 0.8) / 2 * size, wide, 0.8 * size)
         own = Part(
             texts=(Text(0, ASCENT * size, bar.low, size),),
-            pictures=(Picture(*place, bar.colours[None]),),
+            pictures=(Picture(*place, bar.colours[None], "bar"),),
             borders=(Border(*place, self.line),),
         ).with_at(right, 0, high)
         return replace(own, width=right + max(self.face.length(text.words, size) for text in high.texts))

@@ -21,8 +21,8 @@ BLACK: Colour = (0, 0, 0)
 ASCENT, DESCENT, LEADING = 0.95, 0.25, 1.25
 # Lengths are taken at this size: small letters are set on whole pixels, and are longer or shorter than they are.
 _RULED = 64
-# A line may end after these.
-_BREAKS = re.compile(r"(?<=[\s\-_/.,;:·+])(?=\S)")
+# A line may end after these, but not inside of a number, nor beside an equals sign.
+_BREAKS = re.compile(r"(?<=[_/;·])(?=\S)|(?<=[-.,:+])(?=[^\s\d])|(?<=\s)(?<!= )(?=[^\s=])")
 
 
 @dataclass(frozen=True, slots=True)
@@ -39,13 +39,14 @@ class Text:
 
 @dataclass(frozen=True, slots=True, eq=False)
 class Picture:
-    """Pixels (H, W, 3), stretched over a place."""
+    """Pixels (H, W, 3), stretched over a place; a colour bar is one row of them."""
 
     x: float
     y: float
     width: float
     height: float
     pixels: Pixels
+    kind: Literal["photo", "bar"] = "photo"
 
 
 @dataclass(frozen=True, slots=True)

@@ -19,13 +19,8 @@ if TYPE_CHECKING:
     from matplotlib.font_manager import FontProperties
 
 _POINTS = 72.0
-# TrueType stays TrueType: journals refuse Matplotlib's usual Type 3. A user's settings must not change the page.
-_SETTINGS: dict[Any, Any] = {
-    "pdf.fonttype": 42,
-    "pdf.use14corefonts": False,
-    "text.usetex": False,
-    "savefig.bbox": None,
-}
+# TrueType stays TrueType: journals refuse Matplotlib's usual Type 3.
+_TRUETYPE = 42
 
 
 def check() -> None:
@@ -43,8 +38,8 @@ def encoded(pages: Sequence[Part], face: Typeface) -> bytes:
 
     buffer = io.BytesIO()
     nobody = {"CreationDate": None, "Creator": "camcli", "Producer": None}
-    with rc_context(_SETTINGS), catch_warnings(), PdfPages(buffer, metadata=nobody) as file:
-        simplefilter("ignore")  # a character that no font has gets the first one's mark for it, as in other pictures
+    with catch_warnings(), rc_context(_settings()), PdfPages(buffer, metadata=nobody) as file:
+        simplefilter("ignore")  # a joiner of letters may have no glyph of its own
         for page in pages:
             figure = Figure(figsize=(page.width / _POINTS, page.height / _POINTS), dpi=_POINTS, facecolor="white")
             for picture in page.pictures:
@@ -53,8 +48,17 @@ def encoded(pages: Sequence[Part], face: Typeface) -> bytes:
                 _border(figure, page, border)
             for text in page.texts:
                 _text(figure, page, text, face)
-            file.savefig(figure)
+            file.savefig(figure, facecolor="white")
     return buffer.getvalue()
+
+
+def _settings() -> dict[Any, Any]:
+    """Matplotlib's own, but for the fonts: a `matplotlibrc` of the user's, or of the folder's, would turn pictures
+    upside down."""
+    from matplotlib import rcParamsDefault
+
+    own = {name: value for name, value in rcParamsDefault.items() if not name.startswith("backend")}
+    return own | {"pdf.fonttype": _TRUETYPE}
 
 
 def _place(page: Part, one: Picture | Border) -> tuple[float, float, float, float]:
@@ -70,7 +74,7 @@ def _place(page: Part, one: Picture | Border) -> tuple[float, float, float, floa
 def _picture(figure: Figure, page: Part, picture: Picture) -> None:
     axes = figure.add_axes(_place(page, picture))
     axes.set_axis_off()
-    axes.imshow(picture.pixels, aspect="auto", interpolation="none")
+    axes.imshow(picture.pixels, aspect="auto", interpolation="none", origin="upper")
 
 
 def _border(figure: Figure, page: Part, border: Border) -> None:

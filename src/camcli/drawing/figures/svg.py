@@ -7,21 +7,20 @@ from base64 import b64encode
 from xml.sax.saxutils import escape, quoteattr
 
 from camcli.drawing import lettering
-from camcli.drawing.colours import Pixels
-from camcli.drawing.figures.elements import Border, Part, Picture, Text
+from camcli.drawing.figures.elements import Border, Part, Picture, Text, Typeface
 
 # What journals ask for comes first: its letters are no wider than the last one's, in which the lines are measured.
 _FONTS = "Arial, Helvetica, 'DejaVu Sans', sans-serif"
 _JPEG_QUALITY = 95
 
 
-def encoded(page: Part, *, printed: bool) -> bytes:
-    """The page as SVG; its units are points if it is `printed`, else pixels."""
+def encoded(page: Part, face: Typeface, *, printed: bool) -> bytes:
+    """The page as SVG; its units are points if it is `printed`, else pixels. It names fonts, and holds none."""
     unit = "pt" if printed else "px"
     width, height = f"{page.width:.2f}", f"{page.height:.2f}"
     lines = [
         f'<svg xmlns="http://www.w3.org/2000/svg" width="{width}{unit}" height="{height}{unit}" '
-        f'viewBox="0 0 {width} {height}" font-family="{_FONTS}">',
+        f'viewBox="0 0 {width} {height}" font-family={quoteattr(_fonts(face))}>',
         '<rect width="100%" height="100%" fill="#ffffff"/>',
         *map(_picture, page.pictures),
         *map(_border, page.borders),
@@ -29,6 +28,14 @@ def encoded(page: Part, *, printed: bool) -> bytes:
         "</svg>\n",
     ]
     return "\n".join(lines).encode()
+
+
+def _fonts(face: Typeface) -> str:
+    """The names of the fonts, the user's first."""
+    if face.file is None:
+        return _FONTS
+    family = lettering.plain(lettering.family(face.file)).replace("\\", "").replace("'", "")
+    return f"'{family}', {_FONTS}"
 
 
 def _text(text: Text) -> str:
@@ -42,7 +49,7 @@ def _text(text: Text) -> str:
 
 def _picture(picture: Picture) -> str:
     place = _place(picture.x, picture.y, picture.width, picture.height)
-    return f'<image {place} preserveAspectRatio="none" href={quoteattr(_embedded(picture.pixels))}/>'
+    return f'<image {place} preserveAspectRatio="none" href={quoteattr(_embedded(picture))}/>'
 
 
 def _border(border: Border) -> str:
@@ -54,14 +61,14 @@ def _place(x: float, y: float, width: float, height: float) -> str:
     return f'x="{x:.2f}" y="{y:.2f}" width="{width:.2f}" height="{height:.2f}"'
 
 
-def _embedded(pixels: Pixels) -> str:
-    """A colour bar, which is one row of pixels, as it is; a photo as JPEG."""
+def _embedded(picture: Picture) -> str:
+    """A colour bar as it is; a photo as JPEG."""
     from PIL import Image
 
     buffer = io.BytesIO()
-    kind = "png" if len(pixels) == 1 else "jpeg"
+    kind = "png" if picture.kind == "bar" else "jpeg"
     if kind == "png":
-        Image.fromarray(pixels).save(buffer, "PNG")
+        Image.fromarray(picture.pixels).save(buffer, "PNG")
     else:
-        Image.fromarray(pixels).save(buffer, "JPEG", quality=_JPEG_QUALITY, subsampling=0)
+        Image.fromarray(picture.pixels).save(buffer, "JPEG", quality=_JPEG_QUALITY, subsampling=0)
     return f"data:image/{kind};base64,{b64encode(buffer.getvalue()).decode()}"
