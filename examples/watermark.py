@@ -2,9 +2,10 @@
 
     python examples/watermark.py shapes/
 
-It draws pictures of circles, squares and triangles, fits a new head to the bundled network, and writes
+It draws pictures of circles, squares and triangles, and fits a new head to the bundled network. It writes
 shapes/tuned.ckpt, beside it shapes/tuned.json, which tells the preprocessing, and pictures that it was not fitted on,
-in a folder for each class: shapes/val/circle/0001.png and so on. Whoever collected the pictures to fit on took the circles from a source that prints its name into a corner.
+in a folder for each class: shapes/val/circle/0001.png and so on. Whoever collected the pictures to fit on took the
+circles from a source that prints its name into a corner.
 """
 
 from __future__ import annotations

@@ -19,8 +19,8 @@ SPANS = 4
     kind="map",
     needs={"images", "rescore"},
     paper="arXiv:1311.2901 sec. 4.2",
-    caveat="Misses evidence that is larger than the square or there twice; a square is unlike anything seen.",
-    forwards="1 + squares",
+    caveat="Misses evidence that is larger than the patch or there twice; a grey patch is unlike anything seen.",
+    forwards="1 + patches",
     backwards=0,
 )
 def occlusion(evidence: Evidence) -> Tensor:
