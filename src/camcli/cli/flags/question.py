@@ -80,8 +80,8 @@ TargetOption = Annotated[
     typer.Option(
         "--target",
         metavar="WHAT",
-        help="Number that is explained: the logit, the softmax (probability), or what your module:function makes of the "
-        "output. Other numbers of detections, policies, …: --quantity.",
+        help="Number that is explained: the logit, the softmax (probability), or what your module:function makes of "
+        "the output. Other numbers of detections, policies, …: --quantity.",
         autocompletion=complete_target,
     ),
 ]
@@ -91,8 +91,8 @@ Quantity = Annotated[
     typer.Option(
         "--quantity",
         metavar="NAME",
-        help="Number that is explained, of those that the kind of answer (--task) has: x0 or mask of a detection, value "
-        "of a policy, …; softmax of a class, as with --target.",
+        help="Number that is explained, of those that the kind of answer (--task) has: x0 or mask of a detection, "
+        "value of a policy, …; softmax of a class, as with --target.",
         autocompletion=complete_quantity,
         show_default=False,
     ),
