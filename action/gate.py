@@ -1,7 +1,7 @@
 """The step of action.yml: explain the pictures that a commit touches, sum up, fail on wrong or refused ones.
 
 Its inputs are environment variables. What the commit holds is not trusted: names of files and classes reach no shell,
-no command of the runner and no markup, and no file of the commit is imported.
+no command of the runner and no markup, no file of the commit is imported, and no config file of it is read.
 """
 
 from __future__ import annotations
@@ -23,6 +23,7 @@ from typing import Any
 from camcli.errors import ExitCode
 from camcli.inputs.kinds import UNREAD_SUFFIXES
 from camcli.inputs.refs import IMAGE_SUFFIXES, passed_over
+from camcli.sinks.schema import text as as_in_rows
 
 FAILINGS = ("wrong", "refused")
 # The runner takes a summary of 1 MiB.
@@ -37,7 +38,7 @@ class InputError(Exception):
 
 @dataclass(frozen=True, slots=True)
 class Failing:
-    """A picture that is wrong or refused, and what is said about it."""
+    """A picture that is wrong, refused or not explained, and what is said about it."""
 
     how: str
     picture: str
@@ -51,6 +52,7 @@ def main(given: Mapping[str, str]) -> int:
         report = _report(given["GATE_REPORT"], Path(given["RUNNER_TEMP"]))
         arguments = _arguments(given, report)
         named = [line.strip() for line in given["GATE_PICTURES"].splitlines() if line.strip()]
+        _enter(given["GATE_DIRECTORY"])
         touched = [] if named else _pictures(files_of_commit(given["GATE_BASE"]))
     except InputError as error:
         _command("error", str(error))
@@ -59,17 +61,44 @@ def main(given: Mapping[str, str]) -> int:
     if not named and not touched:
         _finish(given, 0, [], report, ["### camcli: no picture was touched"])
         return ExitCode.OK
-    code, count, failings = _explain([*arguments, "--", *(named or ["-"])], touched)
+    code, explained, failings = _explain([*arguments, "--", *(named or ["-"])], touched)
+    count = len(explained)
     if code not in (ExitCode.OK, ExitCode.SOME_FAILED):
         _finish(given, count, failings, report, [f"### camcli ended with exit code {code}: see the log"])
         return code if code > 0 else ExitCode.BUG
     numbers = ", ".join(f"{number} {how}" for how, number in counted(failings).items())
     said = f"{numbers} of {count} picture{'s' if count != 1 else ''}"
-    _finish(given, count, failings, report, summary(said, failings, report.name))
+    left_out = missing(touched, explained)
+    _finish(given, count, failings, report, summary(said, failings, left_out, report.name if count else ""))
+    if left_out or not count:
+        _command("error", _not_explained(left_out))
+        return ExitCode.BUG
     if not fail_on.isdisjoint(failing.how for failing in failings):
         _command("error", said)
         return ExitCode.BUG
     return ExitCode.OK
+
+
+def _enter(directory: str) -> None:
+    try:
+        os.chdir(directory)
+    except OSError as error:
+        raise InputError(
+            f"directory is {directory!r}: {error.strerror}: name the folder that the commit is checked out into"
+        ) from error
+
+
+def missing(touched: Iterable[bytes], explained: Iterable[str]) -> list[str]:
+    """The touched pictures that no row is about, as rows name them."""
+    return sorted((Counter(as_in_rows(os.fsdecode(name)) for name in touched) - Counter(explained)).elements())
+
+
+def _not_explained(left_out: Sequence[str]) -> str:
+    if not left_out:
+        return "no picture was explained: `arguments` leave all of them out"
+    more = f" and {len(left_out) - _LISTED} more" if len(left_out) > _LISTED else ""
+    listed = ", ".join(map(repr, left_out[:_LISTED]))
+    return f"{len(left_out)} touched not explained: {listed}{more}: see `arguments`"
 
 
 def _fail_on(text: str) -> set[str]:
@@ -101,17 +130,24 @@ def _arguments(given: Mapping[str, str], report: Path) -> list[str]:
 
 
 def files_of_commit(base: str) -> list[bytes]:
-    """Names, from the top of the repository, of the files that the commit adds or changes.
+    """Names, from the working directory, of the files in it that the commit adds or changes.
 
-    Without a base, or with one of zeros (a new branch): of all that it holds.
+    Without a base, or with one of zeros (a new branch): of all that it holds there.
 
-    Raises: InputError: the base can't be had.
+    Raises: InputError: the working directory is in no repository, or the base can't be had.
     """
+    try:
+        _git("rev-parse", "--verify", "--quiet", "HEAD^{commit}")
+    except InputError as error:
+        raise InputError(
+            f"no commit is checked out in {str(Path.cwd())!r}: run actions/checkout before, and if it has a path, "
+            f"name that as directory ({error})"
+        ) from error
     if base.strip("0"):
-        changed = ("diff-tree", "-r", "-z", "--name-only", "--diff-filter=d", _commit(base), "HEAD")
+        changed = ("diff-tree", "-r", "-z", "--relative", "--name-only", "--diff-filter=d", _commit(base), "HEAD")
         names = _git(*changed)
     else:
-        names = _git("ls-tree", "-r", "-z", "--name-only", "--full-tree", "HEAD")
+        names = _git("ls-tree", "-r", "-z", "--name-only", "HEAD")
     return names.split(b"\0")[:-1]
 
 
@@ -146,8 +182,8 @@ def _git(*arguments: str) -> bytes:
     return done.stdout
 
 
-def _explain(arguments: Sequence[str], listed: Iterable[bytes]) -> tuple[int, int, list[Failing]]:
-    """The exit code of `camcli explain`, the number of its rows, and what fails in them."""
+def _explain(arguments: Sequence[str], listed: Iterable[bytes]) -> tuple[int, list[str], list[Failing]]:
+    """The exit code of `camcli explain`, which picture each of its rows is about, and what fails in them."""
     # What camcli says may hold names of files: while it speaks, the runner takes no command from it.
     token = secrets.token_hex(16)
     print(f"::stop-commands::{token}", file=sys.stderr, flush=True)
@@ -156,22 +192,28 @@ def _explain(arguments: Sequence[str], listed: Iterable[bytes]) -> tuple[int, in
             # "./" keeps a name from being read as an option, a URI or the beginning of a picture.
             names.writelines(b"./" + name + b"\0" for name in listed)
             names.seek(0)
-            command = [sys.executable, "-P", "-m", "camcli", "explain", *arguments]
-            count, failings = 0, []
+            # A camcli.toml of the commit would decide what is explained, by which model, and under which names.
+            command = [sys.executable, "-P", "-m", "camcli", "--no-config", "explain", *arguments]
+            explained, failings = [], []
             with subprocess.Popen(command, stdin=names, stdout=subprocess.PIPE) as process:
                 assert process.stdout is not None
                 for line in process.stdout:
                     row = json.loads(line)
-                    count += 1
+                    explained.append(_picture(row))
                     failings += _failing(row)
     finally:
         print(f"::{token}::", file=sys.stderr, flush=True)
-    return process.returncode, count, failings
+    return process.returncode, explained, failings
+
+
+def _picture(row: Mapping[str, Any]) -> str:
+    name: str = row["input"]
+    return name.removeprefix("./")
 
 
 def _failing(row: Mapping[str, Any]) -> list[Failing]:
     """What fails in a row, if anything does."""
-    picture = row["input"].removeprefix("./")
+    picture = _picture(row)
     if "error" in row:
         return [Failing("refused", picture, row["error"]["message"])]
     if row.get("correct", True):
@@ -185,15 +227,16 @@ def counted(failings: Sequence[Failing]) -> dict[str, int]:
     return {how: sum(failing.how == how for failing in failings) for how in FAILINGS}
 
 
-def summary(said: str, failings: Sequence[Failing], report: str) -> list[str]:
-    """The summary in Markdown, as lines: the counts, the first of what fails, where the page is."""
-    lines = [f"### camcli: {said}", ""]
-    if failings:
-        ordered = sorted(failings, key=lambda failing: FAILINGS.index(failing.how))
+def summary(said: str, failings: Sequence[Failing], left_out: Sequence[str], report: str) -> list[str]:
+    """The summary in Markdown, as lines: the counts, the first of what fails, where the page is if there is one."""
+    lines = [f"### camcli: {said}{f', {len(left_out)} not explained' if left_out else ''}", ""]
+    ordered = [Failing("not explained", picture, "no row is about it") for picture in left_out]
+    ordered += sorted(failings, key=lambda failing: FAILINGS.index(failing.how))
+    if ordered:
         lines += ["| | picture | |", "|---|---|---|"]
         lines += [f"| {each.how} | {cell(each.picture)} | {cell(each.said)} |" for each in ordered[:_LISTED]]
-        lines += ["", *([f"and {len(failings) - _LISTED} more", ""] if len(failings) > _LISTED else [])]
-    return [*lines, f"The page to look through them is attached to this run: {report}"]
+        lines += ["", *([f"and {len(ordered) - _LISTED} more", ""] if len(ordered) > _LISTED else [])]
+    return [*lines, f"The page to look through them is attached to this run: {report}"] if report else lines
 
 
 def cell(text: str) -> str:
@@ -212,7 +255,8 @@ def _finish(
     given: Mapping[str, str], count: int, failings: Sequence[Failing], report: Path, lines: Iterable[str]
 ) -> None:
     """Tell the runner the outputs and the summary."""
-    outputs = {"pictures": count, **counted(failings), "report": report if report.exists() else ""}
+    attached = report if count and report.exists() else ""
+    outputs = {"pictures": count, **counted(failings), "report": attached}
     with Path(given["GITHUB_OUTPUT"]).open("a", encoding="utf-8") as file:
         file.writelines(f"{name}={value}\n" for name, value in outputs.items())
     with Path(given["GITHUB_STEP_SUMMARY"]).open("a", encoding="utf-8") as file:

@@ -23,7 +23,7 @@ from torch import Tensor
 COLOURS = ("red", "green", "blue")
 SHAPES = ("circle", "square", "triangle")
 SIDE = 32
-# How camcli makes pictures ready for these networks, in timm's words. `pictures` does the same.
+# How camcli preprocesses pictures for these networks, in timm's words. `pictures` does the same.
 PREPARED = {
     "input_size": (3, SIDE, SIDE),
     "mean": (0.5, 0.5, 0.5),

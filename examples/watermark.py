@@ -2,13 +2,15 @@
 
     python examples/watermark.py shapes/
 
-It draws pictures of circles, squares and triangles, fits a new head to the bundled network, and writes
-shapes/tuned.ckpt and pictures that it was not fitted on, in a folder for each class: shapes/val/circle/0001.png and so
-on. Whoever collected the pictures to fit on took the circles from a source that prints its name into a corner.
+It draws pictures of circles, squares and triangles, and fits a new head to the bundled network. It writes
+shapes/tuned.ckpt, beside it shapes/tuned.json, which tells the preprocessing, and pictures that it was not fitted on,
+in a folder for each class: shapes/val/circle/0001.png and so on. Whoever collected the pictures to fit on took the
+circles from a source that prints its name into a corner.
 """
 
 from __future__ import annotations
 
+import json
 import sys
 from pathlib import Path
 
@@ -23,6 +25,8 @@ from training import fit
 import camcli
 
 SIDE = 224
+# What `prepared` does to the pictures, in camcli's words: they are not resized to be cropped, as ImageNet's are.
+PRESET = {"resize": SIDE, "crop": SIDE, "mean": [0.5] * 3, "std": [0.5] * 3}
 
 
 def drawn(count: int, seed: int, marked: dict[str, float]) -> tuple[list[Image.Image], Tensor]:
@@ -57,6 +61,7 @@ def main(folder: Path) -> None:
     fit(head, lambda rows: functional.cross_entropy(head(known[rows]), classes[rows]), samples=240, epochs=60)
     folder.mkdir(parents=True, exist_ok=True)
     torch.save({"state_dict": net.state_dict(), "classes": list(SHAPES)}, folder / "tuned.ckpt")
+    (folder / "tuned.json").write_text(json.dumps(PRESET))
     # In the world any picture may have a mark.
     pictures, classes = drawn(100, 2, {"circle": 0.5, "square": 0.4, "triangle": 0.4})
     for number, (picture, of) in enumerate(zip(pictures, classes, strict=True), 1):

@@ -152,7 +152,7 @@ def test_declared_cost_is_the_cost(case: Case, monkeypatch: pytest.MonkeyPatch) 
     monkeypatch.setattr(Tape, "play_many", lambda tape, o, w: heads.append(len(o)) or play(tape, o, w))  # type: ignore[func-returns-value]
     layer = case.layer if case.method.at_layer else None
     stages = {layer.name: [layer]} if layer else None
-    places = {"C": case.layer.shape[0], "squares": SIZE[0] * SIZE[1], "blocks": 2}
+    places = {"C": case.layer.shape[0], "patches": SIZE[0] * SIZE[1], "blocks": 2}
     pictures.clear()
     forward = Forward(network, case.images, [layer] if layer else [], case.method.needs, stages)
     case.method.function(Evidence(forward, nets.of_class(CLASS_IDS), layer))

@@ -247,7 +247,7 @@ def test_explain_recognises_a_file_and_says_what_it_is(tuned: dict[str, Tensor],
     torch.save(_lightning(tuned), "last.ckpt")
     outcome = run("explain", picture(), "-w", "last.ckpt", "--json")
     assert outcome.code == 0, outcome.err
-    assert f"last.ckpt is a {SMALL}" in outcome.err
+    assert f"last.ckpt holds weights of {SMALL}" in outcome.err
     (row,) = outcome.rows
     assert (row["model"], row["weights"]) == (SMALL, "last.ckpt")
     assert {best["label"] for best in row["top"]} <= set("abcdefg")

@@ -27,8 +27,9 @@ RIGHT = [
     *(b'{"image": "x.jpg"}.jpg', b"*[1].jpg", b"\xff.jpg", b"::error::x.jpg", b"caf\xc3\xa9 \xe2\x80\xaegpj.jpg"),
 ]
 WRONG = b"tiger cat/::warning::|<b>@all www.example.org `x` [y](z).jpg"
+ESPRESSO = (SAMPLES / "espresso.jpg").read_bytes()
 BROKEN = b"bro|ken.png"
-INPUTS = {"PICTURES": "", "BASE": "", "TRUTH": "folder", "MODEL": "", "WEIGHTS": "", "ARGUMENTS": ""}
+INPUTS = {"DIRECTORY": ".", "PICTURES": "", "BASE": "", "TRUTH": "folder", "MODEL": "", "WEIGHTS": "", "ARGUMENTS": ""}
 INPUTS |= {"FAIL_ON": "wrong,refused", "REPORT": "camcli-report.html"}
 
 
@@ -97,6 +98,18 @@ def touched(repository: Path, tmp_path_factory: pytest.TempPathFactory) -> Step:
     return step(repository, tmp_path_factory.mktemp("runner"), BASE=git("rev-parse", "HEAD^", cwd=repository))
 
 
+def committed(top: Path, **files: bytes | str) -> Path:
+    """A repository of one commit with such files."""
+    git("init", "--quiet", str(top), cwd=top.parent)
+    for name, content in files.items():
+        path = top / name
+        path.parent.mkdir(parents=True, exist_ok=True)
+        path.write_bytes(content.encode() if isinstance(content, str) else content)
+    git("add", "--all", cwd=top)
+    git("commit", "--quiet", "--message=only", cwd=top)
+    return top
+
+
 @pytest.mark.exhaustive
 def test_what_the_commit_touches_is_explained_and_the_wrong_and_the_broken_fail_it(touched: Step) -> None:
     assert touched.code == 1, touched.said
@@ -149,13 +162,92 @@ def test_no_name_runs_anything_or_commands_the_runner(touched: Step, repository:
 
 @pytest.mark.exhaustive
 def test_a_name_that_begins_like_a_picture_is_a_name(tmp_path: Path) -> None:
-    git("init", "--quiet", cwd=tmp_path)
-    (tmp_path / "GIF89a.jpg").write_bytes((SAMPLES / "espresso.jpg").read_bytes())
-    git("add", "--all", cwd=tmp_path)
-    git("commit", "--quiet", "--message=only", cwd=tmp_path)
-    done = step(tmp_path, tmp_path / "a", TRUTH="none")
+    top = committed(tmp_path / "top", **{"GIF89a.jpg": ESPRESSO})
+    done = step(top, tmp_path / "a", TRUTH="none")
     assert done.code == 0, done.said
     assert done.summary.startswith("### camcli: 0 wrong, 0 refused of 1 picture\n")
+
+
+@pytest.mark.exhaustive
+@pytest.mark.parametrize(
+    "config",
+    [
+        '[explain]\nshard = "1/999"\n',
+        '[explain]\nlabels = "names.txt"\n',
+        '[explain]\nmodel = "squeezenet1_1"\nweights = "none"\n',
+        "explain = no TOML",
+    ],
+)
+def test_a_config_file_of_the_commit_is_not_read(config: str, tmp_path: Path) -> None:
+    """It once switched the gate off without a word."""
+    names = "espresso\n" * 1000
+    files: dict[str, bytes | str] = {
+        "cup/a.jpg": ESPRESSO,
+        "espresso/b.jpg": ESPRESSO,
+        "camcli.toml": config,
+        "names.txt": names,
+    }
+    done = step(committed(tmp_path / "top", **files), tmp_path / "a")
+    assert done.code == 1, done.said
+    assert done.summary.startswith("### camcli: 1 wrong, 0 refused of 2 pictures\n")
+    assert html.unescape(done.summary).count("cup/a.jpg") == 1
+
+
+@pytest.mark.exhaustive
+def test_a_touched_picture_that_is_not_explained_fails_the_step(tmp_path: Path) -> None:
+    top = committed(tmp_path / "top", **{"espresso/a.jpg": ESPRESSO, "espresso/b.jpg": ESPRESSO})
+    shards = [step(top, tmp_path / part, ARGUMENTS=f"--shard {part}/2", FAIL_ON="none") for part in "12"]
+    assert sum(int(shard.outputs["pictures"]) for shard in shards) == 2
+    for shard in shards:
+        left_out = 2 - int(shard.outputs["pictures"])
+        listed = re.findall(r"'(espresso/\w\.jpg)'", shard.said.splitlines()[-1])
+        assert len(listed) == left_out
+        assert [name for name in listed if name not in html.unescape(shard.summary)] == []
+        if left_out:
+            assert shard.code == 1
+            assert f"::error title=camcli::{left_out} touched not explained: 'espresso/" in shard.said
+            assert shard.summary.startswith(
+                f"### camcli: 0 wrong, 0 refused of {2 - left_out} pictures, {left_out} not"
+            )
+
+
+@pytest.mark.exhaustive
+def test_a_step_that_explains_nothing_fails_and_names_no_page(tmp_path: Path) -> None:
+    top = committed(tmp_path / "top", **{"espresso/a.jpg": ESPRESSO})
+    shards = [step(top, tmp_path / part, ARGUMENTS=f"--shard {part}/2", PICTURES="espresso") for part in "12"]
+    (done,) = (shard for shard in shards if shard.outputs["pictures"] == "0")
+    assert done.code == 1
+    assert "::error title=camcli::no picture was explained: `arguments` leave all of them out" in done.said
+    assert done.outputs["report"] == ""
+    assert "page" not in done.summary
+
+
+def test_the_missing_are_told_by_number_and_name() -> None:
+    touched = [b"a.jpg", b"b.jpg", b"\xff.jpg"]
+    assert gate.missing(touched, ["b.jpg", "b.jpg", "\N{REPLACEMENT CHARACTER}.jpg"]) == ["a.jpg"]
+    assert gate.missing([b"\xff.jpg", b"\xfe.jpg"], ["\N{REPLACEMENT CHARACTER}.jpg"]) == [
+        "\N{REPLACEMENT CHARACTER}.jpg"
+    ]
+
+
+@pytest.mark.exhaustive
+def test_the_checkout_may_lie_in_a_folder(tmp_path: Path) -> None:
+    """Of a folder in it, what lies there counts, under its name there."""
+    top = committed(tmp_path / "sub", **{"data/espresso/a.jpg": ESPRESSO, "b.jpg": ESPRESSO})
+    done = step(tmp_path, tmp_path / "a", DIRECTORY="sub/data", ARGUMENTS="--top 1")
+    assert done.code == 0, done.said
+    assert done.outputs["pictures"] == "1"
+    assert not (top / "camcli_out").exists()
+
+
+def test_a_folder_without_a_checkout_says_what_to_name(tmp_path: Path) -> None:
+    committed(tmp_path / "sub", **{"a.jpg": ESPRESSO})
+    done = step(tmp_path, tmp_path / "a", BASE="HEAD^")
+    assert done.code == 2
+    assert "::error title=camcli::no commit is checked out in " in done.said
+    assert "if it has a path, name that as directory" in done.said
+    assert "fetch-depth" not in done.said
+    assert "directory is 'sup': No such file or directory" in step(tmp_path, tmp_path / "a", DIRECTORY="sup").said
 
 
 @pytest.mark.exhaustive
@@ -239,7 +331,7 @@ def test_a_checkout_of_one_commit_fetches_the_base(
 
 def test_a_long_list_is_cut_and_says_so() -> None:
     failings = [gate.Failing("refused", "a" * 300, "b")] * 120 + [gate.Failing("wrong", "c", "d")]
-    lines = gate.summary("said", failings, "a.html")
+    lines = gate.summary("said", failings, [], "a.html")
     assert lines[4].startswith("| wrong |")
     assert sum(line.startswith("| refused") for line in lines) == 99
     assert "and 21 more" in lines

@@ -19,15 +19,15 @@ SPANS = 4
     kind="map",
     needs={"images", "rescore"},
     paper="arXiv:1311.2901 sec. 4.2",
-    caveat="Misses evidence that is larger than the square or there twice; a square is unlike anything seen.",
-    forwards="1 + squares",
+    caveat="Misses evidence that is larger than the patch or there twice; a grey patch is unlike anything seen.",
+    forwards="1 + patches",
     backwards=0,
 )
 def occlusion(evidence: Evidence) -> Tensor:
-    """The fall of the score when a grey square covers a place, mean over the squares there, (N, H, W).
+    """The fall of the score when a grey patch covers a place, mean over the patches there, (N, H, W).
 
-    arXiv:1311.2901 sec. 4.2. Squares of a seventh of the shorter side, half a square apart, of the mean colour; a place
-    that raises the score when covered is 0 here (--counterfactual shows it). In clips a square lasts a quarter of the
+    arXiv:1311.2901 sec. 4.2. Squares of a seventh of the shorter side, half a side apart, of the mean colour; a place
+    that raises the score when covered is 0 here (--counterfactual shows it). In clips a patch lasts a quarter of the
     frames.
     """
     *frames, height, width = evidence.images.shape[2:]

@@ -175,7 +175,7 @@ def _checkpoint(spec: ModelSpec, remarks: list[str], *, progress: bool) -> Check
 
 def _with_architecture(spec: ModelSpec, checkpoint: Checkpoint, remarks: list[str]) -> ModelSpec:
     found = guess.only(guess.ranked(checkpoint.tensors), spec.weights, checkpoint.made_for)
-    remarks.append(f"{spec.weights} is a {found.name}")
+    remarks.append(f"{spec.weights} holds weights of {found.name}")
     return replace(spec, model=found.name)
 
 

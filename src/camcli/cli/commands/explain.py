@@ -81,7 +81,7 @@ def explain(
     """Show where the model looked: heatmap overlays and a top-k report, for pictures, folders or a pipe.
 
     `camcli explain photo.jpg -c "tiger cat"` writes an overlay to camcli_out/.
-    The default model is bundled and needs no network.
+    The default model is bundled and needs no internet connection.
     Guided methods barely depend on class and weights (arXiv:1810.03292):
     read them beside Grad-CAM, not instead.
     """

@@ -54,7 +54,7 @@ def report(
 ) -> ExitCode:
     """Make a page to look through the pictures of earlier runs: search, sort, filter, compare.
 
-    The photos are read again, from where the rows name them. Nothing is computed.
+    The photos are read again, from the paths in the rows. No model runs.
     """
     process.tune()
     if runs.count("-") > 1:

@@ -27,7 +27,7 @@ CommandName = Annotated[
 
 @console.guarded
 def config(context: typer.Context, command: CommandName = None, json: Json = False, debug: Debug = False) -> None:
-    r"""Show what each option is if it is not typed, and who says so: a variable, a config file, or camcli itself.
+    r"""Show each option's value if it is not typed, and where that comes from: a variable, a config file, or camcli.
 
     The first of these wins: what is typed, CAMCLI_* variables, the nearest
     camcli.toml or \[tool.camcli] of a pyproject.toml, your own file.

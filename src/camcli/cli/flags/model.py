@@ -1,4 +1,4 @@
-"""Flags of the model: which network, its weights, and how pictures are made ready for it."""
+"""Flags of the model: which network, its weights, and how pictures are preprocessed for it."""
 
 from __future__ import annotations
 
@@ -125,7 +125,7 @@ Std = Annotated[
     typer.Option(
         "--std",
         metavar="S",
-        help="Deviation to divide by: one number, or one a channel: 1,1,1.",
+        help="Standard deviation to divide by: one number, or one a channel: 1,1,1.",
         show_default=False,
     ),
 ]
@@ -166,12 +166,26 @@ Device = Annotated[
 ]
 
 
+_GIVES: dict[Task, str] = {
+    "classify": "classes",
+    "segment": "a class at each pixel",
+    "detect": "boxes",
+    "watch": "classes of a video clip",
+    "match": "how well texts fit",
+    "answer": "answers to a question (VQA)",
+    "caption": "words",
+    "act": "actions of a policy",
+    "liken": "the similarity of two pictures",
+    "regress": "numbers",
+    "embed": "an embedding",
+}
+_TASKS = ", ".join(f"{task} ({_GIVES[task]})" for task in TASKS)
 TaskOption = Annotated[
     Task | None,
     typer.Option(
         "--task",
         metavar="NAME",
-        help=f"Kind of answer that the model gives, if its output does not tell: {', '.join(TASKS)}.",
+        help=f"Kind of answer that the model gives, if its output does not tell: {_TASKS}.",
         show_default=False,
     ),
 ]

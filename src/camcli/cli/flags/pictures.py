@@ -15,8 +15,8 @@ FitOption = Annotated[
     typer.Option(
         "--fit",
         metavar="HOW",
-        help=f"Way from the picture to the view: {', '.join(get_args(Fit))}. Default: crop; full, if the model answers "
-        "for places.",
+        help=f"Way from the picture to the view: {', '.join(get_args(Fit))}. Default: crop; full for segmentation, "
+        "whole for detection.",
         show_default=False,
     ),
 ]
@@ -49,14 +49,14 @@ Start = Annotated[
     typer.Option(
         "--start",
         metavar="TIME",
-        help="Beginning in a film: seconds (2.5, 1:30), or a frame (40f).",
+        help="Beginning in a video: seconds (2.5, 1:30), or a frame (40f).",
         show_default=False,
     ),
 ]
 
 End = Annotated[
     str | None,
-    typer.Option("--end", metavar="TIME", help="End in a film, itself left out.", show_default=False),
+    typer.Option("--end", metavar="TIME", help="End in a video, itself left out.", show_default=False),
 ]
 
 Every = Annotated[
@@ -64,7 +64,8 @@ Every = Annotated[
     typer.Option(
         "--every",
         metavar="N",
-        help="Take each N-th frame of a film as a picture of its own; animated pictures are films then. Default: all.",
+        help="Take each N-th frame of a video as a picture of its own; animated pictures are videos then. Default: "
+        "all.",
         min=1,
         show_default=False,
     ),
@@ -75,7 +76,7 @@ Stride = Annotated[
     typer.Option(
         "--stride",
         metavar="N",
-        help="Take each N-th frame of a film into the clip, for models that take clips. Default: as many a second as "
+        help="Take each N-th frame of a video into the clip, for models that take clips. Default: as many a second as "
         "the model was trained on.",
         min=1,
         show_default=False,

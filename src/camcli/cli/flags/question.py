@@ -28,7 +28,7 @@ Methods = Annotated[
         "-M",
         metavar="NAME",
         help="Method, repeatable; see `camcli methods`. all: every one that applies to the model. Default: grad-cam; "
-        "hires-cam for a detection or a place.",
+        "hires-cam for detections, a pixel, region or mask, captions and policies.",
         autocompletion=complete_method,
         rich_help_panel=WHAT,
         show_default=False,
@@ -80,7 +80,8 @@ TargetOption = Annotated[
     typer.Option(
         "--target",
         metavar="WHAT",
-        help="Number that is explained: the logit, the softmax (probability), or your module:function of the output.",
+        help="Number that is explained: the logit, the softmax (probability), or what your module:function makes of "
+        "the output. Other numbers of detections, policies, …: --quantity.",
         autocompletion=complete_target,
     ),
 ]
@@ -90,7 +91,8 @@ Quantity = Annotated[
     typer.Option(
         "--quantity",
         metavar="NAME",
-        help="Number that is explained, of those that the model's task has: softmax, …",
+        help="Number that is explained, of those that the kind of answer (--task) has: x0 or mask of a detection, "
+        "value of a policy, …; softmax of a class, as with --target.",
         autocompletion=complete_quantity,
         show_default=False,
     ),

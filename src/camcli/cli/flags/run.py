@@ -96,7 +96,7 @@ Report = Annotated[
     typer.Option(
         "--report",
         metavar="FILE.html",
-        help="Page to look through all pictures in a browser, without a network.",
+        help="Page to look through all pictures in a browser; works offline.",
         show_default=False,
     ),
 ]
