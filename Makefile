@@ -10,7 +10,7 @@ PYTEST := OMP_NUM_THREADS=1 $(BIN)/pytest --numprocesses auto --dist worksteal
 demo: $(VENV)/.installed  ## explain sample_images/ with the bundled model into camcli_out/
 	$(BIN)/camcli explain sample_images/ -o camcli_out
 
-test: $(VENV)/.installed-dev lint  ## the gate: style, types, imports, and the tests, a tenth of the exhaustive ones among them
+test: $(VENV)/.installed-dev lint  ## the gate: style, types, imports, and the tests, a twentieth of the exhaustive ones among them
 	$(PYTEST)
 
 exhaustive: $(VENV)/.installed-dev  ## all exhaustive tests: architectures, formats, a real cluster, the whole README

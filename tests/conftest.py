@@ -13,29 +13,31 @@ import torch
 from PIL import Image
 
 # Set once and inherited by every worker, so that all of them agree on the day.
-_TENTH = "CAMCLI_TESTS_TENTH"
+_PART = "CAMCLI_TESTS_PART"
+# Of what is exhaustive each day another one of so many parts.
+_PARTS = 20
 
 
 def pytest_addoption(parser: pytest.Parser) -> None:
-    parser.addoption("--exhaustive", action="store_true", help="run all exhaustive tests, not a tenth a day")
+    parser.addoption("--exhaustive", action="store_true", help="run all exhaustive tests, not a twentieth a day")
 
 
 def pytest_configure(config: pytest.Config) -> None:
-    os.environ.setdefault(_TENTH, str(date.today().toordinal() % 10))
+    os.environ.setdefault(_PART, str(date.today().toordinal() % _PARTS))
 
 
 def pytest_collection_modifyitems(config: pytest.Config, items: list[pytest.Item]) -> None:
-    """Of what is exhaustive a tenth is kept, another one each day."""
+    """Of what is exhaustive a twentieth is kept, another one each day."""
     if config.getoption("--exhaustive"):
         return
-    today = int(os.environ[_TENTH])
-    kept = [item for item in items if item.get_closest_marker("exhaustive") is None or _tenth_of(item) == today]
+    today = int(os.environ[_PART])
+    kept = [item for item in items if item.get_closest_marker("exhaustive") is None or _part_of(item) == today]
     config.hook.pytest_deselected(items=[item for item in items if item not in set(kept)])
     items[:] = kept
 
 
-def _tenth_of(item: pytest.Item) -> int:
-    return crc32(item.nodeid.encode()) % 10
+def _part_of(item: pytest.Item) -> int:
+    return crc32(item.nodeid.encode()) % _PARTS
 
 
 @pytest.fixture(autouse=True)
@@ -45,7 +47,7 @@ def _in_empty_folder(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
     monkeypatch.chdir(tmp_path)
     for name in ("XDG_CONFIG_HOME", "APPDATA"):
         monkeypatch.setenv(name, str(tmp_path / "user-config"))
-    for name in [name for name in os.environ if name.startswith("CAMCLI_") and name != _TENTH]:
+    for name in [name for name in os.environ if name.startswith("CAMCLI_") and name != _PART]:
         monkeypatch.delenv(name)
     monkeypatch.setenv("TORCH_HOME", str(tmp_path / "torch-home"))
 

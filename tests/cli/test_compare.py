@@ -43,6 +43,7 @@ def test_the_format_is_that_of_the_ending_or_the_one_that_is_named() -> None:
             assert outcome.err.splitlines()[-1] == f"camcli: 3 pictures in {file}"
 
 
+@pytest.mark.exhaustive
 def test_pages_are_named_and_counted(picture: Picture) -> None:
     for number in range(9):
         picture(f"many/{number}.png", (60, 60))

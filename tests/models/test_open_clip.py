@@ -316,10 +316,10 @@ def test_the_pixels_are_those_of_its_transform(name: str, photo: str, monkeypatc
     [
         ("ViT-B-32", "visual.transformer.resblocks.11.ln_1", (768, 7, 7)),
         ("RN50", "visual.layer4", (2048, 7, 7)),
-        ("ViT-B-16-SigLIP", "visual.trunk.norm", (768, 14, 14)),
+        pytest.param("ViT-B-16-SigLIP", "visual.trunk.norm", (768, 14, 14), marks=pytest.mark.exhaustive),
         ("MobileCLIP-S1", "visual.trunk.final_conv", (1024, 8, 8)),
         ("coca_ViT-B-32", "visual.attn_pool.ln_k", (768, 7, 7)),
-        ("convnext_base", "visual.trunk.stages", (1024, 7, 7)),
+        pytest.param("convnext_base", "visual.trunk.stages", (1024, 7, 7), marks=pytest.mark.exhaustive),
         ("ViTamin-S", "visual.trunk.blocks", (384, 14, 14)),
         ("EVA02-B-16", "visual.trunk.blocks.11.norm1", (768, 14, 14)),
         ("PE-Core-T-16-384", "visual.trunk.norm", (192, 24, 24)),

@@ -13,9 +13,11 @@ import numpy as np
 import pytest
 from pages import data_of
 from PIL import Image
+from results import explained
 from shell import SAMPLES, refused, run
 
 from camcli.records import Row
+from camcli.sinks import as_row, dump
 
 PHOTO = SAMPLES / "espresso.jpg"
 
@@ -131,10 +133,10 @@ def _set(row: Any, path: str, value: object) -> None:
     ],
 )
 def test_a_row_that_is_none_is_refused_by_its_line(path: str, value: object) -> None:
-    (row,) = rows_of(PHOTO, "--save", "none")
+    good = dump(as_row(explained(str(PHOTO))))
+    row = json.loads(good)
     _set(row, path, value)
-    with Path("rows.jsonl").open("a") as file:
-        file.write(json.dumps(row) + "\n")
+    Path("rows.jsonl").write_text(f"{good}\n{json.dumps(row)}\n")
     assert "line 2 of rows.jsonl is no row of this camcli" in refused(2, "report", "rows.jsonl")
     assert not Path("report.html").exists()
 
