@@ -5,6 +5,7 @@ from __future__ import annotations
 import json
 import warnings
 from collections.abc import Callable, Iterator
+from itertools import islice
 from pathlib import Path
 from typing import Any
 
@@ -232,6 +233,23 @@ def test_loaders_and_datasets_are_read_as_what_they_hold() -> None:
         for answer, values in zip(answers, expected, strict=True):
             assert isinstance(answer, camcli.Answer)
             np.testing.assert_allclose(answer.map, values, rtol=1e-4, atol=1e-6)
+
+
+class Endless(torch.utils.data.Dataset[Tensor]):
+    """A map-style dataset whose `__getitem__` takes any number: only `__len__` says where it ends."""
+
+    def __len__(self) -> int:
+        return 3
+
+    def __getitem__(self, number: int) -> Tensor:
+        return small(number)
+
+
+def test_a_dataset_ends_where_its_length_says() -> None:
+    held = net()
+    found = list(islice(camcli.explain_many(Endless(), held), 5))
+    assert [one.name for one in found if isinstance(one, camcli.Answer)] == ["picture 0", "picture 1", "picture 2"]
+    assert len(explained(Endless(), held)) == 3
 
 
 def test_a_loader_is_not_read_ahead_of_its_batches() -> None:

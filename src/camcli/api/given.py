@@ -83,7 +83,7 @@ def _is_several_files(pictures: Any) -> bool:
 def _each(pictures: Iterable[Any]) -> Iterator[Any]:
     """The pictures one at a time, also out of batches and samples of loaders and datasets."""
     whole = isinstance(pictures, (Tensor, np.ndarray)) or _is_several_files(pictures)
-    for given in [pictures] if whole else pictures:
+    for given in [pictures] if whole else _in_turn(pictures):
         part = given
         if isinstance(given, Mapping):
             key = next((key for key in _KEYS if key in given), None)
@@ -96,6 +96,15 @@ def _each(pictures: Iterable[Any]) -> Iterator[Any]:
             yield from part
         else:
             yield part
+
+
+def _in_turn(held: Any) -> Iterator[Any]:
+    """What is held, one at a time. Of a map-style dataset by its length: its `__getitem__` need not end with an
+    IndexError, as Python's own way of going through it expects."""
+    if hasattr(held, "__iter__") or not hasattr(held, "__len__"):
+        yield from held
+    else:
+        yield from (held[number] for number in range(len(held)))
 
 
 def _first_of(sample: Sequence[Any]) -> Any:
