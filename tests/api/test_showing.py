@@ -250,11 +250,21 @@ def test_what_is_saved_is_what_is_drawn(name: str) -> None:
             assert lossy or np.array_equal(found[..., 3], expected[..., 3])
 
 
+@pytest.mark.parametrize("name", ["a.png", "a.npz", "a.json"])
+def test_what_nobody_draws_is_not_saved_as_something_else(name: str) -> None:
+    answer = answer_of(attributed())
+    for held in (answer, answer.explanations[0]):
+        with pytest.raises(camcli.RequestError, match="'mask' is nothing to draw: give one of overlay, heatmap, panel"):
+            held.save(name, "mask")  # type: ignore[arg-type]
+    assert not Path(name).exists()
+
+
 def test_an_answer_is_saved_as_its_row_and_other_endings_are_refused() -> None:
     answer = answer_of(attributed(), attributed())
     answer.save("a.json")
     assert json.loads(Path("a.json").read_text()) == json.loads(json.dumps(answer.row()))
-    with pytest.raises(camcli.RequestError, match=r"a.tiff: give it the ending .jpg, .png, .webp or .npz"):
+    endings = r"a.tiff: give it the ending .jpg, .png, .webp or .npz; Answer.save also writes .json"
+    with pytest.raises(camcli.RequestError, match=endings):
         answer.explanations[0].save("a.tiff")
     with pytest.raises(camcli.RequestError, match=r"choose one of \.explanations"):
         answer.save("a.png")

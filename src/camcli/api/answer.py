@@ -6,7 +6,7 @@ import os
 from collections.abc import Callable
 from dataclasses import dataclass, replace
 from pathlib import Path
-from typing import Literal
+from typing import Literal, get_args
 
 import numpy as np
 from numpy.typing import NDArray
@@ -141,8 +141,10 @@ class Explanation:
     def save(self, path: str | os.PathLike[str], drawn: Drawn = "overlay") -> None:
         """Write it, whole or not at all: a picture as the path's ending says, or the raw values as `.npz`.
 
-        Raises: RequestError: nothing is written with that ending; SetupError: it can't be written.
+        Raises: RequestError: nothing is written with that ending, or drawn by that name; SetupError: it can't be
+        written.
         """
+        _check_drawn(drawn)
         name = os.fspath(path)
         suffix = Path(name).suffix.lower()
         if suffix == ".npz":
@@ -150,7 +152,7 @@ class Explanation:
         elif suffix in (".jpg", ".jpeg", ".png", ".webp"):
             write_picture(self._drawn(drawn, Style()), name)
         else:
-            raise RequestError(f"{name}: give it the ending .jpg, .png, .webp or .npz")
+            raise RequestError(f"{name}: give it the ending .jpg, .png, .webp or .npz; Answer.save also writes .json")
 
     def show(self) -> None:
         """Show it: in a notebook as HTML, elsewhere the overlay in the system's own viewer of pictures."""
@@ -258,6 +260,7 @@ class Answer:
 
     def save(self, path: str | os.PathLike[str], drawn: Drawn = "overlay") -> None:
         """See `Explanation.save`; a path that ends in `.json` gets the `row`, whatever the number of explanations."""
+        _check_drawn(drawn)
         if Path(path).suffix.lower() == ".json":
             put(f"{dump(self.row())}\n".encode(), os.fspath(path))
         else:
@@ -316,6 +319,12 @@ def _show(answer: Answer | Explanation, drawn: Callable[[], Image.Image]) -> Non
         display.display(answer)
     else:
         drawn().show()
+
+
+def _check_drawn(asked: str) -> None:
+    """Raises: RequestError: nothing is drawn by that name."""
+    if asked not in get_args(Drawn):
+        raise RequestError(f"{asked!r} is nothing to draw: give one of {', '.join(get_args(Drawn))}")
 
 
 def _png(drawn: Pixels) -> bytes:
