@@ -5,6 +5,7 @@ from __future__ import annotations
 import json
 import warnings
 from collections.abc import Callable, Iterator
+from dataclasses import replace
 from itertools import islice
 from pathlib import Path
 from typing import Any
@@ -26,6 +27,7 @@ from torchvision.transforms import transforms as v1
 import camcli
 from camcli.inputs.preprocessing import view_of
 from camcli.models import transforms
+from camcli.tasks.frozen import frozen
 
 CAT = SAMPLES / "cat_chelsea.jpg"
 BEE = SAMPLES / "honey_bee.jpg"
@@ -398,6 +400,30 @@ def test_the_callers_own_mode_changes_nothing(around: Callable[[], Any]) -> None
     for one, other in zip(found, expected, strict=True):
         assert np.array_equal(one, other)
     assert np.array_equal(inside.map, alone)
+
+
+@pytest.mark.parametrize("method", ["grad-cam", "guided-backprop", "occlusion"])
+def test_a_network_made_under_inference_mode_is_explained_and_left_as_it_was(method: str) -> None:
+    expected = explained(small(), net(), method=method, target=3)
+    with torch.inference_mode():
+        held, given = net(), small()
+    before = [parameter.requires_grad for parameter in held.parameters()]
+    assert np.array_equal(explained(given, held, method=method, target=3).map, expected.map)
+    assert before == [True for _ in before] == [parameter.requires_grad for parameter in held.parameters()]
+    assert all(parameter.is_inference() for parameter in held.parameters())
+    with torch.inference_mode():
+        loaded = replace(camcli.load_model(camcli.Spec()), net=net())
+    with pytest.raises(camcli.SetupError, match=r"loaded under torch\.inference_mode.*: load it outside"):
+        explained(given, loaded)
+
+
+def test_flags_of_inference_tensors_go_back_also_after_an_error() -> None:
+    with torch.inference_mode():
+        held = net()
+    with pytest.raises(ValueError, match="an error"), frozen(held):
+        assert not any(parameter.requires_grad for parameter in held.parameters())
+        raise ValueError("an error")
+    assert all(parameter.requires_grad for parameter in held.parameters())
 
 
 def test_a_network_that_is_trained_on_meanwhile_is_not_two_networks() -> None:

@@ -18,11 +18,11 @@ from camcli.api.arguments import How, Labels, Network, Options, Target, bound, l
 from camcli.api.given import Pictures, are_many, number_of
 from camcli.api.guarding import Versions, in_python, in_words_of_python, plain_torch, untouched
 from camcli.api.notebook import progress as progress_of
-from camcli.errors import InputError
+from camcli.errors import InputError, SetupError
 from camcli.inputs.memory import Normalised
 from camcli.machine.pools import pool_of
 from camcli.models import Model, transforms
-from camcli.models.sources import in_memory
+from camcli.models.sources import in_memory, user_code
 from camcli.records import Failed, Fit, Preset
 from camcli.running.engine import Engine
 from camcli.specs import Spec
@@ -193,6 +193,10 @@ def _engine(given: Network, spec: Spec, target: Target, layer: Any, preset: Any,
         spec = replace(spec, model=f"{kind.__module__}:{kind.__qualname__}", weights=in_memory.WEIGHTS)
         model = models.of_network(given, spec, preset=fields, names=named)
     elif isinstance(given, Model):
+        if user_code.made_to_infer(given.net):
+            raise SetupError(
+                f"{given.name} was loaded under torch.inference_mode, which lets no gradient through: load it outside"
+            )
         spec = replace(spec, model=given.name, weights=given.weights)
         model = given
     else:
