@@ -482,6 +482,44 @@ def test_a_transform_is_read_as_a_preset(preset: Any) -> None:
     assert np.array_equal(camcli.explain(seen, held, preset=preset).map, answer.map)
 
 
+SIZED = [v1.Resize(96), v1.CenterCrop(64), v1.ToTensor()]
+
+
+@pytest.mark.parametrize(
+    ("preset", "mean", "std"),
+    [
+        (Compose(SIZED), 0.0, 1.0),
+        (v2.Compose([v2.Resize(96), v2.CenterCrop(64), v2.ToImage(), v2.ToDtype(torch.float32, scale=True)]), 0.0, 1.0),
+        (nn.Sequential(v1.Resize(96), v1.CenterCrop(64), v1.ConvertImageDtype(torch.float32)), 0.0, 1.0),
+        (Compose([*SIZED, v1.Normalize((0.5,), (0.25,))]), 0.5, 0.25),
+        (Compose([*SIZED, v1.Normalize(0.5, 0.25)]), 0.5, 0.25),
+        ({"mean": [0.5], "std": [0.25]}, 0.5, 0.25),
+        ({"mean": 0.5, "std": 0.25}, 0.5, 0.25),
+    ],
+    ids=["v1", "v2", "Sequential", "one", "a number", "dict of one", "dict of a number"],
+)
+def test_one_number_is_for_all_channels_that_the_network_takes(preset: Any, mean: float, std: float) -> None:
+    """A transform without Normalize was refused on networks of three channels."""
+    named = camcli.load_model(camcli.Spec("squeezenet1_1", "none"))
+    grey = nn.Sequential(nn.Conv2d(1, 4, 3), nn.ReLU(), nn.AdaptiveAvgPool2d(1), nn.Flatten(), nn.Linear(4, 5))
+    for held, channels in ((net(), 3), (named, 3), (grey, 1)):
+        found = camcli.explain(CAT, held, preset=preset).result.provenance.preset
+        assert (found.mean, found.std) == ((mean,) * channels, (std,) * channels)
+
+
+@pytest.mark.parametrize("channels", [1, 3])
+def test_one_number_leaves_it_open_how_many_channels_are_flattened(channels: int) -> None:
+    held = nn.Sequential(nn.Flatten(), nn.Linear(channels * 28 * 28, 5))
+    answer = camcli.explain(CAT, held, method="gradient", preset={"resize": 28, "crop": 28, "mean": 0.5, "std": 0.5})
+    assert answer.result.provenance.preset.mean == (0.5,) * channels
+
+
+def test_a_mean_of_other_channels_is_refused_in_words_of_python() -> None:
+    for held in (net(), camcli.load_model(camcli.Spec("squeezenet1_1", "none"))):
+        with pytest.raises(camcli.RequestError, match=r"takes 3 .* have 4 numbers: give one or 3 \(preset=\)$"):
+            camcli.explain(CAT, held, preset={"mean": [0.1] * 4, "std": [0.2] * 4})
+
+
 def test_the_presets_of_torchvisions_weights_are_read() -> None:
     for weights in (zoo.ResNet18_Weights.DEFAULT, zoo.ViT_B_16_Weights.IMAGENET1K_SWAG_E2E_V1):
         given = weights.transforms()

@@ -13,7 +13,10 @@ from torch import nn
 from camcli.errors import CamcliError, SetupError
 
 # The words of the command line for which Python has other ones.
-_WORDS = {"class": "target", "model-arg": "model_args", "target": "quantity"}
+_WORDS = {
+    **{"class": "target", "model-arg": "model_args", "target": "quantity"},
+    **dict.fromkeys(("resize", "crop", "mean", "std", "interpolation"), "preset"),
+}
 
 
 def in_words_of_python(text: str) -> str:
@@ -25,7 +28,8 @@ def in_words_of_python(text: str) -> str:
         name = found[1]
         return f"{_WORDS.get(name, name.replace('-', '_'))}="
 
-    return re.sub(r"(?<![\w-])--([a-z][a-z-]+)( (?=[A-Z]))?", argument, text)
+    text = re.sub(r"(?<![\w-])--([a-z][a-z-]+)( (?=[A-Z]))?", argument, text)
+    return re.sub(r"preset=(?:(?:, | and | or )preset=)+", "preset=", text)
 
 
 @contextmanager
