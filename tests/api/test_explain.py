@@ -600,6 +600,27 @@ def test_targets_layers_and_labels_are_pythons_own() -> None:
         explained(small(), held, methods="grad-cam")
 
 
+@pytest.mark.parametrize(
+    "target",
+    [torch.tensor(2), torch.tensor([2]), [torch.tensor(2)], np.int64(2), np.array(2), np.array([2]), np.uint8(2), (2,)],
+)
+def test_an_id_is_any_whole_number(target: Any) -> None:
+    assert explained(small(), net(), target=target).explanation.target == "2 class 2"
+    contrasted = explained(small(), net(), contrast=(torch.tensor(0), np.int64(1)))
+    assert contrasted.explanation.target == "0 class 0 rather than 1 class 1"
+
+
+@pytest.mark.parametrize(
+    "target",
+    [2.0, True, None, torch.tensor(2.0), torch.tensor(True), np.float32(2), np.bool_(True), [2, 1.5], torch.eye(2)],
+)
+def test_what_is_no_id_is_refused_in_words(target: Any) -> None:
+    with pytest.raises(camcli.RequestError, match=r"target: .* is no class: give an id, which is a whole number"):
+        explained(small(), net(), target=target)
+    with pytest.raises(camcli.RequestError, match=r"contrast: 1\.5 is no class"):
+        explained(small(), net(), contrast=(0, 1.5))
+
+
 def test_one_of_several_outputs_is_chosen_by_its_place() -> None:
     class Pair(Net):
         def forward(self, x: Tensor) -> Any:
