@@ -644,6 +644,24 @@ def test_messages_name_arguments() -> None:
         camcli.explain(torch.rand(3, 64, 64), net())
 
 
+class Widened(nn.Module):
+    """Its map (N, 8, 8, 12) of a square picture could also have its channels last: that grid is square."""
+
+    def __init__(self) -> None:
+        super().__init__()
+        torch.manual_seed(0)
+        maps = (layer for own, kept in ((3, 8), (8, 8), (8, 8)) for layer in (nn.Conv2d(own, kept, 3, 2, 1), nn.ReLU()))
+        self.body = nn.Sequential(*maps, nn.AdaptiveAvgPool2d(1), nn.Flatten(), nn.Linear(8, 5))
+
+    def forward(self, x: Tensor) -> Any:
+        return self.body(nn.functional.pad(x, (32, 0, 0, 0)))
+
+
+def test_a_network_without_tokens_is_not_said_to_have_any() -> None:
+    with pytest.raises(camcli.SetupError, match="changes, as far as tried, in other places than the picture does"):
+        explained(small(), Widened())
+
+
 def test_a_tensor_of_another_size_than_the_usual_is_what_is_traced() -> None:
     class Tiny(nn.Module):
         def __init__(self) -> None:
