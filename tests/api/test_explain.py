@@ -5,6 +5,7 @@ from __future__ import annotations
 import json
 import warnings
 from collections.abc import Callable, Iterator
+from contextlib import suppress
 from dataclasses import replace
 from itertools import islice
 from pathlib import Path
@@ -420,9 +421,9 @@ def test_a_network_made_under_inference_mode_is_explained_and_left_as_it_was(met
 def test_flags_of_inference_tensors_go_back_also_after_an_error() -> None:
     with torch.inference_mode():
         held = net()
-    with pytest.raises(ValueError, match="an error"), frozen(held):
+    with suppress(ValueError), frozen(held):
         assert not any(parameter.requires_grad for parameter in held.parameters())
-        raise ValueError("an error")
+        raise ValueError
     assert all(parameter.requires_grad for parameter in held.parameters())
 
 

@@ -192,23 +192,29 @@ def _engine(given: Network, spec: Spec, target: Target, layer: Any, preset: Any,
         kind = type(given)
         spec = replace(spec, model=f"{kind.__module__}:{kind.__qualname__}", weights=in_memory.WEIGHTS)
         model = models.of_network(given, spec, preset=fields, names=named)
-    elif isinstance(given, Model):
-        if user_code.made_to_infer(given.net):
-            raise SetupError(
-                f"{given.name} was loaded under torch.inference_mode, which lets no gradient through: load it outside"
-            )
-        spec = replace(spec, model=given.name, weights=given.weights)
-        model = given
     else:
-        spec = replace(spec, model=given)
-        model = models.load_model(spec)
-    if not isinstance(given, nn.Module):
+        model, spec = _loaded(given, spec)
         if fields is not None:
             model = models.with_preset(model, fields)
         if named is not None:
             model = models.with_labels(model, named)
     spec = replace(spec, layers=layers(layer, model.net), device=model.device)
     return Engine(spec, model=model, function=target if callable(target) else None)
+
+
+def _loaded(given: str | Model | None, spec: Spec) -> tuple[Model, Spec]:
+    """The model of that name, or that is loaded already, and the spec that names it.
+
+    Raises: SetupError: no gradient goes through it.
+    """
+    if not isinstance(given, Model):
+        spec = replace(spec, model=given)
+        return models.load_model(spec), spec
+    if user_code.made_to_infer(given.net):
+        raise SetupError(
+            f"{given.name} was loaded under torch.inference_mode, which lets no gradient through: load it outside of it"
+        )
+    return given, replace(spec, model=given.name, weights=given.weights)
 
 
 def _tell(engine: Engine, first: Any, stacklevel: int) -> None:
