@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import io
 import json
 import warnings
 from collections.abc import Callable, Iterator
@@ -186,6 +187,63 @@ def test_what_is_no_picture_is_named() -> None:
         explained(torch.cat([small(), small()])[:4], held)
     with pytest.raises(camcli.InputError, match=r"gone\.png: no such file"):
         explained("gone.png", held)
+
+
+def test_an_open_file_is_one_picture() -> None:
+    expected = camcli.explain(CAT)
+    with CAT.open("rb") as file:
+        found = camcli.explain(file)
+    written = io.BytesIO()
+    with Image.open(CAT) as picture:
+        picture.save(written, "png")  # which leaves it at its end
+    assert (found.name, np.array_equal(found.map, expected.map)) == (str(CAT), True)
+    kinds = (written, io.BytesIO(CAT.read_bytes()), bytearray(CAT.read_bytes()), memoryview(CAT.read_bytes()))
+    for answer in camcli.explain(list(kinds)):
+        assert np.array_equal(answer.map, expected.map)
+    assert camcli.explain(kinds[1]).name == "picture 0"
+    with (
+        CAT.open() as text,
+        pytest.raises(camcli.RequestError, match=r"can't be read .*: open the file with mode 'rb'"),
+    ):
+        camcli.explain(text)
+    written.close()
+    with pytest.raises(camcli.RequestError, match=r"BytesIO can't be read \(I/O operation on closed file"):
+        camcli.explain(written)
+
+
+def test_a_batch_in_a_dict_is_read_as_a_loaders_is() -> None:
+    held = net()
+    for key in ("pixel_values", "image"):
+        (answer,) = explained({"labels": [1], key: small()[None]}, held)
+        assert np.array_equal(answer.map, explained(small(), held).map)
+        assert isinstance(explained({key: small()}, held), camcli.Answer)
+    with pytest.raises(camcli.RequestError, match="a batch of labels holds none of pixel_values, image"):
+        explained({"labels": small()[None]}, held)
+
+
+def test_an_array_that_is_normalised_is_refused_with_what_python_takes() -> None:
+    given = small().permute(1, 2, 0).numpy()
+    said = r"say what is white with white=VALUE; if it is normalised, give a tensor \(C, H, W\)"
+    with pytest.raises(camcli.InputError, match=said):
+        explained(given, net())
+    (refused,) = camcli.explain_many([given], net(), preset=SMALL)
+    assert isinstance(refused, camcli.Failed)
+    assert "--" not in refused.message
+
+
+def test_pictures_in_memory_are_called_by_their_place_and_refused_in_it() -> None:
+    with pytest.warns(camcli.CamcliWarning):
+        found = list(camcli.explain_many([CAT, small(), None, BEE, Image.open(CAT).copy(), 3], net()))
+    assert [one.ref.name if isinstance(one, camcli.Failed) else one.name for one in found] == [
+        *(str(CAT), "picture 1", "picture 2", str(BEE), "picture 4", "picture 5")
+    ]
+    assert [one.message.split(":")[0] for one in found if isinstance(one, camcli.Failed)] == [
+        *("None is no picture", "a int is no picture")
+    ]
+    (refused, answer) = camcli.explain_many([None, small(size=32)], net())
+    assert isinstance(refused, camcli.Failed)
+    assert isinstance(answer, camcli.Answer)
+    assert answer.result.provenance.preset.crop == (32, 32)
 
 
 @pytest.mark.exhaustive

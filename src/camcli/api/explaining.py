@@ -174,7 +174,11 @@ def _answers(
                 return
             for result in batch:
                 done(isinstance(result, Failed))
-                yield result if isinstance(result, Failed) else Answer(result)
+                yield _in_words(result) if isinstance(result, Failed) else Answer(result)
+
+
+def _in_words(refusal: Failed) -> Failed:
+    return replace(refusal, message=in_words_of_python(refusal.message))
 
 
 def _engine(given: Network, spec: Spec, target: Target, layer: Any, preset: Any, labels: Any) -> Engine:
