@@ -721,6 +721,33 @@ def test_a_network_without_tokens_is_not_said_to_have_any() -> None:
         explained(small(), Widened())
 
 
+def test_messages_about_layers_and_functions_name_what_python_has() -> None:
+    for held in (net(), nn.DataParallel(net())):
+        with pytest.raises(
+            camcli.RequestError, match=r"unknown layer 'lat': did you mean late.*net\.named_modules\(\)"
+        ):
+            explained(small(), held, layer="lat")
+    with pytest.raises(camcli.SetupError, match=r"layer 'fc' gives 4.*: net\.named_modules\(\) lists"):
+        explained(small(), net(), layer="fc")
+    with pytest.raises(camcli.RequestError, match=r"unknown class 'cta': did you mean cat\? labels= names them$"):
+        explained(small(), Net(outputs=40), target="cta", labels=["cat", *map(str, range(39))])
+    with pytest.raises(camcli.SetupError, match=r"^target=\S+:\S+<lambda> gives one number in all for . picture"):
+        explained(small(), net(), target=lambda returned: returned.sum())
+
+
+@pytest.mark.parametrize("wrapped", [nn.DataParallel, lambda held: torch.compile(held, backend="eager")])
+def test_a_layer_may_be_named_as_its_wrapper_names_it(wrapped: Callable[[nn.Module], nn.Module]) -> None:
+    given = wrapped(net())
+    for name in ("late", next(name for name, _ in given.named_modules() if name.endswith(".late"))):
+        assert explained(small(), given, layer=name).layer == "late"
+
+
+@pytest.mark.parametrize("made", [lambda: net().half(), lambda: nn.DataParallel(net().half())])
+def test_a_module_of_a_network_that_is_copied_is_its_copy(made: Callable[[], Any]) -> None:
+    given = made()
+    assert explained(small(), given, layer=getattr(given, "module", given).early).layer == "early"
+
+
 def test_a_tensor_of_another_size_than_the_usual_is_what_is_traced() -> None:
     class Tiny(nn.Module):
         def __init__(self) -> None:

@@ -5,6 +5,7 @@ from __future__ import annotations
 import json
 import operator
 import os
+import re
 from collections.abc import Callable, Iterable, Mapping, Sequence
 from contextlib import suppress
 from reprlib import repr as shown
@@ -93,7 +94,8 @@ def spec_fields(target: Target, options: Options) -> dict[str, Any]:
         fields["target"] = f"{target.__module__}:{getattr(target, '__qualname__', type(target).__qualname__)}"
     elif not {"contrast", "output_index", "similar_to"} & fields.keys():
         several = isinstance(target, Iterable) and not isinstance(target, str) and getattr(target, "ndim", 1) > 0
-        fields["classes"] = tuple(_class("target", one) for one in (target if several else [target]))
+        chosen: Any = target if several else [target]
+        fields["classes"] = tuple(_class("target", one) for one in chosen)
     if "contrast" in fields:
         fields["contrast"] = tuple(_class("contrast", one) for one in fields["contrast"])
     if "model_args" in fields:
@@ -148,16 +150,26 @@ def names(labels: Sequence[str] | Mapping[int, str]) -> tuple[str, ...]:
     return tuple(map(str, labels))
 
 
-def layers(asked: Any, net: nn.Module) -> tuple[str, ...]:
+def layers(asked: Any, net: nn.Module, given: Any) -> tuple[str, ...]:
+    """The layers' names in the network, which has been taken out of any wrapper `given`, and may be a copy.
+
+    Raises: RequestError: a module is none of the network's.
+    """
     if asked is None:
         return ()
-    return tuple(_layer_name(one, net) for one in ([asked] if isinstance(asked, (str, nn.Module)) else asked))
+    return tuple(_layer_name(one, net, given) for one in ([asked] if isinstance(asked, (str, nn.Module)) else asked))
 
 
-def _layer_name(layer: str | nn.Module, net: nn.Module) -> str:
-    if isinstance(layer, str):
-        return layer
-    name: str | None = next((name for name, module in net.named_modules() if module is layer), None)
-    if not name:
+def _layer_name(layer: str | nn.Module, net: nn.Module, given: Any) -> str:
+    name = layer if isinstance(layer, str) else _name_of(layer, net)
+    if name is None and isinstance(given, nn.Module):
+        name = _name_of(layer, given)
+    if not name and not isinstance(layer, str):
         raise RequestError(f"layer: {type(layer).__name__} is no module of the network")
-    return name
+    known = dict(net.named_modules())
+    bare = re.sub(r"^(?:(?:module|_orig_mod)\.)+", "", str(name))  # DataParallel and torch.compile put these before
+    return bare if name not in known and bare in known else str(name)
+
+
+def _name_of(module: Any, net: nn.Module) -> str | None:
+    return next((name for name, own in net.named_modules() if own is module), None)

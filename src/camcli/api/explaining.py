@@ -29,6 +29,7 @@ from camcli.specs import Spec
 
 if TYPE_CHECKING:
     from numpy.typing import NDArray
+    from torch.utils.data import Dataset
 
 
 _log = logging.getLogger("camcli")
@@ -48,7 +49,9 @@ def explain(
 ) -> list[Answer]: ...
 @overload
 def explain(
-    pictures: str | os.PathLike[str] | Tensor | Iterable[Any], model: Network = None, **how: Unpack[How]
+    pictures: str | os.PathLike[str] | Tensor | Iterable[Any] | Dataset[Any],
+    model: Network = None,
+    **how: Unpack[How],
 ) -> Any: ...
 
 
@@ -98,7 +101,7 @@ def explain(
 
 
 def explain_many(
-    pictures: Iterable[Any],
+    pictures: Iterable[Any] | Dataset[Any],
     model: Network = None,
     *,
     method: str | Sequence[str] | None = None,
@@ -202,7 +205,7 @@ def _engine(given: Network, spec: Spec, target: Target, layer: Any, preset: Any,
             model = models.with_preset(model, fields)
         if named is not None:
             model = models.with_labels(model, named)
-    spec = replace(spec, layers=layers(layer, model.net), device=model.device)
+    spec = replace(spec, layers=layers(layer, model.net, given), device=model.device)
     return Engine(spec, model=model, function=target if callable(target) else None)
 
 

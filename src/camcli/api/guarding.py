@@ -23,6 +23,11 @@ def in_words_of_python(text: str) -> str:
     """A message that names flags, with Python's arguments in their place."""
     text = re.sub(r"(?<![\w-])-M ([a-z][a-z-]*)", r'method="\1"', text)
     text = re.sub(r"(?<![\w-])-c ([\w]+)", r'target="\1"', text)
+    # A target that is a function; the command's other targets are quantities here.
+    text = re.sub(r"--target (?=FUNCTION\b|[^\s:]+:\S)", "target=", text)
+    # No command knows a network that is in memory.
+    text = re.sub(r"`camcli layers [^`]*'in memory'[^`]*`", "net.named_modules()", text)
+    text = re.sub(r"`camcli classes [^`]*'in memory'[^`]*` lists them all", "labels= names them", text)
 
     def argument(found: re.Match[str]) -> str:
         name = found[1]
