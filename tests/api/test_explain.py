@@ -748,6 +748,13 @@ def test_a_module_of_a_network_that_is_copied_is_its_copy(made: Callable[[], Any
     assert explained(small(), given, layer=getattr(given, "module", given).early).layer == "early"
 
 
+def test_of_tensors_the_usual_preset_is_said_to_be_for_drawing_alone(caplog: pytest.LogCaptureFixture) -> None:
+    with caplog.at_level("INFO", "camcli"):
+        camcli.explain(small(), net())
+    (said,) = [message for message in caplog.messages if "no preset is known" in message]
+    assert said.endswith("(only for drawing them: tensors are taken as they are)")
+
+
 def test_a_tensor_of_another_size_than_the_usual_is_what_is_traced() -> None:
     class Tiny(nn.Module):
         def __init__(self) -> None:

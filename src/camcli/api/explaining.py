@@ -226,15 +226,17 @@ def _loaded(given: str | Model | None, spec: Spec) -> tuple[Model, Spec]:
 
 def _tell(engine: Engine, first: Any, stacklevel: int) -> None:
     """Warn of what can give the answers another meaning; all other remarks go to the logger "camcli"."""
-    seen_by_eye = not isinstance(first, Normalised)
+    tensors = isinstance(first, Normalised)
     for remark in engine.remarks:
-        if remark.startswith("warning:") or (seen_by_eye and "no preset is known" in remark):
-            warnings.warn(in_words_of_python(remark.removeprefix("warning: ")), CamcliWarning, stacklevel=stacklevel)
+        assumed = "no preset is known" in remark
+        said = in_words_of_python(remark.removeprefix("warning: "))
+        if remark.startswith("warning:") or (assumed and not tensors):
+            warnings.warn(said, CamcliWarning, stacklevel=stacklevel)
         else:
-            _log.info(in_words_of_python(remark))
+            _log.info(f"{said} (only for drawing them: tensors are taken as they are)" if assumed else said)
     engine.on_remark = lambda text: _log.info(in_words_of_python(text))
     plain = all(number == 0 for number in engine.model.preset.mean)
-    if isinstance(first, Normalised) and not plain and first.pixels.min() >= 0 and first.pixels.max() <= 1:
+    if tensors and not plain and first.pixels.min() >= 0 and first.pixels.max() <= 1:
         warnings.warn(
             "tensors are given to the network as they are, and these lie in [0, 1]: were they normalised?",
             CamcliWarning,
