@@ -73,9 +73,10 @@ def explain(
 ) -> Any:
     """Show where the network looked: an `Answer` for one picture, a list of them for several or a folder.
 
-    pictures: a file, folder or URI, a file's bytes, a picture of Pillow's, an array (H, W, 3) of uint8, or a normalised
-        tensor (C, H, W), as the network takes it; any number of them; a tensor (N, C, H, W) is N pictures, and one
-        (N, C, T, H, W) N clips. For a network that takes clips also a film, or an animated picture.
+    pictures: a file, folder or URI, a file's bytes, a file opened with mode "rb", a picture of Pillow's, an array
+        (H, W, 3) of uint8, or a normalised tensor (C, H, W), as the network takes it; any number of them; a tensor
+        (N, C, H, W) is N pictures, and one (N, C, T, H, W) N clips; a batch as `explain_many` takes it. For a network
+        that takes clips also a film, or an animated picture.
     model: a network in memory, on any device and in any mode, which is left as it was; or a name, as `camcli models`
         lists them; None: the bundled one.
     method: names as in `camcli methods`; None: grad-cam, for a region or object hires-cam. target: see `Target`.
@@ -119,7 +120,7 @@ def explain_many(
     """Explain any number of pictures, in order and a batch at a time: memory does not grow with them.
 
     pictures: as `explain` takes them, or a DataLoader or Dataset. In batches and samples that are tuples the first part
-        counts, in dicts "pixel_values" or "image". A picture that can't be explained is a `Failed` in its place.
+        counts, in dicts "pixel_values" or "image". A picture that can't be explained is a `Failed` in its place; so is None.
     The other arguments are those of `explain`.
 
     Raises: as `explain`, but no InputError; SetupError: the network's parameters have changed meanwhile.
