@@ -120,7 +120,8 @@ def explain_many(
     """Explain any number of pictures, in order and a batch at a time: memory does not grow with them.
 
     pictures: as `explain` takes them, or a DataLoader or Dataset. In batches and samples that are tuples the first part
-        counts, in dicts "pixel_values" or "image". A picture that can't be explained is a `Failed` in its place; so is None.
+        counts, in dicts "pixel_values" or "image". A picture that can't be explained is a `Failed` in its
+        place; so is None.
     The other arguments are those of `explain`.
 
     Raises: as `explain`, but no InputError; SetupError: the network's parameters have changed meanwhile.
