@@ -29,8 +29,9 @@ from typing import TYPE_CHECKING, Any
 from camcli._version import __version__
 
 if TYPE_CHECKING:
-    from camcli.api.answer import Answer, Explanation
+    from camcli.api.answer import Answer
     from camcli.api.explaining import CamcliWarning, explain, explain_many
+    from camcli.api.explanation import Explanation
     from camcli.api.reporting import report
     from camcli.errors import CamcliError, InputError, RequestError, SetupError
     from camcli.inputs.refs import expand
@@ -45,7 +46,7 @@ if TYPE_CHECKING:
 
 _HOME = {
     "Answer": ("camcli.api.answer", "Answer"),
-    "Explanation": ("camcli.api.answer", "Explanation"),
+    "Explanation": ("camcli.api.explanation", "Explanation"),
     "CamcliWarning": ("camcli.api.explaining", "CamcliWarning"),
     "explain": ("camcli.api.explaining", "explain"),
     "explain_many": ("camcli.api.explaining", "explain_many"),

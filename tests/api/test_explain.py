@@ -2,9 +2,13 @@
 
 from __future__ import annotations
 
+import io
 import json
 import warnings
 from collections.abc import Callable, Iterator
+from contextlib import suppress
+from dataclasses import replace
+from itertools import islice
 from pathlib import Path
 from typing import Any
 
@@ -25,6 +29,7 @@ from torchvision.transforms import transforms as v1
 import camcli
 from camcli.inputs.preprocessing import view_of
 from camcli.models import transforms
+from camcli.tasks.frozen import frozen
 
 CAT = SAMPLES / "cat_chelsea.jpg"
 BEE = SAMPLES / "honey_bee.jpg"
@@ -184,6 +189,63 @@ def test_what_is_no_picture_is_named() -> None:
         explained("gone.png", held)
 
 
+def test_an_open_file_is_one_picture() -> None:
+    expected = camcli.explain(CAT)
+    with CAT.open("rb") as file:
+        found = camcli.explain(file)
+    written = io.BytesIO()
+    with Image.open(CAT) as picture:
+        picture.save(written, "png")  # which leaves it at its end
+    assert (found.name, np.array_equal(found.map, expected.map)) == (str(CAT), True)
+    kinds = (written, io.BytesIO(CAT.read_bytes()), bytearray(CAT.read_bytes()), memoryview(CAT.read_bytes()))
+    for answer in camcli.explain(list(kinds)):
+        assert np.array_equal(answer.map, expected.map)
+    assert camcli.explain(kinds[1]).name == "picture 0"
+    with (
+        CAT.open() as text,
+        pytest.raises(camcli.RequestError, match=r"can't be read .*: open the file with mode 'rb'"),
+    ):
+        camcli.explain(text)
+    written.close()
+    with pytest.raises(camcli.RequestError, match=r"BytesIO can't be read \(I/O operation on closed file"):
+        camcli.explain(written)
+
+
+def test_a_batch_in_a_dict_is_read_as_a_loaders_is() -> None:
+    held = net()
+    for key in ("pixel_values", "image"):
+        (answer,) = explained({"labels": [1], key: small()[None]}, held)
+        assert np.array_equal(answer.map, explained(small(), held).map)
+        assert isinstance(explained({key: small()}, held), camcli.Answer)
+    with pytest.raises(camcli.RequestError, match="a batch of labels holds none of pixel_values, image"):
+        explained({"labels": small()[None]}, held)
+
+
+def test_an_array_that_is_normalised_is_refused_with_what_python_takes() -> None:
+    given = small().permute(1, 2, 0).numpy()
+    said = r"say what is white with white=VALUE; if it is normalised, give a tensor \(C, H, W\)"
+    with pytest.raises(camcli.InputError, match=said):
+        explained(given, net())
+    (refused,) = camcli.explain_many([given], net(), preset=SMALL)
+    assert isinstance(refused, camcli.Failed)
+    assert "--" not in refused.message
+
+
+def test_pictures_in_memory_are_called_by_their_place_and_refused_in_it() -> None:
+    with pytest.warns(camcli.CamcliWarning):
+        found = list(camcli.explain_many([CAT, small(), None, BEE, Image.open(CAT).copy(), 3], net()))
+    assert [one.ref.name if isinstance(one, camcli.Failed) else one.name for one in found] == [
+        *(str(CAT), "picture 1", "picture 2", str(BEE), "picture 4", "picture 5")
+    ]
+    assert [one.message.split(":")[0] for one in found if isinstance(one, camcli.Failed)] == [
+        *("None is no picture", "a int is no picture")
+    ]
+    (refused, answer) = camcli.explain_many([None, small(size=32)], net())
+    assert isinstance(refused, camcli.Failed)
+    assert isinstance(answer, camcli.Answer)
+    assert answer.result.provenance.preset.crop == (32, 32)
+
+
 @pytest.mark.exhaustive
 def test_a_folder_and_a_list_are_lists() -> None:
     assert isinstance(camcli.explain(CAT), camcli.Answer)
@@ -232,6 +294,23 @@ def test_loaders_and_datasets_are_read_as_what_they_hold() -> None:
         for answer, values in zip(answers, expected, strict=True):
             assert isinstance(answer, camcli.Answer)
             np.testing.assert_allclose(answer.map, values, rtol=1e-4, atol=1e-6)
+
+
+class Endless(torch.utils.data.Dataset[Tensor]):
+    """A map-style dataset whose `__getitem__` takes any number: only `__len__` says where it ends."""
+
+    def __len__(self) -> int:
+        return 3
+
+    def __getitem__(self, number: int) -> Tensor:
+        return small(number)
+
+
+def test_a_dataset_ends_where_its_length_says() -> None:
+    held = net()
+    found = list(islice(camcli.explain_many(Endless(), held), 5))
+    assert [one.name for one in found if isinstance(one, camcli.Answer)] == ["picture 0", "picture 1", "picture 2"]
+    assert len(explained(Endless(), held)) == 3
 
 
 def test_a_loader_is_not_read_ahead_of_its_batches() -> None:
@@ -382,6 +461,30 @@ def test_the_callers_own_mode_changes_nothing(around: Callable[[], Any]) -> None
     assert np.array_equal(inside.map, alone)
 
 
+@pytest.mark.parametrize("method", ["grad-cam", "guided-backprop", "occlusion"])
+def test_a_network_made_under_inference_mode_is_explained_and_left_as_it_was(method: str) -> None:
+    expected = explained(small(), net(), method=method, target=3)
+    with torch.inference_mode():
+        held, given = net(), small()
+    before = [parameter.requires_grad for parameter in held.parameters()]
+    assert np.array_equal(explained(given, held, method=method, target=3).map, expected.map)
+    assert before == [True for _ in before] == [parameter.requires_grad for parameter in held.parameters()]
+    assert all(parameter.is_inference() for parameter in held.parameters())
+    with torch.inference_mode():
+        loaded = replace(camcli.load_model(camcli.Spec()), net=net())
+    with pytest.raises(camcli.SetupError, match=r"loaded under torch\.inference_mode.*: load it outside"):
+        explained(given, loaded)
+
+
+def test_flags_of_inference_tensors_go_back_also_after_an_error() -> None:
+    with torch.inference_mode():
+        held = net()
+    with suppress(ValueError), frozen(held):
+        assert not any(parameter.requires_grad for parameter in held.parameters())
+        raise ValueError
+    assert all(parameter.requires_grad for parameter in held.parameters())
+
+
 def test_a_network_that_is_trained_on_meanwhile_is_not_two_networks() -> None:
     held = net()
     answers = camcli.explain_many([small(1), small(2), small(3)], held, batch_size=1)
@@ -436,6 +539,44 @@ def test_a_transform_is_read_as_a_preset(preset: Any) -> None:
     # What it sees is what the transform makes of the picture.
     seen = RESNET(Image.open(CAT))
     assert np.array_equal(camcli.explain(seen, held, preset=preset).map, answer.map)
+
+
+SIZED = [v1.Resize(96), v1.CenterCrop(64), v1.ToTensor()]
+
+
+@pytest.mark.parametrize(
+    ("preset", "mean", "std"),
+    [
+        (Compose(SIZED), 0.0, 1.0),
+        (v2.Compose([v2.Resize(96), v2.CenterCrop(64), v2.ToImage(), v2.ToDtype(torch.float32, scale=True)]), 0.0, 1.0),
+        (nn.Sequential(v1.Resize(96), v1.CenterCrop(64), v1.ConvertImageDtype(torch.float32)), 0.0, 1.0),
+        (Compose([*SIZED, v1.Normalize((0.5,), (0.25,))]), 0.5, 0.25),
+        (Compose([*SIZED, v1.Normalize(0.5, 0.25)]), 0.5, 0.25),
+        ({"mean": [0.5], "std": [0.25]}, 0.5, 0.25),
+        ({"mean": 0.5, "std": 0.25}, 0.5, 0.25),
+    ],
+    ids=["v1", "v2", "Sequential", "one", "a number", "dict of one", "dict of a number"],
+)
+def test_one_number_is_for_all_channels_that_the_network_takes(preset: Any, mean: float, std: float) -> None:
+    """A transform without Normalize was refused on networks of three channels."""
+    named = camcli.load_model(camcli.Spec("squeezenet1_1", "none"))
+    grey = nn.Sequential(nn.Conv2d(1, 4, 3), nn.ReLU(), nn.AdaptiveAvgPool2d(1), nn.Flatten(), nn.Linear(4, 5))
+    for held, channels in ((net(), 3), (named, 3), (grey, 1)):
+        found = camcli.explain(CAT, held, preset=preset).result.provenance.preset
+        assert (found.mean, found.std) == ((mean,) * channels, (std,) * channels)
+
+
+@pytest.mark.parametrize("channels", [1, 3])
+def test_one_number_leaves_it_open_how_many_channels_are_flattened(channels: int) -> None:
+    held = nn.Sequential(nn.Flatten(), nn.Linear(channels * 28 * 28, 5))
+    answer = camcli.explain(CAT, held, method="gradient", preset={"resize": 28, "crop": 28, "mean": 0.5, "std": 0.5})
+    assert answer.result.provenance.preset.mean == (0.5,) * channels
+
+
+def test_a_mean_of_other_channels_is_refused_in_words_of_python() -> None:
+    for held in (net(), camcli.load_model(camcli.Spec("squeezenet1_1", "none"))):
+        with pytest.raises(camcli.RequestError, match=r"takes 3 .* have 4 numbers: give one or 3 \(preset=\)$"):
+            camcli.explain(CAT, held, preset={"mean": [0.1] * 4, "std": [0.2] * 4})
 
 
 def test_the_presets_of_torchvisions_weights_are_read() -> None:
@@ -518,6 +659,27 @@ def test_targets_layers_and_labels_are_pythons_own() -> None:
         explained(small(), held, methods="grad-cam")
 
 
+@pytest.mark.parametrize(
+    "target",
+    [torch.tensor(2), torch.tensor([2]), [torch.tensor(2)], np.int64(2), np.array(2), np.array([2]), np.uint8(2), (2,)],
+)
+def test_an_id_is_any_whole_number(target: Any) -> None:
+    assert explained(small(), net(), target=target).explanation.target == "2 class 2"
+    contrasted = explained(small(), net(), contrast=(torch.tensor(0), np.int64(1)))
+    assert contrasted.explanation.target == "0 class 0 rather than 1 class 1"
+
+
+@pytest.mark.parametrize(
+    "target",
+    [2.0, True, None, torch.tensor(2.0), torch.tensor(True), np.float32(2), np.bool_(True), [2, 1.5], torch.eye(2)],
+)
+def test_what_is_no_id_is_refused_in_words(target: Any) -> None:
+    with pytest.raises(camcli.RequestError, match=r"target: .* is no class: give an id, which is a whole number"):
+        explained(small(), net(), target=target)
+    with pytest.raises(camcli.RequestError, match=r"contrast: 1\.5 is no class"):
+        explained(small(), net(), contrast=(0, 1.5))
+
+
 def test_one_of_several_outputs_is_chosen_by_its_place() -> None:
     class Pair(Net):
         def forward(self, x: Tensor) -> Any:
@@ -539,6 +701,58 @@ def test_messages_name_arguments() -> None:
         camcli.explain(CAT, net())
     with pytest.warns(camcli.CamcliWarning, match=r"these lie in \[0, 1\]: were they normalised\?"):
         camcli.explain(torch.rand(3, 64, 64), net())
+
+
+class Widened(nn.Module):
+    """Its map (N, 8, 8, 12) of a square picture could also have its channels last: that grid is square."""
+
+    def __init__(self) -> None:
+        super().__init__()
+        torch.manual_seed(0)
+        maps = (layer for own, kept in ((3, 8), (8, 8), (8, 8)) for layer in (nn.Conv2d(own, kept, 3, 2, 1), nn.ReLU()))
+        self.body = nn.Sequential(*maps, nn.AdaptiveAvgPool2d(1), nn.Flatten(), nn.Linear(8, 5))
+
+    def forward(self, x: Tensor) -> Any:
+        return self.body(nn.functional.pad(x, (32, 0, 0, 0)))
+
+
+def test_a_network_without_tokens_is_not_said_to_have_any() -> None:
+    with pytest.raises(camcli.SetupError, match="changes, as far as tried, in other places than the picture does"):
+        explained(small(), Widened())
+
+
+def test_messages_about_layers_and_functions_name_what_python_has() -> None:
+    for held in (net(), nn.DataParallel(net())):
+        with pytest.raises(
+            camcli.RequestError, match=r"unknown layer 'lat': did you mean late.*net\.named_modules\(\)"
+        ):
+            explained(small(), held, layer="lat")
+    with pytest.raises(camcli.SetupError, match=r"layer 'fc' gives 4.*: net\.named_modules\(\) lists"):
+        explained(small(), net(), layer="fc")
+    with pytest.raises(camcli.RequestError, match=r"unknown class 'cta': did you mean cat\? labels= names them$"):
+        explained(small(), Net(outputs=40), target="cta", labels=["cat", *map(str, range(39))])
+    with pytest.raises(camcli.SetupError, match=r"^target=\S+:\S+<lambda> gives one number in all for . picture"):
+        explained(small(), net(), target=lambda returned: returned.sum())
+
+
+@pytest.mark.parametrize("wrapped", [nn.DataParallel, lambda held: torch.compile(held, backend="eager")])
+def test_a_layer_may_be_named_as_its_wrapper_names_it(wrapped: Callable[[nn.Module], nn.Module]) -> None:
+    given = wrapped(net())
+    for name in ("late", next(name for name, _ in given.named_modules() if name.endswith(".late"))):
+        assert explained(small(), given, layer=name).layer == "late"
+
+
+@pytest.mark.parametrize("made", [lambda: net().half(), lambda: nn.DataParallel(net().half())])
+def test_a_module_of_a_network_that_is_copied_is_its_copy(made: Callable[[], Any]) -> None:
+    given = made()
+    assert explained(small(), given, layer=getattr(given, "module", given).early).layer == "early"
+
+
+def test_of_tensors_the_usual_preset_is_said_to_be_for_drawing_alone(caplog: pytest.LogCaptureFixture) -> None:
+    with caplog.at_level("INFO", "camcli"):
+        camcli.explain(small(), net())
+    (said,) = [message for message in caplog.messages if "no preset is known" in message]
+    assert said.endswith("(only for drawing them: tensors are taken as they are)")
 
 
 def test_a_tensor_of_another_size_than_the_usual_is_what_is_traced() -> None:

@@ -250,11 +250,21 @@ def test_what_is_saved_is_what_is_drawn(name: str) -> None:
             assert lossy or np.array_equal(found[..., 3], expected[..., 3])
 
 
+@pytest.mark.parametrize("name", ["a.png", "a.npz", "a.json"])
+def test_what_nobody_draws_is_not_saved_as_something_else(name: str) -> None:
+    answer = answer_of(attributed())
+    for held in (answer, answer.explanations[0]):
+        with pytest.raises(camcli.RequestError, match="'mask' is nothing to draw: give one of overlay, heatmap, panel"):
+            held.save(name, "mask")  # type: ignore[arg-type]
+    assert not Path(name).exists()
+
+
 def test_an_answer_is_saved_as_its_row_and_other_endings_are_refused() -> None:
     answer = answer_of(attributed(), attributed())
     answer.save("a.json")
     assert json.loads(Path("a.json").read_text()) == json.loads(json.dumps(answer.row()))
-    with pytest.raises(camcli.RequestError, match=r"a.tiff: give it the ending .jpg, .png, .webp or .npz"):
+    endings = r"a.tiff: give it the ending .jpg, .png, .webp or .npz; Answer.save also writes .json"
+    with pytest.raises(camcli.RequestError, match=endings):
         answer.explanations[0].save("a.tiff")
     with pytest.raises(camcli.RequestError, match=r"choose one of \.explanations"):
         answer.save("a.png")
@@ -306,6 +316,29 @@ def test_a_shell_of_ipythons_is_no_notebook(monkeypatch: pytest.MonkeyPatch) -> 
         assert notebook.notebook() is None
     monkeypatch.delitem(sys.modules, "IPython")
     assert notebook.notebook() is None
+
+
+def test_an_answer_with_one_explanation_has_all_of_it() -> None:
+    answer = answer_of(attributed())
+    for name in ("method", "target", "value", "layer", "note", "peak", "bbox"):
+        assert getattr(answer, name) == getattr(answer.explanation, name)
+        if name != "layer":  # an answer tells its first
+            with pytest.raises(camcli.RequestError, match=r"choose one of \.explanations"):
+                getattr(answer_of(attributed(), attributed()), name)
+
+
+def test_a_part_of_a_list_of_answers_is_one_too() -> None:
+    answers = Answers(answer_of(attributed()) for _ in range(14))
+    assert isinstance(answers[:5], Answers)
+    assert answers[3] is answers[2:][1]
+    (drawn, fewer, photo) = (Answers(held)._repr_png_() for held in (answers, answers[:12], [answer_of()]))
+    assert drawn is not None
+    assert fewer is not None
+    assert photo is not None
+    with Image.open(io.BytesIO(drawn)) as all_of_it, Image.open(io.BytesIO(fewer)) as twelve:
+        assert all_of_it.height == twelve.height  # the first 12
+    assert drawn != fewer  # which its title says
+    assert Answers()._repr_png_() is None
 
 
 # Values where the picture is.

@@ -348,7 +348,7 @@ def test_options_do_what_torchvisions_preset_does(weights: Path) -> None:
     ("flags", "said"),
     [
         (["--mean", "0,0"], "mean has 2 values and std 3: give both, one value per channel"),
-        (["--mean", "0,0", "--std", "1,1"], "takes 3 input channels: --mean and --std need"),
+        (["--mean", "0,0", "--std", "1,1"], "takes 3 input channels, and the mean and std have 2 numbers"),
         (["--mean", "abc"], "'abc' is not a list of numbers"),
         (["--std", "1,,2"], "'1,,2' is not a list of numbers"),
         (["--mean", "nan"], "'nan' is not a list of numbers"),

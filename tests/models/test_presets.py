@@ -60,6 +60,7 @@ def test_our_own_form_gives_what_it_says() -> None:
     for key, value in OURS.items():
         assert fields_in({key: value, "author": "me"}) == {key: expected[key]}
     assert fields_in({"mean": [0], "std": [1], "crop": None}) == {"mean": (0.0,), "std": (1.0,)}
+    assert fields_in({"mean": 0.5, "std": 1}) == {"mean": (0.5,), "std": (1.0,)}
     assert fields_in({"interpolation": "Bicubic"}) == {"interpolation": "bicubic"}
 
 
@@ -272,7 +273,8 @@ WRONG: list[tuple[str, object, str]] = [
     *[(side, value, f"{side} must be a whole number from 1 to 4096, not ") for side in ("resize", "crop")
       for value in (0, -1, 4097, 224.0, "224", True, [224])],
     *[(key, value, f"{key} must be 1 to 16 numbers, one per channel, not ") for key in ("mean", "std")
-      for value in (0.5, "0.5", [], [0.5] * 17, [0.5, "0.5"], [math.nan], [0.5, math.inf], [True], [10**400])],
+      for value in (True, math.nan, "0.5", [], [0.5] * 17, [0.5, "0.5"], [math.nan], [0.5, math.inf], [True],
+                    [10**400])],
     *[("std", value, "std must be above 0, not ") for value in ([0], [0.5, 0.5, -0.1])],
     *[("std", [value], "std is beyond what pixels can be scaled by: ") for value in (1e-7, 1e7)],
     *[("mean", [value], "mean is beyond what pixels can be scaled by: ") for value in (-1e308, 1e7)],

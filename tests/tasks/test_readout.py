@@ -17,7 +17,7 @@ from camcli import methods
 from camcli.errors import RequestError, SetupError
 from camcli.network.evidence import Evidence
 from camcli.tasks.classify import Classify
-from camcli.tasks.probing import probe, probe_twice
+from camcli.tasks.probing import places, probe, probe_twice
 from camcli.tasks.tables import NoTableError
 
 IMAGES = nets.noise(3, 3, 12, 16)
@@ -352,6 +352,15 @@ def ranked_by_numpy(scores: Tensor) -> dict[str, Tensor]:
 def test_what_only_looks_like_a_table_is_no_classifier(head: Head, said: str) -> None:
     with pytest.raises(NoTableError, match=said):
         probe_twice(headed(head), TWO, None, False)
+
+
+@pytest.mark.parametrize("head", [lambda z: z.topk(3).values, lambda z: z.sort(1)[0], lambda z: z.argmax(1)])
+def test_a_table_says_nothing_of_places(head: Head) -> None:
+    """What told why it is no classifier was lost: it was then read as a segmenter's output, of two axes or one."""
+    net = headed(head)
+    with pytest.raises(NoTableError):
+        probe_twice(net, TWO, None, False)
+    assert places(net, TWO, None, False) is None
 
 
 @pytest.mark.parametrize(

@@ -3,9 +3,13 @@
 from __future__ import annotations
 
 import json
+import operator
 import os
-from collections.abc import Callable, Mapping, Sequence
-from typing import Any, TypeAlias, TypedDict
+import re
+from collections.abc import Callable, Iterable, Mapping, Sequence
+from contextlib import suppress
+from reprlib import repr as shown
+from typing import Any, SupportsIndex, TypeAlias, TypedDict
 
 from torch import Tensor, nn
 
@@ -14,8 +18,9 @@ from camcli.models import Model
 from camcli.records import Fit
 from camcli.specs import TARGETS, Augment, Fuse, Precision, Sanity
 
-# One class or several: an id, a name, "top1", "top3", …; or a function of what the network returned, (N,).
-Target: TypeAlias = "str | int | Sequence[str | int] | Callable[[Any], Tensor]"
+# One class or several: an id (NumPy's and a tensor's too), a name, "top1", "top3", …; or a function of what the network
+# returned, (N,).
+Target: TypeAlias = "str | SupportsIndex | Sequence[str | SupportsIndex] | Callable[[Any], Tensor]"
 # Names by id, or a file of them.
 Labels: TypeAlias = "Sequence[str] | Mapping[int, str] | str | os.PathLike[str] | None"
 Network: TypeAlias = "str | nn.Module | Model | None"
@@ -88,10 +93,11 @@ def spec_fields(target: Target, options: Options) -> dict[str, Any]:
     if callable(target):
         fields["target"] = f"{target.__module__}:{getattr(target, '__qualname__', type(target).__qualname__)}"
     elif not {"contrast", "output_index", "similar_to"} & fields.keys():
-        chosen = [target] if isinstance(target, (str, int)) else list(target)
-        fields["classes"] = tuple(map(_class, chosen))
+        several = isinstance(target, Iterable) and not isinstance(target, str) and getattr(target, "ndim", 1) > 0
+        chosen: Any = target if several else [target]
+        fields["classes"] = tuple(_class("target", one) for one in chosen)
     if "contrast" in fields:
-        fields["contrast"] = tuple(map(_class, fields["contrast"]))
+        fields["contrast"] = tuple(_class("contrast", one) for one in fields["contrast"])
     if "model_args" in fields:
         fields["model_args"] = tuple((key, str(value)) for key, value in fields["model_args"].items())
     if "output_key" in fields:
@@ -120,8 +126,19 @@ def bound(options: Options) -> dict[str, Any]:
     return told
 
 
-def _class(asked: str | int) -> str:
-    return asked if isinstance(asked, str) else f"id:{int(asked)}"
+def _class(argument: str, asked: Any) -> str:
+    """A class as a `Spec` names it, from its name or its id: Python's, NumPy's, or a tensor's only number.
+
+    Raises: RequestError: it is neither.
+    """
+    if isinstance(asked, str):
+        return asked
+    if not isinstance(asked, bool) and not str(getattr(asked, "dtype", "")).endswith("bool"):
+        with suppress(TypeError):
+            return f"id:{operator.index(asked)}"
+    raise RequestError(
+        f"{argument}: {shown(asked)} is no class: give an id, which is a whole number, or a name, or several of these"
+    )
 
 
 def names(labels: Sequence[str] | Mapping[int, str]) -> tuple[str, ...]:
@@ -133,16 +150,26 @@ def names(labels: Sequence[str] | Mapping[int, str]) -> tuple[str, ...]:
     return tuple(map(str, labels))
 
 
-def layers(asked: Any, net: nn.Module) -> tuple[str, ...]:
+def layers(asked: Any, net: nn.Module, given: Any) -> tuple[str, ...]:
+    """The layers' names in the network, which has been taken out of any wrapper `given`, and may be a copy.
+
+    Raises: RequestError: a module is none of the network's.
+    """
     if asked is None:
         return ()
-    return tuple(_layer_name(one, net) for one in ([asked] if isinstance(asked, (str, nn.Module)) else asked))
+    return tuple(_layer_name(one, net, given) for one in ([asked] if isinstance(asked, (str, nn.Module)) else asked))
 
 
-def _layer_name(layer: str | nn.Module, net: nn.Module) -> str:
-    if isinstance(layer, str):
-        return layer
-    name: str | None = next((name for name, module in net.named_modules() if module is layer), None)
-    if not name:
+def _layer_name(layer: str | nn.Module, net: nn.Module, given: Any) -> str:
+    name = layer if isinstance(layer, str) else _name_of(layer, net)
+    if name is None and isinstance(given, nn.Module):
+        name = _name_of(layer, given)
+    if not name and not isinstance(layer, str):
         raise RequestError(f"layer: {type(layer).__name__} is no module of the network")
-    return name
+    known = dict(net.named_modules())
+    bare = re.sub(r"^(?:(?:module|_orig_mod)\.)+", "", str(name))  # DataParallel and torch.compile put these before
+    return bare if name not in known and bare in known else str(name)
+
+
+def _name_of(module: Any, net: nn.Module) -> str | None:
+    return next((name for name, own in net.named_modules() if own is module), None)

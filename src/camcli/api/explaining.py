@@ -18,17 +18,18 @@ from camcli.api.arguments import How, Labels, Network, Options, Target, bound, l
 from camcli.api.given import Pictures, are_many, number_of
 from camcli.api.guarding import Versions, in_python, in_words_of_python, plain_torch, untouched
 from camcli.api.notebook import progress as progress_of
-from camcli.errors import InputError
+from camcli.errors import InputError, SetupError
 from camcli.inputs.memory import Normalised
 from camcli.machine.pools import pool_of
 from camcli.models import Model, transforms
-from camcli.models.sources import in_memory
+from camcli.models.sources import in_memory, user_code
 from camcli.records import Failed, Fit, Preset
 from camcli.running.engine import Engine
 from camcli.specs import Spec
 
 if TYPE_CHECKING:
     from numpy.typing import NDArray
+    from torch.utils.data import Dataset
 
 
 _log = logging.getLogger("camcli")
@@ -48,7 +49,9 @@ def explain(
 ) -> list[Answer]: ...
 @overload
 def explain(
-    pictures: str | os.PathLike[str] | Tensor | Iterable[Any], model: Network = None, **how: Unpack[How]
+    pictures: str | os.PathLike[str] | Tensor | Iterable[Any] | Dataset[Any],
+    model: Network = None,
+    **how: Unpack[How],
 ) -> Any: ...
 
 
@@ -70,9 +73,10 @@ def explain(
 ) -> Any:
     """Show where the network looked: an `Answer` for one picture, a list of them for several or a folder.
 
-    pictures: a file, folder or URI, a file's bytes, a picture of Pillow's, an array (H, W, 3) of uint8, or a normalised
-        tensor (C, H, W), as the network takes it; any number of them; a tensor (N, C, H, W) is N pictures, and one
-        (N, C, T, H, W) N clips. For a network that takes clips also a film, or an animated picture.
+    pictures: a file, folder or URI, a file's bytes, a file opened with mode "rb", a picture of Pillow's, an array
+        (H, W, 3) of uint8, or a normalised tensor (C, H, W), as the network takes it; any number of them; a tensor
+        (N, C, H, W) is N pictures, and one (N, C, T, H, W) N clips; a batch as `explain_many` takes it. For a network
+        that takes clips also a film, or an animated picture.
     model: a network in memory, on any device and in any mode, which is left as it was; or a name, as `camcli models`
         lists them; None: the bundled one.
     method: names as in `camcli methods`; None: grad-cam, for a region or object hires-cam. target: see `Target`.
@@ -98,7 +102,7 @@ def explain(
 
 
 def explain_many(
-    pictures: Iterable[Any],
+    pictures: Iterable[Any] | Dataset[Any],
     model: Network = None,
     *,
     method: str | Sequence[str] | None = None,
@@ -116,7 +120,8 @@ def explain_many(
     """Explain any number of pictures, in order and a batch at a time: memory does not grow with them.
 
     pictures: as `explain` takes them, or a DataLoader or Dataset. In batches and samples that are tuples the first part
-        counts, in dicts "pixel_values" or "image". A picture that can't be explained is a `Failed` in its place.
+        counts, in dicts "pixel_values" or "image". A picture that can't be explained is a `Failed` in its
+        place; so is None.
     The other arguments are those of `explain`.
 
     Raises: as `explain`, but no InputError; SetupError: the network's parameters have changed meanwhile.
@@ -174,7 +179,11 @@ def _answers(
                 return
             for result in batch:
                 done(isinstance(result, Failed))
-                yield result if isinstance(result, Failed) else Answer(result)
+                yield _in_words(result) if isinstance(result, Failed) else Answer(result)
+
+
+def _in_words(refusal: Failed) -> Failed:
+    return replace(refusal, message=in_words_of_python(refusal.message))
 
 
 def _engine(given: Network, spec: Spec, target: Target, layer: Any, preset: Any, labels: Any) -> Engine:
@@ -192,32 +201,44 @@ def _engine(given: Network, spec: Spec, target: Target, layer: Any, preset: Any,
         kind = type(given)
         spec = replace(spec, model=f"{kind.__module__}:{kind.__qualname__}", weights=in_memory.WEIGHTS)
         model = models.of_network(given, spec, preset=fields, names=named)
-    elif isinstance(given, Model):
-        spec = replace(spec, model=given.name, weights=given.weights)
-        model = given
     else:
-        spec = replace(spec, model=given)
-        model = models.load_model(spec)
-    if not isinstance(given, nn.Module):
+        model, spec = _loaded(given, spec)
         if fields is not None:
             model = models.with_preset(model, fields)
         if named is not None:
             model = models.with_labels(model, named)
-    spec = replace(spec, layers=layers(layer, model.net), device=model.device)
+    spec = replace(spec, layers=layers(layer, model.net, given), device=model.device)
     return Engine(spec, model=model, function=target if callable(target) else None)
+
+
+def _loaded(given: str | Model | None, spec: Spec) -> tuple[Model, Spec]:
+    """The model of that name, or that is loaded already, and the spec that names it.
+
+    Raises: SetupError: no gradient goes through it.
+    """
+    if not isinstance(given, Model):
+        spec = replace(spec, model=given)
+        return models.load_model(spec), spec
+    if user_code.made_to_infer(given.net):
+        raise SetupError(
+            f"{given.name} was loaded under torch.inference_mode, which lets no gradient through: load it outside of it"
+        )
+    return given, replace(spec, model=given.name, weights=given.weights)
 
 
 def _tell(engine: Engine, first: Any, stacklevel: int) -> None:
     """Warn of what can give the answers another meaning; all other remarks go to the logger "camcli"."""
-    seen_by_eye = not isinstance(first, Normalised)
+    tensors = isinstance(first, Normalised)
     for remark in engine.remarks:
-        if remark.startswith("warning:") or (seen_by_eye and "no preset is known" in remark):
-            warnings.warn(in_words_of_python(remark.removeprefix("warning: ")), CamcliWarning, stacklevel=stacklevel)
+        assumed = "no preset is known" in remark
+        said = in_words_of_python(remark.removeprefix("warning: "))
+        if remark.startswith("warning:") or (assumed and not tensors):
+            warnings.warn(said, CamcliWarning, stacklevel=stacklevel)
         else:
-            _log.info(in_words_of_python(remark))
+            _log.info(f"{said} (only for drawing them: tensors are taken as they are)" if assumed else said)
     engine.on_remark = lambda text: _log.info(in_words_of_python(text))
     plain = all(number == 0 for number in engine.model.preset.mean)
-    if isinstance(first, Normalised) and not plain and first.pixels.min() >= 0 and first.pixels.max() <= 1:
+    if tensors and not plain and first.pixels.min() >= 0 and first.pixels.max() <= 1:
         warnings.warn(
             "tensors are given to the network as they are, and these lie in [0, 1]: were they normalised?",
             CamcliWarning,

@@ -13,19 +13,28 @@ from torch import nn
 from camcli.errors import CamcliError, SetupError
 
 # The words of the command line for which Python has other ones.
-_WORDS = {"class": "target", "model-arg": "model_args", "target": "quantity"}
+_WORDS = {
+    **{"class": "target", "model-arg": "model_args", "target": "quantity"},
+    **dict.fromkeys(("resize", "crop", "mean", "std", "interpolation"), "preset"),
+}
 
 
 def in_words_of_python(text: str) -> str:
     """A message that names flags, with Python's arguments in their place."""
     text = re.sub(r"(?<![\w-])-M ([a-z][a-z-]*)", r'method="\1"', text)
     text = re.sub(r"(?<![\w-])-c ([\w]+)", r'target="\1"', text)
+    # A target that is a function; the command's other targets are quantities here.
+    text = re.sub(r"--target (?=FUNCTION\b|[^\s:]+:\S)", "target=", text)
+    # No command knows a network that is in memory.
+    text = re.sub(r"`camcli layers [^`]*'in memory'[^`]*`", "net.named_modules()", text)
+    text = re.sub(r"`camcli classes [^`]*'in memory'[^`]*` lists them all", "labels= names them", text)
 
     def argument(found: re.Match[str]) -> str:
         name = found[1]
         return f"{_WORDS.get(name, name.replace('-', '_'))}="
 
-    return re.sub(r"(?<![\w-])--([a-z][a-z-]+)( (?=[A-Z]))?", argument, text)
+    text = re.sub(r"(?<![\w-])--([a-z][a-z-]+)( (?=[A-Z]))?", argument, text)
+    return re.sub(r"preset=(?:(?:, | and | or )preset=)+", "preset=", text)
 
 
 @contextmanager

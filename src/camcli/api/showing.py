@@ -65,7 +65,7 @@ def of_answers(results: Sequence[Explained]) -> str:
     ]
     more = len(results) - len(shown)
     foot = _line(f"And {more} more: camcli.report(answers, 'report.html') makes a page of all.") if more else ""
-    return _html("", told, foot, _SIDES[4:], lambda side: [_first(result, side) for result in shown])
+    return _html("", told, foot, _SIDES[4:], lambda side: [first(result, side) for result in shown])
 
 
 def _html(
@@ -106,7 +106,8 @@ def _overlay(result: Explained, one: Attribution, side: int) -> Pixels:
     return overlays.overlay(result.frame, result.box, one, Style(max_side=side))
 
 
-def _first(result: Explained, side: int) -> Pixels:
+def first(result: Explained, side: int) -> Pixels:
+    """The first overlay, or the photo if nothing is explained."""
     return _overlay(result, result.attributions[0], side) if result.attributions else _photo(result, side)
 
 

@@ -183,7 +183,7 @@ def _in_memory(ref: Ref, decoding: Decoding, max_pixels: int) -> tuple[Frame, Im
         still = ref.held
         return Frame(ref, still.rgb(), note=still.note, moments=(still.moment,), decoding=decoding), None
     if not isinstance(ref.held, Image.Image):
-        return _of_array(ref, np.asarray(ref.held), decoding), None
+        return _of_held_array(ref, np.asarray(ref.held), decoding), None
     opened: Image.Image = ref.held
     if (pixels := opened.width * opened.height) > max_pixels:
         raise InputError("decode", "too-large", f"{pixels / 1e6:g} million pixels are more than --max-pixels")
@@ -207,6 +207,15 @@ def _frame_of_array(ref: Ref, source: Source, decoding: Decoding) -> Frame:
             raise InputError("decode", "too-large", f"an array larger than {MAX_ARRAY_BYTES / 1e9:.0f} GB")
         array = np.array(array)
     return _of_array(ref, array, decoding)
+
+
+def _of_held_array(ref: Ref, array: NDArray[Any], decoding: Decoding) -> Frame:
+    try:
+        return _of_array(ref, array, decoding)
+    except InputError as error:
+        if array.dtype.kind != "f":
+            raise
+        raise InputError(error.stage, error.kind, f"{error}; if it is normalised, give a tensor (C, H, W)") from None
 
 
 def _of_array(ref: Ref, array: NDArray[Any], decoding: Decoding) -> Frame:

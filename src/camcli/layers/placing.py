@@ -17,7 +17,7 @@ from torch import Tensor
 
 from camcli.errors import SetupError
 from camcli.layers.changes import MIDDLE, Changes, flat_patches, middle_of, place_of
-from camcli.network.layer import Layer
+from camcli.network.layer import TOKEN_AXES, Layer
 from camcli.network.network import Network
 
 # Opposite corners of the view are about .8 of the map apart; networks with wide borders of their own bring them nearer.
@@ -140,9 +140,9 @@ def _misplacement(found: Sequence[_Cell], layer: Layer) -> str | bool:
         return True
     if 4 * len(sharp) < len(found) or 3 * len(far) < len(sharp):
         return False
-    if layer.layout.arrangement == "channels first":
-        return "changes, as far as tried, in other places than the picture does"
-    return "keeps its tokens in another order than the picture's rows"
+    if layer.layout.arrangement in TOKEN_AXES:
+        return "keeps its tokens in another order than the picture's rows"
+    return "changes, as far as tried, in other places than the picture does"
 
 
 def _moved(seen: Changes, grid: tuple[int, int], patch: Tensor) -> str | None:

@@ -8,6 +8,7 @@ from __future__ import annotations
 from collections.abc import Mapping, Sequence
 from dataclasses import replace
 from pathlib import Path
+from types import MappingProxyType
 from typing import Any
 
 import torch
@@ -18,7 +19,7 @@ from camcli.machine.faults import machine_failures
 from camcli.models import guess, labels, presets, reading
 from camcli.models.adapters import binding
 from camcli.models.model import Architecture, Model
-from camcli.models.preprocessing import changed, check_size, preset_of
+from camcli.models.preprocessing import changed, check_channels, check_size, normalisation_of, preset_of
 from camcli.models.sources import architecture_of, in_memory, torchvision, user_code, with_a_text
 from camcli.models.weights import checkpoints, downloads, filling, misfits, weights_file, weights_url
 from camcli.models.weights.checkpoints import Checkpoint, Digest
@@ -55,10 +56,12 @@ def of_network(
     """See `camcli.models.of_network`."""
     arch = in_memory.architecture(given)
     remarks = [*arch.remarks]
+    told: Mapping[str, Any] = {}
     if preset is not None:
         arch = replace(arch, preset=changed(arch.preset, preset, remarks), assumed_preset=False)
+        told = normalisation_of(preset, arch.preset)
     net = arch.build(False)
-    return _put_together(arch, net, spec, None, str(in_memory.device_of(net)), remarks, names)
+    return _put_together(arch, net, spec, None, str(in_memory.device_of(net)), remarks, names, told)
 
 
 def _put_together(
@@ -69,11 +72,13 @@ def _put_together(
     device: str,
     remarks: list[str],
     names: Sequence[str] | None = None,
+    told: Mapping[str, Any] = MappingProxyType({}),
 ) -> Model:
-    """The model that a network with its weights is; the classes' `names`, if they are known already."""
+    """The model that a network with its weights is; the classes' `names`, if they are known already. `told`: see
+    `preset_of`."""
     if arch.probed and arch.read is None and spec.task in (None, "detect") and declared.named_by(net) is None:
         arch = reading.if_detector(arch, net, spec, device, remarks)
-    preset = preset_of(arch, net, spec, checkpoint, remarks)
+    preset = preset_of(arch, net, spec, checkpoint, remarks, told)
     task, classes, alone = reading.task_of(arch, net, preset, spec, device, remarks)
     unnamed = labels.NO_YES if task.binary else labels.numbered(classes)
     own = arch.labels or declared.labels_of(net)
@@ -103,6 +108,7 @@ def with_preset(model: Model, fields: Mapping[str, Any]) -> Model:
     """See `camcli.models.with_preset`."""
     remarks = [*model.remarks]
     preset = changed(model.preset, fields, remarks)
+    check_channels(model.name, preset, len(model.preset.mean))
     if model.fixed_size:
         check_size(model.name, preset, model.preset)
     return replace(model, preset=preset, remarks=tuple(remarks))

@@ -5,6 +5,7 @@ from __future__ import annotations
 from collections.abc import Mapping
 from dataclasses import replace
 from pathlib import Path
+from types import MappingProxyType
 from typing import Any
 
 import torch
@@ -25,10 +26,35 @@ _GREY_MEAN, _GREY_STD = (0.449,), (0.226,)
 
 
 def changed(preset: Preset, fields: Mapping[str, Any], remarks: list[str]) -> Preset:
-    """The preset with other fields, a mean and std of 0-255 brought to shares."""
+    """The preset with other fields, a mean and std of 0-255 brought to shares, and one number repeated for each
+    channel."""
     own, brought = presets.in_unit_range(fields)
     remarks += brought
+    told = {"mean", "std"} & own.keys()
+    channels = max((len(own[key]) for key in told if len(own[key]) > 1), default=len(preset.mean))
+    own |= {key: own[key] * channels for key in told if len(own[key]) == 1}
     return presets.changed(preset, own)
+
+
+def normalisation_of(fields: Mapping[str, Any], preset: Preset) -> dict[str, tuple[float, ...]]:
+    """The mean and std of a preset that these fields have changed, where they tell them: one number, if it is one for
+    whatever number of channels the network takes."""
+    told = {key: getattr(preset, key) for key in ("mean", "std") if key in fields}
+    return {
+        key: values[:1] if preset_values.is_number(fields[key]) or len(fields[key]) == 1 else values
+        for key, values in told.items()
+    }
+
+
+def check_channels(name: str, preset: Preset, channels: int) -> None:
+    """Refuse a mean for another number of channels than the network takes. Raises: RequestError."""
+    if len(preset.mean) != channels:
+        takes, give = (
+            ("1 input channel", "one") if channels == 1 else (f"{channels} input channels", f"one or {channels}")
+        )
+        raise RequestError(
+            f"{name} takes {takes}, and the mean and std have {len(preset.mean)} numbers: give {give} (--mean, --std)"
+        )
 
 
 def check_size(name: str, preset: Preset, own: Preset) -> None:
@@ -40,12 +66,19 @@ def check_size(name: str, preset: Preset, own: Preset) -> None:
 
 
 def preset_of(
-    arch: Architecture, net: nn.Module, spec: ModelSpec, checkpoint: Checkpoint | None, remarks: list[str]
+    arch: Architecture,
+    net: nn.Module,
+    spec: ModelSpec,
+    checkpoint: Checkpoint | None,
+    remarks: list[str],
+    told: Mapping[str, Any] = MappingProxyType({}),
 ) -> Preset:
-    """The architecture's preset, changed by the file named or found beside the weights, then by single options."""
+    """The architecture's preset, changed by the file named or found beside the weights, then by single options.
+    `told`: a mean and std that the architecture's preset has been given, see `normalisation_of`."""
     preset = _of_clips(arch, spec)
-    channels = _input_channels(arch, net, replace(preset, crop=spec.crop or preset.crop).view_shape)
-    fields = _told(spec, checkpoint, channels, remarks)
+    for_all = len(told.get("mean") or spec.mean or ()) == 1
+    channels = _input_channels(arch, net, replace(preset, crop=spec.crop or preset.crop).view_shape, for_all)
+    fields = {**told, **_told(spec, checkpoint, channels, remarks)}
     if channels == 1 and len(preset.mean) == 3:
         if not {"mean", "std"} & fields.keys():
             remarks.append("one input channel: pictures become grey, mean 0.449 and std 0.226 (--mean, --std)")
@@ -62,10 +95,7 @@ def preset_of(
     if checkpoint is not None and sized and not {"resize", "crop"} & fields.keys():
         size = f"resize {shortly(preset.resize)}, crop {shortly(preset.crop)}"
         remarks.append(f"{arch.name}: {size}, as its own weights want; --resize and --crop, if these want another")
-    if len(preset.mean) != channels:
-        raise RequestError(
-            f"{arch.name} takes {channels} input channels: --mean and --std need one number or {channels}"
-        )
+    check_channels(arch.name, preset, channels)
     return preset
 
 
@@ -84,22 +114,23 @@ def _of_clips(arch: Architecture, spec: ModelSpec) -> Preset:
     return replace(preset, frames=spec.frames)
 
 
-def _input_channels(arch: Architecture, net: nn.Module, size: tuple[int, ...]) -> int:
+def _input_channels(arch: Architecture, net: nn.Module, size: tuple[int, ...], for_all: bool) -> int:
     """The number of channels: the first convolution's, as a rule. One before the stem takes more than pictures have.
 
-    Code may cut pictures into patches before any convolution, or filter each channel: then numbers are tried out.
+    Code may cut pictures into patches before any convolution, or filter each channel: then numbers are tried out; also
+    if it convolves nothing, and one mean is told `for_all` channels, so that it does not tell how many there are.
     """
     given = len(arch.preset.mean)
     convolutions = (nn.Conv2d, nn.Conv3d)
-    convolved = [module.in_channels for module in net.modules() if isinstance(module, convolutions)] or [given]
-    usual = next((count for count in convolved if count in (1, 3)), convolved[0])
-    if usual == 3 or not arch.foreign:
+    convolved = [module.in_channels for module in net.modules() if isinstance(module, convolutions)]
+    usual = next((count for count in convolved if count in (1, 3)), (convolved or [given])[0])
+    if (usual == 3 and (convolved or not for_all)) or not arch.foreign:
         return usual
     # The usual pictures first: code may make them grey itself, and then runs on grey ones as well.
     likely = [count for count in (given, usual, 1) if count <= preset_values.MAX_CHANNELS]
     device = next((parameter.device for parameter in net.parameters()), None)
     tried = (count for count in likely if probing.takes(net, torch.zeros(2, count, *size[1:], device=device)))
-    return next(tried, min(usual, *likely))
+    return next(tried, min(usual, *likely) if convolved else given)
 
 
 def _assumed(fields: Mapping[str, Any]) -> str:

@@ -40,7 +40,7 @@ def checked(key: str, value: object) -> Any:
     if key in ("resize", "crop"):
         return _sides_in(key, value)
     if key in ("mean", "std"):
-        return per_channel(key, value)
+        return per_channel(key, [value] if is_number(value) else value)
     if key in ("squash", "antialias") and isinstance(value, bool):
         return value
     if key in OF_CLIPS and (value is None or (isinstance(value, int | float) and value > 0)):

@@ -67,7 +67,7 @@ def _of_steps(steps: Sequence[Any]) -> dict[str, Any]:
                 "the transform resizes the short side and crops nothing: give the pictures as the tensors that it makes"
             )
         fields["crop"] = fields["resize"]
-    if "mean" not in fields:  # nothing is normalised
+    if "mean" not in fields:  # nothing is normalised, in whatever number of channels
         fields |= {"mean": (0.0,), "std": (1.0,)}
     return fields
 
@@ -108,10 +108,12 @@ def _side(step: Any, size: Any) -> int | tuple[int, int]:
 
 
 def _numbers(values: Any) -> tuple[float, ...]:
-    """The values as Python's numbers; a tensor of float32 holds no more digits than these."""
+    """The values as Python's numbers, one for all channels if it is a single one; a tensor of float32 holds no more
+    digits than these."""
     if hasattr(values, "tolist"):
-        return tuple(float(f"{value:.7g}") for value in values.tolist())
-    return tuple(map(float, values))
+        plain = values.tolist()
+        return tuple(float(f"{value:.7g}") for value in (plain if isinstance(plain, list) else [plain]))
+    return (float(values),) if isinstance(values, (int, float)) else tuple(map(float, values))
 
 
 def _unread(step: Any, what: str) -> RequestError:

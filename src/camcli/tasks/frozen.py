@@ -17,6 +17,8 @@ def frozen(net: nn.Module) -> Iterator[None]:
 
     Activation checkpointing is off: it would run modules again in the backward, when no hook is on them.
     """
+    import torch
+
     learning = [parameter for parameter in net.parameters() if parameter.requires_grad]
     training = [module for module in net.modules() if module.training]
     try:
@@ -28,7 +30,8 @@ def frozen(net: nn.Module) -> Iterator[None]:
             yield
     finally:
         for parameter in learning:
-            parameter.requires_grad_(True)
+            with torch.inference_mode(parameter.is_inference()):  # there alone such a one may learn again
+                parameter.requires_grad_(True)
         for module in training:
             module.training = True
 

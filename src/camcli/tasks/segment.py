@@ -263,7 +263,11 @@ def dense_in(raw: Any, key: str | None) -> tuple[str | None, Tensor]:
 
     Raises: RequestError, NoTableError: there is no such tensor, or several could be it.
     """
-    return chosen(raw, key, _is_dense, "out", "(N, classes, height, width) tensor")
+    key, found = chosen(raw, key, _is_dense, "out", "(N, classes, height, width) tensor")
+    if found.ndim != 4 or not found.is_floating_point():
+        given = f"{str(found.dtype).removeprefix('torch.')} {'x'.join(map(str, found.shape))}"
+        raise NoTableError(f"the model gives {given}, not scores (N, classes, height, width)")
+    return key, found
 
 
 def probe(raw: Any, images: Tensor, key: str | None, multi_label: bool) -> tuple[Segment, int] | None:

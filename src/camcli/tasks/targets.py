@@ -130,7 +130,8 @@ class Custom:
         values = self.function(outputs.raw)
         pictures = len(outputs.scores)
         if tuple(getattr(values, "shape", ())) != (pictures,):
-            given = "x".join(map(str, getattr(values, "shape", ()))) or type(values).__name__
+            shape = getattr(values, "shape", None)
+            given = f"a {type(values).__name__}" if shape is None else "x".join(map(str, shape)) or "one number in all"
             raise SetupError(f"--target {self.name} gives {given} for {pictures} picture(s), not one number each")
         return values
 

@@ -23,7 +23,8 @@ _UNCOPIED = (RuntimeError, TypeError, AttributeError, ValueError)
 
 
 def architecture(given: nn.Module) -> Architecture:
-    """The network inside any wrapper; as a copy if it is not float32 throughout, or compiled in parts.
+    """The network inside any wrapper; as a copy if it is not float32 throughout, compiled in parts, or made under
+    torch.inference_mode.
 
     Raises: SetupError: its layers can't be looked into.
     """
@@ -44,8 +45,8 @@ def _described(net: nn.Module, name: str) -> Architecture:
     except _UNCOPIED as error:
         reason = str(error).splitlines()[0]
         raise SetupError(
-            f"{name} is not float32 throughout, or compiled in parts, and can't be copied ({reason}): "
-            "give it as float32, uncompiled"
+            f"{name} is not float32 throughout, compiled in parts, or made under torch.inference_mode, and can't be "
+            f"copied ({reason}): give it as float32, uncompiled, made outside of inference_mode"
         ) from None
 
 

@@ -92,11 +92,17 @@ def config_of(net: nn.Module) -> Mapping[str, Any] | None:
 
 
 def is_plain(net: nn.Module) -> bool:
-    """True if `of_network` would leave the network as it is: float32 throughout, no part of it compiled."""
+    """True if `of_network` would leave the network as it is, float32 throughout, no part of it compiled, and gradients
+    go through it."""
     compiled = any(
         hasattr(part, "_orig_mod") or hasattr(part.forward, "_torchdynamo_orig_callable") for part in net.modules()
     )
-    return not compiled and not _other_precisions(net)
+    return not compiled and not _other_precisions(net) and not made_to_infer(net)
+
+
+def made_to_infer(net: nn.Module) -> bool:
+    """True if some of it was made under torch.inference_mode, whose tensors let no gradient through; copies do."""
+    return any(tensor.is_inference() for tensor in (*net.parameters(), *net.buffers()))
 
 
 def _other_precisions(net: nn.Module) -> frozenset[torch.dtype]:
