@@ -76,12 +76,12 @@ def explain(
     pictures: a file, folder or URI, a file's bytes, a file opened with mode "rb", a picture of Pillow's, an array
         (H, W, 3) of uint8, or a normalised tensor (C, H, W), as the network takes it; any number of them; a tensor
         (N, C, H, W) is N pictures, and one (N, C, T, H, W) N clips; a batch as `explain_many` takes it. For a network
-        that takes clips also a film, or an animated picture.
+        that takes clips also a video, or an animated picture.
     model: a network in memory, on any device and in any mode, which is left as it was; or a name, as `camcli models`
         lists them; None: the bundled one.
-    method: names as in `camcli methods`; None: grad-cam, for a region or object hires-cam. target: see `Target`.
+    method: names as in `camcli methods`; None: grad-cam, hires-cam for detections, a pixel, region or mask, captions and policies. target: see `Target`.
     layer: names, or modules of the network; None: found.
-    preset: how pictures are made ready: a torchvision transform, a timm or Hugging Face config or processor, a dict,
+    preset: how pictures are preprocessed: a torchvision transform, a timm or Hugging Face config or processor, a dict,
         a JSON file. Tensors are taken as they are.
     labels: the classes' names by id, or a file of them. weights: those of a model that is named by its name.
     top: the number of classes in `Answer.top`. fit: the part of a picture that the network sees, as `--fit`.
