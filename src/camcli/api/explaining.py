@@ -79,8 +79,8 @@ def explain(
         that takes clips also a video, or an animated picture.
     model: a network in memory, on any device and in any mode, which is left as it was; or a name, as `camcli models`
         lists them; None: the bundled one.
-    method: names as in `camcli methods`; None: grad-cam; hires-cam for detections, a pixel, region or mask, captions and
-        policies. target: see `Target`.
+    method: names as in `camcli methods`; None: grad-cam; hires-cam for detections, a pixel, region or mask, captions
+        and policies. target: see `Target`.
     layer: names, or modules of the network; None: found.
     preset: how pictures are preprocessed: a torchvision transform, a timm or Hugging Face config or processor, a dict,
         a JSON file. Tensors are taken as they are.
