@@ -133,6 +133,7 @@ def test_folders_of_classes_mark_what_is_wrong(picture: Picture) -> None:
     assert shown.count("✗ predicted") == 2
 
 
+@pytest.mark.exhaustive
 def test_matplotlib_is_imported_for_a_pdf_alone() -> None:
     code = """
 import sys

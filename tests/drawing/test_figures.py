@@ -17,6 +17,7 @@ from fontTools.pens.t2CharStringPen import T2CharStringPen
 from fontTools.pens.ttGlyphPen import TTGlyphPen
 from PIL import Image
 from results import BOXER, MASTIFF, attributed, explained
+from variants import thinned
 
 from camcli.drawing import colours, lettering, overlays
 from camcli.drawing.figures import pdf, raster, svg
@@ -134,7 +135,7 @@ def test_on_pixels_the_longer_side_is_the_one_asked_for_and_letters_grow_with_it
 
 
 @pytest.mark.parametrize("measures", [COLUMN, PAGE, PIXELS, Measures.of_pixels(32, 8), Measures.of_print(30, 300, 8)])
-@pytest.mark.parametrize("name", HOSTILE)
+@pytest.mark.parametrize("name", thinned(HOSTILE, 3))
 def test_no_name_is_cut_or_leaves_the_page(name: str, measures: Measures) -> None:
     label = replace(BOXER, label=name)
     answers = [

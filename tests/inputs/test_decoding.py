@@ -23,6 +23,7 @@ from PIL import Image
 from torchvision import models
 from torchvision.transforms import functional, v2
 from torchvision.transforms._presets import ImageClassification
+from variants import thinned
 
 from camcli.errors import InputError
 from camcli.inputs import guards
@@ -468,7 +469,9 @@ def a_frame_or_one_refusal(data: bytes, origin: str) -> bool:
     return message is None
 
 
-@pytest.mark.parametrize("kind", ["JPEG", "PNG", "GIF", "BMP", "WEBP", "TIFF", "PPM", "JPEG2000", "AVIF", "ICO", "DDS"])
+@pytest.mark.parametrize(
+    "kind", thinned(["JPEG", "GIF", "BMP", "PNG", "WEBP", "PPM", "TIFF", "JPEG2000", "AVIF", "ICO", "DDS"], 3)
+)
 def test_no_damage_is_more_than_a_refusal(kind: str) -> None:
     if kind not in Image.SAVE:
         pytest.skip(f"this Pillow can't write {kind}")

@@ -12,6 +12,7 @@ from numpy.typing import NDArray
 from shell import SAMPLES
 from token_people import GRID, PATCHES, SIDE, STANDING
 from torch import Tensor, nn
+from variants import thinned
 
 from camcli import Engine, Explained, Spec, expand
 from camcli.errors import SetupError
@@ -56,7 +57,7 @@ def grad_cam(net: nn.Module, x: Tensor, layer: str, patches: list[int], class_id
     return map_
 
 
-@pytest.mark.parametrize("name", STANDING)
+@pytest.mark.parametrize("name", thinned(STANDING, 2))
 @pytest.mark.parametrize("exact", [True, False])
 def test_the_patches_are_told_from_other_tokens(name: str, exact: bool) -> None:
     layer, patches = STANDING[name]

@@ -28,7 +28,11 @@ from camcli.tasks.targets import OfClass
 pytestmark = pytest.mark.usefixtures("one_thread")
 
 
-@pytest.mark.parametrize("dtype", [torch.float32, torch.float64], ids=["float32", "float64"])
+@pytest.mark.parametrize(
+    "dtype",
+    [pytest.param(torch.float32, marks=pytest.mark.exhaustive), torch.float64],
+    ids=["float32", "float64"],
+)
 @pytest.mark.parametrize("kind", NETS)
 @pytest.mark.parametrize("name", [name for name in (*WEIGHTED, *WHOLE) if name != "rise"])
 def test_agrees_with_the_papers_formula(name: str, kind: str, dtype: torch.dtype) -> None:

@@ -65,7 +65,7 @@ class Case:
         return self.method.function(self.evidence(images, class_ids))
 
 
-@pytest.fixture(params=NAMES)
+@pytest.fixture(params=[pytest.param(n, marks=[pytest.mark.exhaustive] if n == "rise" else []) for n in NAMES])
 def case(request: pytest.FixtureRequest) -> Case:
     method = methods.get(request.param)
     if method.needs & parts.ATTENTION:

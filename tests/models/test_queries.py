@@ -128,7 +128,7 @@ def saved(name: str) -> str:
 
 
 # Building the others takes seconds.
-QUICK = {"detr", "yolos", "conditional"}
+QUICK = {"detr", "conditional"}
 NAMES = [pytest.param(name, marks=() if name in QUICK else pytest.mark.exhaustive) for name in MADE]
 
 

@@ -351,7 +351,16 @@ NOTES = b"my own notes\nsecond line\n"
 
 
 @pytest.mark.parametrize("more", [(), ("--overwrite",)])
-@pytest.mark.parametrize("content", [NOTES, b"\xff\xfe" + "a\nb".encode("utf-16-le"), b'{"a": 1}', b"one line"])
+@pytest.mark.parametrize(
+    "content",
+    [
+        NOTES,
+        *(
+            pytest.param(own, marks=pytest.mark.exhaustive)
+            for own in (b"\xff\xfe" + "a\nb".encode("utf-16-le"), b'{"a": 1}', b"one line")
+        ),
+    ],
+)
 def test_a_file_of_the_users_that_has_the_journals_name_is_kept(
     photos: list[str], content: bytes, more: tuple[str, ...]
 ) -> None:

@@ -12,6 +12,7 @@ import pytest
 import torch
 from PIL import Image
 from shell import ROOT, SAMPLES, refused, run
+from variants import thinned
 
 import camcli
 from camcli import methods
@@ -72,14 +73,7 @@ SAME = ("random-cam", "eigen-cam", "kpca-cam", "var-grad")
 BENT = ("guided-backprop", "guided-grad-cam", "deconvnet")
 
 
-@pytest.mark.parametrize(
-    "method",
-    [
-        pytest.param(name, marks=[pytest.mark.exhaustive] if name == "rise" else [])
-        for name in APPLICABLE
-        if name not in BENT
-    ],
-)
+@pytest.mark.parametrize("method", thinned([name for name in APPLICABLE if name not in BENT], 4))
 def test_pictures_of_one_batch_keep_what_is_bound_to_them(method: str) -> None:
     """Changed pictures too, of methods that ask about them: a batch of three questions gives what each alone gives."""
     asked = lines(*({"image": "a.png", "question": question} for question in ASKED))

@@ -330,6 +330,7 @@ PERSON = SHARED / "weights" / "person"
 COCO = SHARED / "images" / "coco128"
 
 
+@pytest.mark.exhaustive
 @pytest.mark.skipif(not PERSON.exists(), reason="the real person detector is not at hand")
 def test_a_real_detector_of_persons() -> None:
     """One person on a bench: the box and score that its author gives, and the heat on the person."""
