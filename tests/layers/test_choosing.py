@@ -9,6 +9,7 @@ import pytest
 import torch
 import torchvision
 from torch import Tensor, nn
+from variants import thinned
 
 from camcli import models
 from camcli.errors import RequestError, SetupError
@@ -86,7 +87,7 @@ def _check_golden(name: str) -> None:
     assert chosen.shape[1] == chosen.shape[2] > 1
 
 
-@pytest.mark.parametrize("name", REPRESENTATIVES)
+@pytest.mark.parametrize("name", thinned(REPRESENTATIVES, 2))
 def test_golden_layer_of_each_family(name: str) -> None:
     _check_golden(name)
 

@@ -34,6 +34,7 @@ import torch
 import torchvision
 from safetensors.torch import save_file
 from torch import Tensor, nn
+from variants import thinned
 
 from camcli import models
 from camcli.errors import RequestError, SetupError
@@ -65,7 +66,7 @@ OLD = ("googlenet", "inception_v3", "densenet121", "mnasnet1_0", "squeezenet1_1"
 
 @pytest.mark.parametrize(
     ("name", "suffix"),
-    [(name, suffix) for name in OLD for suffix in ("pth", "safetensors")],
+    thinned([(name, suffix) for name in OLD for suffix in ("pth", "safetensors")], 3),
 )
 def test_files_load_bit_for_bit_as_torchvision_loads_them(name: str, suffix: str) -> None:
     options = WITH_AUXILIARY_HEADS if name in ("googlenet", "inception_v3") else {}

@@ -19,6 +19,7 @@ from pytorch_grad_cam.utils.model_targets import ClassifierOutputTarget
 from torch import Tensor, nn
 from torch.nn import functional
 from torchcam.methods import GradCAM as TorchCamGradCAM
+from variants import thinned
 
 from camcli import methods
 from camcli.models import catalog
@@ -177,7 +178,7 @@ def _reference_gradient(net: nn.Module, images: Tensor) -> Tensor:
     return gradient
 
 
-@pytest.mark.parametrize("name", ["googlenet", "inception_v3", "densenet121", "mobilenet_v2", "resnet18"])
+@pytest.mark.parametrize("name", thinned(["googlenet", "inception_v3", "densenet121", "mobilenet_v2", "resnet18"], 2))
 @pytest.mark.parametrize(("method", "attribution"), BENDING)
 def test_bent_gradients_reach_functional_relu_and_relu6(
     method: str, attribution: Callable[[nn.Module], Any], name: str
