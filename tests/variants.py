@@ -12,7 +12,7 @@ def thinned(values: Iterable[Any], every: int) -> list[Any]:
     """Parameters of a test: each so-many-th, and all others marked exhaustive."""
     return [
         value
-        if number % every == 0 or not isinstance(value, (str, tuple))
+        if number % every == 0 or hasattr(value, "marks")
         else pytest.param(*(value if isinstance(value, tuple) else (value,)), marks=pytest.mark.exhaustive)
         for number, value in enumerate(values)
     ]
