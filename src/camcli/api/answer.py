@@ -3,7 +3,6 @@
 from __future__ import annotations
 
 import os
-from collections.abc import Sequence
 from dataclasses import dataclass
 from pathlib import Path
 from typing import SupportsIndex, overload
@@ -190,7 +189,9 @@ class Answer:
             for own in result.attributions[:_SHEET]
         ]
         missing = len(result.attributions) - len(tiles)
-        return _sheet(tiles, f"{self.name}, and {missing} more explanations" if missing else self.name)
+        return sheets.wrapped(
+            tiles, _COLUMNS, f"{self.name}, and {missing} more explanations" if missing else self.name
+        )
 
 
 class Answers(list[Answer]):
@@ -214,9 +215,8 @@ class Answers(list[Answer]):
         ]
         if not tiles:
             return None
-        return png(_sheet(tiles, f"The first {len(tiles)} of {len(self)} answers" if len(tiles) < len(self) else ""))
-
-
-def _sheet(tiles: Sequence[Tile], title: str) -> Pixels:
-    rows = [tiles[first : first + _COLUMNS] for first in range(0, len(tiles), _COLUMNS)]
-    return sheets.sheet(rows, [title, *[""] * (len(rows) - 1)])
+        return png(
+            sheets.wrapped(
+                tiles, _COLUMNS, f"The first {len(tiles)} of {len(self)} answers" if len(tiles) < len(self) else ""
+            )
+        )

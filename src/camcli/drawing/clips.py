@@ -11,7 +11,7 @@ import numpy as np
 
 from camcli.drawing import captions, overlays
 from camcli.drawing.colours import Pixels
-from camcli.drawing.sheets import Tile, sheet
+from camcli.drawing.sheets import Tile, wrapped
 from camcli.drawing.styles import Style
 from camcli.entries import Box
 from camcli.maps import moments, scaling
@@ -61,8 +61,7 @@ def strip(frame: Frame, box: Box, attribution: Attribution, style: Style) -> Pix
         moment = frame.moments[index]
         clock = f"{moment.seconds:.2f} s  " if frame.rate else ""
         tiles.append(Tile(_over_bar(picture, float(shares[index])), (f"{clock}frame {moment.number}",)))
-    rows = [tiles[at : at + _COLUMNS] for at in range(0, len(tiles), _COLUMNS)]
-    return sheet(rows, [captions.caption(attribution), *[""] * (len(rows) - 1)], style.font)
+    return wrapped(tiles, _COLUMNS, captions.caption(attribution), style.font)
 
 
 def _shown(frames: int, peak: int) -> list[int]:

@@ -1,4 +1,4 @@
-"""Several pictures on one sheet, each with its caption, as `camcli compare` and `--neurons` write them."""
+"""Several pictures on one sheet, each with its caption, as strips, `--neurons` and notebooks show them."""
 
 from __future__ import annotations
 
@@ -42,15 +42,19 @@ def neurons(frame: Frame, box: Box, attribution: Attribution, style: Style) -> P
     return sheet([tiles[:half], tiles[half:]], ["for", "against"], style.font)
 
 
-def sheet(rows: Sequence[Sequence[Tile | None]], titles: Sequence[str], font: str | None = None) -> Pixels:
-    """Rows of tiles in columns, each row under its title, (H, W, 3); None leaves a place empty. `font`: a file that is
-    tried first."""
+def wrapped(tiles: Sequence[Tile], columns: int, title: str, font: str | None = None) -> Pixels:
+    """Tiles under one title, so many in a line, (H, W, 3). `font`: a file that is tried first."""
+    rows = [tiles[at : at + columns] for at in range(0, len(tiles), columns)]
+    return sheet(rows, [title, *[""] * (len(rows) - 1)], font)
+
+
+def sheet(rows: Sequence[Sequence[Tile]], titles: Sequence[str], font: str | None = None) -> Pixels:
+    """Rows of tiles in columns, each row under its title, (H, W, 3). `font`: a file that is tried first."""
     from PIL import Image, ImageDraw
 
     columns = max(map(len, rows))
-    tiles = [tile for row in rows for tile in row if tile is not None]
-    width = max(tile.picture.shape[1] for tile in tiles) + _MARGIN
-    heights = [max((_height(tile) for tile in row if tile is not None), default=0) + _LINE + 4 for row in rows]
+    width = max(tile.picture.shape[1] for row in rows for tile in row) + _MARGIN
+    heights = [max(map(_height, row), default=0) + _LINE + 4 for row in rows]
     titles = [lettering.plain(title) for title in titles]
     titled = [lettering.font(title, _FONT + 2, font) for title in titles]
     lengths = (letters.length(title) for letters, title in zip(titled, titles, strict=True))
@@ -61,8 +65,6 @@ def sheet(rows: Sequence[Sequence[Tile | None]], titles: Sequence[str], font: st
     for row, title, letters, height in zip(rows, titles, titled, heights, strict=True):
         letters.write(draw, (_MARGIN, top - 1), title, "black")
         for column, tile in enumerate(row):
-            if tile is None:
-                continue
             left = _MARGIN + column * width
             canvas.paste(Image.fromarray(tile.picture), (left, top + _LINE))
             for line, text in enumerate(tile.caption):

@@ -8,7 +8,7 @@ from dataclasses import replace
 from camcli.drawing import overlays
 from camcli.drawing.colours import Pixels
 from camcli.drawing.lettering import SEPARATOR
-from camcli.drawing.sheets import Tile, sheet
+from camcli.drawing.sheets import Tile, wrapped
 from camcli.drawing.styles import Style
 from camcli.entries import Box
 from camcli.records import Attribution, Frame
@@ -33,10 +33,9 @@ def strip(frame: Frame, box: Box, attributions: Sequence[Attribution], style: St
             name = own.target.label if entry.part is not None else "all of it"
         share = f"p = {entry.probability:.3f}" if entry is not None and entry.probability is not None else ""
         tiles.append(Tile(overlays.overlay(frame, box, own, style), (name, share)))
-    rows = [tiles[at : at + _COLUMNS] for at in range(0, len(tiles), _COLUMNS)]
     first = attributions[0]
     whole = [own.target.label for own in attributions if own.target.entry is not None and own.target.entry.id is None]
     question = frame.ref.bound.get("question")
     asked = [question] if isinstance(question, str) else []
     title = SEPARATOR.join(filter(None, (*asked, *whole, first.method, first.layer)))
-    return sheet(rows, [title, *[""] * (len(rows) - 1)], style.font)
+    return wrapped(tiles, _COLUMNS, title, style.font)
