@@ -124,6 +124,10 @@ export const confidenceIn = (item: Item, cls: string): number =>
 export const entryIn = (card: Card, cls: string): Entry | undefined =>
   cls === "" ? card.top[0] : card.top?.find((entry) => nameOf(entry) === cls);
 
+/** All remarks on a card and its answers. */
+export const notesOf = (card: Card): string[] =>
+  [card.note, card.missing, card.doubt, ...(card.explanations ?? []).map((one) => one.note)].filter((note) => note !== undefined && note !== "") as string[];
+
 function itemOf(card: Card, n: number): Item {
   if (card.error) {
     const text = `${card.input} ${card.error.kind} ${card.error.message}`.toLowerCase();
@@ -131,7 +135,7 @@ function itemOf(card: Card, n: number): Item {
   }
   const best = card.top[0];
   const found = best === undefined ? [] : isPlaced(best) ? card.top : [best];
-  const notes = [card.note, card.missing, card.doubt, ...card.explanations.map((one) => one.note)].filter(Boolean);
+  const notes = notesOf(card);
   const said = [card.input, ...card.top.map(nameOf), card.truth ? nameOf(card.truth) : "", ...notes];
   if (card.bound) said.push(...Object.values(card.bound).map(String));
   return {

@@ -10,6 +10,7 @@ const OUTCOMES: [State["outcome"], string][] = [
 ];
 
 const isTruthKnown = items.some((item) => item.truth !== "");
+const hasPlaces = items.some((item) => item.card.top?.some((entry) => entry.box || entry.outlines));
 const isMany = (values: Map<string, number>, chosen: string): boolean => values.size > 1 || chosen !== "";
 
 const value = (event: Event): string => (event.target as HTMLInputElement).value;
@@ -118,6 +119,6 @@ export function looks(card?: Card, one?: Explanation): TemplateResult {
     <label class="check"><input type="checkbox" name="marks" .checked=${state.marks}
       @change=${(event: Event) => show({ marks: (event.target as HTMLInputElement).checked })}> Outlines</label>
     <ul class="marked"><li><i class="seen"></i>what the network saw</li>
-      ${items.some((item) => item.card.top?.some((entry) => entry.box || entry.outlines)) ? html`<li><i class="found"></i>what was found; thick: what is explained</li>` : nothing}
+      ${hasPlaces ? html`<li><i class="found"></i>what was found; thick: what is explained</li>` : nothing}
       ${one?.bbox ? html`<li><i class="bbox"></i>the largest connected part above 15 % of the largest value</li>` : nothing}</ul>`;
 }

@@ -12,6 +12,7 @@ import { table } from "./table";
 import { byLayer, byMethod, byTarget, close, moveTo, play, step, turn, viewer, zoomBy } from "./viewer";
 
 const ON_PAPER = 100;
+const STOPPED = "The run was stopped before its end: these are the pictures that it got to.";
 const app = document.getElementById("app") as HTMLElement;
 const TABS: [State["tab"], string][] = [["pictures", "Pictures"], ["summary", "Summary"], ["table", "Table"]];
 
@@ -49,7 +50,7 @@ function page(): TemplateResult {
       <button class="icon" @click=${help} aria-label="keys" title="keys">?</button></header>
     <div class="below"><details class="side" open><summary>Filters${isFiltered() ? " (some are on)" : ""}</summary><div class="controls" role="search" aria-label="filters and look">${filters(chosen.facets)}</div></details>
       <main id="main" tabindex="-1">
-        ${report.part ? html`<p class="only"><span class="said-of">The run was stopped before its end: these are the pictures that it got to.</span></p>` : nothing}
+        ${report.part ? html`<p class="only"><span class="said-of">${STOPPED}</span></p>` : nothing}
         ${isFiltered() ? html`<p class="only">Only ${said()}: ${chosen.list.length} of ${items.length}.</p>` : nothing}
         <ul id="tiles" role="list" ?hidden=${state.tab !== "pictures"}></ul>
         ${chosen.list.length === 0
@@ -104,9 +105,9 @@ const MOVES: Record<string, () => void> = {
   ArrowLeft: () => by(0.1, 0), ArrowRight: () => by(-0.1, 0), ArrowUp: () => by(0, 0.1), ArrowDown: () => by(0, -0.1),
 };
 
-/** Whether a control needs the key itself: a text or a list any key, a slider and a choice of one the arrows. */
+/** Whether a control that is no text needs the key itself: a list any key, a slider and a choice of one the arrows. */
 const takes = (target: EventTarget | null, key: string): boolean =>
-  target instanceof HTMLSelectElement && key !== "?" || isTyping(target)
+  target instanceof HTMLSelectElement && key !== "?"
   || target instanceof HTMLInputElement && (key === " " || target.type !== "checkbox" && key.startsWith("Arrow"));
 const isTyping = (target: EventTarget | null): boolean =>
   target instanceof HTMLTextAreaElement || target instanceof HTMLInputElement && ["search", "text"].includes(target.type);
@@ -195,7 +196,7 @@ addEventListener("beforeprint", () => {
   const which = isFiltered() ? `; only ${said()}: ${list.length} of ${items.length}` : "";
   render(html`<h1>${report.title}</h1><p class="about">${models()}${which}</p>
     ${state.tab === "summary" ? summary(choose()) : nothing}
-    ${report.part ? html`<p class="about">The run was stopped before its end: these are the pictures that it got to.</p>` : nothing}
+    ${report.part ? html`<p class="about">${STOPPED}</p>` : nothing}
     <h2>${first.length < list.length ? `The first ${first.length} of ` : ""}${counted(list)}</h2>
     ${first.map((item, place) => html`<div class="printed">${tile(item, place, list.length, false)}</div>`)}`, paper);
   paintAll(paper);

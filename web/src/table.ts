@@ -2,7 +2,7 @@
 
 import { html, nothing, type TemplateResult } from "lit-html";
 import type { Chosen } from "./choose";
-import { fileOf, hasRuns, nameOf, runName, scoreOf } from "./data";
+import { fileOf, hasRuns, nameOf, notesOf, runName, scoreOf } from "./data";
 import { show, state } from "./state";
 
 const STEP = 500;
@@ -20,14 +20,13 @@ export function table({ list }: Chosen, again: () => void): TemplateResult {
     <tbody>${list.slice(0, most).map((item) => {
       const { card } = item;
       const best = card.top?.[0];
-      const notes = [card.note, card.missing, card.doubt, ...(card.explanations ?? []).map((one) => one.note)].filter(Boolean);
       return html`<tr class=${item.outcome}>
         <th scope="row"><button class="link" @click=${() => show({ open: item.n, answer: -1, frame: -1 })}>${fileOf(card)}</button></th>
         <td>${card.error ? html`refused: ${card.error.kind}` : best ? nameOf(best) : "nothing found"}</td>
         <td class="n">${best ? scoreOf(best) : ""}</td>
         <td class="sign">${{ right: "✓ right", wrong: "✗ wrong", refused: "", answered: "" }[item.outcome]}</td><td>${item.truth}</td>
         <td>${(card.explanations ?? []).map((one) => html`<div>${one.method} of ${one.target.name}</div>`)}</td>${hasRuns ? html`<td>${runName(card.run)}</td>` : nothing}
-        <td>${card.error?.message ?? notes.join("; ")}</td></tr>`;
+        <td>${card.error?.message ?? notesOf(card).join("; ")}</td></tr>`;
     })}</tbody></table></div>
     ${list.length > most
       ? html`<button class="plain" @click=${() => { most += STEP; again(); }}>Show ${Math.min(STEP, list.length - most)} more of ${list.length}</button>`

@@ -4,6 +4,8 @@ from __future__ import annotations
 
 import base64
 import hashlib
+import math
+import re
 from collections.abc import Mapping
 
 import numpy as np
@@ -14,6 +16,7 @@ from camcli.records import Kind
 
 # Cells a side: finer than a shift that anyone would see, and 64 bytes a map.
 CELLS = 8
+_GRID = re.compile(r"(\d{1,4}(?:x\d{1,4}){1,2}):([A-Za-z0-9+/=]*)")
 
 
 def fingerprint(values: NDArray[np.float32], kind: Kind = "map") -> dict[str, str]:
@@ -23,9 +26,14 @@ def fingerprint(values: NDArray[np.float32], kind: Kind = "map") -> dict[str, st
     largest |value| over the channels. A clip's has an axis of time before that, "8x8x8:base64".
     """
     return {
-        "sha256": hashlib.sha256(np.ascontiguousarray(values, dtype="<f4").tobytes()).hexdigest(),
+        "sha256": sha256(values),
         "grid": grid(scaling.strength(values, kind)),
     }
+
+
+def sha256(values: NDArray[np.float32]) -> str:
+    """The sha256 of the values' float32 bytes."""
+    return hashlib.sha256(np.ascontiguousarray(values, dtype="<f4").tobytes()).hexdigest()
 
 
 def grid(strength: NDArray[np.float32], cells: int = CELLS) -> str:
@@ -46,6 +54,18 @@ def _means(strength: NDArray[np.float32], cells: int) -> NDArray[np.float32]:
     by_step = np.stack([_means(step, cells).ravel() for step in strength])
     coarse = cv2.resize(by_step, (height * width, steps), interpolation=cv2.INTER_AREA)
     return np.asarray(coarse, dtype=np.float32).reshape(steps, height, width)
+
+
+def is_grid(text: str) -> bool:
+    """True if it is a grid as `grid` writes it: as many levels as its sides say."""
+    found = _GRID.fullmatch(text)
+    if found is None:
+        return False
+    sides, encoded = found.groups()
+    try:
+        return len(base64.b64decode(encoded, validate=True)) == math.prod(map(int, sides.split("x")))
+    except ValueError:
+        return False
 
 
 def deviation(one: Mapping[str, str], other: Mapping[str, str]) -> float:

@@ -2,16 +2,13 @@
 
 from __future__ import annotations
 
-import base64
 import math
-import re
 from collections.abc import Sequence
 from typing import Any
 
+from camcli.maps import fingerprints
 from camcli.records import Row
 from camcli.sinks import schema
-
-_GRID = re.compile(r"(\d{1,4}(?:x\d{1,4}){1,2}):([A-Za-z0-9+/=]*)")
 
 
 def wrong(row: Row) -> str | None:
@@ -34,7 +31,7 @@ def wrong(row: Row) -> str | None:
 
 
 def _wrong_answer(answer: Row) -> str | None:
-    if not _is_grid(answer["fingerprint"]["grid"]):
+    if not fingerprints.is_grid(answer["fingerprint"]["grid"]):
         return "explanations.fingerprint.grid"
     sizes = (("box", 4), ("bbox", 4), ("peak", 2))
     if wrong_size := next((key for key, size in sizes if len(answer.get(key) or [0] * size) != size), None):
@@ -53,14 +50,3 @@ def _is_placed(entry: Row) -> bool:
 
 def _is_box(box: Sequence[float]) -> bool:
     return len(box) == 4 and all(map(math.isfinite, box)) and box[0] < box[2] and box[1] < box[3]
-
-
-def _is_grid(text: str) -> bool:
-    found = _GRID.fullmatch(text)
-    if found is None:
-        return False
-    sides, encoded = found.groups()
-    try:
-        return len(base64.b64decode(encoded, validate=True)) == math.prod(map(int, sides.split("x")))
-    except ValueError:
-        return False

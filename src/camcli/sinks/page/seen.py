@@ -122,9 +122,7 @@ def _recorded(answer: Row, row: Row, frame: Frame | None, written: int | None) -
     # A row does not say which kind an answer is: only maps have a box around what is strong.
     kind: Kind = "saliency" if answer["bbox"] is None and answer["peak"] is not None else "map"
     values = _raw(answer["files"].get("raw"))
-    is_other = (
-        values is not None and fingerprints.fingerprint(values, kind)["sha256"] != answer["fingerprint"]["sha256"]
-    )
+    is_other = values is not None and fingerprints.sha256(values) != answer["fingerprint"]["sha256"]
     if values is not None and not is_other:
         question = Question(answer["target"]["label"], answer["target"]["value"])
         attribution = Attribution(answer["method"], kind, answer["layer"], question, values)
